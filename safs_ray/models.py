@@ -1,0 +1,172 @@
+"""Networks, built with the activations their authors gave them, for images of any channel count."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+
+from safs_ray.config import ConfigurationError, refusal
+from safs_ray.randomness import derive
+
+
+@dataclass(frozen=True)
+class Specification:
+    """All that is needed to build a network's module.
+
+    Attributes:
+        model: name of the architecture.
+        channels, size: the images it takes are (N, channels, size, size).
+        classes: number of logits it returns, (N, classes).
+        mean, deviation: by channel, of pixels in [0, 1]; what the images it was trained on were normalised by.
+    """
+
+    model: str
+    channels: int
+    size: int
+    classes: int
+    mean: tuple[float, ...]
+    deviation: tuple[float, ...]
+
+    def example(self, count: int = 2) -> Tensor:
+        """A batch of zeros (count, C, H, W) that the module accepts."""
+        return torch.zeros(count, self.channels, self.size, self.size)
+
+    def as_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, values: dict[str, Any]) -> Specification:
+        pixels = {name: tuple(values[name]) for name in ("mean", "deviation")}
+        return cls(**{**values, **pixels})
+
+
+def build(specification: Specification, seed: int) -> nn.Module:
+    """The architecture with initial weights drawn from the seed; the global generator stays as it was.
+
+    Raises:
+        ConfigurationError: no such architecture, or images that it cannot take.
+    """
+    if specification.model not in ARCHITECTURES:
+        raise refusal("model.name", specification.model, f"allowed: {', '.join(ARCHITECTURES)}")
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(derive(seed, "initial weights"))
+        return ARCHITECTURES[specification.model](specification)
+
+
+def _require(specification: Specification, fits: bool, sizes: str) -> None:
+    if not fits:
+        side = specification.size
+        raise ConfigurationError(
+            f"data.size: {specification.model} takes images of {sizes}, these have {side}x{side}; "
+            "data.size=PIXELS resizes them"
+        )
+
+
+def lenet5(specification: Specification) -> nn.Module:
+    """LeNet-5 with convolutions 6@5x5 and 16@5x5 and layers of 120, 84 and the classes (LeCun et al. 1998).
+
+    As in the original system, 28x28 images are not padded: the flattened size is 256 there and 400 for 32x32.
+    Four sites.
+    """
+    _require(specification, specification.size in (28, 32), "28x28 or 32x32")
+    side = ((specification.size - 4) // 2 - 4) // 2
+    return nn.Sequential(
+        OrderedDict(
+            conv1=nn.Conv2d(specification.channels, 6, 5),
+            act1=nn.ReLU(),
+            pool1=nn.MaxPool2d(2),
+            conv2=nn.Conv2d(6, 16, 5),
+            act2=nn.ReLU(),
+            pool2=nn.MaxPool2d(2),
+            flatten=nn.Flatten(),
+            fc1=nn.Linear(16 * side * side, 120),
+            act3=nn.ReLU(),
+            fc2=nn.Linear(120, 84),
+            act4=nn.ReLU(),
+            fc3=nn.Linear(84, specification.classes),
+        )
+    )
+
+
+def mlp(specification: Specification) -> nn.Module:
+    """Two hidden layers of 300 and 100 neurons (LeNet-300-100, LeCun et al. 1998). Two sites."""
+    return nn.Sequential(
+        OrderedDict(
+            flatten=nn.Flatten(),
+            fc1=nn.Linear(specification.channels * specification.size**2, 300),
+            act1=nn.ReLU(),
+            fc2=nn.Linear(300, 100),
+            act2=nn.ReLU(),
+            fc3=nn.Linear(100, specification.classes),
+        )
+    )
+
+
+def vgg16(specification: Specification) -> nn.Module:
+    """torchvision's VGG-16 with batch normalisation (Simonyan & Zisserman 2015).
+
+    Below 64 pixels the head is made for small images: global average pooling and layers of 512, 512 and the
+    classes, without dropout. 15 sites either way.
+    """
+    from torchvision.models import vgg  # here: torchvision takes seconds to import, in every worker
+
+    _require(specification, specification.size >= 32, "32x32 or more")
+    features = vgg.make_layers(vgg.cfgs["D"], batch_norm=True)
+    if specification.channels != 3:
+        features[0] = nn.Conv2d(specification.channels, 64, 3, padding=1)
+    if specification.size >= SMALL:
+        module: nn.Module = vgg.VGG(features, num_classes=specification.classes)
+        return module
+    head = OrderedDict(
+        fc1=nn.Linear(512, 512),
+        act1=nn.ReLU(),
+        fc2=nn.Linear(512, 512),
+        act2=nn.ReLU(),
+        fc3=nn.Linear(512, specification.classes),
+    )
+    for layer in features:
+        if isinstance(layer, nn.Conv2d):  # as torchvision's VGG does
+            nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
+            nn.init.zeros_(cast(Tensor, layer.bias))
+    return nn.Sequential(
+        OrderedDict(
+            features=features,
+            pool=nn.AdaptiveAvgPool2d(1),
+            flatten=nn.Flatten(),
+            classifier=nn.Sequential(head),
+        )
+    )
+
+
+def resnet18(specification: Specification) -> nn.Module:
+    """torchvision's ResNet-18 (He et al. 2016).
+
+    Below 64 pixels the stem is made for small images: a 3x3 convolution of stride 1 and no pooling. 17 sites,
+    two in each block: after the first normalisation and after the sum.
+    """
+    from torchvision.models import resnet
+
+    _require(specification, specification.size >= 8, "8x8 or more")
+    module: nn.Module = resnet.resnet18(weights=None, num_classes=specification.classes)
+    if specification.size < SMALL:
+        module.conv1 = nn.Conv2d(specification.channels, 64, 3, stride=1, padding=1, bias=False)
+        module.maxpool = nn.Identity()
+    elif specification.channels != 3:
+        module.conv1 = nn.Conv2d(specification.channels, 64, 7, stride=2, padding=3, bias=False)
+    return module
+
+
+SMALL = 64
+"""Images below this side, in pixels, get the stems and heads made for small images."""
+
+ARCHITECTURES: dict[str, Callable[[Specification], nn.Module]] = {
+    "lenet5": lenet5,
+    "mlp": mlp,
+    "vgg16": vgg16,
+    "resnet18": resnet18,
+}

@@ -1,0 +1,179 @@
+"""Network: the one value that every stage takes and returns."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import safetensors.torch
+import torch
+from torch import Tensor, nn
+
+from safs_ray.activations import Sited, find_sites
+from safs_ray.data import Array, as_tensors
+from safs_ray.models import Specification, build
+from safs_ray.operators import OPERATORS
+from safs_ray.pruning.masks import count_kept, prunable_weights
+from safs_ray.storage import Folder
+
+Frozen = tuple[dict[str, Any], dict[str, Array]]
+
+MASK = "mask:"
+"""Prefix of a mask's name in a file, before the name of its weight."""
+
+
+@dataclass(frozen=True)
+class Network:
+    """A specification, weights, masks, and the operator and scales of every site. Never changed in place.
+
+    Attributes:
+        sites: names of the sites in the order of execution.
+        assignment: the operator of every site, in the order of ``sites``.
+        state: the module's state dict: weights, buffers, and each site's ``SITE.alpha``, ``SITE.beta`` and
+            ``SITE.internal.NAME``.
+        masks: bool tensors by name of their weight, True where kept; empty for a dense network.
+    """
+
+    specification: Specification
+    sites: tuple[str, ...]
+    assignment: tuple[str, ...]
+    state: Mapping[str, Tensor]
+    masks: Mapping[str, Tensor]
+
+    @classmethod
+    def initial(cls, specification: Specification, seed: int) -> Network:
+        """A dense network with initial weights drawn from the seed and its own activations.
+
+        Raises:
+            ConfigurationError: no such architecture, images that it cannot take, or no site found.
+        """
+        sited = _sited(specification, seed)
+        module = sited.install([OPERATORS[name] for name in sited.defaults])
+        return cls(specification, sited.sites, sited.defaults, _state(module), {})
+
+    def build(self) -> nn.Module:
+        """A new module with this state, on the CPU, in training mode; it computes logits (N, classes)."""
+        module = _sited(self.specification, seed=0).install([OPERATORS[name] for name in self.assignment])
+        module.load_state_dict(dict(self.state))
+        return module
+
+    def after(self, module: nn.Module) -> Network:
+        """This network with the state of a module that :meth:`build` made, copied to the CPU."""
+        return replace(self, state=_state(module))
+
+    def assign(self, assignment: Sequence[str]) -> Network:
+        """These weights with another operator at every site, scales at 1, internal parameters as they begin."""
+        activations = tuple(f"{site}." for site in self.sites)
+        weights = {name: tensor for name, tensor in self.state.items() if not name.startswith(activations)}
+        scales = {
+            name: torch.tensor(value)
+            for site, operator in zip(self.sites, assignment, strict=True)
+            for name, value in _initial_scales(site, operator).items()
+        }
+        return replace(self, assignment=tuple(assignment), state={**weights, **scales})
+
+    def prunable(self) -> dict[str, Tensor]:
+        """The weights of convolutions and linear layers, by name."""
+        module = _sited(self.specification, seed=0).module
+        return {name: self.state[name] for name in prunable_weights(module)}
+
+    def masked(self, masks: Mapping[str, Tensor]) -> Network:
+        """This network with masks, its weights zero where they are False."""
+        zeroed = {name: torch.where(mask, self.state[name], 0) for name, mask in masks.items()}
+        return replace(self, state={**self.state, **zeroed}, masks=dict(masks))
+
+    @property
+    def nonzero_weights(self) -> int:
+        """How many prunable weights the masks keep; all of them in a dense network."""
+        return count_kept(self.masks) if self.masks else self.prunable_count
+
+    @cached_property
+    def prunable_count(self) -> int:
+        """How many weights can be pruned."""
+        return sum(tensor.numel() for tensor in (self.masks or self.prunable()).values())
+
+    @property
+    def sparsity(self) -> float:
+        """Fraction of the prunable weights that are zero."""
+        return 1 - self.nonzero_weights / self.prunable_count
+
+    def activations(self) -> dict[str, dict[str, Any]]:
+        """Operator, alpha and beta by site."""
+        return {
+            site: {
+                "operator": operator,
+                "alpha": self.state[f"{site}.alpha"].item(),
+                "beta": self.state[f"{site}.beta"].item(),
+            }
+            for site, operator in zip(self.sites, self.assignment, strict=True)
+        }
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """64 hexadecimal digits that differ for networks that differ in anything."""
+        digest = hashlib.sha256(repr((self.specification, self.sites, self.assignment)).encode())
+        for name, array in sorted(self.to_arrays()[1].items()):
+            digest.update(f"{name} {array.dtype} {array.shape}".encode())
+            digest.update(np.ascontiguousarray(array).tobytes())
+        return digest.hexdigest()
+
+    def to_arrays(self) -> Frozen:
+        """The network as JSON values and numpy arrays, which Ray's object store shares without a copy."""
+        return self._description(), {name: tensor.numpy() for name, tensor in self._tensors().items()}
+
+    @classmethod
+    def from_arrays(cls, frozen: Frozen) -> Network:
+        """The inverse of :meth:`to_arrays`; the tensors are views, read-only where the arrays are."""
+        description, arrays = frozen
+        return cls._assembled(description, as_tensors(arrays))
+
+    def save(self, folder: Folder) -> None:
+        """Write network.safetensors and, last, network.json."""
+        tensors = {name: tensor.contiguous() for name, tensor in self._tensors().items()}
+        folder.write("network.safetensors", safetensors.torch.save(tensors))
+        folder.write_json("network.json", {**self._description(), "fingerprint": self.fingerprint})
+
+    @classmethod
+    def load(cls, folder: Folder) -> Network:
+        """The network that :meth:`save` wrote."""
+        tensors = safetensors.torch.load(folder.read("network.safetensors"))
+        return cls._assembled(folder.read_json("network.json"), tensors)
+
+    def _description(self) -> dict[str, Any]:
+        """All that is not a tensor, as JSON values."""
+        return {
+            "specification": self.specification.as_json(),
+            "sites": list(self.sites),
+            "assignment": list(self.assignment),
+        }
+
+    @classmethod
+    def _assembled(cls, description: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Network:
+        """The network of a description and named tensors, masks among them."""
+        return cls(
+            Specification.from_json(description["specification"]),
+            tuple(description["sites"]),
+            tuple(description["assignment"]),
+            {name: tensor for name, tensor in tensors.items() if not name.startswith(MASK)},
+            {name.removeprefix(MASK): tensor for name, tensor in tensors.items() if name.startswith(MASK)},
+        )
+
+    def _tensors(self) -> dict[str, Tensor]:
+        return {**self.state, **{f"{MASK}{name}": mask for name, mask in self.masks.items()}}
+
+
+def _sited(specification: Specification, seed: int) -> Sited:
+    return find_sites(build(specification, seed), specification.example())
+
+
+def _state(module: nn.Module) -> dict[str, Tensor]:
+    return {name: tensor.detach().cpu().clone() for name, tensor in module.state_dict().items()}
+
+
+def _initial_scales(site: str, operator: str) -> dict[str, float]:
+    internal = {f"{site}.internal.{name}": value for name, value in OPERATORS[operator].parameters.items()}
+    return {f"{site}.alpha": 1.0, f"{site}.beta": 1.0, **internal}

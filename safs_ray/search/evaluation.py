@@ -1,0 +1,142 @@
+"""An evaluation: a candidate's short training and its validation accuracy."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+import torch
+
+from safs_ray.config import DataSection, Hyperparameters
+from safs_ray.data import Splits
+from safs_ray.network import Network
+from safs_ray.search.lahc import Assignment
+from safs_ray.training import Trainer
+
+Phase = Literal["search", "fine-tuning"]
+
+WORST_COST = 1.0
+"""Cost of an evaluation that diverged: that of a validation accuracy of 0."""
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """One step of a trial, as it is kept on the board and in ``evaluations/*.parquet``.
+
+    Attributes:
+        trial: name of the trial, derived from its hyperparameters.
+        iteration: steps of the trial before this one.
+        phase: "search" for a candidate's short training, "fine-tuning" for a stretch of the long one.
+        key: equal for evaluations that train the same thing; empty in fine-tuning.
+        epochs: epochs trained in this step.
+        validation_accuracy: in [0, 1]; in search the highest of the training, in fine-tuning that of its end.
+        best_accuracy: highest of the phase so far; what ASHA compares.
+        cost: 1 - validation accuracy; 1 when it diverged.
+        accepted: whether the strategy moved to the candidate; always true in fine-tuning.
+        repeated: whether the score came from the board, without training.
+        core_seconds: CPU time of the training, 0 when repeated.
+    """
+
+    trial: str
+    iteration: int
+    phase: Phase
+    key: str
+    assignment: Assignment
+    hyperparameters: str
+    epochs: int
+    seed: int
+    validation_accuracy: float
+    best_accuracy: float
+    cost: float
+    accepted: bool
+    diverged: bool
+    repeated: bool
+    core_seconds: float
+
+
+class Memory(Protocol):
+    """Where evaluations are kept, so that none is trained twice."""
+
+    def recall(self, key: str) -> Evaluation | None:
+        """The first evaluation of this key that was trained, or None."""
+
+    def record(self, evaluation: Evaluation) -> None:
+        """Keep an evaluation; one of the same trial and iteration is kept once."""
+
+
+class Ledger:
+    """A :class:`Memory` in this process."""
+
+    def __init__(self, evaluations: Sequence[Evaluation] = ()) -> None:
+        self._steps: dict[tuple[str, int], Evaluation] = {}
+        self._trained: dict[str, Evaluation] = {}
+        for evaluation in evaluations:
+            self.record(evaluation)
+
+    def recall(self, key: str) -> Evaluation | None:
+        return self._trained.get(key)
+
+    def record(self, evaluation: Evaluation) -> None:
+        self._steps.setdefault((evaluation.trial, evaluation.iteration), evaluation)
+        if evaluation.key and not evaluation.repeated:
+            self._trained.setdefault(evaluation.key, evaluation)
+
+    def __contains__(self, evaluation: Evaluation) -> bool:
+        return (evaluation.trial, evaluation.iteration) in self._steps
+
+    @property
+    def evaluations(self) -> list[Evaluation]:
+        """Every evaluation, in the order of arrival."""
+        return list(self._steps.values())
+
+
+@dataclass(frozen=True)
+class Score:
+    """What an evaluation's training found."""
+
+    validation_accuracy: float
+    diverged: bool
+    core_seconds: float
+
+    @property
+    def cost(self) -> float:
+        return WORST_COST if self.diverged else 1 - self.validation_accuracy
+
+
+def evaluate(
+    network: Network,
+    candidate: Assignment,
+    splits: Splits,
+    hyperparameters: Hyperparameters,
+    epochs: int,
+    seed: int,
+    device: torch.device,
+    data: DataSection,
+) -> Score:
+    """Train the network's weights with the candidate's operators, scales fixed at 1 (SAFS, stage 1).
+
+    The score is the highest validation accuracy after any epoch; a training that diverges scores 0.
+    """
+    start = time.process_time()
+    trainer = Trainer(
+        network.assign(candidate), splits, hyperparameters, epochs, seed, device, data, learn_scales=False
+    ).run()
+    accuracy = 0.0 if trainer.diverged else trainer.best_accuracy
+    return Score(accuracy, trainer.diverged, time.process_time() - start)
+
+
+def evaluation_key(
+    network: Network, candidate: Assignment, hyperparameters: Hyperparameters, epochs: int, seed: int
+) -> str:
+    """Equal for evaluations that train the same weights in the same way."""
+    parts = (network.fingerprint, candidate, canonical(hyperparameters), epochs, seed)
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:32]
+
+
+def canonical(hyperparameters: Hyperparameters) -> str:
+    """Hyperparameters as JSON, the same text for the same values."""
+    return json.dumps(hyperparameters.model_dump(), sort_keys=True)

@@ -1,0 +1,205 @@
+"""``python -m safs_ray.tune [CONFIG.yaml] [key.path=value …]`` and ``python -m safs_ray.tune --resume RUN``.
+
+Exit codes: 0 finished, 130 interrupted, 1 failed, 2 bad input.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import platform
+import signal
+import sys
+from collections.abc import Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import ray
+from rich.console import Console
+
+import safs_ray
+from safs_ray import config, sources, stages
+from safs_ray.config import Configuration, ConfigurationError, refusal
+from safs_ray.data import Dataset, Splits
+from safs_ray.network import Network
+from safs_ray.report.results import RESULTS
+from safs_ray.report.table import show
+from safs_ray.storage import Folder
+from safs_ray.tune.board import NAMESPACE
+from safs_ray.tune.progress import duration, show_lines
+from safs_ray.tune.search import FailedSearchError, InterruptedSearchError
+from safs_ray.tune.sweep import sweep
+
+CONFIGURATION = "config.yaml"
+FINISHED, FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run or resume a sweep; returns the exit code."""
+    parsed = _parser().parse_args(arguments)
+    console = Console(highlight=False)
+    try:
+        configuration = _resumed(parsed.resume, parsed.words) if parsed.resume else _new(parsed.words)
+        folder = Folder.at(configuration.location)
+        if folder.exists(RESULTS):
+            return _conclude(folder, folder.read_json(RESULTS), console)
+        dataset = sources.load(configuration.data)
+        splits = stages.folds(configuration, dataset).search()
+        network = stages.check(configuration, dataset, splits)
+        if not folder.exists(CONFIGURATION):
+            folder.write(CONFIGURATION, (_versions() + config.dump(configuration)).encode())
+    except ConfigurationError as error:
+        return _refuse(str(error))
+    except OSError as error:
+        return _refuse(f"run.storage={configuration.run.storage}: {error}")
+    _announce(configuration, splits, network, folder, console)
+    return _sweep(configuration, dataset, folder, console)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m safs_ray.tune",
+        description="Search the activation functions and hyperparameters of a sparse network.",
+        epilog="example: python -m safs_ray.tune tune_configs/lenet5_mnist.yaml run.seed=1 search.steps=10",
+    )
+    parser.add_argument(
+        "words",
+        nargs="*",
+        metavar="CONFIG.yaml key.path=value",
+        help="a configuration (default: quickstart.yaml) and values that replace its own",
+    )
+    parser.add_argument("--resume", metavar="RUN", help="go on with the run in this folder")
+    return parser
+
+
+def _new(words: Sequence[str]) -> Configuration:
+    """The configuration of a new run, whose folder must be free."""
+    named = bool(words) and "=" not in words[0]
+    path = Path(words[0]) if named else _quickstart()
+    configuration = config.load(path, words[1:] if named else words)
+    folder = Folder.at(configuration.location)
+    if folder.exists(RESULTS):
+        allowed = f"{folder} holds a finished run (python -m safs_ray.report {_shown(folder)}); choose another name"
+        raise refusal("run.name", configuration.run.name, allowed)
+    if folder.exists(CONFIGURATION):
+        allowed = f"{folder} holds a run; go on with --resume {_shown(folder)}, or choose another name"
+        raise refusal("run.name", configuration.run.name, allowed)
+    return configuration
+
+
+def _resumed(run: str, words: Sequence[str]) -> Configuration:
+    """The configuration of a run that was begun, wherever its folder lies now."""
+    if words:
+        raise refusal("--resume", " ".join(words), "a run goes on with its own configuration; give none")
+    folder = Folder.at(run)
+    if not folder.exists(CONFIGURATION):
+        raise refusal("--resume", run, f"holds no {CONFIGURATION}; allowed: the folder of a run that was begun")
+    values = config.parse(folder.read(CONFIGURATION).decode(), f"{folder}/{CONFIGURATION}")
+    storage, _, name = str(folder).rpartition("/")
+    return config.validate({**values, "run": {**values.get("run", {}), "storage": storage, "name": name}})
+
+
+def _quickstart() -> Path:
+    """quickstart.yaml in an installed package, or beside the package in a checkout."""
+    package = Path(safs_ray.__file__).parent
+    installed = package / "tune_configs" / "quickstart.yaml"
+    return installed if installed.exists() else package.parent / "tune_configs" / "quickstart.yaml"
+
+
+def _versions() -> str:
+    packages = ("safs_ray", "ray", "torch", "torchvision", "hyperopt", "numpy", "pyarrow")
+    versions = ", ".join(f"{name} {version(name)}" for name in packages)
+    return f"# Python {platform.python_version()}, {versions}\n"
+
+
+def _announce(configuration: Configuration, splits: Splits, network: Network, folder: Folder, console: Console) -> None:
+    """Say what will run and about how long."""
+    plan = stages.plan(configuration)
+    workers = _workers(configuration)
+    seconds = stages.seconds_per_epoch(configuration, network, splits) * sum(plan.values()) / workers
+    pruning, data = configuration.pruning, splits.train.images.shape
+    console.print(
+        f"[bold]{configuration.run.name}[/bold]: {configuration.model.name} on {configuration.data.source}, "
+        f"{len(splits.train):,} training, {len(splits.validation):,} validation and {len(splits.test):,} test "
+        f"images of {data[1]}x{data[2]}x{data[3]}, {network.specification.classes} classes\n"
+        f"  sparsity {100 * pruning.sparsity:g} % by {pruning.score}, allocation {pruning.allocation}: "
+        f"{network.prunable_count - round(network.prunable_count * pruning.sparsity):,} of "
+        f"{network.prunable_count:,} weights stay\n"
+        f"  {len(network.sites)} sites, {len(configuration.search.operators)} operators, "
+        f"{configuration.tune.trials} trials of {configuration.search.steps} evaluations and a fine-tuning, "
+        f"{configuration.final.folds} folds\n"
+        f"  at most {sum(plan.values()):,} epochs ({', '.join(f'{name} {n:,}' for name, n in plan.items())})\n"
+        f"  about {duration(seconds)} on {workers} worker{'s' * (workers > 1)} of this machine if ASHA stops no trial\n"
+        f"  run folder {folder}\n"
+        f"  watch      tensorboard --logdir {_shown(folder)}\n"
+        f"  go on      python -m safs_ray.tune --resume {_shown(folder)}   (after an interruption)",
+        soft_wrap=True,
+    )
+
+
+def _workers(configuration: Configuration) -> int:
+    return max(1, (os.cpu_count() or 1) // configuration.tune.resources.cpu)
+
+
+def _sweep(configuration: Configuration, dataset: Dataset, folder: Folder, console: Console) -> int:
+    show_lines()
+    try:
+        _connect(configuration)
+        results = sweep(configuration, dataset, folder)
+    except (KeyboardInterrupt, InterruptedSearchError):
+        console.print(
+            f"interrupted; what was finished is kept. Go on with: python -m safs_ray.tune --resume {_shown(folder)}",
+            soft_wrap=True,
+        )
+        return INTERRUPTED
+    except FailedSearchError as error:
+        print(f"failed: {error}", file=sys.stderr)
+        return FAILED
+    except ConnectionError as error:
+        return _refuse(f"run.address={configuration.run.address}: {error}")
+    finally:
+        ray.shutdown()
+    return _conclude(folder, results, console)
+
+
+def _connect(configuration: Configuration) -> None:
+    """Connect to Ray, starting it for this run alone unless the configuration names a cluster."""
+    quiet: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": False, "namespace": NAMESPACE}
+    if configuration.run.address == "local":
+        ray.init(address="local", include_dashboard=False, **quiet)
+    else:
+        ray.init(address=configuration.run.address, **quiet)
+    for name in ("ray.tune", "ray.train"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    # Tune saves its state on SIGINT alone; a second signal during that is left to it.
+    signal.signal(signal.SIGTERM, lambda *_: os.kill(os.getpid(), signal.SIGINT))
+
+
+def _conclude(folder: Folder, results: dict[str, Any], console: Console) -> int:
+    console.print()
+    show(results, console)
+    console.print(
+        f"\n  run folder     {folder}\n"
+        f"  best network   {folder / 'networks' / 'best'}\n"
+        f"  table again    python -m safs_ray.report {_shown(folder)}\n"
+        f"  TensorBoard    tensorboard --logdir {_shown(folder)}",
+        soft_wrap=True,
+    )
+    return FINISHED
+
+
+def _refuse(message: str) -> int:
+    print(f"error: {message}", file=sys.stderr)
+    return BAD_INPUT
+
+
+def _shown(folder: Folder) -> str:
+    """The folder as a person would type it here."""
+    path = Path(str(folder))
+    return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(folder)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

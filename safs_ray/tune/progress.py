@@ -1,0 +1,68 @@
+"""What a person sees while a sweep runs: one line for each step, in a terminal and in a log alike."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import time
+
+log = logging.getLogger("safs_ray")
+
+
+def show_lines() -> None:
+    """Print the lines on the standard output, each with the time of day."""
+    handler = logging.StreamHandler(sys.stdout)
+    handler.setFormatter(logging.Formatter("%(asctime)s  %(message)s", "%H:%M:%S"))
+    log.handlers = [handler]
+    log.setLevel(logging.INFO)
+    log.propagate = False
+
+
+def duration(seconds: float) -> str:
+    """Seconds as a person says them: 45 s, 12 min, 3 h 05 min."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+def percent(fraction: float) -> str:
+    """A fraction as a person reads it."""
+    return f"{100 * fraction:5.1f} %"
+
+
+class Clock:
+    """Tells the time that is left from the epochs done since it was started; a plain value, so it pickles."""
+
+    def __init__(self, epochs: int) -> None:
+        self.epochs = epochs
+        self.done = 0
+        self._start = time.monotonic()
+
+    def left(self) -> str:
+        """The time left at the pace so far."""
+        if not self.done:
+            return "…"
+        pace = (time.monotonic() - self._start) / self.done
+        return duration(pace * max(0, self.epochs - self.done))
+
+
+class StageProgress:
+    """Lines of the stages that run as tasks: the latest epoch of each, at most one line in five seconds."""
+
+    def __init__(self, epochs: int) -> None:
+        self._clock = Clock(epochs)
+        self._printed: dict[str, float] = {}
+
+    def epoch(self, stage: str, epoch: int, epochs: int, accuracy: float) -> None:
+        """Take the news that a stage has done an epoch."""
+        self._clock.done += 1
+        last = self._printed.get(stage, time.monotonic() if epoch < epochs else 0.0)
+        self._printed.setdefault(stage, last)
+        if epoch < epochs and time.monotonic() - last < 5:
+            return
+        self._printed[stage] = time.monotonic()
+        log.info(
+            "%-15s epoch %3d of %3d   validation %s   %s left here",
+            stage, epoch, epochs, percent(accuracy), self._clock.left(),
+        )  # fmt: skip

@@ -1,0 +1,135 @@
+"""Stages as Ray tasks. What a stage made is kept in the run folder and never made again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import ray
+import torch
+from ray.util.queue import Queue
+
+from safs_ray import stages
+from safs_ray.config import Configuration, Hyperparameters
+from safs_ray.data import Array, Dataset
+from safs_ray.search.lahc import Assignment
+from safs_ray.stages import Result
+from safs_ray.storage import Folder
+from safs_ray.training import Report
+from safs_ray.tune.progress import StageProgress
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a row of the table trains the pruned network; without an assignment, its default activations stay."""
+
+    assignment: Assignment | None
+    hyperparameters: Hyperparameters
+    learn_scales: bool
+
+    def as_json(self) -> dict[str, Any]:
+        return {**asdict(self), "hyperparameters": self.hyperparameters.model_dump()}
+
+    @classmethod
+    def from_json(cls, values: dict[str, Any]) -> Recipe:
+        chosen = Hyperparameters(**values["hyperparameters"])
+        return cls(tuple(values["assignment"]), chosen, values["learn_scales"])
+
+
+@dataclass(frozen=True)
+class Run:
+    """What every task of a run is given, beside the data.
+
+    Attributes:
+        news: takes (stage, epochs done, epochs, validation accuracy) after every epoch.
+    """
+
+    configuration: Configuration
+    folder: Folder
+    news: Queue
+
+    def result(self, stage: str) -> Result:
+        """What a stage that is complete made.
+
+        Raises:
+            FileNotFoundError: the stage is not complete.
+        """
+        found = Result.load(self.folder / "networks" / stage)
+        if found is None:
+            raise FileNotFoundError(f"{self.folder}/networks/{stage} holds no complete stage")
+        return found
+
+    def once(self, stage: str, epochs: int, make: Callable[[Report], Result]) -> Result:
+        """A stage's result, from the run folder where it was completed before."""
+        done = Result.load(self.folder / "networks" / stage)
+        if done is None:
+            done = make(lambda epoch, accuracy: self.news.put((stage, epoch, epochs, accuracy)))
+            done.save(self.folder / "networks" / stage)
+        return done
+
+
+def final(row: str, fold: int) -> str:
+    """The stage that makes a row of the table on a fold."""
+    return f"final/{row}/fold-{fold}"
+
+
+def prepare(run: Run, arrays: dict[str, Array]) -> None:
+    """Ray task: the dense network, and that network pruned and retrained."""
+    configuration, device = run.configuration, _set_up(run.configuration)
+    dataset = Dataset.from_arrays(arrays)
+    splits = stages.folds(configuration, dataset).search()
+    dense = run.once(
+        "dense",
+        configuration.dense.epochs,
+        lambda report: stages.train_dense(configuration, dataset, splits, device, report),
+    )
+    run.once(
+        "pruned",
+        configuration.pruning.epochs,
+        lambda report: stages.prune(dense.network, configuration, splits, device, report),
+    )
+
+
+def finish(run: Run, arrays: dict[str, Array], row: str, recipe: Recipe, fold: int) -> None:
+    """Ray task: a row of the table on one fold, the test images included."""
+    configuration, device = run.configuration, _set_up(run.configuration)
+    splits = stages.folds(configuration, Dataset.from_arrays(arrays)).final(fold)
+    network = run.result("pruned").network
+    network = network.assign(recipe.assignment or network.assignment)
+    run.once(
+        final(row, fold),
+        configuration.final.epochs,
+        lambda report: stages.finish(
+            network, configuration, splits, fold, recipe.hyperparameters, recipe.learn_scales, device, report
+        ),
+    )
+
+
+def test_dense(run: Run, arrays: dict[str, Array]) -> None:
+    """Ray task: the dense network, as it is, on the test images."""
+    device = _set_up(run.configuration)
+    splits = stages.folds(run.configuration, Dataset.from_arrays(arrays)).search()
+    run.once(final("dense", 0), 0, lambda _: stages.test(run.result("dense"), splits, device))
+
+
+def run_tasks(run: Run, tasks: Sequence[tuple[Callable[..., None], tuple[Any, ...]]], epochs: int) -> None:
+    """Run functions of this module, each on its arguments, as many at a time as fit, and print their news.
+
+    Args:
+        epochs: how many the tasks train in all, to tell the time that is left.
+    """
+    need = run.configuration.tune.resources
+    options = {"num_cpus": need.cpu, "num_gpus": need.gpu, "max_retries": 3}
+    waiting = [ray.remote(task).options(**options).remote(run, *arguments) for task, arguments in tasks]
+    progress = StageProgress(epochs)
+    while waiting:
+        done, waiting = ray.wait(waiting, timeout=0.5)
+        for _ in range(run.news.qsize()):
+            progress.epoch(*run.news.get())
+        ray.get(done)
+
+
+def _set_up(configuration: Configuration) -> torch.device:
+    torch.set_num_threads(configuration.tune.resources.cpu)
+    return stages.choose_device(configuration)
