@@ -1,0 +1,63 @@
+"""Values that many tests share: a data set and a configuration that train in milliseconds."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+import torch
+
+from safs_ray import config, sources, stages
+from safs_ray.config import Configuration
+from safs_ray.data import Dataset, Splits
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+torch.set_num_threads(1)
+
+TINY = {
+    "data": {"source": "digits", "size": 8, "limit": 160, "validation": 0.2},
+    "model": {"name": "mlp"},
+    "dense": {"epochs": 3, "hyperparameters": {"learning_rate": 5e-3, "batch_size": 32}},
+    "pruning": {
+        "sparsity": 0.9,
+        "epochs": 2,
+        "hyperparameters": {"learning_rate": 5e-3, "weight_decay": 1e-4, "batch_size": 32},
+    },
+    "search": {"operators": ["relu", "swish", "srs", "tanh"], "steps": 4, "epochs": 1},
+    "finetune": {"epochs": 4, "epochs_per_step": 2},
+    "tune": {"trials": 3, "grace_period": 2, "max_concurrent": 1},
+    "final": {"folds": 2, "epochs": 2},
+}
+"""Every stage of a run in about two seconds of training; nested keys and values."""
+
+
+@pytest.fixture(scope="session")
+def configuration() -> Configuration:
+    return config.validate(TINY)
+
+
+@pytest.fixture(scope="session")
+def dataset(configuration: Configuration) -> Dataset:
+    return sources.load(configuration.data)
+
+
+@pytest.fixture(scope="session")
+def splits(configuration: Configuration, dataset: Dataset) -> Splits:
+    """What the search sees, with a test split that breaks whatever reads it."""
+    seen = stages.folds(configuration, dataset).search()
+    return Splits(seen.train, seen.validation, None)  # type: ignore[arg-type]
+
+
+@pytest.fixture(scope="session")
+def device() -> torch.device:
+    return torch.device("cpu")
+
+
+@pytest.fixture(scope="session")
+def dense(configuration: Configuration, dataset: Dataset, splits: Splits, device: torch.device) -> stages.Result:
+    return stages.train_dense(configuration, dataset, splits, device)
+
+
+@pytest.fixture(scope="session")
+def pruned(configuration: Configuration, dense: stages.Result, splits: Splits, device: torch.device) -> stages.Result:
+    return stages.prune(dense.network, configuration, splits, device)

@@ -1,0 +1,136 @@
+from __future__ import annotations
+
+import io
+from dataclasses import replace
+
+import pytest
+import torch
+
+from safs_ray.config import Configuration, Hyperparameters
+from safs_ray.data import Splits
+from safs_ray.search.chain import Chain, trial_name
+from safs_ray.search.evaluation import Evaluation, Ledger
+from safs_ray.stages import Result
+
+CHOSEN = Hyperparameters(learning_rate=5e-3, batch_size=32)
+
+
+def chain(
+    pruned: Result, splits: Splits, configuration: Configuration, chosen: Hyperparameters = CHOSEN
+) -> tuple[Chain, Ledger]:
+    ledger = Ledger()
+    return Chain(pruned.network, splits, chosen, configuration, torch.device("cpu"), ledger), ledger
+
+
+def steps(running: Chain) -> list[Evaluation]:
+    made = []
+    while not running.finished:
+        made.append(running.step())
+    return made
+
+
+def untimed(evaluations: list[Evaluation]) -> list[Evaluation]:
+    return [replace(evaluation, core_seconds=0.0) for evaluation in evaluations]
+
+
+def test_searches_then_fine_tunes_the_best(pruned: Result, splits: Splits, configuration: Configuration) -> None:
+    running, ledger = chain(pruned, splits, configuration)
+    made = steps(running)
+    assert [evaluation.phase for evaluation in made] == ["search"] * 4 + ["fine-tuning"] * 2
+    assert [evaluation.iteration for evaluation in made] == list(range(6))
+    assert made == ledger.evaluations
+    assert made[0].assignment == pruned.network.assignment, "the start is the network's own assignment"
+    best = max(made[:4], key=lambda evaluation: evaluation.validation_accuracy)
+    assert made[4].assignment == made[5].assignment == best.assignment == running.network().assignment
+    assert made[3].best_accuracy == best.validation_accuracy
+    assert made[5].best_accuracy == max(evaluation.best_accuracy for evaluation in made[4:])
+    assert [evaluation.epochs for evaluation in made] == [1, 1, 1, 1, 2, 2]
+
+
+def test_fine_tuning_learns_scales_from_the_pruned_weights(
+    pruned: Result, splits: Splits, configuration: Configuration
+) -> None:
+    running, _ = chain(pruned, splits, configuration)
+    steps(running)
+    network = running.network()
+    assert all(activation["alpha"] != 1 for activation in network.activations().values())
+    assert network.nonzero_weights == pruned.network.nonzero_weights
+    for name, mask in network.masks.items():
+        assert (network.state[name][~mask] == 0).all()
+
+
+@pytest.mark.parametrize("done", range(6))
+def test_saved_and_restored_at_any_step_equals_an_uninterrupted_chain(
+    pruned: Result, splits: Splits, configuration: Configuration, done: int
+) -> None:
+    whole, _ = chain(pruned, splits, configuration)
+    expected = untimed(steps(whole))
+    first, ledger = chain(pruned, splits, configuration)
+    for _ in range(done):
+        first.step()
+    file = io.BytesIO()
+    torch.save(first.state_dict(), file)
+    file.seek(0)
+    second = Chain(pruned.network, splits, CHOSEN, configuration, torch.device("cpu"), ledger)
+    second.load_state_dict(torch.load(file, weights_only=True))
+    steps(second)
+    assert untimed(ledger.evaluations) == expected
+    assert second.network().fingerprint == whole.network().fingerprint
+
+
+def test_a_step_lost_after_it_was_recorded_is_not_trained_again(
+    pruned: Result, splits: Splits, configuration: Configuration
+) -> None:
+    first, ledger = chain(pruned, splits, configuration)
+    before = first.state_dict()
+    recorded = first.step()
+    second = Chain(pruned.network, splits, CHOSEN, configuration, torch.device("cpu"), ledger)
+    second.load_state_dict(before)
+    assert second.step() == recorded, "the time it took included: it was read, not measured"
+    assert not recorded.repeated
+    assert len(ledger.evaluations) == 1
+
+
+def test_another_chain_is_served_from_memory(pruned: Result, splits: Splits, configuration: Configuration) -> None:
+    first, ledger = chain(pruned, splits, configuration)
+    trained = first.step()
+    again = Chain(pruned.network, splits, CHOSEN, configuration, torch.device("cpu"), ledger)
+    again.trial = "another"
+    served = again.step()
+    assert served.repeated
+    assert served.core_seconds == 0
+    assert served.validation_accuracy == trained.validation_accuracy
+    assert len(ledger.evaluations) == 2
+
+
+def test_random_start_follows_from_the_hyperparameters(
+    pruned: Result, splits: Splits, configuration: Configuration
+) -> None:
+    section = configuration.search.model_copy(update={"start": "random"})
+    changed = configuration.model_copy(update={"search": section})
+    starts = {
+        chain(pruned, splits, changed, Hyperparameters(learning_rate=rate))[0].strategy.ask()
+        for rate in (0.001, 0.002, 0.003, 0.004, 0.005, 0.006)
+    }
+    assert len(starts) > 1
+    one, other = (chain(pruned, splits, changed)[0].strategy.ask() for _ in range(2))
+    assert one == other
+
+
+def test_divergence_in_fine_tuning_ends_the_chain(pruned: Result, splits: Splits, configuration: Configuration) -> None:
+    wild = Hyperparameters(optimizer="sgd", learning_rate=10.0, momentum=0.99, batch_size=8)
+    section = configuration.search.model_copy(update={"steps": 1})
+    finetune = configuration.finetune.model_copy(update={"epochs": 40, "epochs_per_step": 2})
+    changed = configuration.model_copy(update={"search": section, "finetune": finetune})
+    start = replace(pruned, network=pruned.network.assign(["symexp", "symexp"]))
+    running, _ = chain(start, splits, changed, wild)
+    made = steps(running)
+    assert made[-1].diverged
+    assert running.iteration < changed.iterations
+    assert all(0 <= evaluation.cost <= 1 for evaluation in made)
+    assert all(tensor.isfinite().all() for tensor in running.network().state.values())
+
+
+def test_trial_is_named_by_its_hyperparameters() -> None:
+    assert trial_name(CHOSEN) == trial_name(Hyperparameters(learning_rate=5e-3, batch_size=32))
+    assert trial_name(CHOSEN) != trial_name(Hyperparameters(learning_rate=6e-3, batch_size=32))

@@ -1,0 +1,400 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from safs_ray.activations import ScaledActivation, Sited, find_sites
+from safs_ray.config import ConfigurationError
+from safs_ray.models import Specification, build
+from safs_ray.operators import OPERATORS
+
+
+class Net(nn.Module):
+    """A linear layer, further submodules, and a forward pass given as a function of the module and the input."""
+
+    def __init__(self, forward: Callable[[Net, Tensor], Tensor], **children: nn.Module | nn.Parameter) -> None:
+        super().__init__()
+        self.linear = nn.Linear(4, 4)
+        self.steps = forward
+        for name, child in children.items():
+            setattr(self, name, child)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.steps(self, x)
+
+
+class Untraceable(Net):
+    """The same with control flow that depends on the data."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.steps(self, x) if x.isfinite().all() else x
+
+
+class Functional(nn.Module):
+    """A linear layer and a functional activation."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear = nn.Linear(4, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.relu(self.linear(x))
+
+
+def example() -> Tensor:
+    return torch.randn(3, 4, generator=torch.Generator().manual_seed(0))
+
+
+def activation(name: str) -> Callable[[Net, Tensor], Tensor]:
+    """A forward pass: the linear layer, then the child of this name."""
+    return lambda net, x: getattr(net, name)(net.linear(x))
+
+
+def sites_of(module: nn.Module, x: Tensor | None = None) -> Sited:
+    """The module's sites, once it is sure that the default operators compute what the module does, bit for bit."""
+    x = example() if x is None else x
+    module.eval()
+    with torch.no_grad():
+        expected = module(x.clone())
+        sited = find_sites(module, x)
+        installed = sited.install([OPERATORS[name] for name in sited.defaults])
+        assert torch.equal(installed(x.clone()), expected)
+        assert torch.equal(module(x.clone()), expected)
+    for site, name in zip(sited.sites, sited.defaults, strict=True):
+        assert isinstance(found := installed.get_submodule(site), ScaledActivation)
+        assert found.operator is OPERATORS[name]
+    return sited
+
+
+class TestModules:
+    @pytest.mark.parametrize(
+        ("module", "operator"),
+        [
+            (nn.ReLU(), "relu"),
+            (nn.ReLU(inplace=True), "relu"),
+            (nn.ReLU6(), "relu6"),
+            (nn.Hardswish(), "hardswish"),
+            (nn.SiLU(), "swish"),
+            (nn.GELU(), "gelu"),
+            (nn.ELU(), "elu"),
+            (nn.Tanh(), "tanh"),
+            (nn.Softplus(), "softplus"),
+            (nn.LogSigmoid(), "logsigmoid"),
+        ],
+        ids=lambda value: value if isinstance(value, str) else type(value).__name__,
+    )
+    @pytest.mark.parametrize("kind", [Net, Untraceable])
+    def test_a_module_that_equals_an_operator_is_a_site(
+        self, kind: type[Net], module: nn.Module, operator: str
+    ) -> None:
+        sited = sites_of(kind(activation("act"), act=module))
+        assert (sited.sites, sited.defaults) == (("act",), (operator,))
+
+    @pytest.mark.parametrize(
+        "module",
+        [
+            nn.GELU(approximate="tanh"),
+            nn.ELU(alpha=2),
+            nn.Softplus(beta=2),
+            nn.Softplus(threshold=5),
+            nn.LeakyReLU(),
+            nn.Sigmoid(),
+            nn.PReLU(),
+            nn.Hardtanh(),
+            nn.Softmax(dim=1),
+        ],
+        ids=str,
+    )
+    @pytest.mark.parametrize("kind", [Net, Untraceable])
+    def test_a_module_that_equals_none_is_no_site(self, kind: type[Net], module: nn.Module) -> None:
+        net = kind(lambda net, x: net.act(net.other(net.linear(x))), other=module, act=nn.ReLU())
+        assert sites_of(net).sites == ("act",)
+
+    def test_sites_of_a_sequence_bear_the_paths_of_their_modules(self) -> None:
+        inner = nn.Sequential(nn.Linear(4, 4), nn.Tanh())
+        sited = sites_of(nn.Sequential(nn.Linear(4, 4), nn.ReLU(), inner, nn.ELU(alpha=2), nn.SiLU()))
+        assert sited.sites == ("1", "2.1", "4")
+        assert sited.defaults == ("relu", "tanh", "swish")
+
+    def test_sites_are_in_the_order_of_execution(self) -> None:
+        net = Net(lambda net, x: net.a(net.linear(net.b(x))), a=nn.ReLU(), b=nn.Tanh())
+        assert sites_of(net).sites == ("b", "a")
+
+    def test_modules_that_are_not_applied_are_no_sites(self) -> None:
+        assert sites_of(Net(activation("a"), a=nn.ReLU(), b=nn.ReLU())).sites == ("a",)
+
+    def test_a_module_applied_several_times_is_several_sites(self) -> None:
+        net = Net(lambda net, x: net.act(net.linear(net.act(net.linear(net.act(x))))), act=nn.ReLU())
+        sited = sites_of(net)
+        assert sited.sites == ("act", "act_2", "act_3")
+        assert sited.defaults == ("relu",) * 3
+
+    def test_one_module_under_two_names_is_two_sites(self) -> None:
+        shared = nn.ReLU()
+        net = Net(lambda net, x: net.b(net.linear(net.a(x))), a=shared, b=shared)
+        assert len(sites_of(net).sites) == 2
+
+    def test_a_block_applied_twice_has_the_sites_of_two(self) -> None:
+        block = nn.Sequential(nn.Linear(4, 4), nn.ReLU())
+        assert sites_of(Net(lambda net, x: net.block(net.block(x)), block=block)).sites == ("block.1", "block.1_2")
+
+    def test_a_name_that_is_taken_is_passed_over(self) -> None:
+        net = Net(lambda net, x: net.act_2(net.act(net.linear(net.act(x)))), act=nn.ReLU(), act_2=nn.Linear(4, 4))
+        assert sites_of(net).sites == ("act", "act_3")
+
+
+CALLS: dict[str, tuple[Callable[[Tensor], Tensor], str]] = {
+    "F.relu": (F.relu, "relu"),
+    "F.relu inplace": (lambda x: F.relu(x, inplace=True), "relu"),
+    "F.relu by keyword": (lambda x: F.relu(input=x), "relu"),
+    "torch.relu": (torch.relu, "relu"),
+    "torch.relu_": (torch.relu_, "relu"),
+    "relu()": (lambda x: x.relu(), "relu"),
+    "relu_()": (lambda x: x.relu_(), "relu"),
+    "F.relu6": (F.relu6, "relu6"),
+    "F.hardswish": (F.hardswish, "hardswish"),
+    "F.silu": (F.silu, "swish"),
+    "F.silu inplace": (lambda x: F.silu(x, inplace=True), "swish"),
+    "F.gelu": (F.gelu, "gelu"),
+    "F.elu": (F.elu, "elu"),
+    "F.tanh": (F.tanh, "tanh"),
+    "torch.tanh": (torch.tanh, "tanh"),
+    "tanh()": (lambda x: x.tanh(), "tanh"),
+    "F.softplus": (F.softplus, "softplus"),
+    "F.logsigmoid": (F.logsigmoid, "logsigmoid"),
+}
+
+
+class TestFunctions:
+    @pytest.mark.parametrize("call", CALLS)
+    def test_a_call_that_equals_an_operator_is_a_site(self, call: str) -> None:
+        function, operator = CALLS[call]
+        sited = sites_of(Net(lambda net, x: function(net.linear(x))))
+        assert sited.defaults == (operator,)
+        assert len(sited.sites) == 1
+
+    @pytest.mark.parametrize(
+        "function",
+        [
+            lambda x: F.gelu(x, approximate="tanh"),
+            lambda x: F.elu(x, 2.0),
+            lambda x: F.elu(x, alpha=2.0),
+            lambda x: F.softplus(x, beta=2),
+            lambda x: F.softplus(x, 2),
+            F.leaky_relu,
+            torch.sigmoid,
+            lambda x: F.softmax(x, 1),
+        ],
+    )
+    def test_a_call_that_equals_none_is_no_site(self, function: Callable[[Tensor], Tensor]) -> None:
+        net = Net(lambda net, x: torch.tanh(function(net.linear(x))))
+        assert sites_of(net).sites == ("tanh",)
+
+    def test_sites_are_named_by_caller_and_function(self) -> None:
+        net = Net(lambda net, x: torch.tanh(net.block(F.relu(F.relu(net.linear(x))))), block=Functional())
+        sited = sites_of(net)
+        assert sited.sites == ("relu", "relu_2", "block.relu", "tanh")
+        assert sited.defaults == ("relu", "relu", "relu", "tanh")
+
+    def test_a_block_that_calls_a_function_and_is_applied_twice_has_two_sites(self) -> None:
+        sited = sites_of(Net(lambda net, x: net.block(net.block(x)), block=Functional()))
+        assert sited.sites == ("block.relu", "block.relu_2")
+
+    def test_a_module_that_has_the_functions_name_stays(self) -> None:
+        net = Net(lambda net, x: net.relu(F.relu(net.linear(x))), relu=nn.Linear(4, 4))
+        sited = sites_of(net)
+        assert sited.sites == ("relu_2",)
+        assert isinstance(sited.module.get_submodule("relu"), nn.Linear)
+
+    def test_an_activation_that_has_the_functions_name_is_a_site_of_its_own(self) -> None:
+        net = Net(lambda net, x: net.relu_2(net.relu(F.relu(x))), relu=nn.Linear(4, 4), relu_2=nn.Tanh())
+        sited = sites_of(net)
+        assert sited.sites == ("relu_3", "relu_2")
+        assert sited.defaults == ("relu", "tanh")
+
+    def test_a_parameter_that_has_the_functions_name_stays(self) -> None:
+        net = Net(lambda net, x: F.relu(net.linear(x)) * net.relu, relu=nn.Parameter(torch.full((4,), 2.0)))
+        assert len(sites_of(net).sites) == 1
+
+    def test_a_block_of_functions_alone_has_sites(self) -> None:
+        class Twice(nn.Module):
+            def forward(self, x: Tensor) -> Tensor:
+                return torch.tanh(x.relu())
+
+        assert sites_of(Net(activation("block"), block=Twice())).sites == ("block.relu", "block.tanh")
+
+
+class TestInPlace:
+    @pytest.mark.parametrize("kind", [Net, Untraceable])
+    def test_a_value_read_after_it_was_activated_in_place_is_the_activated_one(self, kind: type[Net]) -> None:
+        def forward(net: Net, x: Tensor) -> Tensor:
+            y = net.linear(x)
+            return net.act(y) + y
+
+        assert sites_of(kind(forward, act=nn.ReLU(inplace=True))).sites == ("act",)
+
+    def test_an_activation_in_place_counts_where_its_result_is_not_used(self) -> None:
+        def forward(net: Net, x: Tensor) -> Tensor:
+            y = net.linear(x)
+            F.relu(y, inplace=True)
+            return y
+
+        assert sites_of(Net(forward)).sites == ("relu",)
+
+
+class TestUntraceable:
+    def test_modules_are_sites_in_the_order_of_execution(self) -> None:
+        net = Untraceable(lambda net, x: net.a(net.linear(net.b(x))), a=nn.ReLU(), b=nn.Tanh(), unused=nn.SiLU())
+        sited = sites_of(net)
+        assert isinstance(sited.module, Untraceable)
+        assert (sited.sites, sited.defaults) == (("b", "a"), ("tanh", "relu"))
+
+    def test_a_module_applied_twice_is_refused_by_its_name(self) -> None:
+        net = Untraceable(lambda net, x: net.inner[1](net.inner(x)), inner=nn.Sequential(nn.Linear(4, 4), nn.ReLU()))
+        with pytest.raises(ConfigurationError) as refused:
+            find_sites(net, example())
+        assert str(refused.value) == (
+            "model: Untraceable cannot be traced by torch.fx and applies its module inner.1 2 times; "
+            "give each place an activation module of its own"
+        )
+
+    def test_a_module_applied_by_its_other_name_is_replaced_or_refused(self) -> None:
+        shared = nn.ReLU()
+        net = Untraceable(activation("b"), a=shared, b=shared)
+        try:
+            sited = find_sites(net, example())
+        except ConfigurationError:
+            return
+        installed = sited.install([OPERATORS["tanh"]])
+        assert torch.equal(installed(example()), torch.tanh(net.linear(example())))
+
+    def test_a_network_that_differs_in_training_is_not_traced(self) -> None:
+        net = Net(lambda net, x: F.dropout(net.act(net.linear(x)), training=net.training), act=nn.ReLU())
+        sited = sites_of(net)
+        assert isinstance(sited.module, Net)
+        assert sited.sites == ("act",)
+        torch.manual_seed(0)
+        with torch.no_grad():
+            dropped = sited.module.train()(torch.ones(50, 4))
+        assert 0.2 < (dropped == 0).double().mean() < 1
+
+    def test_functions_are_no_sites(self) -> None:
+        with pytest.raises(ConfigurationError, match="applies no activation"):
+            find_sites(Untraceable(lambda net, x: F.relu(net.linear(x))), example())
+
+    def test_statistics_of_the_original_are_not_touched(self) -> None:
+        net = Untraceable(lambda net, x: net.act(net.norm(x)), norm=nn.BatchNorm1d(4), act=nn.ReLU()).train()
+        sited = find_sites(net, example())
+        for module in (net, sited.module):
+            assert module.get_buffer("norm.num_batches_tracked") == 0
+            assert module.get_buffer("norm.running_mean").tolist() == [0] * 4
+
+
+TRAINING = pytest.mark.parametrize("training", [True, False])
+KINDS = pytest.mark.parametrize("kind", [Net, Untraceable])
+
+
+class TestSited:
+    @pytest.mark.parametrize("kind", [Net, Untraceable])
+    def test_a_network_without_activation_is_refused(self, kind: type[Net]) -> None:
+        with pytest.raises(ConfigurationError) as refused:
+            find_sites(kind(lambda net, x: torch.sigmoid(net.linear(x))), example())
+        assert str(refused.value) == f"model: {kind.__name__} applies no activation that can be searched"
+
+    @TRAINING
+    @KINDS
+    def test_training_flag_stays_and_is_passed_on(self, kind: type[Net], training: bool) -> None:
+        net = kind(activation("act"), act=nn.ReLU()).train(training)
+        sited = find_sites(net, example())
+        for module in (net, sited.module):
+            assert module.training is training
+            assert module.get_submodule("linear").training is training
+
+    @KINDS
+    def test_training_flags_of_submodules_stay(self, kind: type[Net]) -> None:
+        net = kind(lambda net, x: net.act(net.norm(x)), norm=nn.BatchNorm1d(4), act=nn.ReLU()).train()
+        net.get_submodule("norm").eval()
+        find_sites(net, example())
+        assert net.training
+        assert not net.get_submodule("norm").training
+
+    @KINDS
+    def test_installed_operators_are_applied_at_their_sites(self, kind: type[Net]) -> None:
+        net = kind(lambda net, x: net.b(net.linear(net.a(net.linear(x)))), a=nn.ReLU(), b=nn.ReLU())
+        expected = F.gelu(net.linear(torch.tanh(net.linear(example()))))
+        before = net(example())
+        installed = find_sites(net, example()).install([OPERATORS["tanh"], OPERATORS["gelu"]])
+        assert torch.equal(installed(example()), expected)
+        assert torch.equal(net(example()), before)
+        assert {name for name, _ in installed.named_parameters()} == {
+            "linear.weight", "linear.bias", "a.alpha", "a.beta", "b.alpha", "b.beta",
+        }  # fmt: skip
+
+    @KINDS
+    def test_operators_can_be_installed_again(self, kind: type[Net]) -> None:
+        sited = find_sites(kind(activation("act"), act=nn.ReLU()), example())
+        sited.install([OPERATORS["acon"]])
+        installed = sited.install([OPERATORS["tanh"]])
+        assert torch.equal(installed(example()), torch.tanh(installed.get_submodule("linear")(example())))
+        assert {name for name in installed.state_dict() if name.startswith("act.")} == {"act.alpha", "act.beta"}
+
+    def test_one_operator_for_each_site_is_needed(self) -> None:
+        sited = find_sites(Net(activation("act"), act=nn.ReLU()), example())
+        for operators in ([], [OPERATORS["relu"]] * 2):
+            with pytest.raises(ValueError, match="argument 2 is"):
+                sited.install(operators)
+
+    def test_weights_are_shared_with_the_original(self) -> None:
+        net = Net(activation("act"), act=nn.ReLU())
+        assert find_sites(net, example()).module.get_parameter("linear.weight") is net.linear.weight
+
+    def test_weights_and_scales_are_learned(self) -> None:
+        sited = find_sites(Net(activation("act"), act=nn.ReLU()), example())
+        installed = sited.install([OPERATORS["srs"]])
+        installed(example()).sum().backward()
+        for name, parameter in installed.named_parameters():
+            assert parameter.grad is not None, name
+            assert parameter.grad.abs().sum() > 0, name
+
+
+class TestArchitectures:
+    """The networks of the package, built for small images."""
+
+    @staticmethod
+    def built(model: str, size: int, channels: int = 1) -> tuple[nn.Module, Tensor]:
+        specification = Specification(model, channels, size, 10, (0.5,) * channels, (0.25,) * channels)
+        images = torch.randn(1, channels, size, size, generator=torch.Generator().manual_seed(0))
+        return build(specification, seed=0), images
+
+    def test_lenet5_has_four_sites(self) -> None:
+        sited = sites_of(*self.built("lenet5", 28))
+        assert sited.sites == ("act1", "act2", "act3", "act4")
+        assert sited.defaults == ("relu",) * 4
+
+    def test_mlp_has_two_sites(self) -> None:
+        assert sites_of(*self.built("mlp", 8)).sites == ("act1", "act2")
+
+    def test_resnet18_has_seventeen_sites(self) -> None:
+        sited = sites_of(*self.built("resnet18", 32, 3))
+        blocks = [f"layer{layer}.{block}.relu" for layer in (1, 2, 3, 4) for block in (0, 1)]
+        assert sited.sites == ("relu", *(f"{block}{suffix}" for block in blocks for suffix in ("", "_2")))
+        assert sited.defaults == ("relu",) * 17
+
+    def test_vgg16_has_fifteen_sites(self) -> None:
+        module, images = self.built("vgg16", 32, 3)
+        relus = tuple(path for path, child in module.named_modules() if isinstance(child, nn.ReLU))
+        sited = sites_of(module, images)
+        assert sited.sites == relus
+        assert len(relus) == 15
+        assert relus[:2] == ("features.2", "features.5")
+        assert relus[-2:] == ("classifier.act1", "classifier.act2")
+
+    @pytest.mark.parametrize(("model", "count"), [("vgg16", 15), ("resnet18", 17)])
+    def test_networks_for_large_images_have_as_many_sites(self, model: str, count: int) -> None:
+        with torch.device("meta"):
+            module = build(Specification(model, 1, 64, 10, (0.5,), (0.25,)), seed=0)
+            assert len(find_sites(module, torch.zeros(1, 1, 64, 64)).sites) == count

@@ -1,0 +1,88 @@
+"""The rooms import only from rooms before them, and only tune/ imports Ray."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import safs_ray
+
+PACKAGE = Path(safs_ray.__file__).parent
+ROOMS = (
+    "config",
+    "storage",
+    "randomness",
+    "data",
+    "sources",
+    "operators",
+    "activations",
+    "models",
+    "pruning",
+    "network",
+    "training",
+    "search",
+    "stages",
+    "report",
+    "tune",
+)
+MODULES = sorted(PACKAGE.rglob("*.py"))
+
+
+def room_of(module: Path) -> str:
+    return module.relative_to(PACKAGE).with_suffix("").parts[0]
+
+
+def imports(module: Path) -> Iterator[str]:
+    for node in ast.walk(ast.parse(module.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{module} uses a relative import"
+            yield node.module or ""
+            if node.module == "safs_ray":
+                yield from (f"safs_ray.{alias.name}" for alias in node.names)
+
+
+def test_every_module_lies_in_a_room() -> None:
+    assert {room_of(module) for module in MODULES} - {"__init__"} == set(ROOMS)
+
+
+@pytest.mark.parametrize("module", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_imports_point_up(module: Path) -> None:
+    allowed = ROOMS if room_of(module) == "__init__" else ROOMS[: ROOMS.index(room_of(module)) + 1]
+    rooms = {name.split(".")[1] for name in imports(module) if name.startswith("safs_ray.")}
+    assert rooms <= set(allowed)
+
+
+@pytest.mark.parametrize("module", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_only_tune_imports_ray(module: Path) -> None:
+    assert room_of(module) == "tune" or not any(name.split(".")[0] == "ray" for name in imports(module))
+
+
+def test_the_core_works_where_ray_cannot_be_imported() -> None:
+    code = """
+import sys
+sys.modules["ray"] = None
+import torch
+from safs_ray import config, sources, stages
+run = config.validate({
+    "data": {"size": 8, "limit": 60, "validation": 0.2}, "model": {"name": "mlp"},
+    "dense": {"epochs": 1}, "pruning": {"epochs": 1}, "search": {"steps": 2, "epochs": 1},
+    "finetune": {"epochs": 1, "epochs_per_step": 1}, "tune": {"grace_period": 1}, "final": {"folds": 1, "epochs": 1},
+})
+data, cpu = sources.load(run.data), torch.device("cpu")
+folds = stages.folds(run, data)
+dense = stages.train_dense(run, data, folds.search(), cpu)
+pruned = stages.prune(dense.network, run, folds.search(), cpu)
+found = stages.search(pruned.network, run, folds.search(), run.pruning.hyperparameters, cpu)
+last = stages.finish(
+    pruned.network.assign(found.assignment), run, folds.final(0), 0, run.pruning.hyperparameters, True, cpu
+)
+assert 0 <= last.test_accuracy <= 1
+"""
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=120)

@@ -1,0 +1,548 @@
+from __future__ import annotations
+
+import copy
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pydantic
+import pytest
+import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from safs_ray.config import Configuration, ConfigurationError, dump, load, parse, refusal, validate
+
+DEFAULTS: dict[str, Any] = yaml.safe_load(dump(Configuration()))
+SHIPPED = sorted((Path(__file__).parents[1] / "tune_configs").glob("*.yaml"))
+
+
+def nested(path: str, value: object) -> dict[str, Any]:
+    """The mapping that has one value, at a dotted path."""
+    for key in reversed(path.split(".")):
+        value = {key: value}
+    assert isinstance(value, dict)
+    return value
+
+
+def at(configuration: Configuration, path: str) -> object:
+    value: object = configuration
+    for key in path.split("."):
+        value = getattr(value, key)
+    return value
+
+
+def inside(values: Mapping[str, Any], path: str) -> object:
+    value: Any = values
+    for key in path.split("."):
+        value = value[key]
+    return value
+
+
+def message(values: Mapping[str, Any]) -> str:
+    """The message with which values are refused; one line."""
+    with pytest.raises(ConfigurationError) as refused:
+        validate(values)
+    text = str(refused.value)
+    assert text == " ".join(text.splitlines())
+    return text
+
+
+def message_of_file(text: str | bytes) -> str:
+    """The message with which run.yaml, with this content, is refused; one line."""
+    Path("run.yaml").write_bytes(text if isinstance(text, bytes) else text.encode())
+    with pytest.raises(ConfigurationError) as refused:
+        load("run.yaml")
+    told = str(refused.value)
+    assert told == " ".join(told.splitlines())
+    return told
+
+
+def told_by(attempt: Callable[[], Configuration]) -> str | None:
+    """The message of a refusal; None when there is none. Any other error passes."""
+    try:
+        attempt()
+    except ConfigurationError as error:
+        return str(error)
+    return None
+
+
+def leaves(values: Mapping[str, Any], prefix: str = "") -> list[str]:
+    return [
+        path
+        for key, value in values.items()
+        for path in (leaves(value, f"{prefix}{key}.") if isinstance(value, dict) else [f"{prefix}{key}"])
+    ]
+
+
+class TestKeys:
+    def test_a_misspelled_key_is_told_with_the_nearest_one(self) -> None:
+        assert message({"pruning": {"sparsty": 0.5}}) == (
+            "pruning.sparsty=0.5: unknown key; did you mean sparsity? "
+            "allowed: sparsity, score, allocation, epochs, hyperparameters"
+        )
+
+    def test_a_misspelled_section_is_told_with_the_nearest_one(self) -> None:
+        assert message({"prunning": {"sparsity": 0.5}}) == (
+            'prunning={"sparsity": 0.5}: unknown key; did you mean pruning? '
+            "allowed: run, data, model, dense, pruning, search, finetune, tune, final"
+        )
+
+    def test_a_key_near_to_none_is_told_without_a_guess(self) -> None:
+        assert message({"tune": {"space": {"zzz": 1}}}) == (
+            "tune.space.zzz=1: unknown key; allowed: optimizers, learning_rate, weight_decay, momentum, schedules"
+        )
+
+    @pytest.mark.parametrize("key", [1, None, True, 1.5])
+    def test_a_key_that_is_no_text_is_unknown(self, key: object) -> None:
+        assert "unknown key" in message({key: 1})  # type: ignore[dict-item]
+
+    def test_a_section_that_is_a_value_is_refused(self) -> None:
+        assert message({"search": 5}) == "search=5: input should be an object"
+
+
+class TestValues:
+    @pytest.mark.parametrize(
+        ("path", "value", "told"),
+        [
+            ("run.seed", True, "run.seed=true: input should be a valid integer"),
+            ("run.seed", "3", "run.seed=3: input should be a valid integer"),
+            ("run.seed", 3.0, "run.seed=3.0: input should be a valid integer"),
+            ("run.seed", None, "run.seed=null: input should be a valid integer"),
+            ("run.name", 3, "run.name=3: input should be a valid string"),
+            ("data.flip", "yes", "data.flip=yes: input should be a valid boolean"),
+            ("data.flip", 1, "data.flip=1: input should be a valid boolean"),
+            ("pruning.sparsity", True, "pruning.sparsity=true: input should be a valid number"),
+            ("pruning.sparsity", "0.9", "pruning.sparsity=0.9: input should be a valid number"),
+            ("search.operators", ["relu", 3], "search.operators.1=3: input should be a valid string"),
+            ("dense.epochs", [1], "dense.epochs=[1]: input should be a valid integer"),
+        ],
+    )
+    def test_a_wrong_type_is_told(self, path: str, value: object, told: str) -> None:
+        assert message(nested(path, value)) == told
+
+    @pytest.mark.parametrize(
+        ("path", "value", "limit"),
+        [
+            ("run.seed", -1, "greater than or equal to 0"),
+            ("data.validation", 0.0, "greater than 0"),
+            ("data.validation", 0.51, "less than or equal to 0.5"),
+            ("data.size", 3, "greater than or equal to 4"),
+            ("data.size", 1025, "less than or equal to 1024"),
+            ("data.limit", 0, "greater than or equal to 1"),
+            ("dense.epochs", 0, "greater than or equal to 1"),
+            ("dense.hyperparameters.learning_rate", 0, "greater than 0"),
+            ("dense.hyperparameters.learning_rate", 10.5, "less than or equal to 10"),
+            ("pruning.sparsity", 1, "less than 1"),
+            ("pruning.sparsity", -0.1, "greater than or equal to 0"),
+            ("pruning.epochs", -1, "greater than or equal to 0"),
+            ("pruning.hyperparameters.momentum", 1.0, "less than 1"),
+            ("search.operators", ["relu"], "at least 2 items"),
+            ("tune.reduction_factor", 1, "greater than or equal to 2"),
+            ("tune.resources.gpu", -0.5, "greater than or equal to 0"),
+            ("tune.space.optimizers", [], "at least 1 item"),
+            ("pruning.allocation", "leyer", "'layer' or 'global'"),
+            ("run.device", "gpu", "'auto', 'cpu' or 'cuda'"),
+            ("run.name", "", "string should match pattern"),
+            ("run.name", "a/b", "string should match pattern"),
+        ],
+    )
+    def test_a_value_out_of_range_is_told_with_the_limit(self, path: str, value: object, limit: str) -> None:
+        text = message(nested(path, value))
+        assert text.startswith(f"{path}={value if isinstance(value, str) else json.dumps(value)}: ")
+        assert limit in text
+
+    @pytest.mark.parametrize(
+        ("path", "value"),
+        [
+            ("run.seed", 0),
+            ("data.size", 4),
+            ("data.size", 1024),
+            ("data.size", None),
+            ("pruning.sparsity", 0),
+            ("pruning.sparsity", 0.9999),
+            ("pruning.epochs", 0),
+            ("dense.hyperparameters.learning_rate", 10),
+            ("dense.hyperparameters.momentum", 0),
+            ("tune.resources.gpu", 0.25),
+        ],
+    )
+    def test_a_value_at_the_limit_is_taken(self, path: str, value: object) -> None:
+        assert at(validate(nested(path, value)), path) == value
+
+    @pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
+    @pytest.mark.parametrize("path", ["pruning.sparsity", "dense.hyperparameters.learning_rate", "tune.resources.gpu"])
+    def test_what_is_not_finite_is_refused(self, path: str, value: float) -> None:
+        text = message(nested(path, value))
+        assert text.startswith(f"{path}=")
+        assert text.endswith(": input should be a finite number")
+
+    @pytest.mark.parametrize("value", [[1e-2, 1e-3], [0.0, 1.0], [-1.0, 1.0]])
+    def test_a_range_is_positive_and_ascends(self, value: list[float]) -> None:
+        text = message(nested("tune.space.learning_rate", value))
+        assert text == f"tune.space.learning_rate={value}: must be [low, high] with 0 < low <= high"
+
+    def test_a_range_has_two_ends(self) -> None:
+        assert message(nested("tune.space.momentum", [0.1])).startswith("tune.space.momentum.1=")
+        assert message(nested("tune.space.momentum", [0.1, 0.2, 0.3])).startswith("tune.space.momentum=[0.1, 0.2, 0.3]")
+
+    def test_a_range_may_be_one_point(self) -> None:
+        assert validate(nested("tune.space.momentum", [0.5, 0.5])).tune.space.momentum == (0.5, 0.5)
+
+    def test_a_long_value_is_cut(self) -> None:
+        assert message(nested("run.name", "a b" * 100)).startswith("run.name=" + ("a b" * 26)[:77] + "...: string")
+
+    @pytest.mark.parametrize("path", ["run.name", "run.device", "data.size", "pruning.sparsity", "search.operators"])
+    @pytest.mark.parametrize("value", ["two\nlines", "two\rlines"])
+    def test_a_value_of_several_lines_is_told_in_one(self, path: str, value: str) -> None:
+        assert message(nested(path, value)).startswith(f"{path}=")
+
+    def test_a_key_of_several_lines_is_told_in_one(self) -> None:
+        message({"two\nlines": 1})
+        message({"run": {"two\nlines": 1}})
+
+    def test_numbers_beyond_any_float_are_refused(self) -> None:
+        assert "final.folds" in message({"final": {"folds": 10**400}})
+
+    def test_a_refusal_names_key_value_and_what_is_allowed_in_one_line(self) -> None:
+        assert str(refusal("a.b", [1, "x"], "allowed: 2")) == 'a.b=[1, "x"]: allowed: 2'
+        assert "\n" not in str(refusal("a.b", "two\nlines", "allowed: 2"))
+
+    def test_a_configuration_cannot_be_changed(self) -> None:
+        with pytest.raises(pydantic.ValidationError):
+            Configuration().run.seed = 3  # type: ignore[misc]
+
+
+class TestRulesBetweenKeys:
+    def test_folds_hold_back_at_most_half_of_the_images(self) -> None:
+        assert message({"data": {"validation": 0.2}, "final": {"folds": 3}}) == (
+            "final.folds=3 folds of data.validation=0.2 hold back 60% of the training images from the search; "
+            "allowed: at most half"
+        )
+        assert validate({"data": {"validation": 0.25}, "final": {"folds": 2}}).final.folds == 2
+        assert validate({"data": {"validation": 0.1}, "final": {"folds": 5}}).final.folds == 5
+
+    def test_finetuning_is_whole_steps(self) -> None:
+        assert message({"finetune": {"epochs": 7, "epochs_per_step": 5}}) == (
+            "finetune: epochs=7 must be a multiple of epochs_per_step=5"
+        )
+
+    def test_the_grace_period_fits_into_a_trial(self) -> None:
+        values = {"search": {"steps": 4}, "finetune": {"epochs": 6, "epochs_per_step": 2}}
+        assert message({**values, "tune": {"grace_period": 8}}) == (
+            "tune.grace_period=8 exceeds the 7 steps of a trial"
+        )
+        assert validate({**values, "tune": {"grace_period": 7}}).iterations == 7
+
+    @pytest.mark.parametrize(
+        ("storage", "location"),
+        [("runs", "runs/a.b"), ("runs/", "runs/a.b"), ("s3://bucket/prefix/", "s3://bucket/prefix/a.b")],
+    )
+    def test_the_run_folder_lies_in_the_storage(self, storage: str, location: str) -> None:
+        assert validate({"run": {"name": "a.b", "storage": storage}}).location == location
+
+    @pytest.mark.parametrize("name", [".", ".."])
+    def test_the_run_folder_is_not_the_storage_or_above_it(self, name: str) -> None:
+        assert message({"run": {"name": name}}).startswith(f"run.name={name}: ")
+
+    @pytest.mark.parametrize(
+        ("path", "value"),
+        [
+            ("tune.space.learning_rate", [0.1, 500.0]),
+            ("tune.space.weight_decay", [0.1, 2.0]),
+            ("tune.space.momentum", [0.5, 1.0]),
+        ],
+    )
+    def test_the_space_proposes_only_what_hyperparameters_allow(self, path: str, value: list[float]) -> None:
+        assert message(nested(path, value)).startswith(f"{path}=")
+
+
+class TestYaml:
+    @pytest.fixture(autouse=True)
+    def _in_an_empty_folder(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.chdir(tmp_path)
+
+    @pytest.mark.parametrize(
+        ("text", "value"), [("1e-3", 0.001), ("1E-3", 0.001), ("2.5e-2", 0.025), ("1.e-1", 0.1), ("1e+0", 1.0)]
+    )
+    def test_scientific_notation_is_a_number(self, text: str, value: float, tmp_path: Path) -> None:
+        path = tmp_path / "run.yaml"
+        path.write_text(f"dense: {{hyperparameters: {{learning_rate: {text}}}}}\n")
+        assert load(path).dense.hyperparameters.learning_rate == value
+
+    def test_a_name_that_only_looks_like_scientific_notation_stays_text(self, tmp_path: Path) -> None:
+        path = tmp_path / "run.yaml"
+        path.write_text("run: {name: e5, storage: 1e3x}\n")
+        assert load(path).run.name == "e5"
+        assert load(path).run.storage == "1e3x"
+
+    def test_an_empty_file_is_all_defaults(self, tmp_path: Path) -> None:
+        path = tmp_path / "run.yaml"
+        path.write_text("# nothing\n")
+        assert load(path) == Configuration()
+
+    @pytest.mark.parametrize(
+        "text",
+        ["run: {seed: 1}\nrun: {seed: 2}\n", "run: {seed: 1, seed: 1}\n", "run:\n  name: a\n  seed: 1\n  name: b\n"],
+    )
+    def test_a_key_given_twice_is_refused(self, text: str) -> None:
+        told = message_of_file(text)
+        assert told.startswith("configuration=run.yaml: is not valid YAML: ")
+        assert "stands twice" in told
+
+    @pytest.mark.parametrize(
+        "text",
+        [
+            "run: [1\n",
+            "run: 'a\n",
+            "run:\n\tseed: 1\n",
+            "run: {}\n---\nrun: {}\n",
+            "run: !!python/object:object {}\n",
+            "run: *nothing\n",
+            "[" * 5000,
+            "run: {name: 2020-13-45}\n",
+            "run: {seed: 0b_}\n",
+            "run: {seed: !!int abc}\n",
+            "run: {seed: !!bool abc}\n",
+            "run: {seed: !!timestamp abc}\n",
+            "run: {seed: " + "9" * 5000 + "}\n",
+            "? [a, b]\n: 1\n",
+        ],
+        ids=[
+            "open list",
+            "open quote",
+            "tab",
+            "two documents",
+            "python object",
+            "unknown alias",
+            "deep",
+            "no such date",
+            "binary without digits",
+            "tagged integer",
+            "tagged boolean",
+            "tagged timestamp",
+            "5000 digits",
+            "list as a key",
+        ],
+    )
+    def test_what_is_not_yaml_is_refused(self, text: str) -> None:
+        assert message_of_file(text).startswith("configuration=run.yaml: is not valid YAML: ")
+
+    @pytest.mark.parametrize(
+        "text",
+        ["2020-01-01: 1\n", "? !!binary aGk=\n: 1\n", "run: &loop {name: *loop}\n"],
+        ids=["date as a key", "binary as a key", "loop"],
+    )
+    def test_yaml_that_json_cannot_express_is_refused(self, text: str) -> None:
+        assert message_of_file(text)
+
+    @pytest.mark.parametrize("text", ["hello", "3", "[1, 2]", "- run\n"])
+    def test_a_file_without_sections_is_refused(self, text: str) -> None:
+        assert "must hold sections" in message_of_file(text)
+
+    def test_a_file_that_is_not_text_is_refused(self) -> None:
+        assert "is not a text file" in message_of_file(b"\xff\xfe\x00\x01")
+
+    def test_a_missing_file_is_told(self) -> None:
+        with pytest.raises(ConfigurationError) as refused:
+            load("none.yaml")
+        assert str(refused.value) == "configuration=none.yaml: cannot be read (No such file or directory)"
+
+    def test_a_folder_in_place_of_a_file_is_told(self) -> None:
+        with pytest.raises(ConfigurationError) as refused:
+            load(".")
+        assert str(refused.value) == "configuration=.: cannot be read (Is a directory)"
+
+    @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.name)
+    def test_shipped_configurations_are_valid(self, path: Path) -> None:
+        assert load(path).run.name
+
+
+class TestOverrides:
+    @pytest.fixture
+    def path(self, tmp_path: Path) -> Path:
+        path = tmp_path / "run.yaml"
+        path.write_text("run: {seed: 7, name: written}\nsearch: {steps: 4}\n")
+        return path
+
+    @pytest.mark.parametrize(
+        ("override", "key", "value"),
+        [
+            ("run.seed=3", "run.seed", 3),
+            ("search.steps=9", "search.steps", 9),
+            ("dense.hyperparameters.learning_rate=1e-2", "dense.hyperparameters.learning_rate", 0.01),
+            ("data.flip=true", "data.flip", True),
+            ("data.size=null", "data.size", None),
+            ("data.size=", "data.size", None),
+            ("run.storage=s3://bucket/a=b", "run.storage", "s3://bucket/a=b"),
+            ("search.operators=[relu, tanh]", "search.operators", ("relu", "tanh")),
+            ("search={steps: 3}", "search.steps", 3),
+            ("run.name='5'", "run.name", "5"),
+        ],
+    )
+    def test_an_override_sets_one_key(self, path: Path, override: str, key: str, value: object) -> None:
+        changed = load(path, [override])
+        assert at(changed, key) == value
+        if not key.startswith("run."):
+            assert changed.run == load(path).run
+
+    def test_of_two_overrides_the_last_holds(self, path: Path) -> None:
+        assert load(path, ["run.seed=1", "run.seed=2"]).run.seed == 2
+
+    def test_overrides_fill_a_section_that_the_file_leaves_empty(self, tmp_path: Path) -> None:
+        path = tmp_path / "run.yaml"
+        path.write_text("run:\n")
+        assert load(path, ["run.seed=1"]).run.seed == 1
+
+    @pytest.mark.parametrize(
+        ("override", "told"),
+        [
+            ("search.steps", "override=search.steps: must be key.path=value, such as search.steps=5"),
+            ("=5", "override==5: must be key.path=value, such as search.steps=5"),
+            ("run.seed.x=5", "run.seed.x=5: seed is a value and has no keys of its own"),
+            ("search.steps=[1", "search.steps=[1: is not a YAML value"),
+            ("search={steps: 1, steps: 2}", "search={steps: 1, steps: 2}: is not a YAML value"),
+            ("search.steps=0", "search.steps=0: input should be greater than or equal to 1"),
+            ("run.seed='1'", "run.seed=1: input should be a valid integer"),
+        ],
+    )
+    def test_an_override_that_cannot_be_applied_is_told(self, path: Path, override: str, told: str) -> None:
+        with pytest.raises(ConfigurationError) as refused:
+            load(path, [override])
+        assert str(refused.value) == told
+
+    @pytest.mark.parametrize(
+        "override",
+        [
+            "search.steps=" + "[" * 5000,
+            "run.name=2020-13-45",
+            "run.seed=0b_",
+            "run.name={[1, 2]: 3}",
+            "run.seed=" + "9" * 5000,
+        ],
+        ids=["deep", "no such date", "binary without digits", "list as a key", "5000 digits"],
+    )
+    def test_an_override_that_yaml_cannot_construct_is_told(self, path: Path, override: str) -> None:
+        with pytest.raises(ConfigurationError) as refused:
+            load(path, [override])
+        assert str(refused.value).startswith(override.partition("=")[0])
+
+    @pytest.mark.parametrize("override", ["two\nlines", "two\nlines=1", "run.name=two\n\n  lines", "run.two\nlines=1"])
+    def test_an_override_of_several_lines_is_told_in_one(self, path: Path, override: str) -> None:
+        with pytest.raises(ConfigurationError) as refused:
+            load(path, [override])
+        assert "\n" not in str(refused.value)
+
+
+@pytest.fixture(scope="session")
+def empty_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("configuration") / "empty.yaml"
+    path.write_text("")
+    return path
+
+
+scalars = (
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.sampled_from([10**400, -(10**400)])
+    | st.floats()
+    | st.text(max_size=20)
+    | st.dates()
+    | st.binary(max_size=5)
+)
+anything = st.recursive(
+    scalars, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3)
+)
+
+
+@st.composite
+def mutated(draw: st.DrawFn) -> dict[str, Any]:
+    """The default configuration with up to three keys set to anything, added or removed."""
+    values = copy.deepcopy(DEFAULTS)
+    for _ in range(draw(st.integers(1, 3))):
+        inner = values
+        while True:
+            key = draw(st.sampled_from(sorted(inner) or ["key"]))
+            if not isinstance(inner.get(key), dict) or draw(st.booleans()):
+                break
+            inner = inner[key]
+        match draw(st.sampled_from(["set", "add", "remove"])):
+            case "set":
+                inner[key] = draw(anything)
+            case "add":
+                inner[draw(st.text(max_size=8))] = draw(anything)
+            case _:
+                inner.pop(key, None)
+    return values
+
+
+@settings(deadline=None, derandomize=True, max_examples=150)
+@given(mutated())
+def test_any_mutation_is_valid_or_refused_in_one_line(values: dict[str, Any]) -> None:
+    told = told_by(lambda: validate(values))
+    if told is None:
+        configuration = validate(values)
+        assert validate(parse(dump(configuration), "dump")) == configuration
+    else:
+        assert len(told.splitlines()) == 1
+
+
+@settings(deadline=None, derandomize=True, max_examples=60)
+@given(st.data())
+def test_any_damage_to_a_file_is_valid_or_refused_in_one_line(data: st.DataObject) -> None:
+    text = dump(Configuration())
+    start = data.draw(st.integers(0, len(text)))
+    end = data.draw(st.integers(start, min(len(text), start + 12)))
+    inserted = data.draw(st.text("{}[]:,&*#?|-<>=!%@\\\"'\n\t .0123456789eabrun", max_size=12))
+    told = told_by(lambda: validate(parse(text[:start] + inserted + text[end:], "file")))
+    assert told is None or len(told.splitlines()) == 1
+
+
+@settings(deadline=None, derandomize=True, max_examples=60)
+@given(st.sampled_from(leaves(DEFAULTS)) | st.text(max_size=10), st.text(max_size=12))
+def test_any_override_is_applied_or_refused_in_one_line(empty_file: Path, key: str, value: str) -> None:
+    told = told_by(lambda: load(empty_file, [f"{key}={value}"]))
+    assert told is None or len(told.splitlines()) == 1
+
+
+valid_values = st.fixed_dictionaries(
+    {},
+    optional={
+        "run": st.fixed_dictionaries(
+            {}, optional={"name": st.from_regex(r"\A[A-Za-z0-9_-]+\Z"), "storage": st.text(), "seed": st.integers(0)}
+        ),
+        "data": st.fixed_dictionaries(
+            {}, optional={"size": st.none() | st.integers(4, 1024), "flip": st.booleans(), "source": st.text()}
+        ),
+        "pruning": st.fixed_dictionaries(
+            {},
+            optional={
+                "sparsity": st.floats(0, 1, exclude_max=True),
+                "allocation": st.sampled_from(["layer", "global"]),
+                "hyperparameters": st.fixed_dictionaries(
+                    {},
+                    optional={
+                        "learning_rate": st.floats(0, 10, exclude_min=True),
+                        "weight_decay": st.floats(0, 1),
+                        "schedule": st.sampled_from(["cosine warm restarts", "constant"]),
+                    },
+                ),
+            },
+        ),
+        "search": st.fixed_dictionaries({}, optional={"operators": st.lists(st.text(), min_size=2, max_size=5)}),
+        "tune": st.fixed_dictionaries({}, optional={"resources": st.fixed_dictionaries({"gpu": st.floats(0, 8)})}),
+    },
+)
+
+
+@settings(deadline=None, derandomize=True)
+@given(valid_values)
+def test_a_dump_is_the_whole_configuration(values: dict[str, Any]) -> None:
+    configuration = validate(values)
+    assert validate(parse(dump(configuration), "dump")) == configuration
+    written = parse(dump(configuration), "dump")
+    assert leaves(written) == leaves(DEFAULTS)
+    for path in leaves(values):
+        assert inside(written, path) == inside(values, path)

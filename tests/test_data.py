@@ -1,0 +1,247 @@
+from __future__ import annotations
+
+import warnings
+from itertools import combinations
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.lib.stride_tricks import sliding_window_view
+from torch import Tensor
+
+from safs_ray.data import Dataset, Examples, Folds, as_tensors, augmentation, batches
+
+
+def numbered(count: int) -> Examples:
+    """Images of 1x2x2 whose pixels and label are their number."""
+    labels = torch.arange(count)
+    return Examples((labels % 256).to(torch.uint8)[:, None, None, None].expand(-1, 1, 2, 2).contiguous(), labels)
+
+
+def dataset(count: int) -> Dataset:
+    return Dataset(numbered(count), numbered(5), 10)
+
+
+def draws(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def numbers(examples: Examples) -> set[int]:
+    """The images by their number; no image may stand twice, nor lose its label."""
+    found = examples.labels.tolist()
+    assert examples.images.flatten(1).tolist() == [[number % 256] * 4 for number in found]
+    assert len(set(found)) == len(found)
+    return set(found)
+
+
+class TestExamples:
+    def test_statistics_are_the_mean_and_deviation_of_each_channel(self) -> None:
+        images = torch.randint(0, 256, (7, 3, 5, 4), dtype=torch.uint8, generator=draws())
+        images[:, 1] //= 3
+        mean, deviation = Examples(images, torch.zeros(7)).statistics()
+        pixels = images.numpy().astype(np.float64) / 255
+        assert mean == pytest.approx(pixels.mean(axis=(0, 2, 3)), rel=1e-12)
+        assert deviation == pytest.approx(pixels.std(axis=(0, 2, 3)), rel=1e-9)
+
+    def test_statistics_of_two_pixels(self) -> None:
+        images = torch.tensor([0, 255], dtype=torch.uint8).view(2, 1, 1, 1)
+        assert Examples(images, torch.zeros(2)).statistics() == ((0.5,), (0.5,))
+
+    def test_the_deviation_of_equal_pixels_can_be_divided_by(self) -> None:
+        images = torch.full((2, 1, 2, 2), 51, dtype=torch.uint8)
+        mean, deviation = Examples(images, torch.zeros(2)).statistics()
+        assert mean == pytest.approx((0.2,))
+        assert 0 < deviation[0] < 1e-5
+
+    def test_slices_and_indices_choose_images_with_their_labels(self) -> None:
+        examples = numbered(6)
+        assert len(examples) == 6
+        assert examples[:4].labels.tolist() == [0, 1, 2, 3]
+        chosen = examples[torch.tensor([5, 0])]
+        assert chosen.labels.tolist() == [5, 0]
+        assert chosen.images[:, 0, 0, 0].tolist() == [5, 0]
+        assert numbers(examples.to(torch.device("cpu"))) == set(range(6))
+
+
+class TestDataset:
+    def test_what_the_search_sees_has_no_test_images(self) -> None:
+        seen = dataset(20).without_test()
+        assert len(seen.test) == 0
+        assert numbers(seen.pool) == set(range(20))
+        assert (seen.classes, seen.channels, seen.size) == (10, 1, 2)
+
+    def test_arrays_round_trip(self) -> None:
+        original = dataset(9)
+        arrays = original.arrays()
+        assert all(isinstance(array, np.ndarray) for array in arrays.values())
+        again = Dataset.from_arrays(arrays)
+        for part, other in ((original.pool, again.pool), (original.test, again.test)):
+            assert torch.equal(part.images, other.images)
+            assert torch.equal(part.labels, other.labels)
+            assert (other.images.dtype, other.labels.dtype) == (torch.uint8, torch.int64)
+        assert again.classes == 10
+        assert type(again.classes) is int
+
+    def test_arrays_round_trip_without_test_images(self) -> None:
+        again = Dataset.from_arrays(dataset(9).without_test().arrays())
+        assert again.test.images.shape == (0, 1, 2, 2)
+        assert numbers(again.pool) == set(range(9))
+
+    def test_read_only_arrays_become_tensors_without_a_copy_or_a_warning(self) -> None:
+        array = np.arange(6, dtype=np.uint8).reshape(2, 3)
+        array.flags.writeable = False
+        torch.set_warn_always(True)  # torch warns of this once in a process
+        try:
+            with pytest.warns(UserWarning, match="not writable"):
+                torch.from_numpy(array)
+            with warnings.catch_warnings():
+                warnings.simplefilter("error")
+                tensor = as_tensors({"a": array})["a"]
+        finally:
+            torch.set_warn_always(False)
+        assert tensor.tolist() == [[0, 1, 2], [3, 4, 5]]
+        assert tensor.data_ptr() == array.ctypes.data
+
+
+POOLS = pytest.mark.parametrize(
+    ("count", "validation", "folds"), [(50, 0.1, 3), (23, 0.2, 2), (97, 0.5, 1), (300, 0.1, 5), (9, 0.01, 4)]
+)
+
+
+class TestFolds:
+    @POOLS
+    def test_validation_blocks_are_disjoint_and_of_one_size(self, count: int, validation: float, folds: int) -> None:
+        split = Folds(dataset(count), validation, folds, seed=3)
+        blocks = [numbers(split.final(fold).validation) for fold in range(folds)]
+        assert {len(block) for block in blocks} == {max(1, int(count * validation))}
+        assert all(first.isdisjoint(second) for first, second in combinations(blocks, 2))
+
+    @POOLS
+    def test_the_search_trains_on_no_images_of_any_block(self, count: int, validation: float, folds: int) -> None:
+        split = Folds(dataset(count), validation, folds, seed=3)
+        blocks = [numbers(split.final(fold).validation) for fold in range(folds)]
+        assert numbers(split.search().validation) == blocks[0]
+        assert numbers(split.search().train) == set(range(count)).difference(*blocks)
+
+    @POOLS
+    def test_the_final_evaluation_trains_on_all_but_its_own_block(
+        self, count: int, validation: float, folds: int
+    ) -> None:
+        split = Folds(dataset(count), validation, folds, seed=3)
+        for fold in range(folds):
+            final = split.final(fold)
+            assert numbers(final.train) == set(range(count)) - numbers(final.validation)
+            assert numbers(split.search().train) <= numbers(final.train)
+
+    def test_the_test_images_are_the_sources(self) -> None:
+        whole = dataset(30)
+        split = Folds(whole, 0.1, 2, seed=0)
+        for splits in (split.search(), split.final(0), split.final(1)):
+            assert torch.equal(splits.test.images, whole.test.images)
+            assert torch.equal(splits.test.labels, whole.test.labels)
+
+    def test_blocks_follow_from_the_seed(self) -> None:
+        first, again, other = (Folds(dataset(200), 0.2, 2, seed).search() for seed in (0, 0, 1))
+        assert first.train.labels.tolist() == again.train.labels.tolist()
+        assert numbers(first.validation) != numbers(other.validation)
+        assert numbers(first.validation) != set(range(40))
+
+
+class TestBatches:
+    @settings(deadline=None, derandomize=True)
+    @given(count=st.integers(1, 80), batch_size=st.integers(1, 90), seed=st.integers(0, 2**40))
+    def test_cover_every_image_once_in_nearly_equal_sizes(self, count: int, batch_size: int, seed: int) -> None:
+        made = list(batches(numbered(count), batch_size, draws(seed), lambda images: images))
+        sizes = [len(batch) for batch in made]
+        assert max(sizes) <= batch_size
+        assert max(sizes) - min(sizes) <= 1
+        assert len(made) == -(-count // batch_size)
+        assert sum(sizes) == count
+        assert set().union(*(numbers(batch) for batch in made)) == set(range(count))
+
+    def test_the_order_follows_from_the_generator(self) -> None:
+        def order(seed: int) -> list[int]:
+            made = batches(numbered(40), 7, draws(seed), lambda images: images)
+            return [number for batch in made for number in batch.labels.tolist()]
+
+        assert order(0) == order(0)
+        assert order(0) != order(1)
+        assert order(0) != list(range(40))
+
+    def test_two_passes_with_one_generator_differ(self) -> None:
+        generator = draws()
+        first, second = (next(batches(numbered(40), 40, generator, lambda images: images)) for _ in range(2))
+        assert first.labels.tolist() != second.labels.tolist()
+
+    def test_images_are_augmented_and_labels_are_not(self) -> None:
+        examples = numbered(10)
+        (batch,) = batches(examples, 10, draws(), lambda images: 255 - images)
+        assert batch.images[:, 0, 0, 0].tolist() == [255 - number for number in batch.labels.tolist()]
+        assert numbers(examples) == set(range(10))
+
+    def test_the_global_generator_is_neither_read_nor_changed(self) -> None:
+        def drawn(seed: int) -> list[Tensor]:
+            torch.manual_seed(seed)
+            before = torch.get_rng_state()
+            made = [batch.images for batch in batches(numbered(20), 6, draws(1), augmentation(1, True, draws(2)))]
+            assert torch.equal(torch.get_rng_state(), before)
+            return made
+
+        for first, second in zip(drawn(0), drawn(1), strict=True):
+            assert torch.equal(first, second)
+
+
+class TestAugmentation:
+    IMAGE = torch.arange(1, 13, dtype=torch.uint8).view(1, 3, 4)
+    """Three rows of four different pixels, none of them black as the padding is."""
+
+    def test_without_crop_and_flip_images_stay_as_they_are(self) -> None:
+        images = self.IMAGE.expand(5, 1, 3, 4)
+        assert torch.equal(augmentation(0, False, draws())(images), images)
+
+    def test_crops_are_all_the_windows_of_the_padded_image(self) -> None:
+        padded = np.pad(self.IMAGE[0].numpy(), 2)
+        windows = {window.tobytes() for row in sliding_window_view(padded, (3, 4)) for window in row}
+        assert len(windows) == 25
+        cropped = augmentation(2, False, draws())(self.IMAGE.expand(600, 1, 3, 4))
+        assert cropped.shape == (600, 1, 3, 4)
+        assert cropped.dtype == torch.uint8
+        assert {image.contiguous().numpy().tobytes() for image in cropped} == windows
+
+    def test_the_middle_window_is_the_image_itself(self) -> None:
+        cropped = augmentation(1, False, draws())(self.IMAGE.expand(100, 1, 3, 4))
+        assert sum(torch.equal(image, self.IMAGE) for image in cropped) > 0
+
+    def test_channels_are_cropped_and_flipped_together(self) -> None:
+        colour = torch.cat([self.IMAGE, self.IMAGE + 100, self.IMAGE + 200])
+        changed = augmentation(1, True, draws())(colour.expand(100, 3, 3, 4))
+        red, green, blue = changed.unbind(1)
+        assert torch.equal(green, torch.where(red > 0, red + 100, 0))
+        assert torch.equal(blue, torch.where(red > 0, red + 200, 0))
+
+    def test_crops_of_different_images_are_of_those_images(self) -> None:
+        images = torch.stack([self.IMAGE + 20 * number for number in range(10)])
+        cropped = augmentation(1, False, draws())(images)
+        for number, image in enumerate(cropped):
+            seen = image[image > 0]
+            assert ((seen > 20 * number) & (seen <= 20 * number + 12)).all()
+
+    def test_flips_mirror_about_half_of_the_images_from_left_to_right(self) -> None:
+        flipped = augmentation(0, True, draws())(self.IMAGE.expand(400, 1, 3, 4))
+        mirrored = torch.from_numpy(np.fliplr(self.IMAGE[0].numpy()).copy())
+        same = [torch.equal(image[0], self.IMAGE[0]) for image in flipped]
+        assert all(original or torch.equal(image[0], mirrored) for original, image in zip(same, flipped, strict=True))
+        assert 150 < sum(same) < 250
+
+    def test_draws_follow_from_the_generator(self) -> None:
+        images = self.IMAGE.expand(50, 1, 3, 4)
+        first, again, other = (augmentation(2, True, draws(seed))(images) for seed in (0, 0, 1))
+        assert torch.equal(first, again)
+        assert not torch.equal(first, other)
+
+    def test_the_given_images_are_not_changed(self) -> None:
+        images = self.IMAGE.repeat(20, 1, 1, 1)
+        augmentation(1, True, draws())(images)
+        assert torch.equal(images, self.IMAGE.expand(20, 1, 3, 4))

@@ -1,0 +1,148 @@
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from safs_ray import stages
+from safs_ray.config import Configuration, ConfigurationError
+from safs_ray.data import Dataset, Splits
+from safs_ray.stages import Result
+from safs_ray.storage import Folder
+
+
+def changed(configuration: Configuration, section: str, **values: object) -> Configuration:
+    """The configuration with other values in one section."""
+    part = getattr(configuration, section).model_copy(update=values)
+    return configuration.model_copy(update={section: part})
+
+
+def test_dense_network_learns(dense: Result) -> None:
+    assert dense.validation_accuracy > 0.3
+    assert dense.network.sparsity == 0
+    assert dense.core_seconds > 0
+    assert dense.test_accuracy is None
+
+
+@pytest.mark.parametrize("allocation", ["layer", "global"])
+@pytest.mark.parametrize("sparsity", [0.0, 0.5, 0.9, 0.99])
+def test_pruning_reaches_its_sparsity(
+    configuration: Configuration, dense: Result, splits: Splits, device: torch.device, allocation: str, sparsity: float
+) -> None:
+    section = changed(configuration, "pruning", sparsity=sparsity, allocation=allocation)
+    network = stages.prune(dense.network, section, splits, device).network
+    assert network.sparsity == pytest.approx(sparsity, abs=2e-4)
+    for name, mask in network.masks.items():
+        assert (network.state[name][~mask] == 0).all()
+
+
+def test_without_retraining_the_largest_weights_stay_as_they_are(
+    configuration: Configuration, dense: Result, splits: Splits, device: torch.device
+) -> None:
+    section = changed(configuration, "pruning", epochs=0)
+    result = stages.prune(dense.network, section, splits, device)
+    for name, mask in result.network.masks.items():
+        assert torch.equal(result.network.state[name], dense.network.state[name] * mask)
+    assert 0 <= result.validation_accuracy <= 1
+
+
+def test_search_never_ends_below_its_start(
+    configuration: Configuration, pruned: Result, splits: Splits, device: torch.device
+) -> None:
+    found = stages.search(pruned.network, configuration, splits, configuration.pruning.hyperparameters, device)
+    searched = [evaluation for evaluation in found.evaluations if evaluation.phase == "search"]
+    best = max(searched, key=lambda evaluation: evaluation.validation_accuracy)
+    assert best.validation_accuracy >= searched[0].validation_accuracy
+    assert found.assignment == best.assignment
+    assert len(found.evaluations) == configuration.iterations
+
+
+def test_the_test_images_are_read_at_the_end(
+    configuration: Configuration, dataset: Dataset, pruned: Result, device: torch.device
+) -> None:
+    splits = stages.folds(configuration, dataset).final(1)
+    result = stages.finish(
+        pruned.network, configuration, splits, 1, configuration.pruning.hyperparameters, False, device
+    )
+    assert result.test_accuracy is not None
+    assert result.test_accuracy * len(splits.test) == pytest.approx(round(result.test_accuracy * len(splits.test)))
+
+
+def test_results_are_saved_whole_or_not_at_all(pruned: Result, tmp_path: Path) -> None:
+    folder = Folder.at(tmp_path / "stage")
+    pruned.network.save(folder)
+    assert Result.load(folder) is None, "a network without its metrics is a stage that was interrupted"
+    pruned.save(folder)
+    loaded = Result.load(folder)
+    assert loaded is not None
+    assert loaded.network.fingerprint == pruned.network.fingerprint
+    assert loaded.validation_accuracy == pruned.validation_accuracy
+
+
+def test_plan_counts_epochs(configuration: Configuration) -> None:
+    assert stages.plan(configuration) == {
+        "dense training": 3,
+        "pruning": 2,
+        "search": 3 * 4 * 1,
+        "fine-tuning": 3 * 4,
+        "final evaluation": 2 * 2 * 2,
+    }
+
+
+@pytest.mark.parametrize(
+    ("section", "values", "message"),
+    [
+        ("model", {"name": "resnet50"}, "model.name=resnet50: allowed: lenet5"),
+        ("search", {"operators": ("relu", "tan")}, "search.operators=tan: unknown operator; allowed: relu"),
+        ("search", {"operators": ("relu", "relu")}, "search.operators=relu: stands twice"),
+        ("run", {"device": "cuda"}, "tune.resources.gpu=0.0: run.device=cuda needs more than 0"),
+    ],
+)
+def test_pieces_that_do_not_fit_are_refused(
+    configuration: Configuration, dataset: Dataset, section: str, values: dict[str, object], message: str
+) -> None:
+    splits = stages.folds(configuration, dataset).search()
+    with pytest.raises(ConfigurationError) as caught:
+        stages.check(changed(configuration, section, **values), dataset, splits)
+    assert str(caught.value).startswith(message)
+
+
+def test_more_threads_than_cores_are_refused(configuration: Configuration, dataset: Dataset) -> None:
+    resources = configuration.tune.resources.model_copy(update={"cpu": 4096})
+    splits = stages.folds(configuration, dataset).search()
+    with pytest.raises(ConfigurationError, match=r"tune\.resources\.cpu=4096: this machine has"):
+        stages.check(changed(configuration, "tune", resources=resources), dataset, splits)
+
+
+def test_the_whole_pipeline_repeats_bit_for_bit_in_another_process(
+    configuration: Configuration, pruned: Result, splits: Splits, device: torch.device
+) -> None:
+    found = stages.search(pruned.network, configuration, splits, configuration.pruning.hyperparameters, device)
+    code = """
+import json, sys, torch
+torch.set_num_threads(1)
+from safs_ray import config, sources, stages
+def fingerprint(seed):
+    values = json.loads(sys.argv[1])
+    values["run"]["seed"] = seed
+    run = config.validate(values)
+    data, cpu = sources.load(run.data), torch.device("cpu")
+    splits = stages.folds(run, data).search()
+    dense = stages.train_dense(run, data, splits, cpu)
+    pruned = stages.prune(dense.network, run, splits, cpu)
+    return stages.search(pruned.network, run, splits, run.pruning.hyperparameters, cpu).network.fingerprint
+print(fingerprint(0), fingerprint(1))
+"""
+    run = subprocess.run(
+        [sys.executable, "-c", code, json.dumps(configuration.model_dump(mode="json"))],
+        check=True,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    same, other = run.stdout.split()
+    assert same == found.network.fingerprint != other

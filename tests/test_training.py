@@ -1,0 +1,183 @@
+from __future__ import annotations
+
+import io
+import random
+
+import numpy as np
+import pytest
+import torch
+
+from safs_ray.config import Configuration, DataSection, Hyperparameters
+from safs_ray.data import Examples, Splits
+from safs_ray.models import Specification
+from safs_ray.network import Network
+from safs_ray.stages import Result
+from safs_ray.training import OPTIMIZERS, SCHEDULES, Trainer, accuracy, normalised
+
+PLAIN = DataSection()
+AUGMENTED = DataSection(crop=2, flip=True)
+
+
+def trainer(
+    network: Network,
+    splits: Splits,
+    hyperparameters: Hyperparameters | None = None,
+    epochs: int = 4,
+    seed: int = 0,
+    data: DataSection = PLAIN,
+    learn_scales: bool = False,
+) -> Trainer:
+    chosen = hyperparameters or Hyperparameters(learning_rate=5e-3, batch_size=32)
+    return Trainer(network, splits, chosen, epochs, seed, torch.device("cpu"), data, learn_scales)
+
+
+def saved_and_loaded(state: object) -> dict[str, object]:
+    """The state after a trip through a file that may hold plain values and tensors only."""
+    file = io.BytesIO()
+    torch.save(state, file)
+    file.seek(0)
+    loaded: dict[str, object] = torch.load(file, weights_only=True)
+    return loaded
+
+
+def test_learns_and_remembers_its_best_epoch(dense: Result, splits: Splits, device: torch.device) -> None:
+    seen: list[float] = []
+    done = trainer(dense.network, splits).run(lambda _, accuracy: seen.append(accuracy))
+    assert done.epoch == len(seen) == 4
+    assert done.best_accuracy == max(seen) > 0.3
+    assert accuracy(done.best(), splits.validation, device) == done.best_accuracy
+
+
+def test_best_weights_are_copies(dense: Result, splits: Splits) -> None:
+    running = trainer(dense.network, splits)
+    running.run_epoch()
+    best = running.best()
+    fingerprint = best.fingerprint
+    with torch.no_grad():
+        for parameter in running._module.parameters():
+            parameter.zero_()
+    assert Network(best.specification, best.sites, best.assignment, best.state, best.masks).fingerprint == fingerprint
+
+
+@pytest.mark.parametrize(
+    "hyperparameters",
+    [
+        Hyperparameters(optimizer="sgd", learning_rate=0.05, momentum=0.9, weight_decay=0.01, batch_size=32),
+        Hyperparameters(optimizer="adam", learning_rate=0.01, weight_decay=0.01, batch_size=32),
+        Hyperparameters(optimizer="adamw", learning_rate=0.01, weight_decay=0.1, batch_size=32),
+    ],
+    ids=lambda chosen: chosen.optimizer,
+)
+def test_zeros_stay_zeros(pruned: Result, splits: Splits, hyperparameters: Hyperparameters) -> None:
+    trained = trainer(pruned.network, splits, hyperparameters).run()
+    changed = 0
+    for name, mask in trained.best().masks.items():
+        weight = trained._module.get_parameter(name)
+        assert (weight[~mask] == 0).all()
+        assert (trained.best().state[name][~mask] == 0).all()
+        changed += int((weight != pruned.network.state[name]).sum())
+    assert changed > 0
+
+
+@pytest.mark.parametrize("optimizer", sorted(OPTIMIZERS))
+@pytest.mark.parametrize("schedule", sorted(SCHEDULES))
+def test_resuming_in_the_middle_equals_an_uninterrupted_training(
+    pruned: Result, splits: Splits, optimizer: str, schedule: str
+) -> None:
+    chosen = Hyperparameters.model_validate(
+        {"optimizer": optimizer, "schedule": schedule, "learning_rate": 0.01, "momentum": 0.5, "batch_size": 32}
+    )
+    network = pruned.network.assign(["srs", "acon"] if len(pruned.network.sites) == 2 else [])
+    whole = trainer(network, splits, chosen, data=AUGMENTED, learn_scales=True).run()
+    first = trainer(network, splits, chosen, data=AUGMENTED, learn_scales=True)
+    first.run_epoch()
+    first.run_epoch()
+    second = trainer(network, splits, chosen, data=AUGMENTED, learn_scales=True)
+    second.load_state_dict(saved_and_loaded(first.state_dict()))
+    second.run()
+    assert second.best().fingerprint == whole.best().fingerprint
+    assert second.best_accuracy == whole.best_accuracy
+    for mine, other in zip(second._module.parameters(), whole._module.parameters(), strict=True):
+        assert torch.equal(mine, other)
+
+
+def test_same_seed_same_bits_and_another_seed_not(dense: Result, splits: Splits) -> None:
+    first, again, other = (trainer(dense.network, splits, seed=seed, data=AUGMENTED).run() for seed in (0, 0, 1))
+    assert first.best().fingerprint == again.best().fingerprint
+    assert first.best().fingerprint != other.best().fingerprint
+
+
+def test_global_generators_are_neither_read_nor_changed(dense: Result, splits: Splits) -> None:
+    def states() -> tuple[object, ...]:
+        return torch.get_rng_state().tolist(), random.getstate(), str(np.random.get_state())  # noqa: NPY002
+
+    before = states()
+    first = trainer(dense.network, splits, data=AUGMENTED).run().best()
+    assert states() == before
+    torch.manual_seed(123)
+    assert trainer(dense.network, splits, data=AUGMENTED).run().best().fingerprint == first.fingerprint
+
+
+def test_scales_are_learned_only_when_asked_for(pruned: Result, splits: Splits) -> None:
+    for learn in (False, True):
+        state = trainer(pruned.network, splits, learn_scales=learn).run().best().state
+        scales = [state[f"{site}.{scale}"].item() for site in pruned.network.sites for scale in ("alpha", "beta")]
+        assert all((scale != 1) == learn for scale in scales)
+
+
+def test_internal_parameters_are_learned_with_fixed_scales(pruned: Result, splits: Splits) -> None:
+    network = pruned.network.assign(["acon", "srs"])
+    state = trainer(network, splits).run().best().state
+    assert state["act1.internal.p1"].item() != pytest.approx(1.2, abs=1e-6)
+    assert state["act2.internal.a"].item() != 1
+
+
+def test_weight_decay_spares_the_scales(pruned: Result, splits: Splits) -> None:
+    chosen = Hyperparameters(optimizer="sgd", learning_rate=1e-6, weight_decay=1.0, batch_size=32)
+    decaying = trainer(pruned.network, splits, chosen, learn_scales=True)
+    decays = {
+        id(parameter): group["weight_decay"]
+        for group in decaying._optimizer.param_groups
+        for parameter in group["params"]
+    }
+    for name, parameter in decaying._module.named_parameters():
+        assert decays[id(parameter)] == (0 if name.startswith("act") else 1), name
+
+
+def test_a_training_that_diverges_says_so_and_stops(pruned: Result, splits: Splits) -> None:
+    chosen = Hyperparameters(optimizer="sgd", learning_rate=10.0, momentum=0.99, batch_size=32)
+    network = pruned.network.assign(["symexp", "symexp"])
+    broken = trainer(network, splits, chosen, epochs=40).run()
+    assert broken.diverged
+    assert broken.epoch < 40
+    assert broken.run_epoch() == 0
+    assert all(tensor.isfinite().all() for tensor in broken.best().state.values())
+
+
+def test_accuracy_counts_exactly_and_gives_nothing_for_nan(device: torch.device) -> None:
+    specification = Specification("mlp", 1, 8, 10, (0.5,), (0.5,))
+    network = Network.initial(specification, seed=0)
+    images = torch.randint(0, 256, (25, 1, 8, 8), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        labels = network.build()(normalised(images, specification)).argmax(1)
+    labels[:5] = (labels[:5] + 1) % 10
+    assert accuracy(network, Examples(images, labels), device) == 20 / 25
+    broken = Network(
+        specification,
+        network.sites,
+        network.assignment,
+        {**network.state, "fc3.bias": torch.full((10,), float("nan"))},
+        {},
+    )
+    assert accuracy(broken, Examples(images, torch.zeros(25, dtype=torch.int64)), device) == 0
+
+
+def test_images_are_normalised_by_channel() -> None:
+    specification = Specification("mlp", 2, 1, 10, (0.0, 0.5), (1.0, 0.25))
+    images = torch.tensor([[[[255]], [[255]]], [[[0]], [[0]]]], dtype=torch.uint8)
+    assert normalised(images, specification).flatten(1).tolist() == [[1.0, 2.0], [0.0, -2.0]]
+
+
+def test_configured_names_are_all_there(configuration: Configuration) -> None:
+    assert set(configuration.tune.space.schedules) == set(SCHEDULES)
+    assert {"sgd", "adam", "adamw"} == set(OPTIMIZERS)

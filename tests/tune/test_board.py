@@ -1,0 +1,67 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+import ray
+
+from safs_ray.search.evaluation import Evaluation
+from safs_ray.storage import Folder
+from safs_ray.tune.board import PART_ROWS, SCHEMA, Board, BoardClient, open_board, read_evaluations
+
+FIRST = Evaluation(
+    trial="a",
+    iteration=0,
+    phase="search",
+    key="k",
+    assignment=("relu", "tanh"),
+    hyperparameters="{}",
+    epochs=1,
+    seed=2**62,
+    validation_accuracy=0.1,
+    best_accuracy=0.3,
+    cost=0.9,
+    accepted=True,
+    diverged=False,
+    repeated=False,
+    core_seconds=1.5,
+)
+
+
+def test_what_is_recorded_is_on_storage_at_once(tmp_path: Path) -> None:
+    board = Board(str(tmp_path))
+    board.record(FIRST)
+    assert read_evaluations(Folder.at(tmp_path)) == [FIRST]
+    assert pq.read_schema(tmp_path / "part-00000.parquet").names == SCHEMA.names
+
+
+def test_parts_are_filled_and_then_left_alone(tmp_path: Path) -> None:
+    board = Board(str(tmp_path))
+    evaluations = [replace(FIRST, iteration=index, key=str(index)) for index in range(PART_ROWS + 3)]
+    for evaluation in evaluations:
+        board.record(evaluation)
+    rows = [pq.read_metadata(path).num_rows for path in sorted(tmp_path.glob("*.parquet"))]
+    assert rows == [PART_ROWS, 3]
+    assert board.evaluations() == read_evaluations(Folder.at(tmp_path)) == evaluations
+
+
+def test_a_new_board_knows_what_the_old_one_knew(tmp_path: Path) -> None:
+    Board(str(tmp_path)).record(FIRST)
+    board = Board(str(tmp_path))
+    assert board.recall("k") == FIRST
+    second = replace(FIRST, iteration=1, key="l")
+    board.record(second)
+    board.record(second)
+    assert read_evaluations(Folder.at(tmp_path)) == [FIRST, second]
+
+
+@pytest.mark.usefixtures("cluster")
+def test_the_actor_serves_any_process_and_comes_back_with_its_records(tmp_path: Path) -> None:
+    actor = open_board("board", str(tmp_path))
+    client = BoardClient("board")
+    client.record(FIRST)
+    assert client.recall("k") == FIRST
+    ray.kill(actor, no_restart=False)
+    assert client.recall("k") == FIRST

@@ -1,0 +1,238 @@
+"""The command as a user types it: errors, a whole run, interruptions and resumption."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from safs_ray.config import Configuration, dump
+from safs_ray.network import Network
+from safs_ray.report.__main__ import main as report
+from safs_ray.search.evaluation import Evaluation
+from safs_ray.storage import Folder
+from safs_ray.tune.__main__ import main
+from safs_ray.tune.board import read_evaluations
+
+ENDS = 200
+"""Seconds within which any tiny run ends."""
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("command")
+
+
+@pytest.fixture(scope="module")
+def tiny(folder: Path, configuration: Configuration) -> Path:
+    """A configuration file whose runs go to this module's folder."""
+    path = folder / "tiny.yaml"
+    run = configuration.run.model_copy(update={"name": "tiny", "storage": str(folder / "runs")})
+    path.write_text(dump(configuration.model_copy(update={"run": run})))
+    return path
+
+
+@pytest.fixture(scope="module")
+def finished(folder: Path, tiny: Path) -> Path:
+    """The folder of a run that nothing disturbed."""
+    process = start(str(tiny))
+    output, _ = process.communicate(timeout=ENDS)
+    assert process.returncode == 0, output
+    (folder / "output.txt").write_text(output)
+    return folder / "runs" / "tiny"
+
+
+def start(*arguments: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "safs_ray.tune", *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env={**os.environ, "PYTHONUNBUFFERED": "1"},
+    )
+
+
+def interrupted_at(line: str, signal_number: int, *arguments: str) -> tuple[int, str]:
+    """Start a run, send the signal when its output holds the line, and wait; returns the exit code and the output."""
+    process = start(*arguments)
+    assert process.stdout is not None
+    output = ""
+    for printed in process.stdout:
+        output += printed
+        if line in printed:
+            process.send_signal(signal_number)
+            break
+    rest, _ = process.communicate(timeout=ENDS)
+    return process.returncode, output + rest
+
+
+def results(run: Path) -> dict[str, Any]:
+    content: dict[str, Any] = json.loads((run / "results.json").read_text())
+    return content
+
+
+def untimed(run: Path) -> list[Evaluation]:
+    return [replace(evaluation, core_seconds=0.0) for evaluation in read_evaluations(Folder.at(run / "evaluations"))]
+
+
+def test_a_run_ends_with_its_table(finished: Path, folder: Path) -> None:
+    content = results(finished)
+    assert [row["name"] for row in content["rows"]] == ["dense", "pruned", "SAFS"]
+    dense, pruned, safs = content["rows"]
+    assert dense["sparsity"] == 0
+    assert pruned["sparsity"] == safs["sparsity"] == pytest.approx(0.9, abs=1e-3)
+    assert len(safs["test_accuracy"]["values"]) == len(pruned["test_accuracy"]["values"]) == 2
+    assert safs["test_accuracy"]["mean"] == pytest.approx(sum(safs["test_accuracy"]["values"]) / 2)
+    assert safs["core_seconds"] > pruned["core_seconds"] > dense["core_seconds"] > 0
+    assert safs["evaluations"] == content["search"]["evaluations"] > 0
+    assert content["finished"]
+    assert {site: set(values) for site, values in content["assignment"].items()} == {
+        "act1": {"operator", "alpha", "beta"},
+        "act2": {"operator", "alpha", "beta"},
+    }
+    output = (folder / "output.txt").read_text()
+    for part in ("tensorboard --logdir", "--resume", "SAFS", "act2", "trial  1 of 3", "more saved by the board"):
+        assert part in output
+    assert "Traceback" not in output
+
+
+def test_the_run_folder_is_complete(finished: Path) -> None:
+    for stage in ("dense", "pruned", "best", "final/dense/fold-0", "final/pruned/fold-1", "final/SAFS/fold-1"):
+        assert Network.load(Folder.at(finished / "networks" / stage)).sites == ("act1", "act2")
+    best = Network.load(Folder.at(finished / "networks" / "best"))
+    assert best.activations() == results(finished)["assignment"]
+    for name, mask in best.masks.items():
+        assert (best.state[name][~mask] == 0).all()
+    text = (finished / "config.yaml").read_text()
+    assert text.startswith("# Python 3")
+    assert yaml.safe_load(text)["search"]["steps"] == 4
+
+
+def test_every_evaluation_is_kept_and_none_trained_twice(finished: Path) -> None:
+    evaluations = untimed(finished)
+    trained = [evaluation.key for evaluation in evaluations if evaluation.key and not evaluation.repeated]
+    assert len(trained) == len(set(trained)) == results(finished)["search"]["evaluations"]
+    assert len({evaluation.trial for evaluation in evaluations}) == 3
+
+
+def test_tensorboard_shows_accuracy_cost_acceptance_and_phase(finished: Path) -> None:
+    (folder,) = {path.parent for path in finished.rglob("events.out.tfevents*")} & {
+        finished / "search" / untimed(finished)[0].trial
+    }
+    events = EventAccumulator(str(folder))
+    events.Reload()
+    for name in ("validation_accuracy", "best_accuracy", "cost", "accepted", "fine_tuning", "repeated"):
+        assert len(events.Scalars(f"ray/tune/{name}")) == 6, name
+    assert [event.value for event in events.Scalars("ray/tune/fine_tuning")] == [0, 0, 0, 0, 1, 1]
+
+
+def test_a_finished_run_is_shown_not_repeated(finished: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    before = {path: path.stat().st_mtime for path in finished.rglob("*")}
+    assert main(["--resume", str(finished)]) == 0
+    assert "SAFS" in capsys.readouterr().out
+    assert report([str(finished)]) == 0
+    assert "SAFS" in capsys.readouterr().out
+    assert {path: path.stat().st_mtime for path in finished.rglob("*")} == before
+
+
+def test_a_name_that_is_taken_is_refused(finished: Path, tiny: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([str(tiny)]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("error: run.name=tiny: ")
+    assert str(finished) in error
+    assert error.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    "line", ["dense ", "step  3 of  6", "final/pruned/fold-0"], ids=["dense training", "search", "final evaluation"]
+)
+def test_after_kill_9_a_resumed_run_ends_like_one_never_interrupted(finished: Path, tiny: Path, line: str) -> None:
+    name = f"killed-{line.split()[0].replace('/', '-')}"
+    code, _ = interrupted_at(line, signal.SIGKILL, str(tiny), f"run.name={name}")
+    assert code == -signal.SIGKILL
+    run = finished.parent / name
+    kept = untimed(run) if (run / "evaluations").exists() else []
+    resumed = start("--resume", str(run))
+    output, _ = resumed.communicate(timeout=ENDS)
+    assert resumed.returncode == 0, output
+    assert untimed(run)[: len(kept)] == kept
+    assert untimed(run) == untimed(finished)
+    assert results(run)["assignment"] == results(finished)["assignment"]
+    for mine, other in zip(results(run)["rows"], results(finished)["rows"], strict=True):
+        assert mine["test_accuracy"] == other["test_accuracy"]
+
+
+@pytest.mark.parametrize("signal_number", [signal.SIGINT, signal.SIGTERM], ids=["SIGINT", "SIGTERM"])
+def test_an_interrupted_run_says_how_to_go_on(finished: Path, tiny: Path, signal_number: int) -> None:
+    name = f"stopped-{signal_number}"
+    code, output = interrupted_at("step  2 of  6", signal_number, str(tiny), f"run.name={name}")
+    assert code == 130, output
+    assert f"--resume {finished.parent / name}" in output.splitlines()[-1]
+    assert "Traceback" not in output
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["search.stepz=3"], "search.stepz=3: unknown key; did you mean steps?"),
+        (["search.steps=many"], "search.steps=many: "),
+        (["search.steps=0"], "search.steps=0: "),
+        (["pruning.sparsity=1.0"], "pruning.sparsity=1.0: "),
+        (["pruning.sparsity=-0.1"], "pruning.sparsity=-0.1: "),
+        (["pruning.allocation=rows"], "pruning.allocation=rows: "),
+        (["search.operators=[relu, wish]"], "search.operators=wish: unknown operator"),
+        (["model.name=alexnet"], "model.name=alexnet: allowed: lenet5, mlp, vgg16, resnet18"),
+        (["model.name=lenet5", "data.size=30"], "data.size: lenet5 takes images of 28x28 or 32x32"),
+        (["model.name=vgg16", "data.size=16"], "data.size: vgg16 takes images of 32x32 or more"),
+        (["data.source=digit"], "data.source=digit: allowed: digits, mnist, cifar10, parquet:FOLDER"),
+        (["data.source=parquet:/nowhere"], "data.source=parquet:/nowhere: there is no file /nowhere/train.parquet"),
+        (["data.source=imagefolder:/nowhere"], "data.source=imagefolder:/nowhere: "),
+        (["final.folds=4"], "final.folds=4 folds of data.validation=0.2 hold back 80%"),
+        (["finetune.epochs_per_step=3"], "finetune: epochs=4 must be a multiple of epochs_per_step=3"),
+        (["tune.space.learning_rate=[0.1, 0.01]"], "tune.space.learning_rate=[0.1, 0.01]: must be [low, high]"),
+        (["tune.resources.gpu=64"], "tune.resources.gpu=64.0: this machine has"),
+        (["run.name=../elsewhere"], "run.name=../elsewhere: "),
+        (["nonsense"], "override=nonsense: must be key.path=value"),
+    ],
+    ids=lambda value: value[-1] if isinstance(value, list) else "",
+)
+def test_bad_input_is_one_line_before_any_work(
+    tiny: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], message: str
+) -> None:
+    before = set(tiny.parent.rglob("*"))
+    assert main([str(tiny), "run.name=refused", *arguments]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith(f"error: {message}"), error
+    assert error.count("\n") == 1
+    assert set(tiny.parent.rglob("*")) == before
+
+
+def test_a_missing_configuration_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["nowhere.yaml"]) == 2
+    assert capsys.readouterr().err == "error: configuration=nowhere.yaml: cannot be read (No such file or directory)\n"
+
+
+def test_only_a_run_can_be_resumed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--resume", str(tmp_path)]) == 2
+    assert "holds no config.yaml" in capsys.readouterr().err
+
+
+def test_storage_that_cannot_be_written_is_one_line(tiny: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([str(tiny), "run.storage=/proc/nowhere"]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("error: run.storage=/proc/nowhere: ")
+    assert error.count("\n") == 1
+
+
+def test_report_of_no_run_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert report([str(tmp_path)]) == 2
+    assert "holds no results.json" in capsys.readouterr().err

@@ -1,0 +1,72 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ray import tune
+
+from safs_ray.config import Configuration
+from safs_ray.data import Dataset
+from safs_ray.stages import Result
+from safs_ray.tune.board import open_board
+from safs_ray.tune.space import PROPOSAL
+from safs_ray.tune.trainable import Trial
+
+TIMED = ("time_", "timestamp", "date", "pid", "hostname", "node_ip", "trial_id", "iterations_since_restore")
+
+
+def proposal(rate: float) -> dict[str, Any]:
+    return {PROPOSAL: {"optimizer": "adam", "learning_rate": rate, "weight_decay": 1e-4}}
+
+
+def untimed(result: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in result.items() if not key.startswith(TIMED)}
+
+
+class Factory:
+    """Trials as Tune makes them, those that share a board named."""
+
+    def __init__(self, configuration: Configuration, dataset: Dataset, pruned: Result, folder: Path) -> None:
+        self._given = {
+            "arrays": dataset.without_test().arrays(),
+            "network": pruned.network.to_arrays(),
+            "configuration": configuration.model_dump(mode="json"),
+        }
+        self._folder = folder
+        self._boards: dict[str, Any] = {}
+
+    def __call__(self, board: str, rate: float = 5e-3) -> tune.Trainable:
+        if board not in self._boards:  # an actor lives as long as its first handle
+            self._boards[board] = open_board(board, str(self._folder / board))
+        kind = tune.with_parameters(Trial, **self._given, board=board)
+        trial: tune.Trainable = kind(config=proposal(rate))
+        return trial
+
+
+@pytest.fixture
+def factory(cluster: None, configuration: Configuration, dataset: Dataset, pruned: Result, tmp_path: Path) -> Factory:  # noqa: ARG001
+    return Factory(configuration, dataset, pruned, tmp_path)
+
+
+def run(trial: tune.Trainable) -> list[dict[str, Any]]:
+    results = []
+    while not results or not results[-1]["done"]:
+        results.append(untimed(trial.train()))
+    return results
+
+
+def test_saved_and_restored_in_both_phases_and_reused_equals_an_uninterrupted_trial(
+    factory: Factory, configuration: Configuration, tmp_path: Path
+) -> None:
+    expected = run(factory("whole"))
+    assert len(expected) == configuration.iterations
+    assert {result["fine_tuning"] for result in expected} == {0, 1}
+    for done in (2, configuration.search.steps + 1):
+        first = factory(f"stopped at {done}")
+        results = [untimed(first.train()) for _ in range(done)]
+        checkpoint = first.save(str(tmp_path / f"checkpoint {done}"))
+        second = factory(f"stopped at {done}", rate=0.01)
+        assert second.reset(proposal(5e-3), storage=None), "an actor is reused for another trial"
+        second.restore(checkpoint)
+        assert results + run(second) == expected
