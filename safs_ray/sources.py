@@ -130,7 +130,7 @@ def _imagefolder(folder: Path, size: int | None) -> Dataset:
     for name in ("train", "test"):
         try:
             parts.append(ImageFolder(str(folder / name)))
-        except (FileNotFoundError, NotADirectoryError) as error:
+        except OSError as error:
             raise refusal("data.source", source, f"{_one_line(error)}") from None
     if parts[0].classes != parts[1].classes:
         raise refusal("data.source", source, f"train has the classes {parts[0].classes}, test has {parts[1].classes}")

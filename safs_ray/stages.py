@@ -157,41 +157,44 @@ def seconds_per_epoch(configuration: Configuration, network: Network, splits: Sp
 
 
 def train_dense(
-    configuration: Configuration,
-    dataset: Dataset,
-    splits: Splits,
-    device: torch.device,
-    report: Report = silent,
+    configuration: Configuration, dataset: Dataset, splits: Splits, device: torch.device, report: Report = silent
 ) -> Result:
-    """Train a network from initial weights, with its own activations."""
+    """Train a network from initial weights, with its own activations.
+
+    Raises:
+        ConfigurationError: the training diverged.
+    """
     seed = derive(configuration.run.seed, "dense")
-    network = Network.initial(specify(configuration, dataset, splits), seed)
     section = configuration.dense
-    return _train(network, configuration, splits, section.hyperparameters, section.epochs, seed, device, False, report)
+    network = Network.initial(specify(configuration, dataset, splits), seed)
+    trainer = Trainer(
+        network, splits, section.hyperparameters, section.epochs, seed, device, configuration.data, learn_scales=False
+    )
+    return _trained(trainer, splits, device, report, "dense.hyperparameters.learning_rate")
 
 
 def prune(
-    network: Network,
-    configuration: Configuration,
-    splits: Splits,
-    device: torch.device,
-    report: Report = silent,
+    network: Network, configuration: Configuration, splits: Splits, device: torch.device, report: Report = silent
 ) -> Result:
-    """Set the lowest weights to zero and retrain the others; with no epochs, only the first."""
+    """Set the lowest weights to zero and retrain the others; with no epochs, only the first.
+
+    Raises:
+        ConfigurationError: the retraining diverged.
+    """
+    seed = derive(configuration.run.seed, "retraining")
     section = configuration.pruning
     masks = pruning.prune(network.prunable(), section.sparsity, section.score, section.allocation)
-    seed = derive(configuration.run.seed, "retraining")
-    return _train(
+    trainer = Trainer(
         network.masked(masks),
-        configuration,
         splits,
         section.hyperparameters,
         section.epochs,
         seed,
         device,
-        False,
-        report,
+        configuration.data,
+        learn_scales=False,
     )
+    return _trained(trainer, splits, device, report, "pruning.hyperparameters.learning_rate")
 
 
 def search(
@@ -223,20 +226,14 @@ def finish(
 
     Args:
         network: the pruned network, with the row's assignment.
+
+    Raises:
+        ConfigurationError: the training diverged before its first epoch was over.
     """
     seed = derive(configuration.run.seed, "final", fold)
-    result = _train(
-        network,
-        configuration,
-        splits,
-        hyperparameters,
-        configuration.final.epochs,
-        seed,
-        device,
-        learn_scales,
-        report,
-    )
-    return test(result, splits, device)
+    epochs = configuration.final.epochs
+    trainer = Trainer(network, splits, hyperparameters, epochs, seed, device, configuration.data, learn_scales)
+    return test(_trained(trainer, splits, device, report, "pruning.hyperparameters.learning_rate"), splits, device)
 
 
 def test(result: Result, splits: Splits, device: torch.device) -> Result:
@@ -244,21 +241,12 @@ def test(result: Result, splits: Splits, device: torch.device) -> Result:
     return replace(result, test_accuracy=accuracy(result.network, splits.test, device))
 
 
-def _train(
-    network: Network,
-    configuration: Configuration,
-    splits: Splits,
-    hyperparameters: Hyperparameters,
-    epochs: int,
-    seed: int,
-    device: torch.device,
-    learn_scales: bool,
-    report: Report,
-) -> Result:
+def _trained(trainer: Trainer, splits: Splits, device: torch.device, report: Report, blamed: str) -> Result:
+    """Run a training to its end; ``blamed`` is the key to name where it diverges before it has any result."""
     start = time.process_time()
-    trainer = Trainer(network, splits, hyperparameters, epochs, seed, device, configuration.data, learn_scales).run(
-        report
-    )
+    trainer.run(report)
+    if trainer.diverged and trainer.epoch == 1:
+        raise refusal(blamed, trainer.learning_rate, "the training diverges in its first epoch; take a smaller one")
     best = trainer.best()
     score = trainer.best_accuracy if trainer.epoch else accuracy(best, splits.validation, device)
     return Result(best, score, time.process_time() - start)

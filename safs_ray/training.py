@@ -46,6 +46,7 @@ class Trainer:
     Attributes:
         epoch: epochs done.
         best_accuracy: highest validation accuracy after any epoch, in [0, 1]; 0 before the first.
+        learning_rate: the initial one.
         diverged: whether the loss became infinite or NaN; nothing is trained after that.
     """
 
@@ -65,6 +66,7 @@ class Trainer:
         self.epoch = 0
         self.best_accuracy = 0.0
         self.diverged = False
+        self.learning_rate = hyperparameters.learning_rate
         self._seed = seed
         self._data = data
         self._batch_size = hyperparameters.batch_size

@@ -45,6 +45,11 @@ class Functional(nn.Module):
         return F.relu(self.linear(x))
 
 
+@pytest.fixture(autouse=True)
+def _same_weights_every_time() -> None:
+    torch.manual_seed(0)
+
+
 def example() -> Tensor:
     return torch.randn(3, 4, generator=torch.Generator().manual_seed(0))
 
@@ -70,6 +75,9 @@ def sites_of(module: nn.Module, x: Tensor | None = None) -> Sited:
     return sited
 
 
+KINDS = pytest.mark.parametrize("kind", [Net, Untraceable])
+
+
 class TestModules:
     @pytest.mark.parametrize(
         ("module", "operator"),
@@ -87,7 +95,7 @@ class TestModules:
         ],
         ids=lambda value: value if isinstance(value, str) else type(value).__name__,
     )
-    @pytest.mark.parametrize("kind", [Net, Untraceable])
+    @KINDS
     def test_a_module_that_equals_an_operator_is_a_site(
         self, kind: type[Net], module: nn.Module, operator: str
     ) -> None:
@@ -109,7 +117,7 @@ class TestModules:
         ],
         ids=str,
     )
-    @pytest.mark.parametrize("kind", [Net, Untraceable])
+    @KINDS
     def test_a_module_that_equals_none_is_no_site(self, kind: type[Net], module: nn.Module) -> None:
         net = kind(lambda net, x: net.act(net.other(net.linear(x))), other=module, act=nn.ReLU())
         assert sites_of(net).sites == ("act",)
@@ -229,13 +237,12 @@ class TestFunctions:
 
 
 class TestInPlace:
-    @pytest.mark.parametrize("kind", [Net, Untraceable])
-    def test_a_value_read_after_it_was_activated_in_place_is_the_activated_one(self, kind: type[Net]) -> None:
+    def test_a_value_read_after_it_was_activated_in_place_is_the_activated_one(self) -> None:
         def forward(net: Net, x: Tensor) -> Tensor:
             y = net.linear(x)
             return net.act(y) + y
 
-        assert sites_of(kind(forward, act=nn.ReLU(inplace=True))).sites == ("act",)
+        assert sites_of(Net(forward, act=nn.ReLU(inplace=True))).sites == ("act",)
 
     def test_an_activation_in_place_counts_where_its_result_is_not_used(self) -> None:
         def forward(net: Net, x: Tensor) -> Tensor:
@@ -294,18 +301,14 @@ class TestUntraceable:
             assert module.get_buffer("norm.running_mean").tolist() == [0] * 4
 
 
-TRAINING = pytest.mark.parametrize("training", [True, False])
-KINDS = pytest.mark.parametrize("kind", [Net, Untraceable])
-
-
 class TestSited:
-    @pytest.mark.parametrize("kind", [Net, Untraceable])
+    @KINDS
     def test_a_network_without_activation_is_refused(self, kind: type[Net]) -> None:
         with pytest.raises(ConfigurationError) as refused:
             find_sites(kind(lambda net, x: torch.sigmoid(net.linear(x))), example())
         assert str(refused.value) == f"model: {kind.__name__} applies no activation that can be searched"
 
-    @TRAINING
+    @pytest.mark.parametrize("training", [True, False])
     @KINDS
     def test_training_flag_stays_and_is_passed_on(self, kind: type[Net], training: bool) -> None:
         net = kind(activation("act"), act=nn.ReLU()).train(training)

@@ -23,7 +23,7 @@ def show(results: dict[str, Any], console: Console) -> None:
     console.print(
         f"The search: {search['trials']} trials, {search['evaluations']} evaluations trained, "
         f"{search['evaluations_saved']} more saved by the board, {search['diverged']} diverged; "
-        f"wall time {results['wall_seconds'] / 60:.1f} min",
+        f"{results['wall_seconds'] / 60:.1f} min since the run was begun or resumed",
         soft_wrap=True,
     )
 

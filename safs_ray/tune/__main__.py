@@ -11,12 +11,15 @@ import os
 import platform
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import ray
+from ray.exceptions import RayTaskError
 from rich.console import Console
 
 import safs_ray
@@ -39,7 +42,7 @@ FINISHED, FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run or resume a sweep; returns the exit code."""
     parsed = _parser().parse_args(arguments)
-    console = Console(highlight=False)
+    console = Console(highlight=False, markup=False)
     try:
         configuration = _resumed(parsed.resume, parsed.words) if parsed.resume else _new(parsed.words)
         folder = Folder.at(configuration.location)
@@ -48,14 +51,29 @@ def main(arguments: Sequence[str] | None = None) -> int:
         dataset = sources.load(configuration.data)
         splits = stages.folds(configuration, dataset).search()
         network = stages.check(configuration, dataset, splits)
-        if not folder.exists(CONFIGURATION):
-            folder.write(CONFIGURATION, (_versions() + config.dump(configuration)).encode())
+        if not parsed.resume:
+            with _blaming("run.storage", configuration.run.storage):
+                folder.write(CONFIGURATION, (_versions() + config.dump(configuration)).encode())
+        _announce(configuration, splits, network, folder, console)
+        results = _sweep(configuration, dataset, folder)
     except ConfigurationError as error:
-        return _refuse(str(error))
-    except OSError as error:
-        return _refuse(f"run.storage={configuration.run.storage}: {error}")
-    _announce(configuration, splits, network, folder, console)
-    return _sweep(configuration, dataset, folder, console)
+        return _end(BAD_INPUT, f"error: {error}")
+    except FailedSearchError as error:
+        return _end(FAILED, f"failed: {error}")
+    except InterruptedSearchError:
+        return _end(INTERRUPTED, f"interrupted; finished work is kept. Go on with: {_resume_command(folder)}")
+    except KeyboardInterrupt:
+        return _end(INTERRUPTED, "interrupted before anything was begun")
+    return _conclude(folder, results, console)
+
+
+@contextmanager
+def _blaming(key: str, value: str) -> Iterator[None]:
+    """Turn a failure to read or write into the error of one key."""
+    try:
+        yield
+    except (OSError, pa.ArrowInvalid) as error:
+        raise refusal(key, value, " ".join(str(error).split())) from None
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -80,12 +98,12 @@ def _new(words: Sequence[str]) -> Configuration:
     path = Path(words[0]) if named else _quickstart()
     configuration = config.load(path, words[1:] if named else words)
     folder = Folder.at(configuration.location)
-    if folder.exists(RESULTS):
-        allowed = f"{folder} holds a finished run (python -m safs_ray.report {_shown(folder)}); choose another name"
-        raise refusal("run.name", configuration.run.name, allowed)
-    if folder.exists(CONFIGURATION):
-        allowed = f"{folder} holds a run; go on with --resume {_shown(folder)}, or choose another name"
-        raise refusal("run.name", configuration.run.name, allowed)
+    with _blaming("run.storage", configuration.run.storage):
+        begun, finished = folder.exists(CONFIGURATION), folder.exists(RESULTS)
+    if begun:
+        how = f"python -m safs_ray.report {_shown(folder)}" if finished else _resume_command(folder)
+        state = "finished" if finished else "unfinished"
+        raise refusal("run.name", configuration.run.name, f"{folder} holds a {state} run ({how}); choose another name")
     return configuration
 
 
@@ -94,9 +112,11 @@ def _resumed(run: str, words: Sequence[str]) -> Configuration:
     if words:
         raise refusal("--resume", " ".join(words), "a run goes on with its own configuration; give none")
     folder = Folder.at(run)
-    if not folder.exists(CONFIGURATION):
-        raise refusal("--resume", run, f"holds no {CONFIGURATION}; allowed: the folder of a run that was begun")
-    values = config.parse(folder.read(CONFIGURATION).decode(), f"{folder}/{CONFIGURATION}")
+    with _blaming("--resume", run):
+        if not folder.exists(CONFIGURATION):
+            raise refusal("--resume", run, f"holds no {CONFIGURATION}; allowed: the folder of a run that was begun")
+        text = folder.read(CONFIGURATION).decode()
+    values = config.parse(text, f"{folder}/{CONFIGURATION}")
     storage, _, name = str(folder).rpartition("/")
     return config.validate({**values, "run": {**values.get("run", {}), "storage": storage, "name": name}})
 
@@ -121,7 +141,7 @@ def _announce(configuration: Configuration, splits: Splits, network: Network, fo
     seconds = stages.seconds_per_epoch(configuration, network, splits) * sum(plan.values()) / workers
     pruning, data = configuration.pruning, splits.train.images.shape
     console.print(
-        f"[bold]{configuration.run.name}[/bold]: {configuration.model.name} on {configuration.data.source}, "
+        f"{configuration.run.name}: {configuration.model.name} on {configuration.data.source}, "
         f"{len(splits.train):,} training, {len(splits.validation):,} validation and {len(splits.test):,} test "
         f"images of {data[1]}x{data[2]}x{data[3]}, {network.specification.classes} classes\n"
         f"  sparsity {100 * pruning.sparsity:g} % by {pruning.score}, allocation {pruning.allocation}: "
@@ -134,7 +154,7 @@ def _announce(configuration: Configuration, splits: Splits, network: Network, fo
         f"  about {duration(seconds)} on {workers} worker{'s' * (workers > 1)} of this machine if ASHA stops no trial\n"
         f"  run folder {folder}\n"
         f"  watch      tensorboard --logdir {_shown(folder)}\n"
-        f"  go on      python -m safs_ray.tune --resume {_shown(folder)}   (after an interruption)",
+        f"  go on      {_resume_command(folder)}   (after an interruption)",
         soft_wrap=True,
     )
 
@@ -143,25 +163,19 @@ def _workers(configuration: Configuration) -> int:
     return max(1, (os.cpu_count() or 1) // configuration.tune.resources.cpu)
 
 
-def _sweep(configuration: Configuration, dataset: Dataset, folder: Folder, console: Console) -> int:
+def _sweep(configuration: Configuration, dataset: Dataset, folder: Folder) -> dict[str, Any]:
     show_lines()
     try:
         _connect(configuration)
-        results = sweep(configuration, dataset, folder)
-    except (KeyboardInterrupt, InterruptedSearchError):
-        console.print(
-            f"interrupted; what was finished is kept. Go on with: python -m safs_ray.tune --resume {_shown(folder)}",
-            soft_wrap=True,
-        )
-        return INTERRUPTED
-    except FailedSearchError as error:
-        print(f"failed: {error}", file=sys.stderr)
-        return FAILED
-    except ConnectionError as error:
-        return _refuse(f"run.address={configuration.run.address}: {error}")
+        return sweep(configuration, dataset, folder)
+    except KeyboardInterrupt:
+        raise InterruptedSearchError from None
+    except RayTaskError as error:
+        if isinstance(error.cause, ConfigurationError):
+            raise ConfigurationError(str(error.cause)) from None
+        raise
     finally:
         ray.shutdown()
-    return _conclude(folder, results, console)
 
 
 def _connect(configuration: Configuration) -> None:
@@ -170,7 +184,8 @@ def _connect(configuration: Configuration) -> None:
     if configuration.run.address == "local":
         ray.init(address="local", include_dashboard=False, **quiet)
     else:
-        ray.init(address=configuration.run.address, **quiet)
+        with _blaming("run.address", configuration.run.address):
+            ray.init(address=configuration.run.address, **quiet)
     for name in ("ray.tune", "ray.train"):
         logging.getLogger(name).setLevel(logging.ERROR)
     # Tune saves its state on SIGINT alone; a second signal during that is left to it.
@@ -190,9 +205,13 @@ def _conclude(folder: Folder, results: dict[str, Any], console: Console) -> int:
     return FINISHED
 
 
-def _refuse(message: str) -> int:
-    print(f"error: {message}", file=sys.stderr)
-    return BAD_INPUT
+def _end(code: int, message: str) -> int:
+    print(message, file=sys.stderr)
+    return code
+
+
+def _resume_command(folder: Folder) -> str:
+    return f"python -m safs_ray.tune --resume {_shown(folder)}"
 
 
 def _shown(folder: Folder) -> str:

@@ -1,0 +1,75 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from safs_ray.report import results
+from safs_ray.search.evaluation import Evaluation
+from safs_ray.stages import Result
+
+
+def evaluation(iteration: int, phase: str = "search", repeated: bool = False, diverged: bool = False) -> Evaluation:
+    return Evaluation(
+        trial="a",
+        iteration=iteration,
+        phase=phase,  # type: ignore[arg-type]
+        key=str(iteration),
+        assignment=("relu",),
+        hyperparameters="{}",
+        epochs=1,
+        seed=0,
+        validation_accuracy=0.5,
+        best_accuracy=0.5,
+        cost=0.5,
+        accepted=True,
+        diverged=diverged,
+        repeated=repeated,
+        core_seconds=0.0 if repeated else 2.0,
+    )
+
+
+EVALUATIONS = [
+    evaluation(0),
+    evaluation(1, repeated=True),
+    evaluation(2, diverged=True),
+    evaluation(3, phase="fine-tuning"),
+]
+
+
+def test_cost_of_a_search() -> None:
+    assert results.search_cost(EVALUATIONS) == {
+        "trials": 1,
+        "evaluations": 2,
+        "evaluations_saved": 1,
+        "diverged": 1,
+        "core_seconds": 6.0,
+    }
+
+
+def test_rows_count_all_that_led_to_them(dense: Result, pruned: Result) -> None:
+    def final(result: Result, *tests: float) -> list[Result]:
+        return [replace(result, validation_accuracy=test, test_accuracy=test, core_seconds=1.0) for test in tests]
+
+    rows = results.table(
+        replace(pruned, core_seconds=10.0),
+        {"dense": final(dense, 0.9), "pruned": final(pruned, 0.4, 0.5, 0.6), "SAFS": final(pruned, 0.7, 0.7, 0.7)},
+        EVALUATIONS,
+    )
+    assert [row["name"] for row in rows] == ["dense", "pruned", "SAFS"]
+    assert [row["core_seconds"] for row in rows] == [1, 1 + 10 + 3, 1 + 10 + 6 + 3]
+    assert [row["evaluations"] for row in rows] == [0, 0, 2]
+    assert rows[0]["test_accuracy"] == {"mean": 0.9, "sd": None, "values": [0.9]}
+    assert rows[1]["test_accuracy"]["mean"] == pytest.approx(0.5)
+    assert rows[1]["test_accuracy"]["sd"] == pytest.approx(0.1)
+    assert rows[2]["validation_accuracy"]["sd"] == 0
+    assert rows[0]["sparsity"] == 0
+    assert rows[1]["nonzero_weights"] == pruned.network.nonzero_weights
+
+
+def test_best_is_chosen_by_validation_not_by_test(pruned: Result) -> None:
+    folds = [
+        replace(pruned, validation_accuracy=0.6, test_accuracy=0.9),
+        replace(pruned, validation_accuracy=0.7, test_accuracy=0.1),
+    ]
+    assert results.best_of(folds) is folds[1]

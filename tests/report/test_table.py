@@ -1,0 +1,52 @@
+from __future__ import annotations
+
+import io
+from typing import Any
+
+from rich.console import Console
+
+from safs_ray.report.table import show
+
+
+def row(name: str, test: float, sparsity: float, sd: float | None = 0.012) -> dict[str, Any]:
+    spread = {"mean": test, "sd": sd, "values": [test] * (1 if sd is None else 3)}
+    return {
+        "name": name,
+        "validation_accuracy": spread,
+        "test_accuracy": spread,
+        "sparsity": sparsity,
+        "nonzero_weights": 123_456_789,
+        "evaluations": 1_234,
+        "core_seconds": 98_765.4,
+    }
+
+
+RESULTS = {
+    "rows": [row("dense", 0.979, 0.0, None), row("pruned", 0.5, 0.99), row("SAFS", 0.653, 0.99)],
+    "assignment": {"layer1.0.relu_2": {"operator": "swish", "alpha": 1.25, "beta": -0.5}},
+    "hyperparameters": {"optimizer": "adam", "learning_rate": 0.0123456, "momentum": 0.0, "batch_size": 64},
+    "search": {"trials": 4, "evaluations": 90, "evaluations_saved": 7, "diverged": 1, "core_seconds": 5.0},
+    "wall_seconds": 90.0,
+}
+
+
+def printed(width: int) -> str:
+    console = Console(file=io.StringIO(), width=width)
+    show(RESULTS, console)
+    text: str = console.file.getvalue()  # type: ignore[attr-defined]
+    return text
+
+
+def test_every_number_is_whole_in_eighty_columns() -> None:
+    text = printed(80)
+    for part in ("97.9", "50.0 ± 1.2", "65.3 ± 1.2", "+15.3", "99.00", "123,456,789", "98,765"):
+        assert part in text
+    for part in ("layer1.0.relu_2", "swish", "1.250", "-0.500", "mean ± sd of 3 folds"):
+        assert part in text
+    assert "…" not in text
+
+
+def test_hyperparameters_that_had_no_effect_are_left_out() -> None:
+    text = printed(80)
+    assert "learning rate 0.0123" in text
+    assert "momentum" not in text
