@@ -28,7 +28,7 @@ from safs_ray.search.chain import Chain
 from safs_ray.search.evaluation import Evaluation, Ledger
 from safs_ray.search.lahc import Assignment
 from safs_ray.storage import Folder
-from safs_ray.training import Report, Trainer, accuracy, silent
+from safs_ray.training import Report, Trainer, Training, accuracy, silent
 
 
 @dataclass(frozen=True)
@@ -138,16 +138,15 @@ def plan(configuration: Configuration) -> dict[str, int]:
 def seconds_per_epoch(configuration: Configuration, network: Network, splits: Splits) -> float:
     """Wall time of one epoch of this network on this machine's CPU, measured on three batches."""
     few = splits.train[: 3 * configuration.dense.hyperparameters.batch_size]
-    trainer = Trainer(
-        network,
+    training = Training(
         Splits(few, few[:1], few[:0]),
         configuration.dense.hyperparameters,
-        2,
-        configuration.run.seed,
-        torch.device("cpu"),
-        configuration.data,
-        learn_scales=False,
+        epochs=2,
+        seed=configuration.run.seed,
+        device=torch.device("cpu"),
+        data=configuration.data,
     )
+    trainer = Trainer(network, training)
     trainer.run_epoch()  # the first is slower: torch prepares
     start = time.perf_counter()
     trainer.run_epoch()
@@ -167,10 +166,8 @@ def train_dense(
     seed = derive(configuration.run.seed, "dense")
     section = configuration.dense
     network = Network.initial(specify(configuration, dataset, splits), seed)
-    trainer = Trainer(
-        network, splits, section.hyperparameters, section.epochs, seed, device, configuration.data, learn_scales=False
-    )
-    return _trained(trainer, splits, device, report, "dense.hyperparameters.learning_rate")
+    training = Training(splits, section.hyperparameters, section.epochs, seed, device, configuration.data)
+    return _trained(network, training, report, blamed="dense.hyperparameters.learning_rate")
 
 
 def prune(
@@ -184,17 +181,8 @@ def prune(
     seed = derive(configuration.run.seed, "retraining")
     section = configuration.pruning
     masks = pruning.prune(network.prunable(), section.sparsity, section.score, section.allocation)
-    trainer = Trainer(
-        network.masked(masks),
-        splits,
-        section.hyperparameters,
-        section.epochs,
-        seed,
-        device,
-        configuration.data,
-        learn_scales=False,
-    )
-    return _trained(trainer, splits, device, report, "pruning.hyperparameters.learning_rate")
+    training = Training(splits, section.hyperparameters, section.epochs, seed, device, configuration.data)
+    return _trained(network.masked(masks), training, report, blamed="pruning.hyperparameters.learning_rate")
 
 
 def search(
@@ -230,10 +218,16 @@ def finish(
     Raises:
         ConfigurationError: the training diverged before its first epoch was over.
     """
-    seed = derive(configuration.run.seed, "final", fold)
-    epochs = configuration.final.epochs
-    trainer = Trainer(network, splits, hyperparameters, epochs, seed, device, configuration.data, learn_scales)
-    return test(_trained(trainer, splits, device, report, "pruning.hyperparameters.learning_rate"), splits, device)
+    training = Training(
+        splits,
+        hyperparameters,
+        configuration.final.epochs,
+        derive(configuration.run.seed, "final", fold),
+        device,
+        configuration.data,
+        learn_scales,
+    )
+    return test(_trained(network, training, report, blamed="pruning.hyperparameters.learning_rate"), splits, device)
 
 
 def test(result: Result, splits: Splits, device: torch.device) -> Result:
@@ -241,12 +235,13 @@ def test(result: Result, splits: Splits, device: torch.device) -> Result:
     return replace(result, test_accuracy=accuracy(result.network, splits.test, device))
 
 
-def _trained(trainer: Trainer, splits: Splits, device: torch.device, report: Report, blamed: str) -> Result:
-    """Run a training to its end; ``blamed`` is the key to name where it diverges before it has any result."""
+def _trained(network: Network, training: Training, report: Report, blamed: str) -> Result:
+    """Run a training to its end; ``blamed`` is the key to name when it diverges before it has any result."""
     start = time.process_time()
-    trainer.run(report)
+    trainer = Trainer(network, training).run(report)
     if trainer.diverged and trainer.epoch == 1:
-        raise refusal(blamed, trainer.learning_rate, "the training diverges in its first epoch; take a smaller one")
+        rate = training.hyperparameters.learning_rate
+        raise refusal(blamed, rate, "the training diverges in its first epoch; take a smaller one")
     best = trainer.best()
-    score = trainer.best_accuracy if trainer.epoch else accuracy(best, splits.validation, device)
+    score = trainer.best_accuracy if trainer.epoch else accuracy(best, training.splits.validation, training.device)
     return Result(best, score, time.process_time() - start)

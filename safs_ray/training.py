@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import dataclass, replace
 from typing import Any, cast
 
 import torch
@@ -30,6 +31,27 @@ def silent(_epoch: int, _accuracy: float) -> None:
     """A report that says nothing."""
 
 
+@dataclass(frozen=True)
+class Training:
+    """How a network is trained.
+
+    Attributes:
+        splits: ``train`` is trained on and ``validation`` measured after every epoch; ``test`` is not read.
+        epochs: length of the whole training, which the schedule spans.
+        seed: seed of the batches and the augmentation.
+        data: says how training images are augmented.
+        learn_scales: whether alpha and beta are learned (stage 2) or stay as they are (stage 1).
+    """
+
+    splits: Splits
+    hyperparameters: Hyperparameters
+    epochs: int
+    seed: int
+    device: torch.device
+    data: DataSection
+    learn_scales: bool = False
+
+
 class Trainer:
     """Trains one network, an epoch at a time, and remembers the best weights that it saw.
 
@@ -38,50 +60,30 @@ class Trainer:
 
     Args:
         network: where training starts; it is not changed.
-        splits: ``train`` is trained on and ``validation`` measured after every epoch; ``test`` is not read.
-        epochs: length of the whole training, which the schedule spans.
-        seed: seed of the batches and the augmentation.
-        learn_scales: whether alpha and beta are learned (stage 2) or stay as they are (stage 1).
 
     Attributes:
         epoch: epochs done.
         best_accuracy: highest validation accuracy after any epoch, in [0, 1]; 0 before the first.
-        learning_rate: the initial one.
         diverged: whether the loss became infinite or NaN; nothing is trained after that.
     """
 
-    def __init__(
-        self,
-        network: Network,
-        splits: Splits,
-        hyperparameters: Hyperparameters,
-        epochs: int,
-        seed: int,
-        device: torch.device,
-        data: DataSection,
-        learn_scales: bool,
-    ) -> None:
+    def __init__(self, network: Network, training: Training) -> None:
         self.network = network
-        self.epochs = epochs
+        self.training = training
         self.epoch = 0
         self.best_accuracy = 0.0
         self.diverged = False
-        self.learning_rate = hyperparameters.learning_rate
-        self._seed = seed
-        self._data = data
-        self._batch_size = hyperparameters.batch_size
-        self._device = device
-        self._train = splits.train.to(device)
-        self._validation = splits.validation.to(device)
-        self._module = network.build().to(device)
-        if not learn_scales:
+        self._train = training.splits.train.to(training.device)
+        self._validation = training.splits.validation.to(training.device)
+        self._module = network.build().to(training.device)
+        if not training.learn_scales:
             for site in network.sites:
                 cast(ScaledActivation, self._module.get_submodule(site)).freeze_scales()
         parameters = dict(self._module.named_parameters())
         self._masked = [parameters[name] for name in network.masks]
-        self._dropped = [~mask.to(device) for mask in network.masks.values()]
-        self._optimizer = _optimizer(network, parameters, hyperparameters)
-        self._schedule = SCHEDULES[hyperparameters.schedule](self._optimizer, epochs)
+        self._dropped = [~mask.to(training.device) for mask in network.masks.values()]
+        self._optimizer = _optimizer(network, parameters, training.hyperparameters)
+        self._schedule = SCHEDULES[training.hyperparameters.schedule](self._optimizer, training.epochs)
         self._best = network.state
 
     def run_epoch(self) -> float:
@@ -105,20 +107,14 @@ class Trainer:
 
     def run(self, report: Report = silent) -> Trainer:
         """Train the epochs that are left, calling ``report(epochs done, validation accuracy)`` after each."""
-        while self.epoch < self.epochs and not self.diverged:
+        while self.epoch < self.training.epochs and not self.diverged:
             accuracy = self.run_epoch()
             report(self.epoch, accuracy)
         return self
 
     def best(self) -> Network:
         """The network as it was after its best epoch; the one given before the first."""
-        return Network(
-            self.network.specification,
-            self.network.sites,
-            self.network.assignment,
-            self._best,
-            self.network.masks,
-        )
+        return replace(self.network, state=self._best)
 
     def state_dict(self) -> dict[str, Any]:
         """All that :meth:`load_state_dict` needs to go on bit for bit; plain values and tensors."""
@@ -144,11 +140,12 @@ class Trainer:
     def _pass_over_training_images(self) -> float:
         """One epoch of weight updates; returns the mean loss."""
         self._module.train()
-        draws = generator(self._seed, "augmentation", self.epoch)
-        order = generator(self._seed, "batches", self.epoch)
-        augment = augmentation(self._data.crop, self._data.flip, draws)
-        total = torch.zeros((), device=self._device)  # summed on the device: no synchronisation per batch
-        for batch in batches(self._train, self._batch_size, order, augment):
+        training = self.training
+        draws = generator(training.seed, "augmentation", self.epoch)
+        order = generator(training.seed, "batches", self.epoch)
+        augment = augmentation(training.data.crop, training.data.flip, draws)
+        total = torch.zeros((), device=training.device)  # summed on the device: no synchronisation per batch
+        for batch in batches(self._train, training.hyperparameters.batch_size, order, augment):
             logits = self._module(normalised(batch.images, self.network.specification))
             loss = cross_entropy(logits, batch.labels)
             self._optimizer.zero_grad()

@@ -12,7 +12,7 @@ from safs_ray.data import Examples, Splits
 from safs_ray.models import Specification
 from safs_ray.network import Network
 from safs_ray.stages import Result
-from safs_ray.training import OPTIMIZERS, SCHEDULES, Trainer, accuracy, normalised
+from safs_ray.training import OPTIMIZERS, SCHEDULES, Trainer, Training, accuracy, normalised
 
 PLAIN = DataSection()
 AUGMENTED = DataSection(crop=2, flip=True)
@@ -28,7 +28,7 @@ def trainer(
     learn_scales: bool = False,
 ) -> Trainer:
     chosen = hyperparameters or Hyperparameters(learning_rate=5e-3, batch_size=32)
-    return Trainer(network, splits, chosen, epochs, seed, torch.device("cpu"), data, learn_scales)
+    return Trainer(network, Training(splits, chosen, epochs, seed, torch.device("cpu"), data, learn_scales))
 
 
 def saved_and_loaded(state: object) -> dict[str, object]:

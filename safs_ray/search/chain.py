@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import time
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -22,7 +23,7 @@ from safs_ray.search.evaluation import (
     evaluation_key,
 )
 from safs_ray.search.lahc import LateAcceptance, random_assignment
-from safs_ray.training import Trainer
+from safs_ray.training import Trainer, Training
 
 
 class Chain:
@@ -47,21 +48,27 @@ class Chain:
         device: torch.device,
         memory: Memory,
     ) -> None:
-        search = configuration.search
+        search, seed = configuration.search, configuration.run.seed
         self.trial = trial_name(hyperparameters)
         self.iteration = 0
         self._network = network
-        self._splits = splits
-        self._hyperparameters = hyperparameters
         self._configuration = configuration
-        self._device = device
         self._memory = memory
         self._trainer: Trainer | None = None
-        seed = derive(configuration.run.seed, "chain", self.trial)
+        self._evaluation = Training(
+            splits, hyperparameters, search.epochs, derive(seed, "evaluation"), device, configuration.data
+        )
+        self._fine_tuning = replace(
+            self._evaluation,
+            epochs=configuration.finetune.epochs,
+            seed=derive(seed, "fine-tuning"),
+            learn_scales=True,
+        )
+        own = derive(seed, "chain", self.trial)
         start = network.assignment
         if search.start == "random":
-            start = random_assignment(search.operators, len(network.sites), seed)
-        self.strategy = LateAcceptance(search.operators, start, search.history, search.move, seed)
+            start = random_assignment(search.operators, len(network.sites), own)
+        self.strategy = LateAcceptance(search.operators, start, search.history, search.move, own)
 
     @property
     def finished(self) -> bool:
@@ -84,22 +91,11 @@ class Chain:
         return self._trainer.best()
 
     def _evaluate_candidate(self) -> Evaluation:
-        epochs = self._configuration.search.epochs
-        seed = derive(self._configuration.run.seed, "evaluation")
         candidate = self.strategy.ask()
-        key = evaluation_key(self._network, candidate, self._hyperparameters, epochs, seed)
+        key = evaluation_key(self._network, candidate, self._evaluation)
         known = self._memory.recall(key)
         if known is None:
-            score = evaluate(
-                self._network,
-                candidate,
-                self._splits,
-                self._hyperparameters,
-                epochs,
-                seed,
-                self._device,
-                self._configuration.data,
-            )
+            score = evaluate(self._network, candidate, self._evaluation)
         else:
             score = Score(known.validation_accuracy, known.diverged, known.core_seconds)
         # A step taken again after an interruption finds itself: that is no repetition.
@@ -111,9 +107,9 @@ class Chain:
             phase="search",
             key=key,
             assignment=candidate,
-            hyperparameters=canonical(self._hyperparameters),
-            epochs=epochs,
-            seed=seed,
+            hyperparameters=canonical(self._evaluation.hyperparameters),
+            epochs=self._evaluation.epochs,
+            seed=self._evaluation.seed,
             validation_accuracy=score.validation_accuracy,
             best_accuracy=1 - self.strategy.best_cost,
             cost=score.cost,
@@ -136,9 +132,9 @@ class Chain:
             phase="fine-tuning",
             key="",
             assignment=self.strategy.best,
-            hyperparameters=canonical(self._hyperparameters),
+            hyperparameters=canonical(self._fine_tuning.hyperparameters),
             epochs=trainer.epoch - before,
-            seed=self._fine_tuning_seed,
+            seed=self._fine_tuning.seed,
             validation_accuracy=accuracy,
             best_accuracy=trainer.best_accuracy,
             cost=WORST_COST if trainer.diverged else 1 - accuracy,
@@ -148,21 +144,8 @@ class Chain:
             core_seconds=time.process_time() - start,
         )
 
-    @property
-    def _fine_tuning_seed(self) -> int:
-        return derive(self._configuration.run.seed, "fine-tuning")
-
     def _new_trainer(self) -> Trainer:
-        return Trainer(
-            self._network.assign(self.strategy.best),
-            self._splits,
-            self._hyperparameters,
-            self._configuration.finetune.epochs,
-            self._fine_tuning_seed,
-            self._device,
-            self._configuration.data,
-            learn_scales=True,
-        )
+        return Trainer(self._network.assign(self.strategy.best), self._fine_tuning)
 
     def state_dict(self) -> dict[str, Any]:
         """Plain values and tensors from which :meth:`load_state_dict` goes on exactly, between any two steps."""

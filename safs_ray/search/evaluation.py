@@ -9,13 +9,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
-import torch
-
-from safs_ray.config import DataSection, Hyperparameters
-from safs_ray.data import Splits
+from safs_ray.config import Hyperparameters
 from safs_ray.network import Network
 from safs_ray.search.lahc import Assignment
-from safs_ray.training import Trainer
+from safs_ray.training import Trainer, Training
 
 Phase = Literal["search", "fine-tuning"]
 
@@ -107,33 +104,20 @@ class Score:
         return WORST_COST if self.diverged else 1 - self.validation_accuracy
 
 
-def evaluate(
-    network: Network,
-    candidate: Assignment,
-    splits: Splits,
-    hyperparameters: Hyperparameters,
-    epochs: int,
-    seed: int,
-    device: torch.device,
-    data: DataSection,
-) -> Score:
-    """Train the network's weights with the candidate's operators, scales fixed at 1 (SAFS, stage 1).
+def evaluate(network: Network, candidate: Assignment, training: Training) -> Score:
+    """Train the network's weights with the candidate's operators (SAFS, stage 1).
 
     The score is the highest validation accuracy after any epoch; a training that diverges scores 0.
     """
     start = time.process_time()
-    trainer = Trainer(
-        network.assign(candidate), splits, hyperparameters, epochs, seed, device, data, learn_scales=False
-    ).run()
+    trainer = Trainer(network.assign(candidate), training).run()
     accuracy = 0.0 if trainer.diverged else trainer.best_accuracy
     return Score(accuracy, trainer.diverged, time.process_time() - start)
 
 
-def evaluation_key(
-    network: Network, candidate: Assignment, hyperparameters: Hyperparameters, epochs: int, seed: int
-) -> str:
-    """Equal for evaluations that train the same weights in the same way."""
-    parts = (network.fingerprint, candidate, canonical(hyperparameters), epochs, seed)
+def evaluation_key(network: Network, candidate: Assignment, training: Training) -> str:
+    """Equal for evaluations in one run that train the same weights in the same way."""
+    parts = (network.fingerprint, candidate, canonical(training.hyperparameters), training.epochs, training.seed)
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:32]
 
 

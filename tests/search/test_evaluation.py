@@ -9,6 +9,7 @@ from safs_ray.config import Configuration, DataSection, Hyperparameters
 from safs_ray.data import Splits
 from safs_ray.search.evaluation import WORST_COST, Evaluation, Ledger, Score, evaluate, evaluation_key
 from safs_ray.stages import Result
+from safs_ray.training import Training
 
 CHOSEN = Hyperparameters(learning_rate=5e-3, batch_size=32)
 
@@ -33,8 +34,12 @@ def evaluation(trial: str = "a", iteration: int = 0, key: str = "k", repeated: b
     )
 
 
+def training(splits: Splits, chosen: Hyperparameters = CHOSEN, epochs: int = 2, seed: int = 0) -> Training:
+    return Training(splits, chosen, epochs, seed, torch.device("cpu"), DataSection())
+
+
 def score(pruned: Result, splits: Splits, candidate: tuple[str, ...], chosen: Hyperparameters = CHOSEN) -> Score:
-    return evaluate(pruned.network, candidate, splits, chosen, 2, 0, torch.device("cpu"), DataSection())
+    return evaluate(pruned.network, candidate, training(splits, chosen))
 
 
 def test_an_evaluation_can_be_repeated_bit_for_bit(pruned: Result, splits: Splits) -> None:
@@ -57,18 +62,18 @@ def test_divergence_has_the_worst_finite_cost(pruned: Result, splits: Splits) ->
     assert found.cost == WORST_COST == 1
 
 
-def test_key_sees_all_that_is_trained(pruned: Result, configuration: Configuration) -> None:
+def test_key_sees_all_that_is_trained(pruned: Result, splits: Splits, configuration: Configuration) -> None:
     network, candidate = pruned.network, ("relu", "tanh")
     keys = {
-        evaluation_key(network, candidate, CHOSEN, 2, 0),
-        evaluation_key(network.assign(candidate), candidate, CHOSEN, 2, 0),
-        evaluation_key(network, ("tanh", "relu"), CHOSEN, 2, 0),
-        evaluation_key(network, candidate, configuration.pruning.hyperparameters, 2, 0),
-        evaluation_key(network, candidate, CHOSEN, 3, 0),
-        evaluation_key(network, candidate, CHOSEN, 2, 1),
+        evaluation_key(network, candidate, training(splits)),
+        evaluation_key(network.assign(candidate), candidate, training(splits)),
+        evaluation_key(network, ("tanh", "relu"), training(splits)),
+        evaluation_key(network, candidate, training(splits, configuration.pruning.hyperparameters)),
+        evaluation_key(network, candidate, training(splits, epochs=3)),
+        evaluation_key(network, candidate, training(splits, seed=1)),
     }
     assert len(keys) == 6
-    assert evaluation_key(network, candidate, CHOSEN, 2, 0) in keys
+    assert evaluation_key(network, candidate, training(splits)) in keys
 
 
 def test_ledger_recalls_what_was_trained_and_keeps_a_step_once() -> None:
