@@ -7,7 +7,9 @@ functional call are sites of their own. Where tracing fails, activation modules 
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import count
 
@@ -79,7 +81,7 @@ def find_sites(module: nn.Module, example: Tensor) -> Sited:
     function's name; a second application gets ``_2``, a third ``_3``.
 
     Args:
-        module: any network; the result shares its weights.
+        module: any network; it stays as it is. The result shares its weights where it can be traced.
         example: a batch (N, C, H, W) that the network accepts, to check networks that cannot be traced.
 
     Raises:
@@ -94,28 +96,44 @@ def find_sites(module: nn.Module, example: Tensor) -> Sited:
 
 def _traced(module: nn.Module) -> fx.Graph | None:
     """The module's graph; None when it has none that holds for training and for evaluation alike."""
-    mode = module.training
-    try:
-        graph, evaluation = (fx.Tracer().trace(module.train(training)) for training in (True, False))
-    except Exception:  # tracing runs the network's own code on proxies, which may raise anything
-        return None
-    finally:
-        module.train(mode)
+    with _modes_kept(module):
+        try:
+            graph, evaluation = (fx.Tracer().trace(module.train(training)) for training in (True, False))
+        except Exception:  # tracing runs the network's own code on proxies, which may raise anything
+            return None
     same = str(graph.python_code("self").src) == str(evaluation.python_code("self").src)
     return graph if same else None
+
+
+@contextmanager
+def _modes_kept(module: nn.Module) -> Iterator[None]:
+    """Leave every submodule in training or evaluation mode as it was."""
+    modes = {child: child.training for child in module.modules()}
+    try:
+        yield
+    finally:
+        for child, training in modes.items():
+            child.training = training
 
 
 def _replace_nodes(module: nn.Module, graph: fx.Graph) -> Sited:
     owner = fx.GraphModule(module, graph)
     # All are found before any is replaced: a module that is applied twice is the target of two nodes.
     found = [(node, operator) for node in graph.nodes if (operator := _operator_at(node, owner))]
-    modules = {path for path, _ in module.named_modules()}
+    place = {node: index for index, node in enumerate(graph.nodes)}
+    names = {
+        name
+        for named in (module.named_modules(), module.named_parameters(), module.named_buffers())
+        for name, _ in named
+    }
     sites: list[str] = []
     for node, _ in found:
         first = node.op == "call_module" and node.target not in sites
-        sites.append(str(node.target) if first else _unused(_path(node), modules.union(sites)))
-        owner.add_submodule(sites[-1], nn.Identity())
+        sites.append(str(node.target) if first else _unused(_path(node), names.union(sites)))
         value = node.args[0] if node.args else node.kwargs["input"]
+        if _works_in_place(node, owner):  # what reads the input later means the output
+            value.replace_all_uses_with(node, lambda user, node=node: place[user] > place[node])
+        owner.add_submodule(sites[-1], nn.Identity())
         node.op, node.target, node.args, node.kwargs = "call_module", sites[-1], (value,), {}
     owner.recompile()
     return Sited(owner, tuple(sites), tuple(operator for _, operator in found))
@@ -126,19 +144,31 @@ def _operator_at(node: fx.Node, owner: nn.Module) -> str | None:
     if node.op == "call_module":
         return _operator_of(owner.get_submodule(str(node.target)))
     if node.op in ("call_function", "call_method"):
-        name = getattr(node.target, "__name__", node.target)
-        plain = len(node.args) + len(node.kwargs.keys() - {"inplace"}) == 1
-        return FUNCTIONS.get(str(name)) if plain or name in ("relu", "relu_") else None
+        operator, settings = FUNCTIONS.get(_function_name(node), (None, {}))
+        given = {key: value for key, value in node.kwargs.items() if key not in ("input", "inplace")}
+        plain = len(node.args) + ("input" in node.kwargs) == 1
+        return operator if plain and given.items() <= settings.items() else None
     return None
 
 
+def _function_name(node: fx.Node) -> str:
+    return str(getattr(node.target, "__name__", node.target)).strip("_")
+
+
+def _works_in_place(node: fx.Node, owner: nn.Module) -> bool:
+    if node.op == "call_module":
+        return bool(getattr(owner.get_submodule(str(node.target)), "inplace", False))
+    name = str(getattr(node.target, "__name__", node.target))
+    return bool(node.kwargs.get("inplace")) or name.endswith("_")
+
+
 def _path(node: fx.Node) -> str:
+    """The module's path, or that of the module that calls the function and the function's name."""
     if node.op == "call_module":
         return str(node.target)
     stack = node.meta.get("nn_module_stack") or {"": None}
-    caller = next(reversed(stack))
-    name = str(getattr(node.target, "__name__", node.target)).strip("_")
-    return f"{caller}.{name}" if caller else name
+    caller = re.sub(r"@\d+", "", next(reversed(stack)))  # torch marks a module's later calls so
+    return f"{caller}.{_function_name(node)}" if caller else _function_name(node)
 
 
 def _unused(path: str, taken: set[str]) -> str:
@@ -150,25 +180,23 @@ def _unused(path: str, taken: set[str]) -> str:
 def _replace_modules(module: nn.Module, example: Tensor) -> Sited:
     """Sites of a network that cannot be traced: its activation modules, each of which must run once."""
     module = copy.deepcopy(module)
-    found = {path: operator for path, child in module.named_modules() if (operator := _operator_of(child))}
-    calls: list[str] = []
-    hooks = [
-        module.get_submodule(path).register_forward_hook(lambda *_, path=path: calls.append(path)) for path in found
-    ]
-    mode = module.training
-    with torch.no_grad():
+    names: dict[nn.Module, list[str]] = {}
+    for path, child in module.named_modules(remove_duplicate=False):
+        if _operator_of(child):
+            names.setdefault(child, []).append(path)
+    calls: list[nn.Module] = []
+    hooks = [child.register_forward_hook(lambda child, *_: calls.append(child)) for child in names]
+    with _modes_kept(module), torch.no_grad():
         module.eval()(example)
-    module.train(mode)
     for hook in hooks:
         hook.remove()
-    for path in found:
-        if calls.count(path) > 1:
+    for child, paths in names.items():
+        if len(paths) > 1 or calls.count(child) > 1:
             raise ConfigurationError(
-                f"model: {type(module).__name__} cannot be traced by torch.fx and applies its module {path} "
-                f"{calls.count(path)} times; give each place an activation module of its own"
+                f"model: {type(module).__name__} cannot be traced by torch.fx and shares its activation "
+                f"{' = '.join(paths)} between places; give each place a module of its own"
             )
-    sites = tuple(calls)
-    return Sited(module, sites, tuple(found[site] for site in sites))
+    return Sited(module, tuple(names[child][0] for child in calls), tuple(str(_operator_of(child)) for child in calls))
 
 
 def _operator_of(module: nn.Module) -> str | None:
@@ -192,16 +220,16 @@ MODULES: dict[type[nn.Module], tuple[str, dict[str, object]]] = {
 }
 """Modules that are sites: the operator they equal, with these settings."""
 
-FUNCTIONS: dict[str, str] = {
-    "relu": "relu",
-    "relu_": "relu",
-    "relu6": "relu6",
-    "hardswish": "hardswish",
-    "silu": "swish",
-    "gelu": "gelu",
-    "elu": "elu",
-    "tanh": "tanh",
-    "softplus": "softplus",
-    "logsigmoid": "logsigmoid",
+FUNCTIONS: dict[str, tuple[str, dict[str, object]]] = {
+    "relu": ("relu", {}),
+    "relu6": ("relu6", {}),
+    "hardswish": ("hardswish", {}),
+    "silu": ("swish", {}),
+    "gelu": ("gelu", {"approximate": "none"}),
+    "elu": ("elu", {"alpha": 1.0}),
+    "tanh": ("tanh", {}),
+    "softplus": ("softplus", {"beta": 1, "threshold": 20}),
+    "logsigmoid": ("logsigmoid", {}),
+    "log_sigmoid": ("logsigmoid", {}),
 }
-"""Functions and tensor methods that are sites when called with the input alone."""
+"""Functions and tensor methods that are sites, in place or not, when called with these settings or none."""

@@ -20,6 +20,9 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 class ConfigurationError(ValueError):
     """A user's mistake, told in one line."""
 
+    def __init__(self, message: str) -> None:
+        super().__init__(" ".join(message.split()))
+
 
 def refusal(key: str, value: object, allowed: str) -> ConfigurationError:
     """The error that names the key, the value and what is allowed."""
@@ -33,17 +36,22 @@ class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
 
-Count = Annotated[int, Field(ge=1)]
+Count = Annotated[int, Field(ge=1, le=10**9)]
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 
 
-def _ascending(value: tuple[float, float]) -> tuple[float, float]:
-    if not 0 < value[0] <= value[1]:
-        raise ValueError("must be [low, high] with 0 < low <= high")
-    return value
+def _up_to(most: float) -> AfterValidator:
+    """A check of a range that HyperOpt draws from."""
 
+    def check(value: tuple[float, float]) -> tuple[float, float]:
+        if not 0 < value[0] <= value[1]:
+            raise ValueError("must be [low, high] with 0 < low <= high")
+        if value[1] > most:
+            raise ValueError(f"must not reach beyond {most:g}")
+        return value
 
-Range = Annotated[tuple[float, float], AfterValidator(_ascending)]
+    return AfterValidator(check)
+
 
 OptimizerName = Literal["sgd", "adam", "adamw"]
 ScheduleName = Literal["constant", "cosine", "cosine warm restarts", "halving", "step", "linear", "plateau"]
@@ -61,9 +69,9 @@ class Hyperparameters(Section):
 
 
 class RunSection(Section):
-    name: str = Field("run", pattern=r"^[A-Za-z0-9._-]+$", description="name of the run folder")
+    name: str = Field("run", pattern=r"^[A-Za-z0-9_-][A-Za-z0-9._-]*$", description="name of the run folder")
     storage: str = Field("runs", description="folder or URI (s3://, gs://) that holds run folders")
-    seed: int = Field(0, ge=0, description="seed from which every random draw of the run is derived")
+    seed: int = Field(0, ge=0, lt=2**63, description="seed from which every random draw of the run is derived")
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="auto takes a GPU when one is there")
     address: str = Field("local", description="Ray cluster: local, auto, or an address")
 
@@ -132,9 +140,11 @@ class FinetuneSection(Section):
 
 class SpaceSection(Section):
     optimizers: tuple[OptimizerName, ...] = Field(("sgd", "adam"), min_length=1, description="choices")
-    learning_rate: Range = Field((1e-4, 1e-1), description="log-uniform range")
-    weight_decay: Range = Field((1e-5, 1e-1), description="log-uniform range")
-    momentum: Range = Field((0.1, 0.999), description="uniform range, sgd only")
+    learning_rate: Annotated[tuple[float, float], _up_to(10)] = Field((1e-4, 1e-1), description="log-uniform range")
+    weight_decay: Annotated[tuple[float, float], _up_to(1)] = Field((1e-5, 1e-1), description="log-uniform range")
+    momentum: Annotated[tuple[float, float], _up_to(0.9999)] = Field(
+        (0.1, 0.999), description="uniform range, sgd only"
+    )
     schedules: tuple[ScheduleName, ...] = Field(
         ("halving", "cosine warm restarts", "constant", "cosine", "step", "linear", "plateau"),
         min_length=1,
@@ -207,7 +217,9 @@ class _Loader(yaml.SafeLoader):
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen: set[Any] = set()
         for key_node, _ in node.value:
-            key = self.construct_object(key_node, deep=True)
+            if not isinstance(key_node, yaml.ScalarNode) or key_node.tag.endswith(":merge"):
+                continue
+            key = self.construct_object(key_node)
             if key in seen:
                 raise yaml.constructor.ConstructorError(
                     None, None, f"the key {key!r} stands twice", key_node.start_mark
@@ -237,7 +249,11 @@ def validate(values: Mapping[str, Any]) -> Configuration:
         ConfigurationError: with the first fault found.
     """
     try:
-        return Configuration.model_validate_json(json.dumps(values, default=str))
+        text = json.dumps(values, default=str)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise refusal("configuration", str(error), "only texts, numbers, lists and keys that are texts") from None
+    try:
+        return Configuration.model_validate_json(text)
     except ValidationError as error:
         raise _first_fault(error) from None
 
@@ -261,9 +277,8 @@ def parse(text: str, name: str) -> dict[str, Any]:
     """The mapping in a YAML text; ``name`` is what an error calls it."""
     try:
         values = yaml.load(text, _Loader)
-    except (yaml.YAMLError, RecursionError) as error:
-        reason = " ".join(str(error).split())
-        raise refusal("configuration", name, f"is not valid YAML: {reason}") from None
+    except Exception as error:  # YAML's constructors raise whatever their conversions raise
+        raise refusal("configuration", name, f"is not valid YAML: {error}") from None
     if values is None:
         return {}
     if not isinstance(values, dict):
@@ -278,7 +293,7 @@ def _overridden(values: dict[str, Any], overrides: Sequence[str]) -> dict[str, A
             raise refusal("override", override, "must be key.path=value, such as search.steps=5")
         try:
             value = yaml.load(text, _Loader)
-        except yaml.YAMLError:
+        except Exception:  # as in parse
             raise refusal(key, text, "is not a YAML value") from None
         values = _with(values, key.split("."), value, key)
     return values

@@ -72,6 +72,11 @@ class Dataset:
         """Side of the square images in pixels."""
         return self.pool.images.shape[2]
 
+    def shuffled(self, seed: int) -> Dataset:
+        """The same with the pool in an order drawn from the seed, so that any slice of it is a sample."""
+        order = torch.randperm(len(self.pool), generator=generator(seed, "pool"))
+        return replace(self, pool=self.pool[order])
+
     def without_test(self) -> Dataset:
         """What the search may see."""
         return replace(self, test=self.test[:0])
@@ -108,9 +113,9 @@ class Splits:
 
 @dataclass(frozen=True)
 class Folds:
-    """The pool, permuted by a seed, with its first blocks as the validation images of one fold each.
+    """A shuffled data set whose pool begins with one block of validation images for each fold.
 
-    Dense training, pruning and search train on the images outside every block and validate on block 0. The final
+    Dense training, pruning and search train on the images behind all blocks and validate on block 0. The final
     evaluation of a fold trains on all but the fold's own block. So no network is ever validated on an image that
     it, or the network it was made from, was trained on.
 
@@ -122,26 +127,25 @@ class Folds:
     dataset: Dataset
     validation: float
     count: int
-    seed: int
 
     def search(self) -> Splits:
-        """What all stages before the final evaluation see."""
-        return self._splits(slice(0, self.count * self._block), slice(0, self._block))
+        """What all stages before the final evaluation see; slices of the pool, not copies."""
+        pool = self.dataset.pool
+        return Splits(pool[self.count * self._block :], pool[self._of(0)], self.dataset.test)
 
     def final(self, fold: int) -> Splits:
         """What the final evaluation of a fold sees."""
-        block = slice(fold * self._block, (fold + 1) * self._block)
-        return self._splits(block, block)
+        pool, block = self.dataset.pool, self._of(fold)
+        others = torch.ones(len(pool), dtype=torch.bool)
+        others[block] = False
+        return Splits(pool[others], pool[block], self.dataset.test)
 
     @property
     def _block(self) -> int:
         return max(1, int(len(self.dataset.pool) * self.validation))
 
-    def _splits(self, held_out: slice, validation: slice) -> Splits:
-        pool = self.dataset.pool
-        order = torch.randperm(len(pool), generator=generator(self.seed, "split"))
-        train = torch.cat([order[: held_out.start], order[held_out.stop :]])
-        return Splits(pool[train], pool[order[validation]], self.dataset.test)
+    def _of(self, fold: int) -> slice:
+        return slice(fold * self._block, (fold + 1) * self._block)
 
 
 def batches(
@@ -149,7 +153,7 @@ def batches(
 ) -> Iterator[Examples]:
     """One shuffled pass in batches of nearly equal size, none above ``batch_size``.
 
-    Equal sizes keep a last batch of a single image away from batch normalisation.
+    Equal sizes keep a last batch of a single image, of more than two, away from batch normalisation.
     """
     permutation = torch.randperm(len(examples), generator=order)
     shuffled = examples[permutation.to(examples.labels.device)]

@@ -54,7 +54,7 @@ def build(specification: Specification, seed: int) -> nn.Module:
     if specification.model not in ARCHITECTURES:
         raise refusal("model.name", specification.model, f"allowed: {', '.join(ARCHITECTURES)}")
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(derive(seed, "initial weights"))
+        torch.default_generator.manual_seed(derive(seed, "initial weights"))  # the CPU's alone
         return ARCHITECTURES[specification.model](specification)
 
 
@@ -111,7 +111,7 @@ def vgg16(specification: Specification) -> nn.Module:
     """torchvision's VGG-16 with batch normalisation (Simonyan & Zisserman 2015).
 
     Below 64 pixels the head is made for small images: global average pooling and layers of 512, 512 and the
-    classes, without dropout. 15 sites either way.
+    classes. 15 sites either way. There is no dropout: it would draw from the global generator.
     """
     from torchvision.models import vgg  # here: torchvision takes seconds to import, in every worker
 
@@ -121,6 +121,8 @@ def vgg16(specification: Specification) -> nn.Module:
         features[0] = nn.Conv2d(specification.channels, 64, 3, padding=1)
     if specification.size >= SMALL:
         module: nn.Module = vgg.VGG(features, num_classes=specification.classes)
+        for place in (2, 5):
+            cast(nn.Sequential, module.classifier)[place] = nn.Identity()
         return module
     head = OrderedDict(
         fc1=nn.Linear(512, 512),

@@ -54,17 +54,22 @@ SYMEXP_BOUND = 10.0
 
 
 def _symexp(z: Tensor) -> Tensor:
-    # sign(z) * g(|z|) would have the gradient 0 at z = 0, where it is 1; the branches of where do not.
-    return torch.where(z < 0, -_expm1(-z), _expm1(z))
-
-
-def _expm1(z: Tensor) -> Tensor:
-    """exp(z) - 1 for z >= 0, with the tangent beyond the bound; finite for every z."""
-    return torch.expm1(z.clamp(0, SYMEXP_BOUND)) + math.exp(SYMEXP_BOUND) * F.relu(z - SYMEXP_BOUND)
+    size = _size(z)
+    inside = torch.where(size < SYMEXP_BOUND, size, SYMEXP_BOUND)
+    return _signed(torch.expm1(inside) + math.exp(SYMEXP_BOUND) * (size - inside), z)
 
 
 def _symlog(z: Tensor) -> Tensor:
-    return torch.where(z < 0, -torch.log1p((-z).clamp(min=0)), torch.log1p(z.clamp(min=0)))
+    return _signed(torch.log1p(_size(z)), z)
+
+
+# With abs, sign or clamp in their place the gradient at z = 0, where sparse networks often are, would be 0, not 1.
+def _size(z: Tensor) -> Tensor:
+    return torch.where(z < 0, -z, z)
+
+
+def _signed(size: Tensor, z: Tensor) -> Tensor:
+    return torch.where(z < 0, -size, size)
 
 
 def _acon(z: Tensor, p1: Tensor, p2: Tensor, p3: Tensor) -> Tensor:

@@ -77,19 +77,18 @@ def _cifar10(folder: Path, size: int | None) -> Dataset:
 
 def _torchvision(dataset: Callable[..., Any], name: str, folder: Path) -> list[Any]:
     """Training and test part of a torchvision data set, downloaded where it is missing."""
-    try:
-        return [dataset(folder, train=train, download=False) for train in (True, False)]
-    except (RuntimeError, OSError, EOFError, ValueError):
-        pass  # missing or damaged: torchvision's download repairs both
-    try:
-        return [dataset(folder, train=train, download=True) for train in (True, False)]
-    except Exception as error:  # torchvision raises whatever the network layer raised
-        raise refusal(
-            "data.folder",
-            str(folder),
-            f"holds no complete {name} and it cannot be downloaded ({_one_line(error)}); put torchvision's files "
-            "of it there, or name another folder with data.folder=, or use data.source=digits",
-        ) from None
+    reason = ""
+    for download in (False, True):
+        try:
+            return [dataset(folder, train=train, download=download) for train in (True, False)]
+        except Exception as error:  # torchvision raises whatever the files or the network made it raise
+            reason = _one_line(error)
+    raise refusal(
+        "data.folder",
+        str(folder),
+        f"holds no complete {name} and it cannot be downloaded ({reason}); put torchvision's files of it there, or "
+        "name another folder with data.folder=, or use data.source=digits",
+    )
 
 
 def _parquet(folder: Path, size: int | None) -> Dataset:
@@ -161,9 +160,11 @@ def _decoded(files: Iterator[tuple[str, str | io.BytesIO]], size: int | None, so
 def _opened(name: str, file: str | io.BytesIO, source: str) -> Image.Image:
     try:
         image = Image.open(file)
-        return image.convert("L" if image.mode in ("1", "L", "I;16") else "RGB")
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise refusal("data.source", source, f"{name} is not an image ({_one_line(error)})") from None
+        if image.mode.startswith("I;16"):  # Pillow would clip 16 bits, not scale them
+            return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+        return image.convert("L" if image.mode in ("1", "L") else "RGB")
+    except Exception as error:  # each of Pillow's decoders raises errors of its own
+        raise refusal("data.source", source, f"{name} is not an image ({_one_line(error).split(' <')[0]})") from None
 
 
 def _dataset(
@@ -171,8 +172,9 @@ def _dataset(
 ) -> Dataset:
     """Check that the parts fit together, and bring the images to one size."""
     labels = np.concatenate([pool_labels, test_labels]).astype(np.int64)
-    if len(labels) and labels.min() < 0:
-        raise ConfigurationError(f"data.source: labels must be 0, 1, …; found {labels.min()}")
+    if len(labels) and (labels.min() < 0 or labels.max() >= max(1000, len(labels))):
+        wrong = labels.min() if labels.min() < 0 else labels.max()
+        raise ConfigurationError(f"data.source: labels must be 0, 1, …, one for each class; found {wrong}")
     channels = max(pool_images.shape[1], test_images.shape[1])
     pool = _examples(pool_images, pool_labels, channels, size)
     test = _examples(test_images, test_labels, channels, size)

@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from safs_ray import pruning
+from safs_ray import pruning, sources
 from safs_ray.config import Configuration, Hyperparameters, refusal
 from safs_ray.data import Dataset, Folds, Splits
 from safs_ray.models import Specification
@@ -89,9 +89,18 @@ def choose_device(configuration: Configuration) -> torch.device:
     return torch.device(name)
 
 
+def load(configuration: Configuration) -> Dataset:
+    """The run's images, the pool in an order drawn from the run's seed.
+
+    Raises:
+        ConfigurationError: the images cannot be read or do not fit together.
+    """
+    return sources.load(configuration.data).shuffled(configuration.run.seed)
+
+
 def folds(configuration: Configuration, dataset: Dataset) -> Folds:
-    """The configuration's folds of a data set."""
-    return Folds(dataset, configuration.data.validation, configuration.final.folds, configuration.run.seed)
+    """The run's folds of the images that :func:`load` gave."""
+    return Folds(dataset, configuration.data.validation, configuration.final.folds)
 
 
 def specify(configuration: Configuration, dataset: Dataset, splits: Splits) -> Specification:
@@ -107,6 +116,9 @@ def check(configuration: Configuration, dataset: Dataset, splits: Splits) -> Net
         ConfigurationError: unknown operators or network, or images that the network cannot take.
     """
     find(configuration.search.operators, "search.operators")
+    if len(splits.train) < 2:
+        allowed = f"{configuration.final.folds} folds of it leave {len(splits.train)} images to train on; at least 2"
+        raise refusal("data.validation", configuration.data.validation, allowed)
     _check_resources(configuration)
     return Network.initial(specify(configuration, dataset, splits), configuration.run.seed)
 

@@ -7,7 +7,7 @@ import os
 import pytest
 import torch
 
-from safs_ray import config, sources, stages
+from safs_ray import config, stages
 from safs_ray.config import Configuration
 from safs_ray.data import Dataset, Splits
 
@@ -38,7 +38,7 @@ def configuration() -> Configuration:
 
 @pytest.fixture(scope="session")
 def dataset(configuration: Configuration) -> Dataset:
-    return sources.load(configuration.data)
+    return stages.load(configuration)
 
 
 @pytest.fixture(scope="session")

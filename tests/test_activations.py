@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -12,11 +13,14 @@ from safs_ray.config import ConfigurationError
 from safs_ray.models import Specification, build
 from safs_ray.operators import OPERATORS
 
+Steps = Callable[[Any, Tensor], Tensor]
+"""A forward pass, as a function of the module and the input."""
+
 
 class Net(nn.Module):
-    """A linear layer, further submodules, and a forward pass given as a function of the module and the input."""
+    """A linear layer, further submodules, and a forward pass."""
 
-    def __init__(self, forward: Callable[[Net, Tensor], Tensor], **children: nn.Module | nn.Parameter) -> None:
+    def __init__(self, forward: Steps, **children: nn.Module | nn.Parameter) -> None:
         super().__init__()
         self.linear = nn.Linear(4, 4)
         self.steps = forward
@@ -54,7 +58,7 @@ def example() -> Tensor:
     return torch.randn(3, 4, generator=torch.Generator().manual_seed(0))
 
 
-def activation(name: str) -> Callable[[Net, Tensor], Tensor]:
+def activation(name: str) -> Steps:
     """A forward pass: the linear layer, then the child of this name."""
     return lambda net, x: getattr(net, name)(net.linear(x))
 
@@ -238,15 +242,16 @@ class TestFunctions:
 
 class TestInPlace:
     def test_a_value_read_after_it_was_activated_in_place_is_the_activated_one(self) -> None:
-        def forward(net: Net, x: Tensor) -> Tensor:
-            y = net.linear(x)
-            return net.act(y) + y
+        def forward(net: Any, x: Tensor) -> Tensor:
+            y: Tensor = net.linear(x)
+            activated: Tensor = net.act(y)
+            return activated + y
 
         assert sites_of(Net(forward, act=nn.ReLU(inplace=True))).sites == ("act",)
 
     def test_an_activation_in_place_counts_where_its_result_is_not_used(self) -> None:
-        def forward(net: Net, x: Tensor) -> Tensor:
-            y = net.linear(x)
+        def forward(net: Any, x: Tensor) -> Tensor:
+            y: Tensor = net.linear(x)
             F.relu(y, inplace=True)
             return y
 

@@ -69,13 +69,13 @@ def test_the_core_works_where_ray_cannot_be_imported() -> None:
 import sys
 sys.modules["ray"] = None
 import torch
-from safs_ray import config, sources, stages
+from safs_ray import config, stages
 run = config.validate({
     "data": {"size": 8, "limit": 60, "validation": 0.2}, "model": {"name": "mlp"},
     "dense": {"epochs": 1}, "pruning": {"epochs": 1}, "search": {"steps": 2, "epochs": 1},
     "finetune": {"epochs": 1, "epochs_per_step": 1}, "tune": {"grace_period": 1}, "final": {"folds": 1, "epochs": 1},
 })
-data, cpu = sources.load(run.data), torch.device("cpu")
+data, cpu = stages.load(run), torch.device("cpu")
 folds = stages.folds(run, data)
 dense = stages.train_dense(run, data, folds.search(), cpu)
 pruned = stages.prune(dense.network, run, folds.search(), cpu)

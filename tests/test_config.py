@@ -264,7 +264,7 @@ class TestYaml:
         monkeypatch.chdir(tmp_path)
 
     @pytest.mark.parametrize(
-        ("text", "value"), [("1e-3", 0.001), ("1E-3", 0.001), ("2.5e-2", 0.025), ("1.e-1", 0.1), ("1e+0", 1.0)]
+        ("text", "value"), [("1e-3", 0.001), ("1E-3", 0.001), ("2.5e-2", 0.025), ("1.e0", 1.0), ("1e+0", 1.0)]
     )
     def test_scientific_notation_is_a_number(self, text: str, value: float, tmp_path: Path) -> None:
         path = tmp_path / "run.yaml"

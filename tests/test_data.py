@@ -72,6 +72,13 @@ class TestDataset:
         assert numbers(seen.pool) == set(range(20))
         assert (seen.classes, seen.channels, seen.size) == (10, 1, 2)
 
+    def test_shuffling_follows_from_the_seed_and_keeps_images_with_their_labels(self) -> None:
+        first, again, other = (dataset(50).shuffled(seed) for seed in (0, 0, 1))
+        assert first.pool.labels.tolist() == again.pool.labels.tolist() != other.pool.labels.tolist()
+        assert numbers(first.pool) == set(range(50))
+        assert first.pool.labels.tolist() == first.pool.images[:, 0, 0, 0].tolist() != list(range(50))
+        assert torch.equal(first.test.images, dataset(50).test.images)
+
     def test_arrays_round_trip(self) -> None:
         original = dataset(9)
         arrays = original.arrays()
@@ -113,14 +120,14 @@ POOLS = pytest.mark.parametrize(
 class TestFolds:
     @POOLS
     def test_validation_blocks_are_disjoint_and_of_one_size(self, count: int, validation: float, folds: int) -> None:
-        split = Folds(dataset(count), validation, folds, seed=3)
+        split = Folds(dataset(count), validation, folds)
         blocks = [numbers(split.final(fold).validation) for fold in range(folds)]
         assert {len(block) for block in blocks} == {max(1, int(count * validation))}
         assert all(first.isdisjoint(second) for first, second in combinations(blocks, 2))
 
     @POOLS
     def test_the_search_trains_on_no_images_of_any_block(self, count: int, validation: float, folds: int) -> None:
-        split = Folds(dataset(count), validation, folds, seed=3)
+        split = Folds(dataset(count), validation, folds)
         blocks = [numbers(split.final(fold).validation) for fold in range(folds)]
         assert numbers(split.search().validation) == blocks[0]
         assert numbers(split.search().train) == set(range(count)).difference(*blocks)
@@ -129,7 +136,7 @@ class TestFolds:
     def test_the_final_evaluation_trains_on_all_but_its_own_block(
         self, count: int, validation: float, folds: int
     ) -> None:
-        split = Folds(dataset(count), validation, folds, seed=3)
+        split = Folds(dataset(count), validation, folds)
         for fold in range(folds):
             final = split.final(fold)
             assert numbers(final.train) == set(range(count)) - numbers(final.validation)
@@ -137,16 +144,17 @@ class TestFolds:
 
     def test_the_test_images_are_the_sources(self) -> None:
         whole = dataset(30)
-        split = Folds(whole, 0.1, 2, seed=0)
+        split = Folds(whole, 0.1, 2)
         for splits in (split.search(), split.final(0), split.final(1)):
             assert torch.equal(splits.test.images, whole.test.images)
             assert torch.equal(splits.test.labels, whole.test.labels)
 
-    def test_blocks_follow_from_the_seed(self) -> None:
-        first, again, other = (Folds(dataset(200), 0.2, 2, seed).search() for seed in (0, 0, 1))
-        assert first.train.labels.tolist() == again.train.labels.tolist()
-        assert numbers(first.validation) != numbers(other.validation)
-        assert numbers(first.validation) != set(range(40))
+    def test_what_the_search_sees_is_not_copied(self) -> None:
+        whole = dataset(30)
+        seen = Folds(whole, 0.1, 2).search()
+        first, size = whole.pool.images.data_ptr(), whole.pool.images[0].nbytes
+        assert seen.validation.images.data_ptr() == first
+        assert seen.train.images.data_ptr() == first + 6 * size
 
 
 class TestBatches:

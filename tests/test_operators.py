@@ -28,7 +28,8 @@ INTERNAL: dict[str, dict[str, float]] = {
 def _acon(z: Array, p1: float, p2: float, p3: float) -> Array:
     """The smooth maximum of p1 z and p2 z with switching factor p3, from which ACON-C is derived."""
     first, second = np.exp(p3 * p1 * z), np.exp(p3 * p2 * z)
-    return (p1 * z * first + p2 * z * second) / (first + second)
+    maximum: Array = (p1 * z * first + p2 * z * second) / (first + second)
+    return maximum
 
 
 REFERENCES: dict[str, Callable[..., Array]] = {

@@ -176,7 +176,7 @@ class TestParquet:
         assert_holds(loaded.pool, [np.full((8, 8), level, np.uint8) for level in (200, 7)], [0, 1])
 
     def test_halving_the_size_averages_pixels(self, tmp_path: Path) -> None:
-        image = np.kron(np.array([[0, 100], [200, 40]], np.uint8), np.ones((8, 8), np.uint8))
+        image = np.kron(np.array([[0, 100], [200, 40]], np.uint8), np.ones((8, 8), np.uint8)).astype(np.uint8)
         write_parquets(tmp_path, [image] * 2, [image] * 2)
         small = load_from(f"parquet:{tmp_path}", size=8).pool.images[0, 0]
         assert small[[0, 0, 7, 7], [0, 7, 0, 7]].tolist() == [0, 100, 200, 40]

@@ -125,12 +125,12 @@ def test_the_whole_pipeline_repeats_bit_for_bit_in_another_process(
     code = """
 import json, sys, torch
 torch.set_num_threads(1)
-from safs_ray import config, sources, stages
+from safs_ray import config, stages
 def fingerprint(seed):
     values = json.loads(sys.argv[1])
     values["run"]["seed"] = seed
     run = config.validate(values)
-    data, cpu = sources.load(run.data), torch.device("cpu")
+    data, cpu = stages.load(run), torch.device("cpu")
     splits = stages.folds(run, data).search()
     dense = stages.train_dense(run, data, splits, cpu)
     pruned = stages.prune(dense.network, run, splits, cpu)

@@ -23,7 +23,7 @@ from ray.exceptions import RayTaskError
 from rich.console import Console
 
 import safs_ray
-from safs_ray import config, sources, stages
+from safs_ray import config, stages
 from safs_ray.config import Configuration, ConfigurationError, refusal
 from safs_ray.data import Dataset, Splits
 from safs_ray.network import Network
@@ -48,7 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         folder = Folder.at(configuration.location)
         if folder.exists(RESULTS):
             return _conclude(folder, folder.read_json(RESULTS), console)
-        dataset = sources.load(configuration.data)
+        dataset = stages.load(configuration)
         splits = stages.folds(configuration, dataset).search()
         network = stages.check(configuration, dataset, splits)
         if not parsed.resume:

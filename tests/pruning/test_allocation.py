@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import pytest
 import torch
@@ -56,9 +57,9 @@ def test_lenet5_at_99_percent_keeps_442_weights(weights: dict[str, Tensor]) -> N
 def test_layer_equals_torchs_l1_unstructured(weights: dict[str, Tensor], sparsity: float) -> None:
     masks = prune(weights, sparsity, "magnitude", "layer")
     for name, weight in weights.items():
-        module = nn.Module()
+        module: Any = nn.Module()
         module.weight = nn.Parameter(weight)
-        l1_unstructured(module, "weight", amount=sparsity)
+        l1_unstructured(module, "weight", amount=sparsity)  # type: ignore[no-untyped-call]
         assert torch.equal(masks[name], module.weight_mask.bool())
 
 
