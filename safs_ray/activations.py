@@ -191,10 +191,12 @@ def _replace_modules(module: nn.Module, example: Tensor) -> Sited:
     for hook in hooks:
         hook.remove()
     for child, paths in names.items():
-        if len(paths) > 1 or calls.count(child) > 1:
+        times = calls.count(child)
+        if times > 1 or len(paths) > 1:
+            shared = f"applies its module {paths[0]} {times} times" if times > 1 else f"shares {' = '.join(paths)}"
             raise ConfigurationError(
-                f"model: {type(module).__name__} cannot be traced by torch.fx and shares its activation "
-                f"{' = '.join(paths)} between places; give each place a module of its own"
+                f"model: {type(module).__name__} cannot be traced by torch.fx and {shared}; "
+                "give each place an activation module of its own"
             )
     return Sited(module, tuple(names[child][0] for child in calls), tuple(str(_operator_of(child)) for child in calls))
 
