@@ -119,7 +119,11 @@ def _modes_kept(module: nn.Module) -> Iterator[None]:
 def _replace_nodes(module: nn.Module, graph: fx.Graph) -> Sited:
     owner = fx.GraphModule(module, graph)
     # All are found before any is replaced: a module that is applied twice is the target of two nodes.
-    found = [(node, operator) for node in graph.nodes if (operator := _operator_at(node, owner))]
+    found = [
+        (node, operator, _works_in_place(node, owner))
+        for node in graph.nodes
+        if (operator := _operator_at(node, owner))
+    ]
     place = {node: index for index, node in enumerate(graph.nodes)}
     names = {
         name
@@ -127,16 +131,16 @@ def _replace_nodes(module: nn.Module, graph: fx.Graph) -> Sited:
         for name, _ in named
     }
     sites: list[str] = []
-    for node, _ in found:
+    for node, _, in_place in found:
         first = node.op == "call_module" and node.target not in sites
         sites.append(str(node.target) if first else _unused(_path(node), names.union(sites)))
         value = node.args[0] if node.args else node.kwargs["input"]
-        if _works_in_place(node, owner):  # what reads the input later means the output
+        if in_place:  # what reads the input later means the output
             value.replace_all_uses_with(node, lambda user, node=node: place[user] > place[node])
         owner.add_submodule(sites[-1], nn.Identity())
         node.op, node.target, node.args, node.kwargs = "call_module", sites[-1], (value,), {}
     owner.recompile()
-    return Sited(owner, tuple(sites), tuple(operator for _, operator in found))
+    return Sited(owner, tuple(sites), tuple(operator for _, operator, _ in found))
 
 
 def _operator_at(node: fx.Node, owner: nn.Module) -> str | None:

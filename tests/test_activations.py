@@ -257,6 +257,16 @@ class TestInPlace:
 
         assert sites_of(Net(forward)).sites == ("relu",)
 
+    def test_a_module_applied_twice_in_place_means_its_output_both_times(self) -> None:
+        def forward(net: Any, x: Tensor) -> Tensor:
+            y: Tensor = net.linear(x)
+            z = y - 0.5
+            net.act(y)
+            activated: Tensor = net.act(z)
+            return activated + y + z
+
+        assert sites_of(Net(forward, act=nn.ReLU(inplace=True))).sites == ("act", "act_2")
+
 
 class TestUntraceable:
     def test_modules_are_sites_in_the_order_of_execution(self) -> None:
