@@ -23,16 +23,16 @@ class SearchProgress(Callback):
         self._best = 0.0
 
     def setup(self, *_: Any, **__: Any) -> None:
-        """Begin, or go on in a new process."""
-        self._clock = Clock(self._epochs(self._configuration.iterations) * self._configuration.tune.trials)
-        already = sum(self._epochs(steps) for steps in self._steps.values())
-        self._clock.epochs -= already
+        """Start the clock for the epochs that are left, in a new process too."""
+        done = sum(self._epochs(steps) for steps in self._steps.values())
+        self._clock = Clock(self._epochs(self._configuration.iterations) * self._configuration.tune.trials - done)
 
     def get_state(self) -> dict[str, Any]:
         return {"numbers": dict(self._numbers), "steps": dict(self._steps), "best": self._best}
 
     def set_state(self, state: dict[str, Any]) -> None:
         self._numbers, self._steps, self._best = state["numbers"], state["steps"], state["best"]
+        self.setup()
 
     def on_trial_result(
         self, iteration: int, trials: list[Trial], trial: Trial, result: dict[str, Any], **info: Any

@@ -26,17 +26,15 @@ class Trial(tune.Trainable):
     trials of a node share without a copy.
     """
 
-    def setup(
+    def setup(  # type: ignore[override]
         self,
         config: dict[str, Any],
-        arrays: dict[str, Array] | None = None,
-        network: Frozen | None = None,
-        configuration: dict[str, Any] | None = None,
-        board: str = "",
+        *,
+        arrays: dict[str, Array],
+        network: Frozen,
+        configuration: dict[str, Any],
+        board: str,
     ) -> None:
-        assert arrays is not None
-        assert network is not None
-        assert configuration is not None
         self._configuration = validate(configuration)
         torch.set_num_threads(self._configuration.tune.resources.cpu)
         self._device = stages.choose_device(self._configuration)
