@@ -23,7 +23,7 @@ from safs_ray.storage import Folder
 from safs_ray.tune.__main__ import main
 from safs_ray.tune.board import read_evaluations
 
-ENDS = 200
+ENDS = 280
 """Seconds within which any tiny run ends."""
 
 
