@@ -73,7 +73,7 @@ def _blaming(key: str, value: str) -> Iterator[None]:
     try:
         yield
     except (OSError, pa.ArrowInvalid) as error:
-        raise refusal(key, value, " ".join(str(error).split())) from None
+        raise refusal(key, value, str(error)) from None
 
 
 def _parser() -> argparse.ArgumentParser:
