@@ -17,6 +17,7 @@ ROOMS = (
     "config",
     "storage",
     "randomness",
+    "references",
     "data",
     "sources",
     "operators",

@@ -1,0 +1,37 @@
+"""A user's own functions, named in a configuration as ``package.module:function``.
+
+These names are the only code that a configuration can reach.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+from typing import Any
+
+from safs_ray.config import refusal
+
+
+def is_reference(name: str) -> bool:
+    """Whether a name has the form ``package.module:function``."""
+    module, colon, function = name.partition(":")
+    return bool(colon) and function.isidentifier() and all(part.isidentifier() for part in module.split("."))
+
+
+def resolve(name: str, key: str) -> Callable[..., Any]:
+    """The function of that name; its module is imported from the working directory or an installed package.
+
+    Raises:
+        ConfigurationError: naming ``key``, when the module cannot be imported or has no such function.
+    """
+    if not is_reference(name):
+        raise refusal(key, name, "must be package.module:function")
+    path, _, attribute = name.partition(":")
+    try:
+        module = importlib.import_module(path)
+    except Exception as error:  # the user's module runs, and may raise anything
+        raise refusal(key, name, f"{path} cannot be imported ({type(error).__name__}: {error})") from None
+    function = getattr(module, attribute, None)
+    if not callable(function):
+        raise refusal(key, name, f"{path} has no function {attribute}")
+    return function  # type: ignore[no-any-return]

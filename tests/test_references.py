@@ -1,0 +1,50 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from safs_ray.config import ConfigurationError
+from safs_ray.references import is_reference, resolve
+
+
+@pytest.fixture
+def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The name of a module of a user, which holds a function and a number."""
+    (tmp_path / "of_a_user.py").write_text("def double(x):\n    return 2 * x\n\nnumber = 3\n")
+    (tmp_path / "broken_of_a_user.py").write_text("raise ValueError('two\\nlines')\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    return "of_a_user"
+
+
+@pytest.mark.parametrize("name", ["math:sqrt", "os.path:join"])
+def test_references(name: str) -> None:
+    assert is_reference(name)
+
+
+@pytest.mark.parametrize("name", ["relu", "math.sqrt", ":sqrt", "math:", "a b:c", "parquet:/data", "a:b:c", "1a:b"])
+def test_other_names(name: str) -> None:
+    assert not is_reference(name)
+
+
+def test_the_function_is_found(module: str) -> None:
+    assert resolve(f"{module}:double", "key")(4) == 8
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("nowhere_at_all:f", "nowhere_at_all cannot be imported (ModuleNotFoundError: "),
+        ("broken_of_a_user:f", "cannot be imported (ValueError: two lines)"),
+        ("of_a_user:triple", "of_a_user has no function triple"),
+        ("of_a_user:number", "of_a_user has no function number"),
+        ("relu", "must be package.module:function"),
+    ],
+)
+@pytest.mark.usefixtures("module")
+def test_what_cannot_be_found_is_one_line(name: str, reason: str) -> None:
+    with pytest.raises(ConfigurationError) as error:
+        resolve(name, "model.name")
+    assert str(error.value).startswith(f"model.name={name}: ")
+    assert reason in str(error.value)
+    assert "\n" not in str(error.value)
