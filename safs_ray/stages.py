@@ -18,7 +18,7 @@ from dataclasses import dataclass, replace
 import torch
 
 from safs_ray import pruning, sources
-from safs_ray.config import Configuration, Hyperparameters, refusal
+from safs_ray.config import Configuration, Execution, Hyperparameters, refusal
 from safs_ray.data import Dataset, Folds, Splits
 from safs_ray.models import Specification
 from safs_ray.network import Network
@@ -157,6 +157,7 @@ def seconds_per_epoch(configuration: Configuration, network: Network, splits: Sp
         seed=configuration.run.seed,
         device=torch.device("cpu"),
         data=configuration.data,
+        execution=configuration.run.execution,
     )
     trainer = Trainer(network, training)
     trainer.run_epoch()  # the first is slower: torch prepares
@@ -193,7 +194,15 @@ def prune(
     seed = derive(configuration.run.seed, "retraining")
     section = configuration.pruning
     masks = pruning.prune(network.prunable(), section.sparsity, section.score, section.allocation)
-    training = Training(splits, section.hyperparameters, section.epochs, seed, device, configuration.data)
+    training = Training(
+        splits,
+        section.hyperparameters,
+        section.epochs,
+        seed,
+        device,
+        configuration.data,
+        execution=configuration.run.execution,
+    )
     return _trained(network.masked(masks), training, report, blamed="pruning.hyperparameters.learning_rate")
 
 
@@ -238,13 +247,15 @@ def finish(
         device,
         configuration.data,
         learn_scales,
+        configuration.run.execution,
     )
-    return test(_trained(network, training, report, blamed="pruning.hyperparameters.learning_rate"), splits, device)
+    trained = _trained(network, training, report, blamed="pruning.hyperparameters.learning_rate")
+    return test(trained, splits, device, configuration.run.execution)
 
 
-def test(result: Result, splits: Splits, device: torch.device) -> Result:
+def test(result: Result, splits: Splits, device: torch.device, execution: Execution) -> Result:
     """The result with its accuracy on the test images."""
-    return replace(result, test_accuracy=accuracy(result.network, splits.test, device))
+    return replace(result, test_accuracy=accuracy(result.network, splits.test, device, execution))
 
 
 def _trained(network: Network, training: Training, report: Report, blamed: str) -> Result:
@@ -255,5 +266,7 @@ def _trained(network: Network, training: Training, report: Report, blamed: str) 
         rate = training.hyperparameters.learning_rate
         raise refusal(blamed, rate, "the training diverges in its first epoch; take a smaller one")
     best = trainer.best()
-    score = trainer.best_accuracy if trainer.epoch else accuracy(best, training.splits.validation, training.device)
+    score = trainer.best_accuracy
+    if not trainer.epoch:
+        score = accuracy(best, training.splits.validation, training.device, training.execution)
     return Result(best, score, time.process_time() - start)
