@@ -211,7 +211,14 @@ def combine(out: Floats, source: Floats, values: Floats, rows: Indices, starts: 
 
 @compiled
 def correlate(
-    out: Floats, gradient: Floats, source: Floats, weights: Indices, bands: int, starts: Indices, pairs: Indices
+    out: Floats,
+    gradient: Floats,
+    source: Floats,
+    weights: Indices,
+    bands: int,
+    together: int,
+    starts: Indices,
+    pairs: Indices,
 ) -> None:
     """out[weight] += sum over its pairs, and over images, of gradient[row] * source[row].
 
@@ -222,19 +229,22 @@ def correlate(
             count. Weights may share a list.
         bands: every list is cut into so many bands; all weights finish a band before the next begins, so that what
             they share stays in the cache. Band j of list i is ``starts[i * bands + j]`` to the next.
+        together: blocks that a weight's pairs go through before the next weight.
         pairs: (pairs, 2): offsets of the gradient's and of the source's row.
     """
     nothing = out.dtype.type(0)
-    for block in range(gradient.shape[0]):
-        first, first_source = block * gradient.shape[1], block * source.shape[1]
+    for first in range(0, gradient.shape[0], together):
+        last = min(first + together, gradient.shape[0])
         for band in range(bands):
             for i in range(len(weights)):
                 number = weights[i, 0] * bands + band
-                base, source_base = first + weights[i, 1], first_source + weights[i, 2]
                 total = spread(nothing)
-                for j in range(starts[number], starts[number + 1]):
-                    row = load(gradient, base + pairs[j, 0])
-                    total = plus_product(total, row, load(source, source_base + pairs[j, 1]))
+                for block in range(first, last):
+                    base = block * gradient.shape[1] + weights[i, 1]
+                    source_base = block * source.shape[1] + weights[i, 2]
+                    for j in range(starts[number], starts[number + 1]):
+                        row = load(gradient, base + pairs[j, 0])
+                        total = plus_product(total, row, load(source, source_base + pairs[j, 1]))
                 out[i] += sum_of(total)
 
 

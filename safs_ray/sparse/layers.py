@@ -69,7 +69,9 @@ class Correlation:
     pairs: Indices
 
     def __call__(self, out: Floats, gradient: Floats, source: Floats) -> None:
-        correlate(out, gradient, source, self.weights, self.bands, self.starts, self.pairs)
+        # Short lists go through all images at once: a vector's sum costs more than a few products.
+        together = len(gradient) if len(self.pairs) < 4 * len(self.starts) else 1
+        correlate(out, gradient, source, self.weights, self.bands, max(1, together), self.starts, self.pairs)
 
 
 @dataclass(frozen=True)
