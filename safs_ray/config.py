@@ -108,6 +108,12 @@ class PruningSection(Section):
 
 
 class SearchSection(Section):
+    protocol: Literal["joint", "staged"] = Field(
+        "joint",
+        description="joint: every trial searches with its own hyperparameters; staged: as published, first the "
+        "search with the default ones, then the hyperparameters of the assignment found",
+    )
+    chains: Count = Field(1, description="chains of stage 1, protocol staged only; in protocol joint each trial is one")
     operators: tuple[str, ...] = Field(
         (
             "relu", "relu6", "hardswish", "swish", "tanhsoft1", "acon", "gelu",
@@ -136,6 +142,11 @@ class FinetuneSection(Section):
         if self.epochs % self.epochs_per_step:
             raise ValueError(f"epochs={self.epochs} must be a multiple of epochs_per_step={self.epochs_per_step}")
         return self
+
+    @property
+    def stretches(self) -> int:
+        """Steps of a trial that fine-tune."""
+        return self.epochs // self.epochs_per_step
 
 
 class SpaceSection(Section):
@@ -171,6 +182,11 @@ class FinalSection(Section):
         3, description="last trainings of each row, each on another fold; needs folds * data.validation <= 0.5"
     )
     epochs: Count = Field(30, description="epochs of the last training of every row of the table")
+    ablations: tuple[Literal["stage 1", "stage 2"], ...] = Field(
+        ("stage 1", "stage 2"),
+        description="rows beside dense, pruned and SAFS; stage 1: SAFS's operators without scales, with the default "
+        "hyperparameters; stage 2: the default activations with scales and hyperparameters of their own search",
+    )
 
 
 class Configuration(Section):
@@ -188,8 +204,9 @@ class Configuration(Section):
 
     @property
     def iterations(self) -> int:
-        """Steps of a trial that is never stopped: evaluations, then fine-tuning."""
-        return self.search.steps + self.finetune.epochs // self.finetune.epochs_per_step
+        """Steps of a trial that ASHA does not stop: evaluations if the protocol is joint, and fine-tuning."""
+        evaluations = self.search.steps if self.search.protocol == "joint" else 0
+        return evaluations + self.finetune.stretches
 
     @property
     def location(self) -> str:

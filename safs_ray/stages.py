@@ -2,9 +2,8 @@
 
 The data flow of a run::
 
-    train_dense ─ prune ─┬─ search ─┬─ finish   the row "SAFS", on each fold
-                         │          └─ finish   the row "pruned", with default activations, on each fold
-                         └─ one network for all folds
+    train_dense ─ prune ─┬─ search ─ finish   the row "SAFS", on each fold
+                         └─ finish            the row "pruned", with default activations, on each fold
 
 ``finish`` and ``test`` alone read the test images, once.
 """
@@ -24,7 +23,7 @@ from safs_ray.models import Specification
 from safs_ray.network import Network
 from safs_ray.operators import find
 from safs_ray.randomness import derive
-from safs_ray.search.chain import Chain
+from safs_ray.search.chain import Chain, Course, joint
 from safs_ray.search.evaluation import Evaluation, Ledger
 from safs_ray.search.lahc import Assignment
 from safs_ray.storage import Folder
@@ -137,13 +136,15 @@ def _check_resources(configuration: Configuration) -> None:
 
 def plan(configuration: Configuration) -> dict[str, int]:
     """Epochs of each part of a run in which no trial is stopped and no evaluation repeated."""
-    trials, folds = configuration.tune.trials, configuration.final.folds
+    section, final = configuration.search, configuration.final
+    chains = configuration.tune.trials if section.protocol == "joint" else section.chains
+    sweeps = 1 + ("stage 2" in final.ablations)
     return {
         "dense training": configuration.dense.epochs,
         "pruning": configuration.pruning.epochs,
-        "search": trials * configuration.search.steps * configuration.search.epochs,
-        "fine-tuning": trials * configuration.finetune.epochs,
-        "final evaluation": 2 * folds * configuration.final.epochs,
+        "search": chains * section.steps * section.epochs,
+        "fine-tuning": sweeps * configuration.tune.trials * configuration.finetune.epochs,
+        "final evaluation": (2 + len(final.ablations)) * final.folds * final.epochs,
     }
 
 
@@ -203,10 +204,16 @@ def search(
     splits: Splits,
     hyperparameters: Hyperparameters,
     device: torch.device,
+    course: Course | None = None,
 ) -> Found:
-    """One chain to its end, in this process; :mod:`safs_ray.tune` runs many, each with its hyperparameters."""
+    """One chain to its end, in this process; :mod:`safs_ray.tune` runs many, each with its hyperparameters.
+
+    Args:
+        course: the steps of the chain; without one, those of protocol joint.
+    """
     memory = Ledger()
-    chain = Chain(network, splits, hyperparameters, configuration, device, memory)
+    steps = course or joint(configuration)
+    chain = Chain(network, splits, hyperparameters, configuration, device, memory, steps, trial="chain-0")
     while not chain.finished:
         evaluation = chain.step()
     return Found(chain.network(), hyperparameters, evaluation.best_accuracy, tuple(memory.evaluations))

@@ -93,6 +93,17 @@ def test_plan_counts_epochs(configuration: Configuration) -> None:
     }
 
 
+def test_plan_of_protocol_staged_with_all_rows(configuration: Configuration) -> None:
+    staged = changed(configuration, "search", protocol="staged", chains=2)
+    assert stages.plan(changed(staged, "final", ablations=("stage 1", "stage 2"))) == {
+        "dense training": 3,
+        "pruning": 2,
+        "search": 2 * 4 * 1,
+        "fine-tuning": 2 * 3 * 4,
+        "final evaluation": 4 * 2 * 2,
+    }
+
+
 @pytest.mark.parametrize(
     ("section", "values", "message"),
     [

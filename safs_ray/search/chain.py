@@ -1,10 +1,14 @@
-"""A chain: the search and the fine-tuning of one trial, one step at a time."""
+"""A chain: what one trial does, one step at a time.
+
+Which steps follows from the protocol. Joint: every trial searches and then fine-tunes, with hyperparameters of its
+own. Staged, as published: in stage 1 chains search with the default hyperparameters; in stage 2 trials fine-tune
+the assignment found, each with hyperparameters of its own.
+"""
 
 from __future__ import annotations
 
-import hashlib
 import time
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -26,17 +30,59 @@ from safs_ray.search.lahc import LateAcceptance, random_assignment
 from safs_ray.training import Trainer, Training
 
 
+@dataclass(frozen=True)
+class Course:
+    """The steps that every trial of a sweep takes unless it is stopped.
+
+    Attributes:
+        sweep: name of the sweep, for instance "stage 1".
+        evaluations: candidates to evaluate.
+        stretches: stretches of fine-tuning after them, ``finetune.epochs_per_step`` epochs each.
+    """
+
+    sweep: str
+    evaluations: int
+    stretches: int
+
+    @property
+    def steps(self) -> int:
+        return self.evaluations + self.stretches
+
+    def epochs(self, steps: int, configuration: Configuration) -> int:
+        """Epochs that the first so many steps train when no evaluation is repeated."""
+        evaluations = min(steps, self.evaluations)
+        stretches = steps - evaluations
+        return evaluations * configuration.search.epochs + stretches * configuration.finetune.epochs_per_step
+
+
+def joint(configuration: Configuration) -> Course:
+    """The course of protocol joint, where the search and the fine-tuning are one trial."""
+    return Course("SAFS", configuration.search.steps, configuration.finetune.stretches)
+
+
+def stage_1(configuration: Configuration) -> Course:
+    """Only the search (SAFS, stage 1)."""
+    return Course("stage 1", configuration.search.steps, 0)
+
+
+def stage_2(configuration: Configuration, sweep: str) -> Course:
+    """Only the fine-tuning of an assignment that is given (SAFS, stage 2)."""
+    return Course(sweep, 0, configuration.finetune.stretches)
+
+
 class Chain:
-    """Evaluates ``search.steps`` candidates, then fine-tunes the best of them with learnable scales.
+    """Evaluates candidates, then fine-tunes the best of them with learnable scales, as its course says.
 
     The fine-tuning starts from the pruned weights again. Everything that happens follows from the arguments:
     two chains of the same arguments take the same steps.
 
     Args:
-        network: the pruned network with its default activations.
+        network: the pruned network; the search starts at its assignment, or at a random one.
         splits: ``train`` and ``validation`` of the search; ``test`` is not read.
         hyperparameters: of every evaluation and of the fine-tuning.
         memory: evaluations of this and other chains.
+        course: the steps to take.
+        trial: name of the trial, from which the strategy's seed is derived.
     """
 
     def __init__(
@@ -47,9 +93,12 @@ class Chain:
         configuration: Configuration,
         device: torch.device,
         memory: Memory,
+        course: Course,
+        trial: str,
     ) -> None:
         search, seed = configuration.search, configuration.run.seed
-        self.trial = trial_name(hyperparameters)
+        self.course = course
+        self.trial = trial
         self.iteration = 0
         self._network = network
         self._configuration = configuration
@@ -64,9 +113,9 @@ class Chain:
             seed=derive(seed, "fine-tuning"),
             learn_scales=True,
         )
-        own = derive(seed, "chain", self.trial)
+        own = derive(seed, "chain", trial)
         start = network.assignment
-        if search.start == "random":
+        if search.start == "random" and course.evaluations:
             start = random_assignment(search.operators, len(network.sites), own)
         self.strategy = LateAcceptance(search.operators, start, search.history, search.move, own)
 
@@ -74,11 +123,11 @@ class Chain:
     def finished(self) -> bool:
         """Whether no step is left."""
         broken = self._trainer is not None and self._trainer.diverged
-        return broken or self.iteration >= self._configuration.iterations
+        return broken or self.iteration >= self.course.steps
 
     def step(self) -> Evaluation:
         """Take the next step and keep it in the memory."""
-        searching = self.iteration < self._configuration.search.steps
+        searching = self.iteration < self.course.evaluations
         evaluation = self._evaluate_candidate() if searching else self._fine_tune()
         self._memory.record(evaluation)
         self.iteration += 1
@@ -99,9 +148,11 @@ class Chain:
         else:
             score = Score(known.validation_accuracy, known.diverged, known.core_seconds)
         # A step taken again after an interruption finds itself: that is no repetition.
-        repeated = known is not None and (known.trial, known.iteration) != (self.trial, self.iteration)
+        own = (self.course.sweep, self.trial, self.iteration)
+        repeated = known is not None and known.place != own
         accepted = self.strategy.tell(score.cost)
         return Evaluation(
+            sweep=self.course.sweep,
             trial=self.trial,
             iteration=self.iteration,
             phase="search",
@@ -127,6 +178,7 @@ class Chain:
         while trainer.epoch < before + self._configuration.finetune.epochs_per_step and not trainer.diverged:
             accuracy = trainer.run_epoch()
         return Evaluation(
+            sweep=self.course.sweep,
             trial=self.trial,
             iteration=self.iteration,
             phase="fine-tuning",
@@ -163,8 +215,3 @@ class Chain:
         if state["trainer"] is not None:
             self._trainer = self._new_trainer()
             self._trainer.load_state_dict(state["trainer"])
-
-
-def trial_name(hyperparameters: Hyperparameters) -> str:
-    """Eight hexadecimal digits that follow from the hyperparameters; Ray's own trial names are random."""
-    return hashlib.sha256(canonical(hyperparameters).encode()).hexdigest()[:8]

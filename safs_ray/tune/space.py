@@ -6,6 +6,7 @@ point names every label, those of the branches not taken too: Tune's wrapper nee
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from math import log
 from typing import Any, TypeVar
@@ -13,11 +14,15 @@ from typing import Any, TypeVar
 from hyperopt import hp
 
 from safs_ray.config import Hyperparameters, OptimizerName, SpaceSection
+from safs_ray.search.evaluation import canonical
 
 Name = TypeVar("Name", bound=str)
 
 PROPOSAL = "hyperparameters"
-"""Key of the proposal in a trial's config."""
+"""Key of HyperOpt's proposal in a trial's config."""
+
+CHAIN = "chain"
+"""Key of the number of a chain of stage 1, which has the default hyperparameters, in a trial's config."""
 
 
 def build(space: SpaceSection) -> dict[str, Any]:
@@ -81,6 +86,18 @@ def _one_of(value: Name, choices: tuple[Name, ...]) -> Name:
     return value if value in choices else choices[0]
 
 
-def hyperparameters(proposal: Mapping[str, Any], batch_size: int) -> Hyperparameters:
-    """The hyperparameters that a proposal means; HyperOpt does not propose the batch size."""
-    return Hyperparameters(**proposal, batch_size=batch_size)
+def hyperparameters(config: Mapping[str, Any], default: Hyperparameters) -> Hyperparameters:
+    """The hyperparameters of a trial, by its config; HyperOpt does not propose the batch size."""
+    if CHAIN in config:
+        return default
+    return Hyperparameters(**config[PROPOSAL], batch_size=default.batch_size)
+
+
+def trial_name(config: Mapping[str, Any], default: Hyperparameters) -> str:
+    """A name that follows from the trial's config, where Ray's own names are random.
+
+    ``chain-3`` for a chain of stage 1, else eight hexadecimal digits that follow from the hyperparameters.
+    """
+    if CHAIN in config:
+        return f"chain-{config[CHAIN]}"
+    return hashlib.sha256(canonical(hyperparameters(config, default)).encode()).hexdigest()[:8]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from typing import Any
 
 import ray
@@ -11,7 +12,9 @@ from ray.util.queue import Queue
 from safs_ray import stages
 from safs_ray.config import Configuration
 from safs_ray.data import Dataset
+from safs_ray.network import Network
 from safs_ray.report import results
+from safs_ray.search.chain import Course, joint, stage_1, stage_2
 from safs_ray.storage import Folder
 from safs_ray.tune.board import open_board
 from safs_ray.tune.progress import log
@@ -35,27 +38,52 @@ def sweep(configuration: Configuration, dataset: Dataset, folder: Folder) -> dic
 
     log.info("dense training, pruning and retraining")
     run_tasks(run, [(prepare, (arrays,))], plan["dense training"] + plan["pruning"])
+    network = run.result("pruned").network
 
-    log.info("search: %d trials of at most %d steps", configuration.tune.trials, configuration.iterations)
-    winner = search(configuration, dataset, run.result("pruned").network, folder, board_name)
+    def winner_of(course: Course, start: Network) -> Recipe:
+        return search(course, start, configuration, dataset, folder, board_name)
+
+    recipes = _recipes(configuration, network, winner_of)
 
     folds = range(configuration.final.folds)
     log.info("final evaluation, %d folds", len(folds))
-    rows = {"pruned": Recipe(None, configuration.pruning.hyperparameters, learn_scales=False), "SAFS": winner}
-    finishes = [(finish, (arrays, row, recipe, fold)) for fold in folds for row, recipe in rows.items()]
+    finishes = [(finish, (arrays, row, recipe, fold)) for fold in folds for row, recipe in recipes.items()]
     run_tasks(run, [*finishes, (test_dense, (arrays,))], plan["final evaluation"])
 
     evaluations = ray.get(board.evaluations.remote())
-    finals = {row: [run.result(final(row, fold)) for fold in folds] for row in rows}
+    finals = {row: [run.result(final(row, fold)) for fold in folds] for row in recipes}
     best = results.best_of(finals["SAFS"])
     best.save(folder / "networks" / "best")
     content = {
         "rows": results.table(run.result("pruned"), {"dense": [run.result(final("dense", 0))], **finals}, evaluations),
         "assignment": best.network.activations(),
-        "hyperparameters": winner.hyperparameters.model_dump(),
-        "search": results.search_cost(evaluations),
+        "hyperparameters": recipes["SAFS"].hyperparameters.model_dump(),
+        "search": results.search_cost(results.leading_to("SAFS", evaluations)),
         "wall_seconds": time.monotonic() - start,
         "finished": True,
     }
     folder.write_json(results.RESULTS, content)
     return content
+
+
+def _recipes(
+    configuration: Configuration, network: Network, winner_of: Callable[[Course, Network], Recipe]
+) -> dict[str, Recipe]:
+    """How each sparse row of the table is trained, in the order of the table.
+
+    Args:
+        network: the pruned network, with its default activations.
+        winner_of: runs the sweep of a course from a network's assignment.
+    """
+    if configuration.search.protocol == "joint":
+        winner = winner_of(joint(configuration), network)
+    else:
+        found = winner_of(stage_1(configuration), network)
+        winner = winner_of(stage_2(configuration, "SAFS"), network.assign(found.assignment))
+    default, ablations = configuration.pruning.hyperparameters, configuration.final.ablations
+    recipes = {"pruned": Recipe(network.assignment, default, learn_scales=False)}
+    if "stage 1" in ablations:
+        recipes["stage 1"] = Recipe(winner.assignment, default, learn_scales=False)
+    if "stage 2" in ablations:
+        recipes["stage 2"] = winner_of(stage_2(configuration, "stage 2"), network)
+    return {**recipes, "SAFS": winner}

@@ -22,9 +22,9 @@ from safs_ray.tune.progress import StageProgress
 
 @dataclass(frozen=True)
 class Recipe:
-    """How a row of the table trains the pruned network; without an assignment, its default activations stay."""
+    """How a row of the table trains the pruned network."""
 
-    assignment: Assignment | None
+    assignment: Assignment
     hyperparameters: Hyperparameters
     learn_scales: bool
 
@@ -95,8 +95,7 @@ def finish(run: Run, arrays: dict[str, Array], row: str, recipe: Recipe, fold: i
     """Ray task: a row of the table on one fold, the test images included."""
     configuration, device = run.configuration, _set_up(run.configuration)
     splits = stages.folds(configuration, Dataset.from_arrays(arrays)).final(fold)
-    network = run.result("pruned").network
-    network = network.assign(recipe.assignment or network.assignment)
+    network = run.result("pruned").network.assign(recipe.assignment)
     run.once(
         final(row, fold),
         configuration.final.epochs,

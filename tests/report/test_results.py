@@ -9,8 +9,11 @@ from safs_ray.search.evaluation import Evaluation
 from safs_ray.stages import Result
 
 
-def evaluation(iteration: int, phase: str = "search", repeated: bool = False, diverged: bool = False) -> Evaluation:
+def evaluation(
+    iteration: int, phase: str = "search", repeated: bool = False, diverged: bool = False, sweep: str = "SAFS"
+) -> Evaluation:
     return Evaluation(
+        sweep=sweep,
         trial="a",
         iteration=iteration,
         phase=phase,  # type: ignore[arg-type]
@@ -65,6 +68,22 @@ def test_rows_count_all_that_led_to_them(dense: Result, pruned: Result) -> None:
     assert rows[2]["validation_accuracy"]["sd"] == 0
     assert rows[0]["sparsity"] == 0
     assert rows[1]["nonzero_weights"] == pruned.network.nonzero_weights
+
+
+def test_a_row_costs_what_led_to_it() -> None:
+    joint = [*EVALUATIONS, evaluation(0, phase="fine-tuning", sweep="stage 2")]
+    assert results.leading_to("pruned", joint) == []
+    assert results.leading_to("stage 1", joint) == EVALUATIONS[:3]
+    assert results.leading_to("stage 2", joint) == joint[4:]
+    assert results.leading_to("SAFS", joint) == EVALUATIONS
+    staged = [evaluation(0, sweep="stage 1"), evaluation(0, phase="fine-tuning")]
+    assert results.leading_to("stage 1", staged) == staged[:1]
+    assert results.leading_to("SAFS", staged) == staged
+
+
+def test_trials_of_two_sweeps_are_told_apart() -> None:
+    both = [evaluation(0), evaluation(0, sweep="stage 1")]
+    assert results.search_cost(both)["trials"] == 2
 
 
 def test_best_is_chosen_by_validation_not_by_test(pruned: Result) -> None:

@@ -126,13 +126,41 @@ def test_every_evaluation_is_kept_and_none_trained_twice(finished: Path) -> None
 
 def test_tensorboard_shows_accuracy_cost_acceptance_and_phase(finished: Path) -> None:
     (folder,) = {path.parent for path in finished.rglob("events.out.tfevents*")} & {
-        finished / "search" / untimed(finished)[0].trial
+        finished / "search" / "SAFS" / untimed(finished)[0].trial
     }
     events = EventAccumulator(str(folder))
     events.Reload()
     for name in ("validation_accuracy", "best_accuracy", "cost", "accepted", "fine_tuning", "repeated"):
         assert len(events.Scalars(f"ray/tune/{name}")) == 6, name
     assert [event.value for event in events.Scalars("ray/tune/fine_tuning")] == [0, 0, 0, 0, 1, 1]
+
+
+def test_protocol_staged_with_every_row(finished: Path, tiny: Path) -> None:
+    process = start(
+        str(tiny), "run.name=staged", "search.protocol=staged", "search.chains=2", "final.ablations=[stage 1, stage 2]"
+    )
+    output, _ = process.communicate(timeout=ENDS)
+    assert process.returncode == 0, output
+    run = finished.parent / "staged"
+    content = results(run)
+    assert [row["name"] for row in content["rows"]] == ["dense", "pruned", "stage 1", "stage 2", "SAFS"]
+    sweeps: dict[str, list[Evaluation]] = {"stage 1": [], "SAFS": [], "stage 2": []}
+    for evaluation in untimed(run):
+        sweeps[evaluation.sweep].append(evaluation)
+    assert {(evaluation.trial, evaluation.phase) for evaluation in sweeps["stage 1"]} == {
+        ("chain-0", "search"),
+        ("chain-1", "search"),
+    }
+    assert sum(evaluation.repeated for evaluation in sweeps["stage 1"]) >= 1, "both chains begin at the same place"
+    best = max(sweeps["stage 1"], key=lambda evaluation: evaluation.validation_accuracy).assignment
+    assert {evaluation.assignment for evaluation in sweeps["SAFS"]} == {best}
+    assert {evaluation.assignment for evaluation in sweeps["stage 2"]} == {("relu", "relu")}
+    assert len({evaluation.trial for evaluation in sweeps["SAFS"]}) == 3
+    networks = Folder.at(run / "networks")
+    stage_1, safs = (Network.load(networks / f"final/{row}/fold-0") for row in ("stage 1", "SAFS"))
+    assert stage_1.assignment == safs.assignment == best
+    assert {activation["alpha"] for activation in stage_1.activations().values()} == {1.0}
+    assert 1.0 not in {activation["alpha"] for activation in safs.activations().values()}
 
 
 def test_a_finished_run_is_shown_not_repeated(finished: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -8,12 +8,13 @@ from safs_ray.config import Hyperparameters, SpaceSection
 from safs_ray.tune import space
 
 SPACE = SpaceSection()
+DEFAULT = Hyperparameters(batch_size=64)
 
 
 def draws(count: int = 300) -> list[Hyperparameters]:
     generator = np.random.default_rng(0)
-    proposals = [sample(space.build(SPACE), rng=generator)[space.PROPOSAL] for _ in range(count)]
-    return [space.hyperparameters(proposal, batch_size=64) for proposal in proposals]
+    configs = [sample(space.build(SPACE), rng=generator) for _ in range(count)]
+    return [space.hyperparameters(config, DEFAULT) for config in configs]
 
 
 def test_every_proposal_is_valid_and_lies_in_its_ranges() -> None:
@@ -52,6 +53,21 @@ def test_a_point_names_every_label_of_the_space(optimizer: str) -> None:
     chosen = space.nearest(Hyperparameters.model_validate({"optimizer": optimizer}), SPACE)
     labels = {str(node.arg["label"].obj) for node in _nodes(space.build(SPACE)[space.PROPOSAL])}
     assert set(space.point(chosen, SPACE)) == labels
+
+
+def test_a_trial_is_named_by_its_hyperparameters() -> None:
+    def name(rate: float) -> str:
+        proposal = {"optimizer": "adam", "learning_rate": rate, "weight_decay": 1e-4}
+        return space.trial_name({space.PROPOSAL: proposal}, DEFAULT)
+
+    assert name(5e-3) == name(5e-3)
+    assert name(5e-3) != name(6e-3)
+
+
+def test_a_chain_of_stage_1_has_a_number_and_the_default_hyperparameters() -> None:
+    config = {space.CHAIN: 3}
+    assert space.trial_name(config, DEFAULT) == "chain-3"
+    assert space.hyperparameters(config, DEFAULT) == DEFAULT
 
 
 def _nodes(root: object) -> list[object]:
