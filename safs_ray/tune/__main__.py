@@ -188,8 +188,14 @@ def _connect(configuration: Configuration) -> None:
             ray.init(address=configuration.run.address, **quiet)
     for name in ("ray.tune", "ray.train"):
         logging.getLogger(name).setLevel(logging.ERROR)
-    # Tune saves its state on SIGINT alone; a second signal during that is left to it.
-    signal.signal(signal.SIGTERM, lambda *_: os.kill(os.getpid(), signal.SIGINT))
+    signal.signal(signal.SIGTERM, _interrupt)  # now: ray.init() sets a handler of its own
+
+
+def _interrupt(*_: Any) -> None:
+    """On SIGTERM do what Ctrl-C does: Tune saves its state on SIGINT alone."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # so a shell starts what it runs in the background
+        raise KeyboardInterrupt
+    os.kill(os.getpid(), signal.SIGINT)
 
 
 def _conclude(folder: Folder, results: dict[str, Any], console: Console) -> int:

@@ -199,6 +199,17 @@ def test_after_kill_9_a_resumed_run_ends_like_one_never_interrupted(finished: Pa
         assert mine["test_accuracy"] == other["test_accuracy"]
 
 
+def test_sigterm_ends_a_run_in_the_background_of_a_shell(finished: Path, tiny: Path) -> None:
+    """A shell lets what it starts in the background ignore SIGINT."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        code, output = interrupted_at("dense     ", signal.SIGTERM, str(tiny), "run.name=background")
+    finally:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    assert code == 130, output
+    assert output.splitlines()[-1].endswith(f"--resume {finished.parent / 'background'}")
+
+
 @pytest.mark.parametrize("signal_number", [signal.SIGINT, signal.SIGTERM], ids=["SIGINT", "SIGTERM"])
 def test_an_interrupted_run_says_how_to_go_on(finished: Path, tiny: Path, signal_number: int) -> None:
     name = f"stopped-{signal_number}"
