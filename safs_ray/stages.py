@@ -231,11 +231,10 @@ def finish(
 ) -> Result:
     """The last training of a row of the table, the same length for every row; then the test images, once.
 
+    A training that diverges before its first epoch is over leaves the network as it was: that is the row's result.
+
     Args:
         network: the pruned network, with the row's assignment.
-
-    Raises:
-        ConfigurationError: the training diverged before its first epoch was over.
     """
     training = Training(
         splits,
@@ -246,7 +245,7 @@ def finish(
         configuration.data,
         learn_scales,
     )
-    return test(_trained(network, training, report, blamed="pruning.hyperparameters.learning_rate"), splits, device)
+    return test(_trained(network, training, report), splits, device)
 
 
 def test(result: Result, splits: Splits, device: torch.device) -> Result:
@@ -254,13 +253,14 @@ def test(result: Result, splits: Splits, device: torch.device) -> Result:
     return replace(result, test_accuracy=accuracy(result.network, splits.test, device))
 
 
-def _trained(network: Network, training: Training, report: Report, blamed: str) -> Result:
-    """Run a training to its end; ``blamed`` is the key to name when it diverges before it has any result."""
+def _trained(network: Network, training: Training, report: Report, blamed: str | None = None) -> Result:
+    """Run a training to its end; ``blamed`` is the key to refuse when it diverges before it has any result."""
     start = time.process_time()
     trainer = Trainer(network, training).run(report)
-    if trainer.diverged and trainer.epoch == 1:
+    nothing_learned = trainer.epoch == 0 or (trainer.diverged and trainer.epoch == 1)
+    if trainer.diverged and nothing_learned and blamed:
         rate = training.hyperparameters.learning_rate
         raise refusal(blamed, rate, "the training diverges in its first epoch; take a smaller one")
     best = trainer.best()
-    score = trainer.best_accuracy if trainer.epoch else accuracy(best, training.splits.validation, training.device)
+    score = accuracy(best, training.splits.validation, training.device) if nothing_learned else trainer.best_accuracy
     return Result(best, score, time.process_time() - start)

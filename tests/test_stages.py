@@ -3,16 +3,18 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
 from safs_ray import stages
-from safs_ray.config import Configuration, ConfigurationError
+from safs_ray.config import Configuration, ConfigurationError, Hyperparameters
 from safs_ray.data import Dataset, Splits
 from safs_ray.stages import Result
 from safs_ray.storage import Folder
+from safs_ray.training import accuracy
 
 
 def changed(configuration: Configuration, section: str, **values: object) -> Configuration:
@@ -70,6 +72,28 @@ def test_the_test_images_are_read_at_the_end(
     )
     assert result.test_accuracy is not None
     assert result.test_accuracy * len(splits.test) == pytest.approx(round(result.test_accuracy * len(splits.test)))
+
+
+WILD = Hyperparameters(optimizer="sgd", learning_rate=10.0, momentum=0.99, batch_size=8)
+
+
+def test_a_retraining_that_diverges_at_once_is_refused(
+    configuration: Configuration, dense: Result, splits: Splits, device: torch.device
+) -> None:
+    wild = replace(dense, network=dense.network.assign(["symexp", "symexp"])).network
+    with pytest.raises(ConfigurationError, match=r"pruning\.hyperparameters\.learning_rate=10\.0: .*diverges"):
+        stages.prune(wild, changed(configuration, "pruning", hyperparameters=WILD), splits, device)
+
+
+def test_a_row_that_diverges_at_once_is_the_network_as_it_was(
+    configuration: Configuration, dataset: Dataset, pruned: Result, device: torch.device
+) -> None:
+    splits = stages.folds(configuration, dataset).final(0)
+    network = pruned.network.assign(["symexp", "symexp"])
+    result = stages.finish(network, configuration, splits, 0, WILD, True, device)
+    assert result.network.fingerprint == network.fingerprint
+    assert result.validation_accuracy == accuracy(network, splits.validation, device)
+    assert result.test_accuracy == accuracy(network, splits.test, device)
 
 
 def test_results_are_saved_whole_or_not_at_all(pruned: Result, tmp_path: Path) -> None:
