@@ -41,7 +41,7 @@ def search(configuration: Configuration, dataset: Dataset, network: Network, fol
     """The winner of the search: read when it was found before, else searched for from where the search was.
 
     Args:
-        network: the pruned network, with its default activations.
+        network: the pruned network, with its default activations, as :func:`stages.searchable` makes it.
         folder: of the run.
         board: name of the board actor.
 

@@ -37,7 +37,8 @@ def sweep(configuration: Configuration, dataset: Dataset, folder: Folder) -> dic
     run_tasks(run, [(prepare, (arrays,))], plan["dense training"] + plan["pruning"])
 
     log.info("search: %d trials of at most %d steps", configuration.tune.trials, configuration.iterations)
-    winner = search(configuration, dataset, run.result("pruned").network, folder, board_name)
+    network = stages.searchable(run.result("pruned").network, configuration)
+    winner = search(configuration, dataset, network, folder, board_name)
 
     folds = range(configuration.final.folds)
     log.info("final evaluation, %d folds", len(folds))
@@ -52,6 +53,7 @@ def sweep(configuration: Configuration, dataset: Dataset, folder: Folder) -> dic
     content = {
         "rows": results.table(run.result("pruned"), {"dense": [run.result(final("dense", 0))], **finals}, evaluations),
         "assignment": best.network.activations(),
+        "groups": best.network.groups,
         "hyperparameters": winner.hyperparameters.model_dump(),
         "search": results.search_cost(evaluations),
         "wall_seconds": time.monotonic() - start,

@@ -96,6 +96,8 @@ def finish(run: Run, arrays: dict[str, Array], row: str, recipe: Recipe, fold: i
     configuration, device = run.configuration, _set_up(run.configuration)
     splits = stages.folds(configuration, Dataset.from_arrays(arrays)).final(fold)
     network = run.result("pruned").network
+    if recipe.assignment:
+        network = stages.searchable(network, configuration)
     network = network.assign(recipe.assignment or network.assignment)
     run.once(
         final(row, fold),
