@@ -84,7 +84,7 @@ class Sited:
         return self.module
 
     def grouped(self, groups: int) -> Sited:
-        """The same module, changed in place, with as many sites ``SITE.0``, ``SITE.1``, … in place of each site."""
+        """The same module, changed in place, with so many sites ``SITE.0``, ``SITE.1``, … for each of its sites."""
         for site in self.sites:
             self._put(site, ChannelGroups())
         return Sited(

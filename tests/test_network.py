@@ -8,10 +8,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch import nn
 
 from safs_ray import pruning
 from safs_ray.config import ConfigurationError
-from safs_ray.models import Specification
+from safs_ray.models import ARCHITECTURES, Specification
 from safs_ray.network import Network
 from safs_ray.storage import Folder
 
@@ -149,6 +150,13 @@ class TestGrouped:
         with pytest.raises(ConfigurationError) as refused:
             network.grouped(7)
         assert str(refused.value) == "search.groups=7: site act1 has 6 channels; allowed: at most so many"
+
+    def test_a_site_whose_channels_are_not_known_is_refused(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        tokens = nn.Sequential(nn.Flatten(), nn.Unflatten(1, (4, 4)), nn.ReLU(), nn.Flatten(), nn.Linear(16, 2))
+        monkeypatch.setitem(ARCHITECTURES, "tokens", lambda _: tokens)
+        network = Network.initial(Specification("tokens", 1, 4, 2, (0.1,), (0.3,)), seed=0)
+        with pytest.raises(ConfigurationError, match=r"search\.groups=2: site 2 takes \(2, 4, 4\); allowed where"):
+            network.grouped(2)
 
     def test_is_not_grouped_again(self, network: Network) -> None:
         with pytest.raises(ValueError, match="in 2 groups already"):

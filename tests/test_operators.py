@@ -240,7 +240,7 @@ def test_gradients_are_those_of_the_values(operator: Operator, others: bool) -> 
 
 
 @EVERY
-@pytest.mark.parametrize("z", [0.0, -0.0, 1e-6, -1e-6, 10.0, -10.0, 1e4, -1e4])
+@pytest.mark.parametrize("z", [0.0, -0.0, 1e-6, -1e-6, 10.0, -10.0, 1e4, -1e4, 1e30, -1e30])
 def test_values_and_all_gradients_are_finite(operator: Operator, z: float) -> None:
     activation = ScaledActivation(operator)
     x = torch.tensor([z], requires_grad=True)

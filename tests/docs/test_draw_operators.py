@@ -9,8 +9,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
-
 from safs_ray.operators import OPERATORS
 
 FOLDER = Path(__file__).parents[2] / "docs"
@@ -27,7 +25,6 @@ def test_the_page_follows_from_the_table() -> None:
 
 
 def test_the_picture_has_a_panel_for_every_operator() -> None:
-    pytest.importorskip("matplotlib")
     panels = runpy.run_path(str(SCRIPT))["draw"]().axes
     assert [panel.get_title(loc="left") for panel in panels if panel.get_title(loc="left")] == list(OPERATORS)
     (slope, value, *_) = panels[0].lines
