@@ -31,8 +31,8 @@ class ScaledActivation(nn.Module):
         self.operator = operator
         self.alpha = nn.Parameter(torch.ones(()))
         self.beta = nn.Parameter(torch.ones(()))
-        self.internal = nn.ParameterDict(
-            {name: nn.Parameter(torch.tensor(value)) for name, value in operator.parameters.items()}
+        self.internal = nn.ParameterDict(  # from pairs: it would sort a dict, and the function takes them in order
+            (name, nn.Parameter(torch.tensor(value))) for name, value in operator.parameters.items()
         )
 
         self._unscaled = False
@@ -52,6 +52,17 @@ class ScaledActivation(nn.Module):
         return self.operator.name
 
 
+class ChannelGroups(nn.Module):
+    """Splits dimension 1, the channels, into contiguous blocks and applies one of its children to each.
+
+    Blocks differ by at most one channel, the larger ones first.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        blocks = x.tensor_split(len(self._modules), dim=1)
+        return torch.cat([activation(block) for activation, block in zip(self.children(), blocks, strict=True)], dim=1)
+
+
 @dataclass(frozen=True)
 class Sited:
     """A module whose sites are known.
@@ -69,9 +80,22 @@ class Sited:
     def install(self, operators: Sequence[Operator]) -> nn.Module:
         """Put one operator at each site, scales at 1; returns the module, changed in place."""
         for site, operator in zip(self.sites, operators, strict=True):
-            parent, _, name = site.rpartition(".")
-            self.module.get_submodule(parent).add_module(name, ScaledActivation(operator))
+            self._put(site, ScaledActivation(operator))
         return self.module
+
+    def grouped(self, groups: int) -> Sited:
+        """The same module, changed in place, with so many sites ``SITE.0``, ``SITE.1``, … for each of its sites."""
+        for site in self.sites:
+            self._put(site, ChannelGroups())
+        return Sited(
+            self.module,
+            tuple(f"{site}.{group}" for site in self.sites for group in range(groups)),
+            tuple(operator for operator in self.defaults for _ in range(groups)),
+        )
+
+    def _put(self, site: str, activation: nn.Module) -> None:
+        parent, _, name = site.rpartition(".")
+        self.module.get_submodule(parent).add_module(name, activation)
 
 
 def find_sites(module: nn.Module, example: Tensor) -> Sited:
@@ -92,6 +116,22 @@ def find_sites(module: nn.Module, example: Tensor) -> Sited:
     if not sited.sites:
         raise ConfigurationError(f"model: {type(module).__name__} applies no activation that can be searched")
     return sited
+
+
+def input_shapes(module: nn.Module, sites: Sequence[str], example: Tensor) -> dict[str, torch.Size]:
+    """The shape of what each site of a module takes, by site, when the module takes this batch."""
+    shapes: dict[str, torch.Size] = {}
+    hooks = [
+        module.get_submodule(site).register_forward_pre_hook(
+            lambda _, inputs, site=site: shapes.__setitem__(site, inputs[0].shape)
+        )
+        for site in sites
+    ]
+    with _modes_kept(module), torch.no_grad():
+        module.eval()(example)
+    for hook in hooks:
+        hook.remove()
+    return shapes
 
 
 def _traced(module: nn.Module) -> fx.Graph | None:
@@ -223,8 +263,14 @@ MODULES: dict[type[nn.Module], tuple[str, dict[str, object]]] = {
     nn.Tanh: ("tanh", {}),
     nn.Softplus: ("softplus", {"beta": 1, "threshold": 20}),
     nn.LogSigmoid: ("logsigmoid", {}),
+    nn.SELU: ("selu", {}),
+    nn.Hardtanh: ("hardtanh", {"min_val": -1.0, "max_val": 1.0}),
+    nn.Mish: ("mish", {}),
 }
-"""Modules that are sites: the operator they equal, with these settings."""
+"""Modules that are sites: the operator they equal, with these settings.
+
+nn.Sigmoid is none: it is mostly a gate, as in squeeze-and-excitation, where its range of 0 to 1 matters.
+"""
 
 FUNCTIONS: dict[str, tuple[str, dict[str, object]]] = {
     "relu": ("relu", {}),
@@ -237,5 +283,11 @@ FUNCTIONS: dict[str, tuple[str, dict[str, object]]] = {
     "softplus": ("softplus", {"beta": 1, "threshold": 20}),
     "logsigmoid": ("logsigmoid", {}),
     "log_sigmoid": ("logsigmoid", {}),
+    "selu": ("selu", {}),
+    "hardtanh": ("hardtanh", {"min_val": -1.0, "max_val": 1.0}),
+    "mish": ("mish", {}),
 }
-"""Functions and tensor methods that are sites, in place or not, when called with these settings or none."""
+"""Functions and tensor methods that are sites, in place or not, when called with these settings or none.
+
+sigmoid is none, as above; sin and cos are none: they mostly encode positions.
+"""

@@ -120,8 +120,12 @@ class SearchSection(Section):
             "srs", "elu", "tanh", "softplus", "logsigmoid", "symlog", "symexp",
         ),
         min_length=2,
-        description="operators that a site may take",
+        description="operators that a site may take; your own as package.module:function",
     )  # fmt: skip
+    granularity: Literal["layer", "network", "group"] = Field(
+        "layer", description="what has an operator of its own: each site, all sites together, or groups of its channels"
+    )
+    groups: int = Field(2, ge=2, description="groups of channels at each site, where granularity is group")
     steps: Count = Field(20, description="evaluations of a chain, the starting assignment included")
     epochs: Count = Field(10, description="epochs of one evaluation")
     history: Count = Field(3, description="length of LAHC's history")

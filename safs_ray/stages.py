@@ -108,18 +108,33 @@ def specify(configuration: Configuration, dataset: Dataset, splits: Splits) -> S
     return Specification(configuration.model.name, dataset.channels, dataset.size, dataset.classes, mean, deviation)
 
 
+def searchable(network: Network, configuration: Configuration) -> Network:
+    """The network with the sites that the search assigns operators to; it computes the same.
+
+    Raises:
+        ConfigurationError: a site has fewer channels than ``search.groups``.
+    """
+    section = configuration.search
+    if section.granularity == "group" and network.groups == 1:
+        return network.grouped(section.groups)
+    return network
+
+
 def check(configuration: Configuration, dataset: Dataset, splits: Splits) -> Network:
     """Build the network once, so that pieces that do not fit are refused before any work.
 
     Raises:
-        ConfigurationError: unknown operators or network, or images that the network cannot take.
+        ConfigurationError: unknown operators or network, images that the network cannot take, or sites that
+            cannot be grouped.
     """
     find(configuration.search.operators, "search.operators")
     if len(splits.train) < 2:
         allowed = f"{configuration.final.folds} folds of it leave {len(splits.train)} images to train on; at least 2"
         raise refusal("data.validation", configuration.data.validation, allowed)
     _check_resources(configuration)
-    return Network.initial(specify(configuration, dataset, splits), configuration.run.seed)
+    network = Network.initial(specify(configuration, dataset, splits), configuration.run.seed)
+    searchable(network, configuration)
+    return network
 
 
 def _check_resources(configuration: Configuration) -> None:
@@ -213,7 +228,8 @@ def search(
     """
     memory = Ledger()
     steps = course or joint(configuration)
-    chain = Chain(network, splits, hyperparameters, configuration, device, memory, steps, trial="chain-0")
+    start = searchable(network, configuration)
+    chain = Chain(start, splits, hyperparameters, configuration, device, memory, steps, trial="chain-0")
     while not chain.finished:
         evaluation = chain.step()
     return Found(chain.network(), hyperparameters, evaluation.best_accuracy, tuple(memory.evaluations))

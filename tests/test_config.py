@@ -139,6 +139,8 @@ class TestValues:
             ("pruning.epochs", -1, "greater than or equal to 0"),
             ("pruning.hyperparameters.momentum", 1.0, "less than 1"),
             ("search.operators", ["relu"], "at least 2 items"),
+            ("search.groups", 1, "greater than or equal to 2"),
+            ("search.granularity", "node", "'layer', 'network' or 'group'"),
             ("tune.reduction_factor", 1, "greater than or equal to 2"),
             ("tune.resources.gpu", -0.5, "greater than or equal to 0"),
             ("tune.space.optimizers", [], "at least 1 item"),

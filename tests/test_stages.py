@@ -63,6 +63,19 @@ def test_search_never_ends_below_its_start(
     assert len(found.evaluations) == configuration.iterations
 
 
+def test_groups_of_channels_have_operators_and_scales_of_their_own(
+    configuration: Configuration, pruned: Result, splits: Splits, device: torch.device
+) -> None:
+    grouped = changed(configuration, "search", granularity="group", groups=3)
+    found = stages.search(pruned.network, grouped, splits, configuration.pruning.hyperparameters, device)
+    assert found.network.sites == ("act1.0", "act1.1", "act1.2", "act2.0", "act2.1", "act2.2")
+    searched = [evaluation for evaluation in found.evaluations if evaluation.phase == "search"]
+    assert searched[0].assignment == ("relu",) * 6
+    assert any(len(set(evaluation.assignment)) > 1 for evaluation in searched)
+    assert len({activation["alpha"] for activation in found.network.activations().values()}) > 1
+    assert found.network.nonzero_weights == pruned.network.nonzero_weights
+
+
 def test_the_test_images_are_read_at_the_end(
     configuration: Configuration, dataset: Dataset, pruned: Result, device: torch.device
 ) -> None:
@@ -134,6 +147,7 @@ def test_plan_of_protocol_staged_with_all_rows(configuration: Configuration) -> 
         ("model", {"name": "resnet50"}, "model.name=resnet50: allowed: lenet5"),
         ("search", {"operators": ("relu", "tan")}, "search.operators=tan: unknown operator; allowed: relu"),
         ("search", {"operators": ("relu", "relu")}, "search.operators=relu: stands twice"),
+        ("search", {"granularity": "group", "groups": 101}, "search.groups=101: site act2 has 100 channels; allowed:"),
         ("run", {"device": "cuda"}, "tune.resources.gpu=0.0: run.device=cuda needs more than 0"),
     ],
 )

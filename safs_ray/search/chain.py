@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, replace
+from statistics import mode
 from typing import Any
 
 import torch
@@ -26,7 +27,7 @@ from safs_ray.search.evaluation import (
     evaluate,
     evaluation_key,
 )
-from safs_ray.search.lahc import LateAcceptance, random_assignment
+from safs_ray.search.lahc import Assignment, LateAcceptance, random_assignment
 from safs_ray.training import Trainer, Training
 
 
@@ -77,7 +78,8 @@ class Chain:
     two chains of the same arguments take the same steps.
 
     Args:
-        network: the pruned network; the search starts at its assignment, or at a random one.
+        network: the pruned network, its channels grouped where the search asks for it; the search starts at its
+            assignment, or at a random one.
         splits: ``train`` and ``validation`` of the search; ``test`` is not read.
         hyperparameters: of every evaluation and of the fine-tuning.
         memory: evaluations of this and other chains.
@@ -115,8 +117,11 @@ class Chain:
         )
         own = derive(seed, "chain", trial)
         start = network.assignment
+        if search.granularity == "network" and course.evaluations:
+            start = (mode(start),)  # the strategy proposes one operator, which goes to every site
         if search.start == "random" and course.evaluations:
-            start = random_assignment(search.operators, len(network.sites), own)
+            start = random_assignment(search.operators, len(start), own)
+        self._sites_each = len(network.sites) // len(start)
         self.strategy = LateAcceptance(search.operators, start, search.history, search.move, own)
 
     @property
@@ -133,14 +138,19 @@ class Chain:
         self.iteration += 1
         return evaluation
 
+    @property
+    def best(self) -> Assignment:
+        """The best assignment of the search so far."""
+        return self.strategy.best * self._sites_each
+
     def network(self) -> Network:
         """The best network of the fine-tuning; the pruned one with the best assignment before it."""
         if self._trainer is None:
-            return self._network.assign(self.strategy.best)
+            return self._network.assign(self.best)
         return self._trainer.best()
 
     def _evaluate_candidate(self) -> Evaluation:
-        candidate = self.strategy.ask()
+        candidate = self.strategy.ask() * self._sites_each
         key = evaluation_key(self._network, candidate, self._evaluation)
         known = self._memory.recall(key)
         if known is None:
@@ -183,7 +193,7 @@ class Chain:
             iteration=self.iteration,
             phase="fine-tuning",
             key="",
-            assignment=self.strategy.best,
+            assignment=self.best,
             hyperparameters=canonical(self._fine_tuning.hyperparameters),
             epochs=trainer.epoch - before,
             seed=self._fine_tuning.seed,
@@ -197,7 +207,7 @@ class Chain:
         )
 
     def _new_trainer(self) -> Trainer:
-        return Trainer(self._network.assign(self.strategy.best), self._fine_tuning)
+        return Trainer(self._network.assign(self.best), self._fine_tuning)
 
     def state_dict(self) -> dict[str, Any]:
         """Plain values and tensors from which :meth:`load_state_dict` goes on exactly, between any two steps."""

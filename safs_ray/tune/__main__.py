@@ -147,7 +147,7 @@ def _announce(configuration: Configuration, splits: Splits, network: Network, fo
         f"  sparsity {100 * pruning.sparsity:g} % by {pruning.score}, allocation {pruning.allocation}: "
         f"{network.prunable_count - round(network.prunable_count * pruning.sparsity):,} of "
         f"{network.prunable_count:,} weights stay\n"
-        f"  {len(network.sites)} sites, {len(configuration.search.operators)} operators, "
+        f"  {len(network.sites)} sites{_division(configuration)}, {len(configuration.search.operators)} operators, "
         f"{configuration.tune.trials} trials of {configuration.search.steps} evaluations and a fine-tuning, "
         f"{configuration.final.folds} folds\n"
         f"  at most {sum(plan.values()):,} epochs ({', '.join(f'{name} {n:,}' for name, n in plan.items())})\n"
@@ -157,6 +157,11 @@ def _announce(configuration: Configuration, splits: Splits, network: Network, fo
         f"  go on      {_resume_command(folder)}   (after an interruption)",
         soft_wrap=True,
     )
+
+
+def _division(configuration: Configuration) -> str:
+    search = configuration.search
+    return {"layer": "", "network": " of one operator", "group": f" of {search.groups} groups"}[search.granularity]
 
 
 def _workers(configuration: Configuration) -> int:

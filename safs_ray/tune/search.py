@@ -45,7 +45,7 @@ def search(
     Args:
         course: what every trial does. With fine-tuning, HyperOpt proposes its hyperparameters and ASHA stops the
             weak; without it, the trials are chains that all have the default hyperparameters.
-        network: the pruned network; the trials begin with its assignment.
+        network: the pruned network as :func:`stages.searchable` makes it; the trials begin with its assignment.
         folder: of the run.
         board: name of the board actor.
 

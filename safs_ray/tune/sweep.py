@@ -38,7 +38,7 @@ def sweep(configuration: Configuration, dataset: Dataset, folder: Folder) -> dic
 
     log.info("dense training, pruning and retraining")
     run_tasks(run, [(prepare, (arrays,))], plan["dense training"] + plan["pruning"])
-    network = run.result("pruned").network
+    network = stages.searchable(run.result("pruned").network, configuration)
 
     def winner_of(course: Course, start: Network) -> Recipe:
         return search(course, start, configuration, dataset, folder, board_name)
@@ -57,6 +57,7 @@ def sweep(configuration: Configuration, dataset: Dataset, folder: Folder) -> dic
     content = {
         "rows": results.table(run.result("pruned"), {"dense": [run.result(final("dense", 0))], **finals}, evaluations),
         "assignment": best.network.activations(),
+        "groups": best.network.groups,
         "hyperparameters": recipes["SAFS"].hyperparameters.model_dump(),
         "search": results.search_cost(results.leading_to("SAFS", evaluations)),
         "wall_seconds": time.monotonic() - start,

@@ -95,7 +95,7 @@ def finish(run: Run, arrays: dict[str, Array], row: str, recipe: Recipe, fold: i
     """Ray task: a row of the table on one fold, the test images included."""
     configuration, device = run.configuration, _set_up(run.configuration)
     splits = stages.folds(configuration, Dataset.from_arrays(arrays)).final(fold)
-    network = run.result("pruned").network.assign(recipe.assignment)
+    network = stages.searchable(run.result("pruned").network, configuration).assign(recipe.assignment)
     run.once(
         final(row, fold),
         configuration.final.epochs,

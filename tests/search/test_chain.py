@@ -157,6 +157,27 @@ def test_epochs_of_a_course(configuration: Configuration) -> None:
     assert (course.steps, stage_1(configuration).steps, stage_2(configuration, "SAFS").steps) == (6, 4, 2)
 
 
+@pytest.mark.parametrize("start", ["default", "random"])
+def test_one_operator_for_the_whole_network(
+    pruned: Result, splits: Splits, configuration: Configuration, start: str
+) -> None:
+    section = configuration.search.model_copy(update={"granularity": "network", "start": start})
+    running, ledger = chain(pruned, splits, configuration.model_copy(update={"search": section}))
+    assert all(len(evaluation.assignment) == 2 for evaluation in steps(running))
+    assert all(len(set(evaluation.assignment)) == 1 for evaluation in ledger.evaluations)
+    assert len({evaluation.assignment for evaluation in ledger.evaluations}) > 1
+    assert running.network().assignment == running.best == ledger.evaluations[-1].assignment
+
+
+def test_the_one_operator_begins_as_the_most_frequent_default(
+    pruned: Result, splits: Splits, configuration: Configuration
+) -> None:
+    section = configuration.search.model_copy(update={"granularity": "network"})
+    mixed = replace(pruned, network=pruned.network.grouped(2).assign(["swish", "tanh", "srs", "tanh"]))
+    running, _ = chain(mixed, splits, configuration.model_copy(update={"search": section}))
+    assert running.best == ("tanh",) * 4
+
+
 def test_divergence_in_fine_tuning_ends_the_chain(pruned: Result, splits: Splits, configuration: Configuration) -> None:
     wild = Hyperparameters(optimizer="sgd", learning_rate=10.0, momentum=0.99, batch_size=8)
     section = configuration.search.model_copy(update={"steps": 1})

@@ -51,9 +51,10 @@ def finished(folder: Path, tiny: Path) -> Path:
     return folder / "runs" / "tiny"
 
 
-def start(*arguments: str) -> subprocess.Popen[str]:
+def start(*arguments: str, directory: Path | None = None) -> subprocess.Popen[str]:
     return subprocess.Popen(
         [sys.executable, "-m", "safs_ray.tune", *arguments],
+        cwd=directory,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -115,6 +116,21 @@ def test_the_run_folder_is_complete(finished: Path) -> None:
     text = (finished / "config.yaml").read_text()
     assert text.startswith("# Python 3")
     assert yaml.safe_load(text)["search"]["steps"] == 4
+
+
+def test_groups_of_channels_and_a_users_own_operator_reach_every_process(tiny: Path, tmp_path: Path) -> None:
+    (tmp_path / "operators_here.py").write_text("def cube(z, a=0.1):\n    return z + a * z**3\n")
+    changes = ("run.name=groups", "tune.trials=1", "tune.grace_period=1", "final.folds=1", "search.start=random")
+    search = ("search.granularity=group", "search.operators=[operators_here:cube, srelu]")
+    process = start(str(tiny), *changes, *search, directory=tmp_path)
+    output, _ = process.communicate(timeout=ENDS)
+    assert process.returncode == 0, output
+    assert "2 sites of 2 groups" in output
+    run = tiny.parent / "runs" / "groups"
+    assert list(results(run)["assignment"]) == ["act1.0", "act1.1", "act2.0", "act2.1"]
+    assert "operators_here:cube" in {name for evaluation in untimed(run) for name in evaluation.assignment}
+    assert Network.load(Folder.at(run / "networks" / "final" / "SAFS" / "fold-0")).groups == 2
+    assert Network.load(Folder.at(run / "networks" / "final" / "pruned" / "fold-0")).sites == ("act1", "act2")
 
 
 def test_every_evaluation_is_kept_and_none_trained_twice(finished: Path) -> None:
