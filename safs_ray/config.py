@@ -68,11 +68,17 @@ class Hyperparameters(Section):
     batch_size: Count = Field(256, description="images in a batch")
 
 
+Execution = Literal["auto", "dense", "sparse"]
+
+
 class RunSection(Section):
     name: str = Field("run", pattern=r"^[A-Za-z0-9_-][A-Za-z0-9._-]*$", description="name of the run folder")
     storage: str = Field("runs", description="folder or URI (s3://, gs://) that holds run folders")
     seed: int = Field(0, ge=0, lt=2**63, description="seed from which every random draw of the run is derived")
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="auto takes a GPU when one is there")
+    execution: Execution = Field(
+        "auto", description="dense: with all weights; sparse: with nonzeros alone (CPU); auto: what is faster"
+    )
     address: str = Field("local", description="Ray cluster: local, auto, or an address")
 
 

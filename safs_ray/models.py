@@ -36,6 +36,12 @@ class Specification:
         """A batch of zeros (count, C, H, W) that the module accepts."""
         return torch.zeros(count, self.channels, self.size, self.size)
 
+    def normalised(self, images: Tensor) -> Tensor:
+        """uint8 images (N, C, H, W) as float32 with the mean and deviation taken out."""
+        mean = images.new_tensor(self.mean, dtype=torch.float32)[:, None, None]
+        deviation = images.new_tensor(self.deviation, dtype=torch.float32)[:, None, None]
+        return (images.float() / 255 - mean) / deviation
+
     def as_json(self) -> dict[str, Any]:
         return asdict(self)
 

@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 import torch
 
 from safs_ray import pruning, sources
-from safs_ray.config import Configuration, Hyperparameters, refusal
+from safs_ray.config import Configuration, Execution, Hyperparameters, refusal
 from safs_ray.data import Dataset, Folds, Splits
 from safs_ray.models import Specification
 from safs_ray.network import Network
@@ -173,6 +173,7 @@ def seconds_per_epoch(configuration: Configuration, network: Network, splits: Sp
         seed=configuration.run.seed,
         device=torch.device("cpu"),
         data=configuration.data,
+        execution=configuration.run.execution,
     )
     trainer = Trainer(network, training)
     trainer.run_epoch()  # the first is slower: torch prepares
@@ -209,7 +210,15 @@ def prune(
     seed = derive(configuration.run.seed, "retraining")
     section = configuration.pruning
     masks = pruning.prune(network.prunable(), section.sparsity, section.score, section.allocation)
-    training = Training(splits, section.hyperparameters, section.epochs, seed, device, configuration.data)
+    training = Training(
+        splits,
+        section.hyperparameters,
+        section.epochs,
+        seed,
+        device,
+        configuration.data,
+        execution=configuration.run.execution,
+    )
     return _trained(network.masked(masks), training, report, blamed="pruning.hyperparameters.learning_rate")
 
 
@@ -260,13 +269,15 @@ def finish(
         device,
         configuration.data,
         learn_scales,
+        configuration.run.execution,
     )
-    return test(_trained(network, training, report), splits, device)
+    trained = _trained(network, training, report)
+    return test(trained, splits, device, configuration.run.execution)
 
 
-def test(result: Result, splits: Splits, device: torch.device) -> Result:
+def test(result: Result, splits: Splits, device: torch.device, execution: Execution) -> Result:
     """The result with its accuracy on the test images."""
-    return replace(result, test_accuracy=accuracy(result.network, splits.test, device))
+    return replace(result, test_accuracy=accuracy(result.network, splits.test, device, execution))
 
 
 def _trained(network: Network, training: Training, report: Report, blamed: str | None = None) -> Result:
@@ -278,5 +289,7 @@ def _trained(network: Network, training: Training, report: Report, blamed: str |
         rate = training.hyperparameters.learning_rate
         raise refusal(blamed, rate, "the training diverges in its first epoch; take a smaller one")
     best = trainer.best()
-    score = accuracy(best, training.splits.validation, training.device) if nothing_learned else trainer.best_accuracy
+    score = trainer.best_accuracy
+    if nothing_learned:
+        score = accuracy(best, training.splits.validation, training.device, training.execution)
     return Result(best, score, time.process_time() - start)

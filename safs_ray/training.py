@@ -5,20 +5,17 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any, cast
+from typing import Any
 
 import torch
-from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 from torch.optim import SGD, Adam, AdamW, Optimizer, lr_scheduler
 
-from safs_ray.activations import ScaledActivation
-from safs_ray.config import DataSection, Hyperparameters
+from safs_ray.config import DataSection, Execution, Hyperparameters
 from safs_ray.data import Examples, Splits, augmentation, batches
-from safs_ray.models import Specification
 from safs_ray.network import Network
-from safs_ray.pruning.masks import hold_at_zero
 from safs_ray.randomness import generator
+from safs_ray.sparse.execution import Executable, executable
 
 EVALUATION_BATCH = 1000
 """Images in a batch without gradients."""
@@ -41,6 +38,7 @@ class Training:
         seed: seed of the batches and the augmentation.
         data: says how training images are augmented.
         learn_scales: whether alpha and beta are learned (stage 2) or stay as they are (stage 1).
+        execution: with all weights or with nonzeros alone; the same network but for rounding.
     """
 
     splits: Splits
@@ -50,6 +48,7 @@ class Training:
     device: torch.device
     data: DataSection
     learn_scales: bool = False
+    execution: Execution = "auto"
 
 
 class Trainer:
@@ -75,14 +74,11 @@ class Trainer:
         self.diverged = False
         self._train = training.splits.train.to(training.device)
         self._validation = training.splits.validation.to(training.device)
-        self._module = network.build().to(training.device)
+        self._module = executable(network, training.execution, training.device)
         if not training.learn_scales:
-            for site in network.sites:
-                cast(ScaledActivation, self._module.get_submodule(site)).freeze_scales()
-        parameters = dict(self._module.named_parameters())
-        self._masked = [parameters[name] for name in network.masks]
-        self._dropped = [~mask.to(training.device) for mask in network.masks.values()]
-        self._optimizer = _optimizer(network, parameters, training.hyperparameters)
+            for activation in self._module.activations:
+                activation.freeze_scales()
+        self._optimizer = _optimizer(self._module, training.hyperparameters)
         self._schedule = SCHEDULES[training.hyperparameters.schedule](self._optimizer, training.epochs)
         self._best = network.state
 
@@ -95,14 +91,14 @@ class Trainer:
         if not math.isfinite(loss):
             self.diverged = True
             return 0.0
-        accuracy = _accuracy(self._module, self._validation, self.network.specification)
+        accuracy = _accuracy(self._module, self._validation)
         if isinstance(self._schedule, lr_scheduler.ReduceLROnPlateau):
             self._schedule.step(accuracy)
         else:
             self._schedule.step()
         if accuracy > self.best_accuracy or self.epoch == 1:
             self.best_accuracy = accuracy
-            self._best = self.network.after(self._module).state
+            self._best = self._module.state()
         return accuracy
 
     def run(self, report: Report = silent) -> Trainer:
@@ -123,7 +119,7 @@ class Trainer:
             "best_accuracy": self.best_accuracy,
             "diverged": self.diverged,
             "best": dict(self._best),
-            "module": self._module.state_dict(),
+            "module": self._module.state(),
             "optimizer": self._optimizer.state_dict(),
             "schedule": self._schedule.state_dict(),
         }
@@ -133,7 +129,7 @@ class Trainer:
         self.best_accuracy = state["best_accuracy"]
         self.diverged = state["diverged"]
         self._best = state["best"]
-        self._module.load_state_dict(state["module"])
+        self._module.load(state["module"])
         self._optimizer.load_state_dict(state["optimizer"])
         self._schedule.load_state_dict(state["schedule"])
 
@@ -146,30 +142,22 @@ class Trainer:
         augment = augmentation(training.data.crop, training.data.flip, draws)
         total = torch.zeros((), device=training.device)  # summed on the device: no synchronisation per batch
         for batch in batches(self._train, training.hyperparameters.batch_size, order, augment):
-            logits = self._module(normalised(batch.images, self.network.specification))
-            loss = cross_entropy(logits, batch.labels)
+            loss = cross_entropy(self._module(batch.images), batch.labels)
             self._optimizer.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
             self._optimizer.step()
-            hold_at_zero(self._masked, self._dropped)  # here, so that momentum and decay revive nothing
+            self._module.hold_at_zero()  # here, so that momentum and decay revive nothing
             total += loss.detach() * len(batch)
         return total.item() / len(self._train)
 
 
-def accuracy(network: Network, examples: Examples, device: torch.device) -> float:
+def accuracy(network: Network, examples: Examples, device: torch.device, execution: Execution = "auto") -> float:
     """Fraction of the examples that the network classifies correctly."""
-    return _accuracy(network.build().to(device), examples.to(device), network.specification)
-
-
-def normalised(images: Tensor, specification: Specification) -> Tensor:
-    """uint8 images (N, C, H, W) as float32 with the specification's mean and deviation taken out."""
-    mean = images.new_tensor(specification.mean, dtype=torch.float32)[:, None, None]
-    deviation = images.new_tensor(specification.deviation, dtype=torch.float32)[:, None, None]
-    return (images.float() / 255 - mean) / deviation
+    return _accuracy(executable(network, execution, device), examples.to(device))
 
 
 @torch.inference_mode()
-def _accuracy(module: nn.Module, examples: Examples, specification: Specification) -> float:
+def _accuracy(module: Executable, examples: Examples) -> float:
     module.eval()
     correct = torch.zeros((), dtype=torch.int64, device=examples.labels.device)
     for images, labels in zip(
@@ -177,24 +165,18 @@ def _accuracy(module: nn.Module, examples: Examples, specification: Specificatio
         torch.split(examples.labels, EVALUATION_BATCH),
         strict=True,
     ):
-        logits = module(normalised(images, specification))
+        logits = module(images)
         # The argmax of NaN is a class like any other: a broken network must not score by chance.
         correct += ((logits.argmax(1) == labels) & logits.isfinite().all(1)).sum()
     return correct.item() / len(examples)
 
 
-def _optimizer(network: Network, parameters: dict[str, nn.Parameter], hyperparameters: Hyperparameters) -> Optimizer:
+def _optimizer(module: Executable, hyperparameters: Hyperparameters) -> Optimizer:
     """The optimizer; weight decay spares the activations, which it would pull towards the zero function."""
-    activations = tuple(f"{site}." for site in network.sites)
+    own = [parameter for activation in module.activations for parameter in activation.parameters()]
     groups = [
-        {
-            "params": [parameters[name] for name in parameters if not name.startswith(activations)],
-            "weight_decay": hyperparameters.weight_decay,
-        },
-        {
-            "params": [parameters[name] for name in parameters if name.startswith(activations)],
-            "weight_decay": 0.0,
-        },
+        {"params": list(module.weights), "weight_decay": hyperparameters.weight_decay},
+        {"params": own, "weight_decay": 0.0},
     ]
     return OPTIMIZERS[hyperparameters.optimizer](groups, hyperparameters)
 
@@ -202,10 +184,11 @@ def _optimizer(network: Network, parameters: dict[str, nn.Parameter], hyperparam
 Groups = list[dict[str, Any]]
 
 OPTIMIZERS: dict[str, Callable[[Groups, Hyperparameters], Optimizer]] = {
-    "sgd": lambda groups, chosen: SGD(groups, lr=chosen.learning_rate, momentum=chosen.momentum),
-    "adam": lambda groups, chosen: Adam(groups, lr=chosen.learning_rate),
-    "adamw": lambda groups, chosen: AdamW(groups, lr=chosen.learning_rate),
+    "sgd": lambda groups, chosen: SGD(groups, lr=chosen.learning_rate, momentum=chosen.momentum, fused=True),
+    "adam": lambda groups, chosen: Adam(groups, lr=chosen.learning_rate, fused=True),
+    "adamw": lambda groups, chosen: AdamW(groups, lr=chosen.learning_rate, fused=True),
 }
+"""Fused: one call for all parameters, of which sparse networks have many small ones."""
 
 Schedule = lr_scheduler.LRScheduler
 

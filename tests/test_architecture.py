@@ -25,6 +25,7 @@ ROOMS = (
     "models",
     "pruning",
     "network",
+    "sparse",
     "training",
     "search",
     "stages",

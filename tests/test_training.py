@@ -12,7 +12,7 @@ from safs_ray.data import Examples, Splits
 from safs_ray.models import Specification
 from safs_ray.network import Network
 from safs_ray.stages import Result
-from safs_ray.training import OPTIMIZERS, SCHEDULES, Trainer, Training, accuracy, normalised
+from safs_ray.training import OPTIMIZERS, SCHEDULES, Trainer, Training, accuracy
 
 PLAIN = DataSection()
 AUGMENTED = DataSection(crop=2, flip=True)
@@ -72,7 +72,7 @@ def test_zeros_stay_zeros(pruned: Result, splits: Splits, hyperparameters: Hyper
     trained = trainer(pruned.network, splits, hyperparameters).run()
     changed = 0
     for name, mask in trained.best().masks.items():
-        weight = trained._module.get_parameter(name)
+        weight = trained._module.state()[name]
         assert (weight[~mask] == 0).all()
         assert (trained.best().state[name][~mask] == 0).all()
         changed += int((weight != pruned.network.state[name]).sum())
@@ -140,8 +140,10 @@ def test_weight_decay_spares_the_scales(pruned: Result, splits: Splits) -> None:
         for group in decaying._optimizer.param_groups
         for parameter in group["params"]
     }
-    for name, parameter in decaying._module.named_parameters():
-        assert decays[id(parameter)] == (0 if name.startswith("act") else 1), name
+    own = {id(parameter) for activation in decaying._module.activations for parameter in activation.parameters()}
+    assert len(own) == 4
+    for parameter in decaying._module.parameters():
+        assert decays[id(parameter)] == (0 if id(parameter) in own else 1)
 
 
 def test_a_training_that_diverges_says_so_and_stops(pruned: Result, splits: Splits) -> None:
@@ -159,7 +161,7 @@ def test_accuracy_counts_exactly_and_gives_nothing_for_nan(device: torch.device)
     network = Network.initial(specification, seed=0)
     images = torch.randint(0, 256, (25, 1, 8, 8), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
-        labels = network.build()(normalised(images, specification)).argmax(1)
+        labels = network.build()(specification.normalised(images)).argmax(1)
     labels[:5] = (labels[:5] + 1) % 10
     assert accuracy(network, Examples(images, labels), device) == 20 / 25
     broken = Network(
@@ -175,7 +177,7 @@ def test_accuracy_counts_exactly_and_gives_nothing_for_nan(device: torch.device)
 def test_images_are_normalised_by_channel() -> None:
     specification = Specification("mlp", 2, 1, 10, (0.0, 0.5), (1.0, 0.25))
     images = torch.tensor([[[[255]], [[255]]], [[[0]], [[0]]]], dtype=torch.uint8)
-    assert normalised(images, specification).flatten(1).tolist() == [[1.0, 2.0], [0.0, -2.0]]
+    assert specification.normalised(images).flatten(1).tolist() == [[1.0, 2.0], [0.0, -2.0]]
 
 
 def test_configured_names_are_all_there(configuration: Configuration) -> None:

@@ -107,7 +107,13 @@ class Chain:
         self._memory = memory
         self._trainer: Trainer | None = None
         self._evaluation = Training(
-            splits, hyperparameters, search.epochs, derive(seed, "evaluation"), device, configuration.data
+            splits,
+            hyperparameters,
+            search.epochs,
+            derive(seed, "evaluation"),
+            device,
+            configuration.data,
+            execution=configuration.run.execution,
         )
         self._fine_tuning = replace(
             self._evaluation,

@@ -109,7 +109,7 @@ def test_dense(run: Run, arrays: dict[str, Array]) -> None:
     """Ray task: the dense network, as it is, on the test images."""
     device = _set_up(run.configuration)
     splits = stages.folds(run.configuration, Dataset.from_arrays(arrays)).search()
-    run.once(final("dense", 0), 0, lambda _: stages.test(run.result("dense"), splits, device))
+    run.once(final("dense", 0), 0, lambda _: stages.test(run.result("dense"), splits, device, "dense"))
 
 
 def run_tasks(run: Run, tasks: Sequence[tuple[Callable[..., None], tuple[Any, ...]]], epochs: int) -> None:

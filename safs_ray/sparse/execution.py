@@ -1,0 +1,110 @@
+"""What executes a network: all of its weights, or its nonzeros alone. One function decides."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Mapping, Sequence
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+
+from safs_ray.activations import ScaledActivation
+from safs_ray.config import Execution, refusal
+from safs_ray.network import Network
+from safs_ray.pruning.masks import hold_at_zero
+
+
+class Executable(nn.Module):
+    """A network on a device, trainable: uint8 images (N, C, H, W) to logits (N, classes)."""
+
+    @property
+    @abstractmethod
+    def weights(self) -> Sequence[nn.Parameter]:
+        """The parameters that are not an activation's."""
+
+    @property
+    @abstractmethod
+    def activations(self) -> Sequence[ScaledActivation]:
+        """The activation of every site."""
+
+    @abstractmethod
+    def hold_at_zero(self) -> None:
+        """Set what the masks drop to zero again: for the line after every step of an optimizer."""
+
+    @abstractmethod
+    def state(self) -> dict[str, Tensor]:
+        """The network's state, in its own names and shapes, on the CPU; later training does not change it."""
+
+    @abstractmethod
+    def load(self, state: Mapping[str, Tensor]) -> None:
+        """Go on from what :meth:`state` gave."""
+
+
+class DenseModule(Executable):
+    """Computes with every weight, zeros included."""
+
+    def __init__(self, network: Network, device: torch.device) -> None:
+        super().__init__()
+        self._network = network
+        self._module = network.build().to(device)
+        self._activations = [cast(ScaledActivation, self._module.get_submodule(site)) for site in network.sites]
+        parameters = dict(self._module.named_parameters())
+        self._masked = [parameters[name] for name in network.masks]
+        self._dropped = [~mask.to(device) for mask in network.masks.values()]
+        sites = tuple(f"{site}." for site in network.sites)
+        self._weights = [parameter for name, parameter in parameters.items() if not name.startswith(sites)]
+
+    def forward(self, images: Tensor) -> Tensor:
+        logits: Tensor = self._module(self._network.specification.normalised(images))
+        return logits
+
+    @property
+    def weights(self) -> Sequence[nn.Parameter]:
+        return self._weights
+
+    @property
+    def activations(self) -> Sequence[ScaledActivation]:
+        return self._activations
+
+    def hold_at_zero(self) -> None:
+        hold_at_zero(self._masked, self._dropped)
+
+    def state(self) -> dict[str, Tensor]:
+        return dict(self._network.after(self._module).state)
+
+    def load(self, state: Mapping[str, Tensor]) -> None:
+        self._module.load_state_dict(dict(state))
+
+
+def executable(network: Network, execution: Execution, device: torch.device) -> Executable:
+    """The module that trains and evaluates a network.
+
+    Args:
+        execution: dense; sparse, for networks with masks; or auto, which is sparse where that is possible and
+            expected to be faster. The same choice for the same masks, always.
+
+    Raises:
+        ConfigurationError: sparse execution was demanded and cannot be.
+    """
+    if execution == "dense" or not network.masks or (execution == "auto" and device.type != "cpu"):
+        return DenseModule(network, device)
+    if device.type != "cpu":
+        raise refusal("run.execution", execution, f"runs on a CPU, not on {device.type}; allowed there: auto, dense")
+    # Here: numba takes half a second to import, in every worker.
+    from safs_ray.sparse import plan
+    from safs_ray.sparse.graph import UnsupportedError
+    from safs_ray.sparse.module import SparseModule
+
+    try:
+        made = plan.make(network)
+    except UnsupportedError as reason:
+        if execution == "sparse":
+            model = network.specification.model
+            raise refusal(
+                "run.execution", execution, f"cannot execute {model}: {reason}; allowed: auto, dense"
+            ) from None
+        return DenseModule(network, device)
+    if execution == "auto" and not made.pays:
+        return DenseModule(network, device)
+    return SparseModule(made, network)

@@ -1,0 +1,321 @@
+"""A network as a list of steps between planes of neurons, read from its torch.fx graph.
+
+Every value is (channels, pixels) for one image; a flattened value has one pixel. Convolutions, linear layers and
+poolings all are a table that says which pixels of the input's plane a pixel of the output's plane sees; a linear
+layer is a convolution of planes of one pixel.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, cast
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, fx, nn
+from torch.nn import functional as F
+
+from safs_ray.activations import ScaledActivation
+
+Table = npt.NDArray[np.int64]
+"""(pixels, places) of a plane: the input's pixel that a pixel sees at each place of its window; -1 outside."""
+
+
+class UnsupportedError(Exception):
+    """A network that only its own code can execute; the message says why."""
+
+
+@dataclass(frozen=True)
+class Images:
+    """The input, normalised."""
+
+
+@dataclass(frozen=True)
+class Affine:
+    """A convolution or linear layer: module ``owner`` with a weight (outputs, inputs / groups, places)."""
+
+    owner: str
+    table: Table
+    groups: int
+    bias: bool
+
+
+@dataclass(frozen=True)
+class MaxPool:
+    """The largest of each window."""
+
+    table: Table
+
+
+@dataclass(frozen=True)
+class Average:
+    """The sum of each window times ``weight`` (pixels,)."""
+
+    table: Table
+    weight: npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Normalisation:
+    """Batch normalisation by module ``owner``."""
+
+    owner: str
+
+
+@dataclass(frozen=True)
+class Activation:
+    """The :class:`ScaledActivation` at ``site``."""
+
+    site: str
+
+
+@dataclass(frozen=True)
+class Sum:
+    """The sum of two values."""
+
+
+@dataclass(frozen=True)
+class Same:
+    """The input as it is, perhaps flattened."""
+
+
+Operation = Images | Affine | MaxPool | Average | Normalisation | Activation | Sum | Same
+
+
+@dataclass(frozen=True)
+class Step:
+    """One operation.
+
+    Attributes:
+        inputs: indices of the steps that it reads.
+        channels, pixels: of its value.
+    """
+
+    operation: Operation
+    inputs: tuple[int, ...]
+    channels: int
+    pixels: int
+
+    @property
+    def neurons(self) -> int:
+        return self.channels * self.pixels
+
+
+def read(module: nn.Module, example: Tensor) -> tuple[Step, ...]:
+    """The steps of a network, the last of which gives the logits.
+
+    Args:
+        module: what :meth:`Network.build` made; it is left in evaluation mode.
+        example: a batch (N, C, H, W) that it accepts.
+
+    Raises:
+        UnsupportedError: it cannot be traced or does what no step does.
+    """
+    if not isinstance(module, fx.GraphModule):
+        raise UnsupportedError("torch.fx cannot trace it")
+    shapes = _shapes(module, example)
+    places: dict[fx.Node, int] = {}
+    steps: list[Step] = []
+    for node in module.graph.nodes:
+        if node.op == "output":
+            return _ended(steps, places, node)
+        if node in shapes:  # other values, such as the batch size, only serve to flatten
+            inputs = [argument for argument in node.all_input_nodes if argument in places]
+            operation = _operation(node, module, shapes)
+            places[node] = len(steps)
+            steps.append(Step(operation, tuple(places[each] for each in inputs), *_planes(shapes[node], node)))
+    raise UnsupportedError("it has no output")
+
+
+def _ended(steps: list[Step], places: dict[fx.Node, int], output: fx.Node) -> tuple[Step, ...]:
+    value = output.args[0]
+    if not isinstance(value, fx.Node) or steps[places[value]].pixels != 1:
+        raise UnsupportedError("its output is not one tensor of logits")
+    if sum(isinstance(step.operation, Images) for step in steps) != 1:
+        raise UnsupportedError("it takes more than images")
+    return tuple(steps[: places[value] + 1])
+
+
+def _shapes(module: fx.GraphModule, example: Tensor) -> dict[fx.Node, tuple[int, ...]]:
+    """The shape of every node's value for one image."""
+    shapes: dict[fx.Node, tuple[int, ...]] = {}
+
+    class Recorder(fx.Interpreter):
+        def run_node(self, n: fx.Node) -> Any:
+            value = super().run_node(n)
+            if isinstance(value, Tensor):
+                shapes[n] = tuple(value.shape[1:])
+            return value
+
+    with torch.no_grad():
+        Recorder(module.eval()).run(example)
+    return shapes
+
+
+def _planes(shape: tuple[int, ...], node: fx.Node) -> tuple[int, int]:
+    if len(shape) not in (1, 3):
+        raise UnsupportedError(f"{node.name} gives a tensor of {len(shape) + 1} dimensions")
+    return shape[0], int(np.prod(shape[1:], dtype=np.int64))
+
+
+Shapes = dict[fx.Node, tuple[int, ...]]
+
+
+def _operation(node: fx.Node, owner: fx.GraphModule, shapes: Shapes) -> Operation:
+    if node.op == "placeholder":
+        return Images()
+    target = str(node.target)
+    if node.op == "call_module":
+        child = owner.get_submodule(target)
+        if len(node.args) == 1 and not node.kwargs:
+            return _of_module(child, target, shapes[_argument(node)], shapes[node])
+    if node.op == "call_function":
+        return _of_function(node, shapes)
+    if node.op == "call_method" and target in ("flatten", "view", "reshape"):
+        return _flattened(shapes[_argument(node)], shapes[node], node.name)
+    raise UnsupportedError(f"{node.name} is no step of a sparse network")
+
+
+def _argument(node: fx.Node) -> fx.Node:
+    argument = node.args[0] if node.args else node.kwargs.get("input")
+    if not isinstance(argument, fx.Node):
+        raise UnsupportedError(f"{node.name} takes no tensor")
+    return argument
+
+
+def _of_module(child: nn.Module, path: str, taken: tuple[int, ...], given: tuple[int, ...]) -> Operation:
+    match child:
+        case ScaledActivation():
+            return Activation(path)
+        case nn.Identity():
+            return Same()
+        case nn.Dropout() if child.p == 0:
+            return Same()
+        case nn.Flatten():
+            return _flattened(taken, given, path)
+        case nn.Linear() if len(taken) == 1:
+            return Affine(path, np.zeros((1, 1), np.int64), 1, child.bias is not None)
+        case nn.Conv2d() if child.padding_mode == "zeros" and not isinstance(child.padding, str):
+            table = windows(taken, given, child.kernel_size, child.stride, child.padding, child.dilation)
+            return Affine(path, table, child.groups, child.bias is not None)
+        case nn.BatchNorm1d() | nn.BatchNorm2d() if child.affine and child.track_running_stats and child.momentum:
+            return Normalisation(path)
+        case nn.MaxPool2d() if not child.return_indices:
+            return MaxPool(
+                windows(taken, given, child.kernel_size, child.stride, child.padding, cast(Any, child.dilation))
+            )
+        case nn.AvgPool2d():
+            return _average(child, taken, given)
+        case nn.AdaptiveAvgPool2d():
+            table = adaptive_windows(taken, given)
+            return Average(table, 1 / (table >= 0).sum(1))
+    raise UnsupportedError(f"{path} is a {type(child).__name__}, which no step of a sparse network does")
+
+
+FUNCTIONS: dict[Callable[..., Any], type[nn.Module]] = {
+    F.max_pool2d: nn.MaxPool2d,
+    torch.max_pool2d: nn.MaxPool2d,
+    F.avg_pool2d: nn.AvgPool2d,
+    F.adaptive_avg_pool2d: nn.AdaptiveAvgPool2d,
+}
+"""Functions that take what the constructor of a module takes, after the tensor."""
+
+
+def _of_function(node: fx.Node, shapes: Shapes) -> Operation:
+    target = cast(Callable[..., Any], node.target)
+    if target in (operator.add, operator.iadd, torch.add):
+        return _sum(node, shapes)
+    taken = shapes[_argument(node)]
+    if target is torch.flatten:
+        return _flattened(taken, shapes[node], node.name)
+    if target in FUNCTIONS and len(node.args) <= 4:  # beyond, the orders differ
+        settings = {key: value for key, value in node.kwargs.items() if key != "input"}
+        return _of_module(FUNCTIONS[target](*node.args[1:], **settings), node.name, taken, shapes[node])
+    raise UnsupportedError(f"{node.name} is no step of a sparse network")
+
+
+def _sum(node: fx.Node, shapes: Shapes) -> Operation:
+    tensors = [argument for argument in node.args if isinstance(argument, fx.Node) and argument in shapes]
+    if len(tensors) != 2 or len(node.args) != 2 or node.kwargs or shapes[tensors[0]] != shapes[tensors[1]]:
+        raise UnsupportedError(f"{node.name} adds other things than two tensors of one shape")
+    if tensors[0] is tensors[1] or (node.target is operator.iadd and len(tensors[0].users) > 1):
+        raise UnsupportedError(f"{node.name} changes a tensor that is used again")
+    return Sum()
+
+
+def _flattened(taken: tuple[int, ...], given: tuple[int, ...], name: str) -> Operation:
+    if taken != given and given != (int(np.prod(taken)),):
+        raise UnsupportedError(f"{name} gives a tensor an unknown shape")
+    return Same()
+
+
+def _average(child: nn.AvgPool2d, taken: tuple[int, ...], given: tuple[int, ...]) -> Operation:
+    table = windows(taken, given, child.kernel_size, child.stride, child.padding)
+    if child.divisor_override:
+        counts = np.full(len(table), child.divisor_override)
+    elif child.count_include_pad:
+        rows, columns = (
+            np.minimum(np.arange(out) * step - pad + size, before + pad) - (np.arange(out) * step - pad)
+            for out, before, size, step, pad in zip(
+                given[1:],
+                taken[1:],
+                _pair(child.kernel_size),
+                _pair(child.stride),
+                _pair(child.padding),
+                strict=True,
+            )
+        )
+        counts = np.multiply.outer(rows, columns).ravel()
+    else:
+        counts = (table >= 0).sum(1)
+    return Average(table, 1 / counts)
+
+
+def _pair(value: int | tuple[int, ...]) -> tuple[int, int]:
+    return (value, value) if isinstance(value, int) else (value[0], value[-1])
+
+
+def windows(
+    taken: tuple[int, ...],
+    given: tuple[int, ...],
+    kernel: int | tuple[int, ...],
+    stride: int | tuple[int, ...],
+    padding: int | tuple[int, ...],
+    dilation: int | tuple[int, ...] = 1,
+) -> Table:
+    """The table of a kernel that slides over planes of ``taken`` (C, H, W) and gives planes of ``given``."""
+    rows, columns = (
+        _line(*settings)
+        for settings in zip(
+            taken[1:], given[1:], _pair(kernel), _pair(stride), _pair(padding), _pair(dilation), strict=True
+        )
+    )
+    return _plane(rows, columns, taken[2])
+
+
+def _line(taken: int, given: int, kernel: int, stride: int, padding: int, dilation: int) -> Table:
+    """(given, kernel) of one dimension: what each place sees; -1 outside."""
+    seen = np.arange(given)[:, None] * stride - padding + np.arange(kernel) * dilation
+    return np.where((seen >= 0) & (seen < taken), seen, -1)
+
+
+def _plane(rows: Table, columns: Table, width: int) -> Table:
+    """The table of the windows that are the product of one dimension's and the other's."""
+    row, column = rows[:, None, :, None], columns[None, :, None, :]
+    table = np.where((row >= 0) & (column >= 0), row * width + column, -1)
+    return table.reshape(len(rows) * len(columns), -1)
+
+
+def adaptive_windows(taken: tuple[int, ...], given: tuple[int, ...]) -> Table:
+    """The table of torch's adaptive average pooling: from floor(i * in / out) to ceil((i + 1) * in / out)."""
+
+    def line(before: int, after: int) -> Table:
+        first = np.arange(after) * before // after
+        last = -(-(np.arange(after) + 1) * before // after)
+        seen = first[:, None] + np.arange((last - first).max())
+        return np.where(seen < last[:, None], seen, -1)
+
+    return _plane(line(taken[1], given[1]), line(taken[2], given[2]), taken[2])

@@ -1,0 +1,297 @@
+"""Compiled loops over nonzeros. The images of a batch are the innermost axis of every array.
+
+Arrays of neurons are (blocks, rows, LANES): a block holds LANES images, a row is one neuron. So a nonzero weight is
+one multiply-add of vectors, kept in registers over a whole row's nonzeros. Lanes beyond the last image hold finite
+values that nothing reads, and gradients of 0.
+
+Compiled by numba on first use and cached beside this file, or in the user's cache folder. Every sum has one order,
+so that results are the same bits from run to run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar, cast
+
+import numba
+import numpy as np
+import numpy.typing as npt
+from llvmlite import ir
+from numba.core import types
+from numba.core.datamodel import models
+from numba.extending import intrinsic, register_model
+
+Floats = npt.NDArray[Any]
+Indices = npt.NDArray[np.int32]
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+LANES = 32
+"""Images in a block: a row is two cache lines of float32, two AVX-512 registers or four of AVX2."""
+
+
+def compiled(function: Function) -> Function:
+    """Compile on first use for the types that are given; cached where a folder can be written to."""
+    try:
+        return cast(Function, numba.njit(nogil=True, cache=True)(function))
+    except RuntimeError:  # numba finds no folder for its cache
+        return cast(Function, numba.njit(nogil=True)(function))
+
+
+class Lanes(types.Type):
+    """numba's type of one row's vector, which lives in registers."""
+
+    def __init__(self, dtype: Any) -> None:
+        self.dtype = dtype
+        super().__init__(name=f"Lanes({dtype})")
+
+
+@register_model(Lanes)
+class _LanesModel(models.PrimitiveModel):
+    def __init__(self, manager: Any, lanes: Lanes) -> None:
+        element = manager.lookup(lanes.dtype).get_value_type()
+        super().__init__(manager, lanes, ir.VectorType(element, LANES))  # type: ignore[no-untyped-call]
+
+
+def operation(typing: Callable[..., Any]) -> Callable[..., Any]:
+    """A function of compiled code, written as the LLVM instructions that it stands for."""
+    return cast(Callable[..., Any], intrinsic(typing))
+
+
+def _row(context: Any, builder: Any, array_type: Any, array: Any, row: Any) -> Any:
+    """Pointer to a row of an array (..., LANES) whose rows are counted through all blocks."""
+    data = context.make_array(array_type)(context, builder, array).data
+    vector = ir.VectorType(context.get_data_type(array_type.dtype), LANES)
+    return builder.gep(builder.bitcast(data, vector.as_pointer()), [row])
+
+
+@operation
+def load(_: Any, array: Any, row: Any) -> Any:  # noqa: ARG001
+    """The vector of a row."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        value = builder.load(_row(context, builder, signature.args[0], *arguments))
+        value.align = signature.args[0].dtype.bitwidth // 8  # arrays of numpy promise no more
+        return value
+
+    return Lanes(array.dtype)(array, types.intp), generate
+
+
+@operation
+def store(_: Any, array: Any, row: Any, value: Any) -> Any:  # noqa: ARG001
+    """Write a vector to a row."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        place = _row(context, builder, signature.args[0], *arguments[:2])
+        builder.store(arguments[2], place).align = signature.args[0].dtype.bitwidth // 8
+        return context.get_dummy_value()
+
+    return types.void(array, types.intp, value), generate
+
+
+@operation
+def spread(_: Any, value: Any) -> Any:
+    """The vector of one number."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        undefined = ir.Constant(context.get_data_type(signature.return_type), ir.Undefined)
+        first = builder.insert_element(undefined, arguments[0], ir.Constant(ir.IntType(32), 0))
+        return builder.shuffle_vector(first, undefined, _picked(range(0, 1), LANES))
+
+    return Lanes(value)(value), generate
+
+
+@operation
+def plus_product(_: Any, total: Any, one: Any, other: Any) -> Any:
+    """total + one * other, rounded once where the processor can."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:  # noqa: ARG001
+        product = builder.fmul(arguments[1], arguments[2], flags=["contract"])
+        return builder.fadd(arguments[0], product, flags=["contract"])
+
+    return total(total, one, other), generate
+
+
+@operation
+def plus(_: Any, one: Any, other: Any) -> Any:
+    """one + other."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:  # noqa: ARG001
+        return builder.fadd(*arguments)
+
+    return one(one, other), generate
+
+
+@operation
+def minus(_: Any, one: Any, other: Any) -> Any:
+    """one - other."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:  # noqa: ARG001
+        return builder.fsub(*arguments)
+
+    return one(one, other), generate
+
+
+@operation
+def larger(_: Any, one: Any, other: Any) -> Any:
+    """The larger of two; NaN where either is."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:  # noqa: ARG001
+        one, other = arguments
+        taken = builder.or_(builder.fcmp_ordered(">", other, one), builder.fcmp_unordered("uno", other, other))
+        return builder.select(taken, other, one)
+
+    return one(one, other), generate
+
+
+@operation
+def where_equal(_: Any, one: Any, other: Any, value: Any) -> Any:
+    """``value`` where one equals the other, else 0."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:  # noqa: ARG001
+        one, other, value = arguments
+        return builder.select(builder.fcmp_ordered("==", one, other), value, ir.Constant(value.type, None))
+
+    return value(one, other, value), generate
+
+
+@operation
+def sum_of(_: Any, value: Any) -> Any:
+    """The sum of a vector, halves added to halves."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:  # noqa: ARG001
+        part, width = arguments[0], LANES
+        while width > 1:
+            width //= 2
+            undefined = ir.Constant(part.type, ir.Undefined)
+            low = builder.shuffle_vector(part, undefined, _picked(range(width)))
+            high = builder.shuffle_vector(part, undefined, _picked(range(width, 2 * width)))
+            part = builder.fadd(low, high)
+        return builder.extract_element(part, ir.Constant(ir.IntType(32), 0))
+
+    return value.dtype(value), generate
+
+
+def _picked(lanes: range, times: int = 1) -> ir.Constant:
+    return ir.Constant(ir.VectorType(ir.IntType(32), times * len(lanes)), list(lanes) * times)
+
+
+@compiled
+def combine(out: Floats, source: Floats, values: Floats, rows: Indices, starts: Indices, nonzeros: Indices) -> None:
+    """out[row] = values[bias] + sum of values[weight] * source[base + offset], for every row of ``out``.
+
+    Args:
+        out: (blocks, rows, LANES), written.
+        source: (blocks, other rows, LANES).
+        rows: (rows, 4), in the order of computation: the row, the number of its list of nonzeros, the base from which
+            its offsets count, and the index of its bias, -1 for none. Rows may share a list.
+        starts: list i is ``nonzeros[starts[i] : starts[i + 1]]``.
+        nonzeros: (nonzeros, 2): offset of the row that is read, index of the weight.
+    """
+    nothing = values.dtype.type(0)
+    for block in range(out.shape[0]):
+        first, first_source = block * out.shape[1], block * source.shape[1]
+        for i in range(len(rows)):
+            row, number, base, bias = rows[i, 0], rows[i, 1], first_source + rows[i, 2], rows[i, 3]
+            total = spread(values[bias] if bias >= 0 else nothing)
+            for j in range(starts[number], starts[number + 1]):
+                total = plus_product(total, spread(values[nonzeros[j, 1]]), load(source, base + nonzeros[j, 0]))
+            store(out, first + row, total)
+
+
+@compiled
+def correlate(
+    out: Floats, gradient: Floats, source: Floats, weights: Indices, bands: int, starts: Indices, pairs: Indices
+) -> None:
+    """out[weight] += sum over its pairs, and over images, of gradient[row] * source[row].
+
+    Args:
+        out: (weights,), added to.
+        gradient, source: (blocks, rows, LANES).
+        weights: (weights, 3): the number of a weight's list of pairs, and the bases from which the two rows of a pair
+            count. Weights may share a list.
+        bands: every list is cut into so many bands; all weights finish a band before the next begins, so that what
+            they share stays in the cache. Band j of list i is ``starts[i * bands + j]`` to the next.
+        pairs: (pairs, 2): offsets of the gradient's and of the source's row.
+    """
+    nothing = out.dtype.type(0)
+    for block in range(gradient.shape[0]):
+        first, first_source = block * gradient.shape[1], block * source.shape[1]
+        for band in range(bands):
+            for i in range(len(weights)):
+                number = weights[i, 0] * bands + band
+                base, source_base = first + weights[i, 1], first_source + weights[i, 2]
+                total = spread(nothing)
+                for j in range(starts[number], starts[number + 1]):
+                    row = load(gradient, base + pairs[j, 0])
+                    total = plus_product(total, row, load(source, source_base + pairs[j, 1]))
+                out[i] += sum_of(total)
+
+
+@compiled
+def add_up(out: Floats, gradient: Floats, starts: Indices, rows: Indices) -> None:
+    """out[i] += sum over images of the gradient's rows ``rows[starts[i] : starts[i + 1]]``."""
+    nothing = out.dtype.type(0)
+    for block in range(gradient.shape[0]):
+        first = block * gradient.shape[1]
+        for i in range(len(out)):
+            total = spread(nothing)
+            for j in range(starts[i], starts[i + 1]):
+                total = plus(total, load(gradient, first + rows[j]))
+            out[i] += sum_of(total)
+
+
+@compiled
+def pool(out: Floats, source: Floats, windows: Indices) -> None:
+    """out[row] = the largest of the source's rows ``windows[row]``, NaN before all.
+
+    Args:
+        out: (blocks, rows, LANES), written.
+        windows: (rows, places); a place outside the image repeats one inside.
+    """
+    for block in range(out.shape[0]):
+        first, first_source = block * out.shape[1], block * source.shape[1]
+        for row in range(out.shape[1]):
+            found = load(source, first_source + windows[row, 0])
+            for j in range(1, windows.shape[1]):
+                found = larger(found, load(source, first_source + windows[row, j]))
+            store(out, first + row, found)
+
+
+@compiled
+def unpool(out: Floats, gradient: Floats, pooled: Floats, source: Floats, windows: Indices) -> None:
+    """Add the gradient of every pooled row to the first row of its window that was the largest.
+
+    Args:
+        out: (blocks, rows of the source, LANES), zeros at first.
+        pooled, source, windows: what :func:`pool` made and took.
+    """
+    for block in range(gradient.shape[0]):
+        first, first_source = block * gradient.shape[1], block * source.shape[1]
+        for row in range(gradient.shape[1]):
+            left, largest = load(gradient, first + row), load(pooled, first + row)
+            for j in range(windows.shape[1]):
+                place = first_source + windows[row, j]
+                given = where_equal(largest, load(source, place), left)
+                left = minus(left, given)
+                store(out, place, plus(load(out, place), given))
+
+
+@compiled
+def gather(out: Floats, images: npt.NDArray[np.uint8], levels: Floats, channels: Indices, pixels: Indices) -> None:
+    """The rows of pixels of uint8 images; lanes beyond the last image become 0.
+
+    Args:
+        out: (blocks, rows, LANES), written.
+        images: (N, C * H * W).
+        levels: (C, 256), what a channel's 256 values become.
+        channels, pixels: of every row; ``pixels`` counts through all channels.
+    """
+    count = images.shape[0]
+    for block in range(out.shape[0]):
+        known = min(LANES, count - block * LANES)
+        for row in range(out.shape[1]):
+            channel, pixel = channels[row], pixels[row]
+            for lane in range(known):
+                out[block, row, lane] = levels[channel, images[block * LANES + lane, pixel]]
+            for lane in range(known, LANES):
+                out[block, row, lane] = 0
