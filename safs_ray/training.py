@@ -13,11 +13,12 @@ from torch.nn.functional import cross_entropy
 from torch.optim import SGD, Adam, AdamW, Optimizer, lr_scheduler
 
 from safs_ray.activations import ScaledActivation
-from safs_ray.config import DataSection, Hyperparameters
-from safs_ray.data import Examples, Splits, augmentation, batches
+from safs_ray.config import ConfigurationError, DataSection, Hyperparameters, refusal
+from safs_ray.data import Examples, Splits, augmentation, batch_count, batches
 from safs_ray.models import Specification
 from safs_ray.network import Network
-from safs_ray.pruning.masks import hold_at_zero
+from safs_ray.pruning.masks import prunable_weights
+from safs_ray.pruning.rules import FixedMasks, MakeRule
 from safs_ray.randomness import generator
 
 EVALUATION_BATCH = 1000
@@ -41,6 +42,7 @@ class Training:
         seed: seed of the batches and the augmentation.
         data: says how training images are augmented.
         learn_scales: whether alpha and beta are learned (stage 2) or stay as they are (stage 1).
+        mask_rule: what becomes of the network's masks while it trains.
     """
 
     splits: Splits
@@ -50,6 +52,7 @@ class Training:
     device: torch.device
     data: DataSection
     learn_scales: bool = False
+    mask_rule: MakeRule = FixedMasks
 
 
 class Trainer:
@@ -63,14 +66,16 @@ class Trainer:
 
     Attributes:
         epoch: epochs done.
-        best_accuracy: highest validation accuracy after any epoch, in [0, 1]; 0 before the first.
+        best_epoch: the epoch of the highest validation accuracy, among those after which the network had reached
+            its sparsity; 0 before the first of them.
+        best_accuracy: that accuracy, in [0, 1]; 0 before there is one.
         diverged: whether the loss became infinite or NaN; nothing is trained after that.
     """
 
     def __init__(self, network: Network, training: Training) -> None:
         self.network = network
         self.training = training
-        self.epoch = 0
+        self.epoch = self.best_epoch = 0
         self.best_accuracy = 0.0
         self.diverged = False
         self._train = training.splits.train.to(training.device)
@@ -80,11 +85,11 @@ class Trainer:
             for site in network.sites:
                 cast(ScaledActivation, self._module.get_submodule(site)).freeze_scales()
         parameters = dict(self._module.named_parameters())
-        self._masked = [parameters[name] for name in network.masks]
-        self._dropped = [~mask.to(training.device) for mask in network.masks.values()]
+        steps = training.epochs * batch_count(len(self._train), training.hyperparameters.batch_size)
+        self._rule = training.mask_rule(prunable_weights(self._module), network.masks, steps)
         self._optimizer = _optimizer(network, parameters, training.hyperparameters)
         self._schedule = SCHEDULES[training.hyperparameters.schedule](self._optimizer, training.epochs)
-        self._best = network.state
+        self._best = network
 
     def run_epoch(self) -> float:
         """Train one epoch; returns the validation accuracy after it, in [0, 1], or 0 when it diverged."""
@@ -100,9 +105,9 @@ class Trainer:
             self._schedule.step(accuracy)
         else:
             self._schedule.step()
-        if accuracy > self.best_accuracy or self.epoch == 1:
-            self.best_accuracy = accuracy
-            self._best = self.network.after(self._module).state
+        if self._rule.complete and (accuracy > self.best_accuracy or not self.best_epoch):
+            self.best_epoch, self.best_accuracy = self.epoch, accuracy
+            self._best = self.current()
         return accuracy
 
     def run(self, report: Report = silent) -> Trainer:
@@ -113,26 +118,34 @@ class Trainer:
         return self
 
     def best(self) -> Network:
-        """The network as it was after its best epoch; the one given before the first."""
-        return replace(self.network, state=self._best)
+        """The network as it was after its best epoch; the one given where there is none yet."""
+        return self._best
+
+    def current(self) -> Network:
+        """The network as it is now."""
+        masks = {name: mask.cpu() for name, mask in self._rule.masks.items()}
+        return replace(self.network.after(self._module), masks=masks)
 
     def state_dict(self) -> dict[str, Any]:
         """All that :meth:`load_state_dict` needs to go on bit for bit; plain values and tensors."""
         return {
             "epoch": self.epoch,
+            "best_epoch": self.best_epoch,
             "best_accuracy": self.best_accuracy,
             "diverged": self.diverged,
-            "best": dict(self._best),
+            "best": {"state": dict(self._best.state), "masks": dict(self._best.masks)},
+            "mask_rule": self._rule.state_dict(),
             "module": self._module.state_dict(),
             "optimizer": self._optimizer.state_dict(),
             "schedule": self._schedule.state_dict(),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.epoch = state["epoch"]
+        self.epoch, self.best_epoch = state["epoch"], state["best_epoch"]
         self.best_accuracy = state["best_accuracy"]
         self.diverged = state["diverged"]
-        self._best = state["best"]
+        self._best = replace(self.network, **state["best"])
+        self._rule.load_state_dict(state["mask_rule"])
         self._module.load_state_dict(state["module"])
         self._optimizer.load_state_dict(state["optimizer"])
         self._schedule.load_state_dict(state["schedule"])
@@ -150,10 +163,32 @@ class Trainer:
             loss = cross_entropy(logits, batch.labels)
             self._optimizer.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
+            self._rule.before_step()
             self._optimizer.step()
-            hold_at_zero(self._masked, self._dropped)  # here, so that momentum and decay revive nothing
+            self._rule.after_step(self._optimizer)
             total += loss.detach() * len(batch)
         return total.item() / len(self._train)
+
+
+def train(network: Network, training: Training, report: Report, blamed: str) -> tuple[Network, float]:
+    """Run a training to its end; the network after its best epoch, and that epoch's validation accuracy.
+
+    Raises:
+        ConfigurationError: the training diverged before it had a result; ``blamed`` is the key that it names.
+    """
+    trainer = Trainer(network, training).run(report)
+    if trainer.diverged and not trainer.best_epoch:
+        raise diverging(training, blamed)
+    best = trainer.best()
+    score = trainer.best_accuracy if trainer.epoch else accuracy(best, training.splits.validation, training.device)
+    return best, score
+
+
+def diverging(training: Training, blamed: str) -> ConfigurationError:
+    """The error of a training that came to nothing."""
+    when = "in its first epoch" if training.mask_rule is FixedMasks else "before its masks are complete"
+    rate = training.hyperparameters.learning_rate
+    return refusal(blamed, rate, f"the training diverges {when}; take a smaller one")
 
 
 def accuracy(network: Network, examples: Examples, device: torch.device) -> float:
@@ -202,7 +237,9 @@ def _optimizer(network: Network, parameters: dict[str, nn.Parameter], hyperparam
 Groups = list[dict[str, Any]]
 
 OPTIMIZERS: dict[str, Callable[[Groups, Hyperparameters], Optimizer]] = {
-    "sgd": lambda groups, chosen: SGD(groups, lr=chosen.learning_rate, momentum=chosen.momentum),
+    "sgd": lambda groups, chosen: SGD(
+        groups, lr=chosen.learning_rate, momentum=chosen.momentum, nesterov=chosen.nesterov
+    ),
     "adam": lambda groups, chosen: Adam(groups, lr=chosen.learning_rate),
     "adamw": lambda groups, chosen: AdamW(groups, lr=chosen.learning_rate),
 }

@@ -26,6 +26,7 @@ ROOMS = (
     "pruning",
     "network",
     "training",
+    "schedules",
     "search",
     "stages",
     "report",

@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from safs_ray import pruning
 from safs_ray.models import Specification
 from safs_ray.network import Network
+from safs_ray.pruning.allocation import layer
 from safs_ray.storage import Folder
 
 
@@ -23,7 +23,7 @@ def network(specification: Specification) -> Network:
 
 @pytest.fixture
 def sparse(network: Network) -> Network:
-    masks = pruning.prune(network.prunable(), 0.99, "magnitude", "layer")
+    masks = layer({name: weight.abs() for name, weight in network.prunable().items()}, 0.99)
     return network.masked(masks).assign(["acon", "srs", "tanh", "relu"])
 
 
@@ -85,7 +85,7 @@ def test_fingerprint_sees_every_difference(network: Network, sparse: Network, sp
         Network.initial(specification, seed=1),
         network.assign(["tanh", "relu", "relu", "relu"]),
         Network(network.specification, network.sites, network.assignment, weights, {}),
-        network.masked(pruning.prune(network.prunable(), 0.0, "magnitude", "layer")),
+        network.masked(layer(network.prunable(), 0.0)),
     ]
     assert len({variant.fingerprint for variant in variants}) == len(variants)
     assert Network.initial(specification, seed=0).fingerprint == network.fingerprint

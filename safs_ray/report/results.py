@@ -13,21 +13,26 @@ RESULTS = "results.json"
 
 
 def table(
-    pruned: Result, finals: Mapping[str, Sequence[Result]], evaluations: Sequence[Evaluation]
+    starts: Mapping[str, Result], finals: Mapping[str, Sequence[Result]], evaluations: Sequence[Evaluation]
 ) -> list[dict[str, Any]]:
     """The rows of the table.
 
     Args:
-        pruned: the network that every sparse row was trained from.
+        starts: the network that the final evaluation of the rows "pruned" and "SAFS" began from.
         finals: the final evaluation of the rows "dense", "pruned" and "SAFS", by fold.
     """
     search = search_cost(evaluations)
     seconds = {row: sum(result.core_seconds for result in folds) for row, folds in finals.items()}
-    before = seconds["dense"] + pruned.core_seconds
+    before = {row: seconds["dense"] + start.core_seconds for row, start in starts.items()}
     return [
         _row("dense", finals["dense"], 0, seconds["dense"]),
-        _row("pruned", finals["pruned"], 0, before + seconds["pruned"]),
-        _row("SAFS", finals["SAFS"], search["evaluations"], before + search["core_seconds"] + seconds["SAFS"]),
+        _row("pruned", finals["pruned"], 0, before["pruned"] + seconds["pruned"]),
+        _row(
+            "SAFS",
+            finals["SAFS"],
+            search["evaluations"],
+            before["SAFS"] + search["core_seconds"] + seconds["SAFS"],
+        ),
     ]
 
 

@@ -12,6 +12,7 @@ import torch
 from safs_ray.config import Configuration, Hyperparameters
 from safs_ray.data import Splits
 from safs_ray.network import Network
+from safs_ray.pruning.rules import rule_of
 from safs_ray.randomness import derive
 from safs_ray.search.evaluation import (
     WORST_COST,
@@ -33,7 +34,7 @@ class Chain:
     two chains of the same arguments take the same steps.
 
     Args:
-        network: the pruned network with its default activations.
+        network: the pruned network with its default activations; the dense one where its trainings prune it.
         splits: ``train`` and ``validation`` of the search; ``test`` is not read.
         hyperparameters: of every evaluation and of the fine-tuning.
         memory: evaluations of this and other chains.
@@ -56,7 +57,13 @@ class Chain:
         self._memory = memory
         self._trainer: Trainer | None = None
         self._evaluation = Training(
-            splits, hyperparameters, search.epochs, derive(seed, "evaluation"), device, configuration.data
+            splits,
+            hyperparameters,
+            search.epochs,
+            derive(seed, "evaluation"),
+            device,
+            configuration.data,
+            mask_rule=rule_of(configuration),
         )
         self._fine_tuning = replace(
             self._evaluation,

@@ -14,9 +14,9 @@ from safs_ray.data import Dataset
 from safs_ray.report import results
 from safs_ray.storage import Folder
 from safs_ray.tune.board import open_board
-from safs_ray.tune.progress import log
+from safs_ray.tune.progress import log, tell
 from safs_ray.tune.search import search
-from safs_ray.tune.tasks import Recipe, Run, final, finish, prepare, run_tasks, test_dense
+from safs_ray.tune.tasks import Recipe, Run, final, finish, prepare, prune_found, run_tasks, start_of, test_dense
 
 
 def sweep(configuration: Configuration, dataset: Dataset, folder: Folder) -> dict[str, Any]:
@@ -34,10 +34,17 @@ def sweep(configuration: Configuration, dataset: Dataset, folder: Folder) -> dic
     board = open_board(board_name, str(folder / "evaluations"))
 
     log.info("dense training, pruning and retraining")
-    run_tasks(run, [(prepare, (arrays,))], plan["dense training"] + plan["pruning"])
+    run_tasks(run, [(prepare, (arrays,))], plan["dense training"] + stages.pruning_epochs(configuration))
+    tell(run.result("pruned").network.survey())
 
     log.info("search: %d trials of at most %d steps", configuration.tune.trials, configuration.iterations)
-    winner = search(configuration, dataset, run.result("pruned").network, folder, board_name)
+    before = configuration.search.when == "before"
+    winner = search(configuration, dataset, run.result("dense" if before else "pruned").network, folder, board_name)
+
+    if before:
+        log.info("pruning and retraining with the assignment that was found")
+        run_tasks(run, [(prune_found, (arrays, winner))], stages.pruning_epochs(configuration))
+        tell(run.result(start_of(configuration, "SAFS")).network.survey())
 
     folds = range(configuration.final.folds)
     log.info("final evaluation, %d folds", len(folds))
@@ -49,8 +56,10 @@ def sweep(configuration: Configuration, dataset: Dataset, folder: Folder) -> dic
     finals = {row: [run.result(final(row, fold)) for fold in folds] for row in rows}
     best = results.best_of(finals["SAFS"])
     best.save(folder / "networks" / "best")
+    tell(best.network.survey())
+    starts = {row: run.result(start_of(configuration, row)) for row in rows}
     content = {
-        "rows": results.table(run.result("pruned"), {"dense": [run.result(final("dense", 0))], **finals}, evaluations),
+        "rows": results.table(starts, {"dense": [run.result(final("dense", 0))], **finals}, evaluations),
         "assignment": best.network.activations(),
         "hyperparameters": winner.hyperparameters.model_dump(),
         "search": results.search_cost(evaluations),

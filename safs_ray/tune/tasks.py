@@ -69,6 +69,15 @@ class Run:
         return done
 
 
+FOUND = "pruned-found"
+"""The stage that prunes with the assignment that was found before pruning."""
+
+
+def start_of(configuration: Configuration, row: str) -> str:
+    """The stage whose network the last training of a row begins from."""
+    return FOUND if configuration.search.when == "before" and row == "SAFS" else "pruned"
+
+
 def final(row: str, fold: int) -> str:
     """The stage that makes a row of the table on a fold."""
     return f"final/{row}/fold-{fold}"
@@ -86,8 +95,22 @@ def prepare(run: Run, arrays: dict[str, Array]) -> None:
     )
     run.once(
         "pruned",
-        configuration.pruning.epochs,
+        stages.pruning_epochs(configuration),
         lambda report: stages.prune(dense.network, configuration, splits, device, report),
+    )
+
+
+def prune_found(run: Run, arrays: dict[str, Array], recipe: Recipe) -> None:
+    """Ray task: the dense network pruned and retrained with the assignment that was found on it."""
+    configuration, device = run.configuration, _set_up(run.configuration)
+    splits = stages.folds(configuration, Dataset.from_arrays(arrays)).search()
+    dense = run.result("dense").network
+    run.once(
+        FOUND,
+        stages.pruning_epochs(configuration),
+        lambda report: stages.prune(
+            dense.assign(recipe.assignment or dense.assignment), configuration, splits, device, report
+        ),
     )
 
 
@@ -95,7 +118,7 @@ def finish(run: Run, arrays: dict[str, Array], row: str, recipe: Recipe, fold: i
     """Ray task: a row of the table on one fold, the test images included."""
     configuration, device = run.configuration, _set_up(run.configuration)
     splits = stages.folds(configuration, Dataset.from_arrays(arrays)).final(fold)
-    network = run.result("pruned").network
+    network = run.result(start_of(configuration, row)).network
     network = network.assign(recipe.assignment or network.assignment)
     run.once(
         final(row, fold),
