@@ -9,7 +9,7 @@ from __future__ import annotations
 import difflib
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -64,8 +64,15 @@ class Hyperparameters(Section):
     learning_rate: float = Field(1e-3, gt=0, le=10, description="initial learning rate")
     weight_decay: float = Field(0.0, ge=0, le=1, description="L2 penalty on weights; never on the scales")
     momentum: float = Field(0.0, ge=0, lt=1, description="momentum of sgd; others ignore it")
+    nesterov: bool = Field(False, description="Nesterov's form of sgd's momentum")
     schedule: ScheduleName = Field("constant", description="course of the learning rate over the epochs")
     batch_size: Count = Field(256, description="images in a batch")
+
+    @model_validator(mode="after")
+    def _nesterov_needs_momentum(self) -> Hyperparameters:
+        if self.nesterov and not (self.optimizer == "sgd" and self.momentum):
+            raise ValueError("nesterov=true needs optimizer=sgd and a momentum above 0")
+        return self
 
 
 Execution = Literal["auto", "dense", "sparse"]
@@ -101,16 +108,104 @@ class DenseSection(Section):
     hyperparameters: Hyperparameters = Field(Hyperparameters(), description="of dense training")
 
 
+def _structure(value: str) -> str:
+    if value in ("unstructured", "filters") or _n_of_m(value):
+        return value
+    raise ValueError("must be unstructured, filters or N:M with 0 < N < M <= 64, such as 2:4")
+
+
+def _n_of_m(structure: object) -> tuple[int, int] | None:
+    found = re.fullmatch(r"([1-9]\d?):([1-9]\d?)", structure) if isinstance(structure, str) else None
+    if not found:
+        return None
+    n, m = int(found[1]), int(found[2])
+    return (n, m) if n < m <= 64 else None
+
+
 class PruningSection(Section):
-    sparsity: Fraction = Field(0.99, description="fraction of conv and linear weights that become zero")
-    score: Literal["magnitude"] = Field("magnitude", description="what ranks weights")
-    allocation: Literal["layer", "global"] = Field(
-        "layer", description="layer: the same sparsity in every layer; global: one ranking over all layers"
+    """How a dense network becomes sparse: score, allocation and structure choose the weights, the schedule when."""
+
+    sparsity: Fraction = Field(
+        0.99,
+        description="fraction of conv and linear weights that become zero; with structure filters, of the filters; "
+        "follows from structure N:M",
     )
-    epochs: int = Field(20, ge=0, description="epochs of retraining with the mask")
+    score: Literal["magnitude", "random", "snip", "grasp", "synflow"] = Field(
+        "magnitude", description="what ranks weights"
+    )
+    allocation: Literal["layer", "global", "erk"] = Field(
+        "layer",
+        description="layer: the same sparsity in every layer; global: one ranking over all layers; "
+        "erk: small layers denser (Erdos-Renyi-Kernel)",
+    )
+    structure: Annotated[str, AfterValidator(_structure)] = Field(
+        "unstructured",
+        description="unstructured; N:M: the N highest of every M consecutive input weights; filters: whole filters",
+    )
+    schedule: Literal["one shot", "gradual", "iterative", "gsm", "swamp", "rigl"] = Field(
+        "one shot", description="when weights become zero"
+    )
+    epochs: int = Field(20, ge=0, description="epochs of retraining; iterative and swamp: of every round")
+    until: float = Field(
+        0.75, gt=0, le=1, description="gradual, gsm, rigl: fraction of the epochs after which the mask stays"
+    )
+    interval: Count = Field(100, description="gradual, rigl: steps from one change of the mask to the next")
+    fraction: float = Field(
+        0.2, gt=0, lt=1, description="iterative, swamp: fraction of the weights left that a round prunes"
+    )
+    rewind: int | None = Field(
+        None,
+        ge=0,
+        description="iterative, swamp: each round begins from the weights after so many epochs of dense training, "
+        "0: the initial ones (IMP); null: from those just trained (learning-rate rewinding)",
+    )
+    particles: int = Field(4, ge=2, le=1000, description="swamp: networks trained in each round and averaged")
+    images: Count = Field(1000, description="snip, grasp: training images that the score looks at")
     hyperparameters: Hyperparameters = Field(
         Hyperparameters(), description="of retraining; also the default hyperparameters of the sparse network"
     )
+
+    @property
+    def n_of_m(self) -> tuple[int, int] | None:
+        """N and M of the structure N:M; None for any other."""
+        return _n_of_m(self.structure)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _sparsity_follows(cls, values: Any) -> Any:
+        pattern = _n_of_m(values.get("structure")) if isinstance(values, dict) else None
+        if pattern and "sparsity" not in values:
+            return {**values, "sparsity": 1 - pattern[0] / pattern[1]}
+        return values
+
+    @model_validator(mode="after")
+    def _pieces_fit(self) -> PruningSection:
+        for chosen, key, allowed in self._rules():
+            value = getattr(self, key)
+            if value not in allowed:
+                raise ValueError(f"{key}={value} does not go with {chosen}; allowed: {', '.join(map(str, allowed))}")
+        if self.schedule != "one shot" and not self.epochs:
+            raise ValueError(f"epochs=0 leaves schedule={self.schedule} no time; allowed: 1 or more")
+        if self.rewind is not None and self.schedule not in ("iterative", "swamp"):
+            raise ValueError(f"rewind={self.rewind} does not go with schedule={self.schedule}; allowed: null")
+        chosen_by = self.hyperparameters
+        if self.schedule == "gsm" and not (chosen_by.optimizer == "sgd" and chosen_by.weight_decay):
+            raise ValueError("schedule=gsm needs hyperparameters.optimizer=sgd and a weight_decay above 0")
+        return self
+
+    def _rules(self) -> Iterator[tuple[str, str, tuple[object, ...]]]:
+        """Choice, another key, and the values of that key which go with the choice."""
+        if pattern := self.n_of_m:
+            follows = 1 - pattern[0] / pattern[1]
+            near = abs(self.sparsity - follows) < 1e-6
+            yield f"structure={self.structure}", "sparsity", (self.sparsity if near else round(follows, 6),)
+            yield f"structure={self.structure}", "allocation", ("layer",)
+            yield f"structure={self.structure}", "schedule", ("one shot",)
+        if self.structure == "filters":
+            yield "structure=filters", "allocation", ("layer", "global")
+            yield "structure=filters", "schedule", ("one shot", "gradual", "iterative", "swamp")
+        if self.schedule in ("gradual", "gsm"):
+            yield f"schedule={self.schedule}", "score", ("magnitude",)
 
 
 class SearchSection(Section):
@@ -120,6 +215,11 @@ class SearchSection(Section):
         "search with the default ones, then the hyperparameters of the assignment found",
     )
     chains: Count = Field(1, description="chains of stage 1, protocol staged only; in protocol joint each trial is one")
+    when: Literal["after", "before", "during"] = Field(
+        "after",
+        description="after: the search begins from the pruned network; before: from the dense one, which is pruned "
+        "with what was found; during: from the dense one, which every training prunes by schedule gradual",
+    )
     operators: tuple[str, ...] = Field(
         (
             "relu", "relu6", "hardswish", "swish", "tanhsoft1", "acon", "gelu",
@@ -231,6 +331,15 @@ class Configuration(Section):
                 f"final.folds={self.final.folds} folds of data.validation={self.data.validation:g} hold back "
                 f"{held_out:.0%} of the training images from the search; allowed: at most half"
             )
+        if (self.pruning.rewind or 0) > self.dense.epochs:
+            raise ValueError(
+                f"pruning.rewind={self.pruning.rewind} lies beyond dense.epochs={self.dense.epochs}; "
+                f"allowed: 0 to {self.dense.epochs}"
+            )
+        if self.search.when == "during" and self.pruning.schedule != "gradual":
+            raise ValueError(
+                f"pruning.schedule={self.pruning.schedule} does not go with search.when=during; allowed: gradual"
+            )
         if self.tune.grace_period > self.iterations:
             raise ValueError(
                 f"tune.grace_period={self.tune.grace_period} exceeds the {self.iterations} steps of a trial"
@@ -239,7 +348,7 @@ class Configuration(Section):
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML 1.1 with two repairs: ``1e-3`` is a number, and a key given twice is an error."""
+    """YAML 1.1 with three repairs: ``1e-3`` is a number, ``2:4`` is none, and a key given twice is an error."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen: set[Any] = set()
@@ -258,6 +367,8 @@ class _Loader(yaml.SafeLoader):
 _Loader.add_implicit_resolver(
     "tag:yaml.org,2002:float", re.compile(r"^[-+]?\d+(\.\d*)?[eE][-+]?\d+$"), list("-+0123456789")
 )
+for _digit in "123456789":  # first of all, before the numbers to the base of 60
+    _Loader.yaml_implicit_resolvers[_digit].insert(0, ("tag:yaml.org,2002:str", re.compile(r"^\d+:\d+$")))
 
 
 def load(path: str | Path, overrides: Sequence[str] = ()) -> Configuration:

@@ -157,9 +157,14 @@ def batches(
     """
     permutation = torch.randperm(len(examples), generator=order)
     shuffled = examples[permutation.to(examples.labels.device)]
-    count = -(-len(examples) // batch_size)
+    count = batch_count(len(examples), batch_size)
     for images, labels in zip(shuffled.images.tensor_split(count), shuffled.labels.tensor_split(count), strict=True):
         yield Examples(augment(images), labels)
+
+
+def batch_count(examples: int, batch_size: int) -> int:
+    """How many batches one pass over so many examples takes."""
+    return -(-examples // batch_size)
 
 
 def augmentation(crop: int, flip: bool, draws: torch.Generator) -> Callable[[Tensor], Tensor]:

@@ -18,6 +18,7 @@ from safs_ray.config import refusal
 from safs_ray.data import Array, as_tensors
 from safs_ray.models import Specification, build
 from safs_ray.operators import lookup
+from safs_ray.pruning.flow import Survey, survey
 from safs_ray.pruning.masks import count_kept, prunable_weights
 from safs_ray.storage import Folder
 
@@ -137,6 +138,10 @@ class Network:
     def sparsity(self) -> float:
         """Fraction of the prunable weights that are zero."""
         return 1 - self.nonzero_weights / self.prunable_count
+
+    def survey(self) -> Survey:
+        """What the masks leave of every layer, and how many outputs can still be reached."""
+        return survey(self.build(), self.masks, self.specification.example(), self.sites)
 
     def activations(self) -> dict[str, dict[str, Any]]:
         """Operator, alpha and beta by site."""

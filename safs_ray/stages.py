@@ -5,6 +5,9 @@ The data flow of a run::
     train_dense ─ prune ─┬─ search ─ finish   the row "SAFS", on each fold
                          └─ finish            the row "pruned", with default activations, on each fold
 
+With ``search.when`` before, ``search`` goes on from the dense network, and ``prune`` follows with the assignment
+found; with during, ``prune`` is left out, and every training of ``search`` and ``finish`` prunes anew.
+
 ``finish`` and ``test`` alone read the test images, once.
 """
 
@@ -12,22 +15,24 @@ from __future__ import annotations
 
 import os
 import time
+import warnings
 from dataclasses import dataclass, replace
 
 import torch
 
-from safs_ray import pruning, sources
+from safs_ray import schedules, sources
 from safs_ray.config import Configuration, Execution, Hyperparameters, refusal
 from safs_ray.data import Dataset, Folds, Splits
 from safs_ray.models import Specification
 from safs_ray.network import Network
 from safs_ray.operators import find
+from safs_ray.pruning.rules import rule_of
 from safs_ray.randomness import derive
 from safs_ray.search.chain import Chain, Course, joint
 from safs_ray.search.evaluation import Evaluation, Ledger
 from safs_ray.search.lahc import Assignment
 from safs_ray.storage import Folder
-from safs_ray.training import Report, Trainer, Training, accuracy, silent
+from safs_ray.training import Report, Trainer, Training, accuracy, silent, train
 
 
 @dataclass(frozen=True)
@@ -156,11 +161,18 @@ def plan(configuration: Configuration) -> dict[str, int]:
     sweeps = 1 + ("stage 2" in final.ablations)
     return {
         "dense training": configuration.dense.epochs,
-        "pruning": configuration.pruning.epochs,
+        "pruning": pruning_epochs(configuration) * (2 if section.when == "before" else 1),
         "search": chains * section.steps * section.epochs,
         "fine-tuning": sweeps * configuration.tune.trials * configuration.finetune.epochs,
         "final evaluation": (2 + len(final.ablations)) * final.folds * final.epochs,
     }
+
+
+def pruning_epochs(configuration: Configuration) -> int:
+    """Epochs that :func:`prune` trains."""
+    if configuration.search.when == "during":
+        return 0
+    return schedules.epochs(configuration.pruning) + (configuration.pruning.rewind or 0)
 
 
 def seconds_per_epoch(configuration: Configuration, network: Network, splits: Splits) -> float:
@@ -192,24 +204,32 @@ def train_dense(
     Raises:
         ConfigurationError: the training diverged.
     """
-    seed = derive(configuration.run.seed, "dense")
-    section = configuration.dense
-    network = Network.initial(specify(configuration, dataset, splits), seed)
-    training = Training(splits, section.hyperparameters, section.epochs, seed, device, configuration.data)
+    network = Network.initial(specify(configuration, dataset, splits), derive(configuration.run.seed, "dense"))
+    training = _dense_training(configuration, splits, device)
     return _trained(network, training, report, blamed="dense.hyperparameters.learning_rate")
+
+
+def _dense_training(configuration: Configuration, splits: Splits, device: torch.device) -> Training:
+    section, seed = configuration.dense, derive(configuration.run.seed, "dense")
+    return Training(splits, section.hyperparameters, section.epochs, seed, device, configuration.data)
 
 
 def prune(
     network: Network, configuration: Configuration, splits: Splits, device: torch.device, report: Report = silent
 ) -> Result:
-    """Set the lowest weights to zero and retrain the others; with no epochs, only the first.
+    """Make a dense network sparse by ``pruning.schedule``; one shot without epochs only sets weights to zero.
+
+    With ``search.when`` during, the network stays dense: the trainings that follow make it sparse. Warns when
+    nothing is left of a layer.
 
     Raises:
         ConfigurationError: the retraining diverged.
     """
-    seed = derive(configuration.run.seed, "retraining")
+    start = time.process_time()
+    if configuration.search.when == "during":
+        return Result(network, accuracy(network, splits.validation, device), time.process_time() - start)
     section = configuration.pruning
-    masks = pruning.prune(network.prunable(), section.sparsity, section.score, section.allocation)
+    seed = derive(configuration.run.seed, "retraining")
     training = Training(
         splits,
         section.hyperparameters,
@@ -219,7 +239,28 @@ def prune(
         configuration.data,
         execution=configuration.run.execution,
     )
-    return _trained(network.masked(masks), training, report, blamed="pruning.hyperparameters.learning_rate")
+    rewound = None
+    if section.rewind is not None:
+        rewound = _early(network, configuration, splits, device, report)
+        report = schedules.shifted(report, section.rewind)
+    pruned, score = schedules.prune(schedules.Task(network, section, training, rewound, report))
+    if warning := pruned.survey().warning:
+        warnings.warn(warning, stacklevel=2)
+    return Result(pruned, score, time.process_time() - start)
+
+
+def _early(
+    network: Network, configuration: Configuration, splits: Splits, device: torch.device, report: Report
+) -> Network:
+    """What the network was after the first epochs of its dense training, which are trained again bit for bit."""
+    initial = Network.initial(network.specification, derive(configuration.run.seed, "dense"))
+    if network.groups > 1:
+        initial = initial.grouped(network.groups)
+    trainer = Trainer(initial.assign(network.assignment), _dense_training(configuration, splits, device))
+    while trainer.epoch < (configuration.pruning.rewind or 0):
+        accuracy = trainer.run_epoch()
+        report(trainer.epoch, accuracy)
+    return trainer.current()
 
 
 def search(
@@ -259,7 +300,8 @@ def finish(
     A training that diverges before its first epoch is over leaves the network as it was: that is the row's result.
 
     Args:
-        network: the pruned network, with the row's assignment.
+        network: the pruned network, or the dense one that ``search.when`` during prunes here, with the row's
+            assignment.
     """
     training = Training(
         splits,
@@ -269,9 +311,12 @@ def finish(
         device,
         configuration.data,
         learn_scales,
+        rule_of(configuration),
         configuration.run.execution,
     )
-    trained = _trained(network, training, report)
+    # A network that masks were to grow in is no sparse network without that training.
+    blamed = "pruning.hyperparameters.learning_rate" if configuration.search.when == "during" else None
+    trained = _trained(network, training, report, blamed)
     return test(trained, splits, device, configuration.run.execution)
 
 
@@ -280,16 +325,8 @@ def test(result: Result, splits: Splits, device: torch.device, execution: Execut
     return replace(result, test_accuracy=accuracy(result.network, splits.test, device, execution))
 
 
-def _trained(network: Network, training: Training, report: Report, blamed: str | None = None) -> Result:
+def _trained(network: Network, training: Training, report: Report, blamed: str | None) -> Result:
     """Run a training to its end; ``blamed`` is the key to refuse when it diverges before it has any result."""
     start = time.process_time()
-    trainer = Trainer(network, training).run(report)
-    nothing_learned = trainer.epoch == 0 or (trainer.diverged and trainer.epoch == 1)
-    if trainer.diverged and nothing_learned and blamed:
-        rate = training.hyperparameters.learning_rate
-        raise refusal(blamed, rate, "the training diverges in its first epoch; take a smaller one")
-    best = trainer.best()
-    score = trainer.best_accuracy
-    if nothing_learned:
-        score = accuracy(best, training.splits.validation, training.device, training.execution)
+    best, score = train(network, training, report, blamed)
     return Result(best, score, time.process_time() - start)

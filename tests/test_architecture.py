@@ -27,6 +27,7 @@ ROOMS = (
     "network",
     "sparse",
     "training",
+    "schedules",
     "search",
     "stages",
     "report",

@@ -80,7 +80,8 @@ class TestKeys:
     def test_a_misspelled_key_is_told_with_the_nearest_one(self) -> None:
         assert message({"pruning": {"sparsty": 0.5}}) == (
             "pruning.sparsty=0.5: unknown key; did you mean sparsity? "
-            "allowed: sparsity, score, allocation, epochs, hyperparameters"
+            "allowed: sparsity, score, allocation, structure, schedule, epochs, until, interval, fraction, rewind, "
+            "particles, images, hyperparameters"
         )
 
     def test_a_misspelled_section_is_told_with_the_nearest_one(self) -> None:
@@ -144,7 +145,20 @@ class TestValues:
             ("tune.reduction_factor", 1, "greater than or equal to 2"),
             ("tune.resources.gpu", -0.5, "greater than or equal to 0"),
             ("tune.space.optimizers", [], "at least 1 item"),
-            ("pruning.allocation", "leyer", "'layer' or 'global'"),
+            ("pruning.allocation", "leyer", "'layer', 'global' or 'erk'"),
+            ("pruning.score", "taylor", "'magnitude', 'random', 'snip', 'grasp' or 'synflow'"),
+            ("pruning.schedule", "slow", "'one shot', 'gradual', 'iterative', 'gsm', 'swamp' or 'rigl'"),
+            ("pruning.structure", "rows", "unstructured, filters or N:M with 0 < N < M <= 64, such as 2:4"),
+            ("pruning.structure", "4:4", "unstructured, filters or N:M with 0 < N < M <= 64, such as 2:4"),
+            ("pruning.structure", "0:4", "unstructured, filters or N:M with 0 < N < M <= 64, such as 2:4"),
+            ("pruning.structure", "2:65", "unstructured, filters or N:M with 0 < N < M <= 64, such as 2:4"),
+            ("pruning.until", 0.0, "greater than 0"),
+            ("pruning.until", 1.5, "less than or equal to 1"),
+            ("pruning.interval", 0, "greater than or equal to 1"),
+            ("pruning.fraction", 1.0, "less than 1"),
+            ("pruning.rewind", -1, "greater than or equal to 0"),
+            ("pruning.particles", 1, "greater than or equal to 2"),
+            ("pruning.images", 0, "greater than or equal to 1"),
             ("run.device", "gpu", "'auto', 'cpu' or 'cuda'"),
             ("run.name", "", "string should match pattern"),
             ("run.name", "a/b", "string should match pattern"),
@@ -236,6 +250,81 @@ class TestRulesBetweenKeys:
             "tune.grace_period=8 exceeds the 7 steps of a trial"
         )
         assert validate({**values, "tune": {"grace_period": 7}}).iterations == 7
+
+    @pytest.mark.parametrize(
+        ("values", "told"),
+        [
+            (
+                {"structure": "2:4", "sparsity": 0.99},
+                "sparsity=0.99 does not go with structure=2:4; allowed: 0.5",
+            ),
+            (
+                {"structure": "1:3", "sparsity": 0.5},
+                "sparsity=0.5 does not go with structure=1:3; allowed: 0.666667",
+            ),
+            (
+                {"structure": "2:4", "allocation": "global"},
+                "allocation=global does not go with structure=2:4; allowed: layer",
+            ),
+            (
+                {"structure": "2:4", "schedule": "gradual"},
+                "schedule=gradual does not go with structure=2:4; allowed: one shot",
+            ),
+            (
+                {"structure": "filters", "allocation": "erk"},
+                "allocation=erk does not go with structure=filters; allowed: layer, global",
+            ),
+            (
+                {"structure": "filters", "schedule": "rigl"},
+                "schedule=rigl does not go with structure=filters; allowed: one shot, gradual, iterative, swamp",
+            ),
+            (
+                {"schedule": "gradual", "score": "snip"},
+                "score=snip does not go with schedule=gradual; allowed: magnitude",
+            ),
+            (
+                {"schedule": "gsm"},
+                "schedule=gsm needs hyperparameters.optimizer=sgd and a weight_decay above 0",
+            ),
+            (
+                {"schedule": "gsm", "hyperparameters": {"optimizer": "sgd"}},
+                "schedule=gsm needs hyperparameters.optimizer=sgd and a weight_decay above 0",
+            ),
+            ({"schedule": "rigl", "epochs": 0}, "epochs=0 leaves schedule=rigl no time; allowed: 1 or more"),
+            ({"rewind": 0}, "rewind=0 does not go with schedule=one shot; allowed: null"),
+        ],
+    )
+    def test_pieces_of_a_pruner_that_do_not_fit_are_told(self, values: dict[str, object], told: str) -> None:
+        assert message({"pruning": values}) == f"pruning: {told}"
+
+    @pytest.mark.parametrize(
+        ("structure", "sparsity"), [("2:4", 0.5), ("1:4", 0.75), ("1:3", 2 / 3), ("7:8", 0.125), ("unstructured", 0.99)]
+    )
+    def test_sparsity_follows_from_n_of_m(self, structure: str, sparsity: float) -> None:
+        section = validate({"pruning": {"structure": structure}}).pruning
+        assert section.sparsity == pytest.approx(sparsity)
+        assert validate({"pruning": section.model_dump(mode="json")}).pruning == section
+        given = validate({"pruning": {"structure": structure, "sparsity": round(sparsity, 6)}}).pruning
+        assert given.sparsity == round(sparsity, 6)
+
+    def test_weights_are_rewound_to_an_epoch_of_dense_training(self) -> None:
+        values = {"pruning": {"schedule": "iterative", "rewind": 6}}
+        assert message({**values, "dense": {"epochs": 5}}) == (
+            "pruning.rewind=6 lies beyond dense.epochs=5; allowed: 0 to 5"
+        )
+        assert validate({**values, "dense": {"epochs": 6}}).pruning.rewind == 6
+
+    def test_a_search_during_pruning_needs_the_gradual_schedule(self) -> None:
+        assert message({"search": {"when": "during"}}) == (
+            "pruning.schedule=one shot does not go with search.when=during; allowed: gradual"
+        )
+        assert validate({"search": {"when": "during"}, "pruning": {"schedule": "gradual"}}).search.when == "during"
+
+    @pytest.mark.parametrize("values", [{"optimizer": "adam", "momentum": 0.9}, {"optimizer": "sgd"}])
+    def test_nesterov_is_a_form_of_momentum(self, values: dict[str, object]) -> None:
+        assert message({"dense": {"hyperparameters": {**values, "nesterov": True}}}) == (
+            "dense.hyperparameters: nesterov=true needs optimizer=sgd and a momentum above 0"
+        )
 
     @pytest.mark.parametrize(
         ("storage", "location"),
@@ -381,6 +470,8 @@ class TestOverrides:
             ("search.operators=[relu, tanh]", "search.operators", ("relu", "tanh")),
             ("search={steps: 3}", "search.steps", 3),
             ("run.name='5'", "run.name", "5"),
+            ("pruning={structure: 2:4}", "pruning.structure", "2:4"),
+            ("pruning.structure=10:16", "pruning.structure", "10:16"),
         ],
     )
     def test_an_override_sets_one_key(self, path: Path, override: str, key: str, value: object) -> None:

@@ -10,10 +10,10 @@ import pytest
 import torch
 from torch import nn
 
-from safs_ray import pruning
 from safs_ray.config import ConfigurationError
 from safs_ray.models import ARCHITECTURES, Specification
 from safs_ray.network import Network
+from safs_ray.pruning.allocation import layer
 from safs_ray.storage import Folder
 
 
@@ -29,7 +29,7 @@ def network(specification: Specification) -> Network:
 
 @pytest.fixture
 def sparse(network: Network) -> Network:
-    masks = pruning.prune(network.prunable(), 0.99, "magnitude", "layer")
+    masks = layer({name: weight.abs() for name, weight in network.prunable().items()}, 0.99)
     return network.masked(masks).assign(["acon", "srs", "tanh", "relu"])
 
 
@@ -91,7 +91,7 @@ def test_fingerprint_sees_every_difference(network: Network, sparse: Network, sp
         Network.initial(specification, seed=1),
         network.assign(["tanh", "relu", "relu", "relu"]),
         Network(network.specification, network.sites, network.assignment, weights, {}),
-        network.masked(pruning.prune(network.prunable(), 0.0, "magnitude", "layer")),
+        network.masked(layer(network.prunable(), 0.0)),
         network.grouped(2),
     ]
     assert len({variant.fingerprint for variant in variants}) == len(variants)

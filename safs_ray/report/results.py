@@ -13,21 +13,21 @@ RESULTS = "results.json"
 
 
 def table(
-    pruned: Result, finals: Mapping[str, Sequence[Result]], evaluations: Sequence[Evaluation]
+    starts: Mapping[str, Result], finals: Mapping[str, Sequence[Result]], evaluations: Sequence[Evaluation]
 ) -> list[dict[str, Any]]:
     """The rows of the table, each with what it cost from the first image on.
 
     Args:
-        pruned: the network that every sparse row was trained from.
+        starts: the network that the final evaluation of each sparse row began from.
         finals: the final evaluation of each row, "dense" among them, by fold.
         evaluations: of all sweeps of the run.
     """
     dense_seconds = finals["dense"][0].core_seconds
     rows = [_row("dense", finals["dense"], 0, dense_seconds)]
-    for name in (row for row in finals if row != "dense"):
+    for name, start in starts.items():
         search = search_cost(leading_to(name, evaluations))
         final = sum(result.core_seconds for result in finals[name])
-        seconds = dense_seconds + pruned.core_seconds + search["core_seconds"] + final
+        seconds = dense_seconds + start.core_seconds + search["core_seconds"] + final
         rows.append(_row(name, finals[name], search["evaluations"], seconds))
     return rows
 

@@ -72,7 +72,7 @@ def _assignment(results: dict[str, Any]) -> Table:
 
 def _listed(hyperparameters: dict[str, Any]) -> str:
     unused = () if hyperparameters["optimizer"] == "sgd" else ("momentum",)
-    shown = {name: value for name, value in hyperparameters.items() if name not in unused}
+    shown = {name: value for name, value in hyperparameters.items() if name not in unused and value is not False}
     return ", ".join(
         f"{name.replace('_', ' ')} {value:.3g}" if isinstance(value, float) else f"{name.replace('_', ' ')} {value}"
         for name, value in shown.items()

@@ -17,6 +17,7 @@ import torch
 from safs_ray.config import Configuration, Hyperparameters
 from safs_ray.data import Splits
 from safs_ray.network import Network
+from safs_ray.pruning.rules import rule_of
 from safs_ray.randomness import derive
 from safs_ray.search.evaluation import (
     WORST_COST,
@@ -78,8 +79,8 @@ class Chain:
     two chains of the same arguments take the same steps.
 
     Args:
-        network: the pruned network, its channels grouped where the search asks for it; the search starts at its
-            assignment, or at a random one.
+        network: the pruned network, or the dense one where its trainings prune it; its channels are grouped where the
+            search asks for it. The search starts at its assignment, or at a random one.
         splits: ``train`` and ``validation`` of the search; ``test`` is not read.
         hyperparameters: of every evaluation and of the fine-tuning.
         memory: evaluations of this and other chains.
@@ -113,6 +114,7 @@ class Chain:
             derive(seed, "evaluation"),
             device,
             configuration.data,
+            mask_rule=rule_of(configuration),
             execution=configuration.run.execution,
         )
         self._fine_tuning = replace(

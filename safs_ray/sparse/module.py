@@ -91,8 +91,9 @@ class SparseModule(Executable):
     def activations(self) -> Sequence[ScaledActivation]:
         return list(self._sites.values())
 
-    def hold_at_zero(self) -> None:
-        """What the masks drop is not here."""
+    @property
+    def prunable(self) -> Mapping[str, Tensor]:
+        return {}
 
     def state(self) -> dict[str, Tensor]:
         state = {**self._state, **self._scattered(self.values.detach())}

@@ -24,9 +24,11 @@ from rich.console import Console
 
 import safs_ray
 from safs_ray import config, stages
-from safs_ray.config import Configuration, ConfigurationError, refusal
+from safs_ray.config import Configuration, ConfigurationError, PruningSection, refusal
 from safs_ray.data import Dataset, Splits
 from safs_ray.network import Network
+from safs_ray.pruning.masks import count_kept
+from safs_ray.pruning.structure import select
 from safs_ray.report.results import RESULTS
 from safs_ray.report.table import show
 from safs_ray.storage import Folder
@@ -139,14 +141,12 @@ def _announce(configuration: Configuration, splits: Splits, network: Network, fo
     plan = stages.plan(configuration)
     workers = _workers(configuration)
     seconds = stages.seconds_per_epoch(configuration, network, splits) * sum(plan.values()) / workers
-    pruning, data = configuration.pruning, splits.train.images.shape
+    data = splits.train.images.shape
     console.print(
         f"{configuration.run.name}: {configuration.model.name} on {configuration.data.source}, "
         f"{len(splits.train):,} training, {len(splits.validation):,} validation and {len(splits.test):,} test "
         f"images of {data[1]}x{data[2]}x{data[3]}, {network.specification.classes} classes\n"
-        f"  sparsity {100 * pruning.sparsity:g} % by {pruning.score}, allocation {pruning.allocation}: "
-        f"{network.prunable_count - round(network.prunable_count * pruning.sparsity):,} of "
-        f"{network.prunable_count:,} weights stay\n"
+        f"  {_pruning(configuration.pruning, network)}\n"
         f"  {len(network.sites)} sites{_division(configuration)}, {len(configuration.search.operators)} operators, "
         f"{configuration.tune.trials} trials of {configuration.search.steps} evaluations and a fine-tuning, "
         f"{configuration.final.folds} folds\n"
@@ -162,6 +162,18 @@ def _announce(configuration: Configuration, splits: Splits, network: Network, fo
 def _division(configuration: Configuration) -> str:
     search = configuration.search
     return {"layer": "", "network": " of one operator", "group": f" of {search.groups} groups"}[search.granularity]
+
+
+def _pruning(section: PruningSection, network: Network) -> str:
+    """How many weights will be left, and why these."""
+    magnitudes = {name: weight.abs() for name, weight in network.prunable().items()}
+    left = count_kept(select(magnitudes, section.sparsity, section, {}))  # of which, is another question
+    about = "about " if section.structure == "filters" else ""
+    return (
+        f"sparsity {100 * section.sparsity:g} %{' of the filters' if about else ''} by {section.score}, "
+        f"allocation {section.allocation}, structure {section.structure}, schedule {section.schedule}: "
+        f"{about}{left:,} of {network.prunable_count:,} weights stay"
+    )
 
 
 def _workers(configuration: Configuration) -> int:

@@ -52,6 +52,7 @@ def nearest(hyperparameters: Hyperparameters, space: SpaceSection) -> Hyperparam
     inside = hyperparameters.model_copy(
         update={
             "optimizer": optimizer,
+            "nesterov": False,
             "learning_rate": _within(hyperparameters.learning_rate, space.learning_rate),
             "weight_decay": _within(hyperparameters.weight_decay, space.weight_decay),
         }

@@ -17,9 +17,9 @@ from safs_ray.report import results
 from safs_ray.search.chain import Course, joint, stage_1, stage_2
 from safs_ray.storage import Folder
 from safs_ray.tune.board import open_board
-from safs_ray.tune.progress import log
+from safs_ray.tune.progress import log, tell
 from safs_ray.tune.search import search
-from safs_ray.tune.tasks import Recipe, Run, final, finish, prepare, run_tasks, test_dense
+from safs_ray.tune.tasks import FOUND, Recipe, Run, final, finish, prepare, prune_found, run_tasks, start_of, test_dense
 
 
 def sweep(configuration: Configuration, dataset: Dataset, folder: Folder) -> dict[str, Any]:
@@ -37,13 +37,24 @@ def sweep(configuration: Configuration, dataset: Dataset, folder: Folder) -> dic
     board = open_board(board_name, str(folder / "evaluations"))
 
     log.info("dense training, pruning and retraining")
-    run_tasks(run, [(prepare, (arrays,))], plan["dense training"] + plan["pruning"])
-    network = stages.searchable(run.result("pruned").network, configuration)
+    run_tasks(run, [(prepare, (arrays,))], plan["dense training"] + stages.pruning_epochs(configuration))
+    pruned = run.result("pruned").network
+    tell(pruned.survey())
 
     def winner_of(course: Course, start: Network) -> Recipe:
-        return search(course, start, configuration, dataset, folder, board_name)
+        return search(course, stages.searchable(start, configuration), configuration, dataset, folder, board_name)
 
-    recipes = _recipes(configuration, network, winner_of)
+    def pruned_with(recipe: Recipe) -> Network:
+        if configuration.search.when != "before":
+            return stages.searchable(pruned, configuration).assign(recipe.assignment)
+        log.info("pruning and retraining with the assignment that was found")
+        run_tasks(run, [(prune_found, (arrays, recipe))], stages.pruning_epochs(configuration))
+        found = run.result(FOUND).network
+        tell(found.survey())
+        return found
+
+    first = run.result("dense").network if configuration.search.when == "before" else pruned
+    recipes = _recipes(configuration, first, pruned, winner_of, pruned_with)
 
     folds = range(configuration.final.folds)
     log.info("final evaluation, %d folds", len(folds))
@@ -54,8 +65,10 @@ def sweep(configuration: Configuration, dataset: Dataset, folder: Folder) -> dic
     finals = {row: [run.result(final(row, fold)) for fold in folds] for row in recipes}
     best = results.best_of(finals["SAFS"])
     best.save(folder / "networks" / "best")
+    tell(best.network.survey())
+    starts = {row: run.result(start_of(configuration, row)) for row in recipes}
     content = {
-        "rows": results.table(run.result("pruned"), {"dense": [run.result(final("dense", 0))], **finals}, evaluations),
+        "rows": results.table(starts, {"dense": [run.result(final("dense", 0))], **finals}, evaluations),
         "assignment": best.network.activations(),
         "groups": best.network.groups,
         "hyperparameters": recipes["SAFS"].hyperparameters.model_dump(),
@@ -68,23 +81,30 @@ def sweep(configuration: Configuration, dataset: Dataset, folder: Folder) -> dic
 
 
 def _recipes(
-    configuration: Configuration, network: Network, winner_of: Callable[[Course, Network], Recipe]
+    configuration: Configuration,
+    first: Network,
+    pruned: Network,
+    winner_of: Callable[[Course, Network], Recipe],
+    pruned_with: Callable[[Recipe], Network],
 ) -> dict[str, Recipe]:
     """How each sparse row of the table is trained, in the order of the table.
 
     Args:
-        network: the pruned network, with its default activations.
+        first: the network that the search begins from.
         winner_of: runs the sweep of a course from a network's assignment.
+        pruned_with: the pruned network with the assignment that was found.
     """
     if configuration.search.protocol == "joint":
-        winner = winner_of(joint(configuration), network)
+        winner = winner_of(joint(configuration), first)
+        pruned_with(winner)
     else:
-        found = winner_of(stage_1(configuration), network)
-        winner = winner_of(stage_2(configuration, "SAFS"), network.assign(found.assignment))
+        found = winner_of(stage_1(configuration), first)
+        winner = winner_of(stage_2(configuration, "SAFS"), pruned_with(found))
     default, ablations = configuration.pruning.hyperparameters, configuration.final.ablations
-    recipes = {"pruned": Recipe(network.assignment, default, learn_scales=False)}
+    own = stages.searchable(pruned, configuration).assignment
+    recipes = {"pruned": Recipe(own, default, learn_scales=False)}
     if "stage 1" in ablations:
         recipes["stage 1"] = Recipe(winner.assignment, default, learn_scales=False)
     if "stage 2" in ablations:
-        recipes["stage 2"] = winner_of(stage_2(configuration, "stage 2"), network)
+        recipes["stage 2"] = winner_of(stage_2(configuration, "stage 2"), pruned)
     return {**recipes, "SAFS": winner}

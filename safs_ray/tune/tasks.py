@@ -69,6 +69,15 @@ class Run:
         return done
 
 
+FOUND = "pruned-found"
+"""The stage that prunes with the assignment that was found before pruning."""
+
+
+def start_of(configuration: Configuration, row: str) -> str:
+    """The stage whose network the last training of a row begins from."""
+    return FOUND if configuration.search.when == "before" and row in ("stage 1", "SAFS") else "pruned"
+
+
 def final(row: str, fold: int) -> str:
     """The stage that makes a row of the table on a fold."""
     return f"final/{row}/fold-{fold}"
@@ -86,8 +95,20 @@ def prepare(run: Run, arrays: dict[str, Array]) -> None:
     )
     run.once(
         "pruned",
-        configuration.pruning.epochs,
+        stages.pruning_epochs(configuration),
         lambda report: stages.prune(dense.network, configuration, splits, device, report),
+    )
+
+
+def prune_found(run: Run, arrays: dict[str, Array], recipe: Recipe) -> None:
+    """Ray task: the dense network pruned and retrained with the assignment that was found on it."""
+    configuration, device = run.configuration, _set_up(run.configuration)
+    splits = stages.folds(configuration, Dataset.from_arrays(arrays)).search()
+    dense = stages.searchable(run.result("dense").network, configuration).assign(recipe.assignment)
+    run.once(
+        FOUND,
+        stages.pruning_epochs(configuration),
+        lambda report: stages.prune(dense, configuration, splits, device, report),
     )
 
 
@@ -95,7 +116,8 @@ def finish(run: Run, arrays: dict[str, Array], row: str, recipe: Recipe, fold: i
     """Ray task: a row of the table on one fold, the test images included."""
     configuration, device = run.configuration, _set_up(run.configuration)
     splits = stages.folds(configuration, Dataset.from_arrays(arrays)).final(fold)
-    network = stages.searchable(run.result("pruned").network, configuration).assign(recipe.assignment)
+    start = run.result(start_of(configuration, row)).network
+    network = stages.searchable(start, configuration).assign(recipe.assignment)
     run.once(
         final(row, fold),
         configuration.final.epochs,

@@ -55,12 +55,12 @@ def test_rows_count_all_that_led_to_them(dense: Result, pruned: Result) -> None:
         return [replace(result, validation_accuracy=test, test_accuracy=test, core_seconds=1.0) for test in tests]
 
     rows = results.table(
-        replace(pruned, core_seconds=10.0),
+        {"pruned": replace(pruned, core_seconds=10.0), "SAFS": replace(pruned, core_seconds=20.0)},
         {"dense": final(dense, 0.9), "pruned": final(pruned, 0.4, 0.5, 0.6), "SAFS": final(pruned, 0.7, 0.7, 0.7)},
         EVALUATIONS,
     )
     assert [row["name"] for row in rows] == ["dense", "pruned", "SAFS"]
-    assert [row["core_seconds"] for row in rows] == [1, 1 + 10 + 3, 1 + 10 + 6 + 3]
+    assert [row["core_seconds"] for row in rows] == [1, 1 + 10 + 3, 1 + 20 + 6 + 3]
     assert [row["evaluations"] for row in rows] == [0, 0, 2]
     assert rows[0]["test_accuracy"] == {"mean": 0.9, "sd": None, "values": [0.9]}
     assert rows[1]["test_accuracy"]["mean"] == pytest.approx(0.5)

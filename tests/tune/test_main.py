@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 import yaml
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
@@ -104,6 +105,25 @@ def test_a_run_ends_with_its_table(finished: Path, folder: Path) -> None:
     for part in ("tensorboard --logdir", "--resume", "SAFS", "act2", "trial  1 of 3", "more saved by the board"):
         assert part in output
     assert "Traceback" not in output
+
+
+def test_a_search_before_pruning_prunes_with_what_it_found(finished: Path, tiny: Path) -> None:
+    process = start(str(tiny), "run.name=before", "search.when=before", "pruning.schedule=rigl", "pruning.interval=2")
+    output, _ = process.communicate(timeout=ENDS)
+    assert process.returncode == 0, output
+    run = finished.parent / "before"
+    networks = {
+        name: Network.load(Folder.at(run / "networks" / name)) for name in ("dense", "pruned", "pruned-found", "best")
+    }
+    assert networks["pruned-found"].assignment == networks["best"].assignment
+    assert networks["pruned"].assignment == networks["dense"].assignment
+    for name, mask in networks["best"].masks.items():
+        assert torch.equal(mask, networks["pruned-found"].masks[name])
+    assert any(not torch.equal(mask, networks["pruned"].masks[name]) for name, mask in networks["best"].masks.items())
+    left = f"{networks['best'].nonzero_weights:,} of {networks['best'].prunable_count:,} weights"
+    assert f"schedule rigl: {left} stay" in output
+    assert output.count(f"{left} are left") == 3
+    assert "outputs can still be reached" in output
 
 
 def test_the_run_folder_is_complete(finished: Path) -> None:
