@@ -231,8 +231,8 @@ def _early(
     initial = Network.initial(network.specification, derive(configuration.run.seed, "dense"))
     trainer = Trainer(initial.assign(network.assignment), _dense_training(configuration, splits, device))
     while trainer.epoch < (configuration.pruning.rewind or 0):
-        accuracy = trainer.run_epoch()
-        report(trainer.epoch, accuracy)
+        score = trainer.run_epoch()
+        report(trainer.epoch, score)
     return trainer.current()
 
 
