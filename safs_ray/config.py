@@ -151,7 +151,7 @@ class PruningSection(Section):
     )
     interval: Count = Field(100, description="gradual, rigl: steps from one change of the mask to the next")
     fraction: float = Field(
-        0.2, gt=0, lt=1, description="iterative, swamp: fraction of the weights left that a round prunes"
+        0.2, ge=0.01, lt=1, description="iterative, swamp: fraction of the weights left that a round prunes"
     )
     rewind: int | None = Field(
         None,
@@ -188,8 +188,8 @@ class PruningSection(Section):
             raise ValueError(f"epochs=0 leaves schedule={self.schedule} no time; allowed: 1 or more")
         if self.rewind is not None and self.schedule not in ("iterative", "swamp"):
             raise ValueError(f"rewind={self.rewind} does not go with schedule={self.schedule}; allowed: null")
-        chosen_by = self.hyperparameters
-        if self.schedule == "gsm" and not (chosen_by.optimizer == "sgd" and chosen_by.weight_decay):
+        retraining = self.hyperparameters
+        if self.schedule == "gsm" and not (retraining.optimizer == "sgd" and retraining.weight_decay):
             raise ValueError("schedule=gsm needs hyperparameters.optimizer=sgd and a weight_decay above 0")
         return self
 

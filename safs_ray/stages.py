@@ -258,8 +258,8 @@ def _early(
         initial = initial.grouped(network.groups)
     trainer = Trainer(initial.assign(network.assignment), _dense_training(configuration, splits, device))
     while trainer.epoch < (configuration.pruning.rewind or 0):
-        accuracy = trainer.run_epoch()
-        report(trainer.epoch, accuracy)
+        score = trainer.run_epoch()
+        report(trainer.epoch, score)
     return trainer.current()
 
 

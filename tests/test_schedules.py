@@ -54,6 +54,22 @@ def test_ends_at_the_exact_count_with_the_score_of_its_network(
         assert (network.state[name][~mask] == 0).all()
 
 
+@pytest.mark.parametrize("schedule", ["one shot", "gradual", "iterative", "swamp"])
+def test_filters_go_whole_by_every_schedule_that_takes_them(dense: Result, splits: Splits, schedule: str) -> None:
+    """270 of 300 and 90 of 100 neurons; the ten outputs stay."""
+    chosen = section(schedule, structure="filters", allocation="layer", epochs=1)
+    network, _, _ = reported(task(dense.network, splits, chosen))
+    assert [int(mask.any(1).sum()) for mask in network.masks.values()] == [30, 10, 10]
+    assert all((mask.all(1) == mask.any(1)).all() for mask in network.masks.values())
+
+
+@pytest.mark.parametrize("schedule", ["one shot", "iterative"])
+@pytest.mark.parametrize("score", ["random", "snip", "grasp", "synflow"])
+def test_every_score_goes_with_a_schedule(dense: Result, splits: Splits, schedule: str, score: str) -> None:
+    network, _, _ = reported(task(dense.network, splits, section(schedule, score=score, epochs=1)))
+    assert network.nonzero_weights == network.prunable_count - round(0.9 * network.prunable_count)
+
+
 @EVERY
 def test_same_seed_same_bits_and_another_seed_not(dense: Result, splits: Splits, schedule: str) -> None:
     given = task(dense.network, splits, section(schedule))

@@ -26,10 +26,11 @@ def prune(evidence: Evidence, section: PruningSection, masks: Mapping[str, Tenso
     """
     evidence = replace(evidence, module=copy.deepcopy(evidence.module))  # a round scores what the last one left
     weights = evidence.weights
+    masks = {name: mask.to(weights[name].device) for name, mask in masks.items()}
     for sparsity in _sparsities(weights, section, masks):
         masks = select(SCORES[section.score](evidence), sparsity, section, masks)
         hold_at_zero([weights[name] for name in masks], [~mask for mask in masks.values()])
-    return dict(masks)
+    return masks
 
 
 def _sparsities(weights: Mapping[str, Tensor], section: PruningSection, masks: Mapping[str, Tensor]) -> list[float]:

@@ -6,7 +6,7 @@ The Trainer holds one rule and calls it twice in every step, before and after th
 from __future__ import annotations
 
 import math
-from abc import abstractmethod
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, Protocol
@@ -60,8 +60,12 @@ class FixedMasks:
         steps: length of the training.
     """
 
-    def __init__(self, weights: Mapping[str, Tensor], masks: Mapping[str, Tensor], steps: int) -> None:
-        self.steps = steps
+    def __init__(
+        self,
+        weights: Mapping[str, Tensor],
+        masks: Mapping[str, Tensor],
+        steps: int,  # noqa: ARG002
+    ) -> None:
         self._weights = {name: weights[name] for name in masks}
         self._set(masks)
 
@@ -87,8 +91,8 @@ class FixedMasks:
         self._dropped = [~mask for mask in self.masks.values()]
 
 
-class ChangingMasks(FixedMasks):
-    """Masks that change until the step ``end`` and then stay.
+class ChangingMasks(FixedMasks, ABC):
+    """Masks of all weights that change until the step ``end`` and then stay.
 
     Attributes:
         step: steps done.
@@ -105,7 +109,7 @@ class ChangingMasks(FixedMasks):
 
     @abstractmethod
     def changed(self, optimizer: Optimizer) -> Mapping[str, Tensor] | None:
-        """The masks after the step that was just done, the last of which is ``end``; None where they stay."""
+        """The masks after ``step``, which is ``end`` at most; None where they stay as they are."""
 
     @property
     def complete(self) -> bool:

@@ -165,9 +165,9 @@ def _division(configuration: Configuration) -> str:
 
 
 def _pruning(section: PruningSection, network: Network) -> str:
-    """How many weights will be left, and why these."""
+    """How many weights will be left, and by which pruner."""
     magnitudes = {name: weight.abs() for name, weight in network.prunable().items()}
-    left = count_kept(select(magnitudes, section.sparsity, section, {}))  # of which, is another question
+    left = count_kept(select(magnitudes, section.sparsity, section, {}))  # as many as by any score
     about = "about " if section.structure == "filters" else ""
     return (
         f"sparsity {100 * section.sparsity:g} %{' of the filters' if about else ''} by {section.score}, "

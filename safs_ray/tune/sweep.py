@@ -65,7 +65,8 @@ def sweep(configuration: Configuration, dataset: Dataset, folder: Folder) -> dic
     finals = {row: [run.result(final(row, fold)) for fold in folds] for row in recipes}
     best = results.best_of(finals["SAFS"])
     best.save(folder / "networks" / "best")
-    tell(best.network.survey())
+    if configuration.search.when == "during":
+        tell(best.network.survey())
     starts = {row: run.result(start_of(configuration, row)) for row in recipes}
     content = {
         "rows": results.table(starts, {"dense": [run.result(final("dense", 0))], **finals}, evaluations),

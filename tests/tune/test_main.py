@@ -108,21 +108,25 @@ def test_a_run_ends_with_its_table(finished: Path, folder: Path) -> None:
 
 
 def test_a_search_before_pruning_prunes_with_what_it_found(finished: Path, tiny: Path) -> None:
-    process = start(str(tiny), "run.name=before", "search.when=before", "pruning.schedule=rigl", "pruning.interval=2")
+    process = start(
+        str(tiny), "run.name=before", "search.when=before", "search.start=random", "search.operators=[swish, tanh]",
+        "pruning.allocation=global", "tune.trials=2",
+    )  # fmt: skip
     output, _ = process.communicate(timeout=ENDS)
     assert process.returncode == 0, output
     run = finished.parent / "before"
     networks = {
         name: Network.load(Folder.at(run / "networks" / name)) for name in ("dense", "pruned", "pruned-found", "best")
     }
+    assert set(networks["best"].assignment) <= {"swish", "tanh"}
     assert networks["pruned-found"].assignment == networks["best"].assignment
-    assert networks["pruned"].assignment == networks["dense"].assignment
+    assert networks["pruned"].assignment == networks["dense"].assignment == ("relu", "relu")
     for name, mask in networks["best"].masks.items():
         assert torch.equal(mask, networks["pruned-found"].masks[name])
-    assert any(not torch.equal(mask, networks["pruned"].masks[name]) for name, mask in networks["best"].masks.items())
+        assert torch.equal(networks["pruned-found"].state[name] != 0, mask)
     left = f"{networks['best'].nonzero_weights:,} of {networks['best'].prunable_count:,} weights"
-    assert f"schedule rigl: {left} stay" in output
-    assert output.count(f"{left} are left") == 3
+    assert f"schedule one shot: {left} stay" in output
+    assert output.count(f"{left} are left") == 2
     assert "outputs can still be reached" in output
 
 
