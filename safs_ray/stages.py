@@ -138,11 +138,12 @@ def _check_resources(configuration: Configuration) -> None:
 def plan(configuration: Configuration) -> dict[str, int]:
     """Epochs of each part of a run in which no trial is stopped and no evaluation repeated."""
     trials, folds = configuration.tune.trials, configuration.final.folds
+    fine_tuning = (configuration.iterations - configuration.evaluations) * configuration.finetune.epochs_per_step
     return {
         "dense training": configuration.dense.epochs,
         "pruning": configuration.pruning.epochs,
-        "search": trials * configuration.search.steps * configuration.search.epochs,
-        "fine-tuning": trials * configuration.finetune.epochs,
+        "search": trials * configuration.evaluations * configuration.search.epochs,
+        "fine-tuning": trials * fine_tuning,
         "final evaluation": 2 * folds * configuration.final.epochs,
     }
 

@@ -17,6 +17,7 @@ from safs_ray.config import DataSection, Hyperparameters
 from safs_ray.data import Examples, Splits, augmentation, batches
 from safs_ray.models import Specification
 from safs_ray.network import Network
+from safs_ray.optimizers import Fromage, TAdam
 from safs_ray.pruning.masks import hold_at_zero
 from safs_ray.randomness import generator
 
@@ -82,6 +83,9 @@ class Trainer:
         parameters = dict(self._module.named_parameters())
         self._masked = [parameters[name] for name in network.masks]
         self._dropped = [~mask.to(training.device) for mask in network.masks.values()]
+        for weight, dropped in zip(self._masked, self._dropped, strict=True):
+            # What is dropped has no gradient, and so no part in the norms that an optimizer may take.
+            weight.register_hook(lambda gradient, dropped=dropped: gradient.masked_fill(dropped, 0))  # type: ignore[no-untyped-call]
         self._optimizer = _optimizer(network, parameters, training.hyperparameters)
         self._schedule = SCHEDULES[training.hyperparameters.schedule](self._optimizer, training.epochs)
         self._best = network.state
@@ -205,6 +209,8 @@ OPTIMIZERS: dict[str, Callable[[Groups, Hyperparameters], Optimizer]] = {
     "sgd": lambda groups, chosen: SGD(groups, lr=chosen.learning_rate, momentum=chosen.momentum),
     "adam": lambda groups, chosen: Adam(groups, lr=chosen.learning_rate),
     "adamw": lambda groups, chosen: AdamW(groups, lr=chosen.learning_rate),
+    "tadam": lambda groups, chosen: TAdam(groups, lr=chosen.learning_rate),
+    "fromage": lambda groups, chosen: Fromage(groups, lr=chosen.learning_rate),
 }
 
 Schedule = lr_scheduler.LRScheduler

@@ -25,6 +25,7 @@ ROOMS = (
     "models",
     "pruning",
     "network",
+    "optimizers",
     "training",
     "search",
     "stages",

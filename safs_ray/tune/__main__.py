@@ -140,6 +140,8 @@ def _announce(configuration: Configuration, splits: Splits, network: Network, fo
     workers = _workers(configuration)
     seconds = stages.seconds_per_epoch(configuration, network, splits) * sum(plan.values()) / workers
     pruning, data = configuration.pruning, splits.train.images.shape
+    fine_tuning = " and a fine-tuning" if plan["fine-tuning"] else ""
+    condition = " if ASHA stops no trial" if configuration.tune.scheduler == "asha" else ""
     console.print(
         f"{configuration.run.name}: {configuration.model.name} on {configuration.data.source}, "
         f"{len(splits.train):,} training, {len(splits.validation):,} validation and {len(splits.test):,} test "
@@ -148,10 +150,10 @@ def _announce(configuration: Configuration, splits: Splits, network: Network, fo
         f"{network.prunable_count - round(network.prunable_count * pruning.sparsity):,} of "
         f"{network.prunable_count:,} weights stay\n"
         f"  {len(network.sites)} sites, {len(configuration.search.operators)} operators, "
-        f"{configuration.tune.trials} trials of {configuration.search.steps} evaluations and a fine-tuning, "
+        f"{configuration.tune.trials} trials of {configuration.evaluations} evaluations{fine_tuning}, "
         f"{configuration.final.folds} folds\n"
         f"  at most {sum(plan.values()):,} epochs ({', '.join(f'{name} {n:,}' for name, n in plan.items())})\n"
-        f"  about {duration(seconds)} on {workers} worker{'s' * (workers > 1)} of this machine if ASHA stops no trial\n"
+        f"  about {duration(seconds)} on {workers} worker{'s' * (workers > 1)} of this machine{condition}\n"
         f"  run folder {folder}\n"
         f"  watch      tensorboard --logdir {_shown(folder)}\n"
         f"  go on      {_resume_command(folder)}   (after an interruption)",

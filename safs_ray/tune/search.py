@@ -8,7 +8,6 @@ import ray
 from ray import tune
 from ray.tune import Tuner
 from ray.tune.experiment import Trial as TuneTrial
-from ray.tune.schedulers import AsyncHyperBandScheduler
 from ray.tune.search.hyperopt import HyperOptSearch
 
 from safs_ray.config import Configuration
@@ -18,7 +17,8 @@ from safs_ray.randomness import derive
 from safs_ray.search.chain import trial_name
 from safs_ray.storage import Folder
 from safs_ray.tune import space
-from safs_ray.tune.callbacks import RungKeeper, SearchProgress
+from safs_ray.tune.callbacks import SearchProgress
+from safs_ray.tune.halving import RungKeeper, SuccessiveHalving
 from safs_ray.tune.progress import log, percent
 from safs_ray.tune.tasks import Recipe
 from safs_ray.tune.trainable import Trial
@@ -77,14 +77,8 @@ def search(configuration: Configuration, dataset: Dataset, network: Network, fol
 
 def _new_tuner(trainable: Any, configuration: Configuration, folder: Folder) -> Tuner:
     section = configuration.tune
-    scheduler = AsyncHyperBandScheduler(
-        time_attr="training_iteration",
-        metric=METRIC,
-        mode="max",
-        max_t=configuration.iterations,
-        grace_period=section.grace_period,
-        reduction_factor=section.reduction_factor,
-    )
+    halving = _halving(configuration) if section.scheduler == "asha" else None
+    keepers = [RungKeeper(halving)] if halving else []
     batch_size = configuration.pruning.hyperparameters.batch_size
 
     def name(trial: TuneTrial) -> str:
@@ -92,7 +86,7 @@ def _new_tuner(trainable: Any, configuration: Configuration, folder: Folder) -> 
 
     tune_config = tune.TuneConfig(
         search_alg=_searcher(configuration),
-        scheduler=scheduler,
+        scheduler=halving,
         num_samples=section.trials,
         max_concurrent_trials=section.max_concurrent or _trials_that_fit(configuration),
         reuse_actors=True,
@@ -104,25 +98,41 @@ def _new_tuner(trainable: Any, configuration: Configuration, folder: Folder) -> 
         storage_path=str(folder),
         failure_config=tune.FailureConfig(max_failures=3),
         checkpoint_config=tune.CheckpointConfig(checkpoint_frequency=1, num_to_keep=2),
-        callbacks=[SearchProgress(configuration), RungKeeper(scheduler)],
+        callbacks=[SearchProgress(configuration), *keepers],
         verbose=0,
     )
     return Tuner(trainable, tune_config=tune_config, run_config=run_config)
 
 
+def _halving(configuration: Configuration) -> SuccessiveHalving:
+    section = configuration.tune
+    return SuccessiveHalving(
+        derive(configuration.run.seed, "halving"),
+        time_attr="training_iteration",
+        metric=METRIC,
+        mode="max",
+        max_t=configuration.iterations,
+        grace_period=section.grace_period,
+        reduction_factor=section.reduction_factor,
+        brackets=section.brackets,
+    )
+
+
 def _searcher(configuration: Configuration) -> HyperOptSearch:
-    """TPE whose first proposal is the default hyperparameters."""
+    """TPE, or random draws, whose first proposal is the default hyperparameters."""
     section = configuration.tune
     default = configuration.pruning.hyperparameters
     first = space.nearest(default, section.space)
     if first != default:
         log.info("the default hyperparameters lie outside tune.space; the first trial takes the nearest ones")
+    # TPE begins with random draws, which is all that a random search makes.
+    drawn = section.trials if section.searcher == "random" else max(3, section.trials // 4)
     return HyperOptSearch(
         space.build(section.space),
         metric=METRIC,
         mode="max",
         points_to_evaluate=[space.point(first, section.space)],
-        n_initial_points=max(3, section.trials // 4),  # random ones, before TPE has something to model
+        n_initial_points=drawn,
         random_state_seed=derive(configuration.run.seed, "hyperopt") % 2**32,
     )
 
@@ -138,7 +148,7 @@ def _trials_that_fit(configuration: Configuration) -> int:
 
 
 def _winner(trials: list[TuneTrial], configuration: Configuration) -> Recipe:
-    """The trial of the highest validation accuracy among those that ASHA let reach their end."""
+    """The trial of the highest validation accuracy among those that reached their end."""
     ended = [
         trial
         for trial in trials
