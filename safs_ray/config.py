@@ -154,6 +154,8 @@ class Ranges(Section):
 
 
 class SgdRanges(Ranges):
+    """Momentum and schedules are for sgd alone (SAFS, stage 2)."""
+
     momentum: Annotated[tuple[float, float], _between(0, 0.9999)] = Field((0.1, 0.999), description="uniform range")
     schedules: Annotated[tuple[ScheduleName, ...], AfterValidator(_distinct)] = Field(
         ("halving", "cosine warm restarts", "constant", "cosine", "step", "linear", "plateau"),

@@ -59,7 +59,8 @@ class TAdam(PerTensor):
 
     from m = v = 0 and W = β₁ / (1 - β₁); with w = 1 it is Adam. The first steps are short: before v knows of any
     gradient, every gradient is an outlier. d counts the elements that have had a gradient, so that dropped weights
-    do not dilute the sum. Weight decay is an L2 penalty, as in the authors' code.
+    do not dilute the sum. Weight decay is an L2 penalty, as in the authors' code. Their later package, with which
+    SAFS was published, has W = β₁ (W + w).
     """
 
     def _update(self, parameter: Tensor, gradient: Tensor, rate: float) -> None:
