@@ -40,20 +40,24 @@ Count = Annotated[int, Field(ge=1, le=10**9)]
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 
 
-def _up_to(most: float) -> AfterValidator:
+def _between(least: float, most: float) -> AfterValidator:
     """A check of a range that HyperOpt draws from."""
 
     def check(value: tuple[float, float]) -> tuple[float, float]:
-        if not 0 < value[0] <= value[1]:
-            raise ValueError("must be [low, high] with 0 < low <= high")
-        if value[1] > most:
-            raise ValueError(f"must not reach beyond {most:g}")
+        if not least <= value[0] <= value[1] <= most:
+            raise ValueError(f"must be [low, high] with {least:g} <= low <= high <= {most:g}")
         return value
 
     return AfterValidator(check)
 
 
-OptimizerName = Literal["sgd", "adam", "adamw"]
+def _distinct(names: tuple[str, ...]) -> tuple[str, ...]:
+    if len(set(names)) < len(names):
+        raise ValueError("must name each choice once")
+    return names
+
+
+OptimizerName = Literal["sgd", "adam", "adamw", "tadam", "fromage"]
 ScheduleName = Literal["constant", "cosine", "cosine warm restarts", "halving", "step", "linear", "plateau"]
 
 
@@ -259,18 +263,44 @@ class FinetuneSection(Section):
         return self.epochs // self.epochs_per_step
 
 
-class SpaceSection(Section):
-    optimizers: tuple[OptimizerName, ...] = Field(("sgd", "adam"), min_length=1, description="choices")
-    learning_rate: Annotated[tuple[float, float], _up_to(10)] = Field((1e-4, 1e-1), description="log-uniform range")
-    weight_decay: Annotated[tuple[float, float], _up_to(1)] = Field((1e-5, 1e-1), description="log-uniform range")
-    momentum: Annotated[tuple[float, float], _up_to(0.9999)] = Field(
-        (0.1, 0.999), description="uniform range, sgd only"
+class Ranges(Section):
+    """What HyperOpt may propose for one optimizer; a range whose ends are equal fixes its value."""
+
+    learning_rate: Annotated[tuple[float, float], _between(1e-12, 10)] = Field(
+        (1e-4, 1e-1), description="log-uniform range"
     )
-    schedules: tuple[ScheduleName, ...] = Field(
+    weight_decay: Annotated[tuple[float, float], _between(1e-12, 1)] = Field(
+        (1e-5, 1e-1), description="log-uniform range"
+    )
+
+
+class SgdRanges(Ranges):
+    """Momentum and schedules are for sgd alone (SAFS, stage 2)."""
+
+    momentum: Annotated[tuple[float, float], _between(0, 0.9999)] = Field((0.1, 0.999), description="uniform range")
+    schedules: Annotated[tuple[ScheduleName, ...], AfterValidator(_distinct)] = Field(
         ("halving", "cosine warm restarts", "constant", "cosine", "step", "linear", "plateau"),
         min_length=1,
-        description="choices, sgd only",
+        description="choices",
     )
+
+
+class SpaceSection(Section):
+    """One section of ranges by the name of each optimizer; they count where the optimizer is a choice."""
+
+    optimizers: Annotated[tuple[OptimizerName, ...], AfterValidator(_distinct)] = Field(
+        ("sgd", "adam", "tadam", "fromage"), min_length=1, description="choices"
+    )
+    sgd: SgdRanges = SgdRanges()
+    adam: Ranges = Ranges()
+    adamw: Ranges = Ranges()
+    tadam: Ranges = Ranges()
+    fromage: Ranges = Ranges()
+
+    def of(self, optimizer: OptimizerName) -> Ranges:
+        """The ranges of one optimizer."""
+        ranges: Ranges = getattr(self, optimizer)
+        return ranges
 
 
 class ResourcesSection(Section):
@@ -281,8 +311,14 @@ class ResourcesSection(Section):
 class TuneSection(Section):
     trials: Count = Field(8, description="sets of hyperparameters to try")
     max_concurrent: Count | None = Field(None, description="trials at a time; default: as many as fit")
+    searcher: Literal["hyperopt", "random"] = Field(
+        "hyperopt", description="hyperopt: TPE, which learns from the trials that have ended; random"
+    )
+    scheduler: Literal["asha", "none"] = Field("asha", description="asha: stop weak trials; none: stop no trial")
+    max_t: Count | None = Field(None, description="step at which a trial ends; default: its last")
     grace_period: Count = Field(4, description="steps before ASHA may stop a trial")
     reduction_factor: int = Field(2, ge=2, description="ASHA keeps one in so many trials at each rung")
+    brackets: int = Field(1, ge=1, le=16, description="groups of trials, each with a longer grace period in ASHA")
     resources: ResourcesSection = Field(ResourcesSection(), description="of each trial and stage")
     space: SpaceSection = Field(SpaceSection(), description="what HyperOpt may propose")
 
@@ -313,10 +349,15 @@ class Configuration(Section):
     final: FinalSection = FinalSection()
 
     @property
-    def iterations(self) -> int:
-        """Steps of a trial that ASHA does not stop: evaluations if the protocol is joint, and fine-tuning."""
+    def whole(self) -> int:
+        """Steps of a whole trial: evaluations if the protocol is joint, and fine-tuning."""
         evaluations = self.search.steps if self.search.protocol == "joint" else 0
         return evaluations + self.finetune.stretches
+
+    @property
+    def iterations(self) -> int:
+        """Steps of a trial that is never stopped: all, or as many as tune.max_t allows."""
+        return self.tune.max_t or self.whole
 
     @property
     def location(self) -> str:
@@ -340,9 +381,23 @@ class Configuration(Section):
             raise ValueError(
                 f"pruning.schedule={self.pruning.schedule} does not go with search.when=during; allowed: gradual"
             )
-        if self.tune.grace_period > self.iterations:
+        return self
+
+    @model_validator(mode="after")
+    def _rungs_lie_within_a_trial(self) -> Configuration:
+        tune = self.tune
+        if self.iterations > self.whole:
+            raise ValueError(f"tune.max_t={tune.max_t} exceeds the {self.whole} steps of a trial")
+        if tune.scheduler == "none":
+            return self
+        if tune.grace_period > self.iterations:
+            end = f"tune.max_t={tune.max_t}" if tune.max_t else f"the {self.whole} steps of a trial"
+            raise ValueError(f"tune.grace_period={tune.grace_period} exceeds {end}")
+        grace = tune.grace_period * tune.reduction_factor ** (tune.brackets - 1)
+        if grace > self.iterations:
             raise ValueError(
-                f"tune.grace_period={self.tune.grace_period} exceeds the {self.iterations} steps of a trial"
+                f"tune.brackets={tune.brackets} gives the last one a grace period of {grace} steps (tune.grace_period "
+                f"times tune.reduction_factor for each bracket before it), beyond the {self.iterations} of a trial"
             )
         return self
 

@@ -28,7 +28,7 @@ from safs_ray.network import Network
 from safs_ray.operators import find
 from safs_ray.pruning.rules import rule_of
 from safs_ray.randomness import derive
-from safs_ray.search.chain import Chain, Course, joint
+from safs_ray.search.chain import Chain, Course, joint, stage_1, stage_2
 from safs_ray.search.evaluation import Evaluation, Ledger
 from safs_ray.search.lahc import Assignment
 from safs_ray.storage import Folder
@@ -156,14 +156,20 @@ def _check_resources(configuration: Configuration) -> None:
 
 def plan(configuration: Configuration) -> dict[str, int]:
     """Epochs of each part of a run in which no trial is stopped and no evaluation repeated."""
-    section, final = configuration.search, configuration.final
-    chains = configuration.tune.trials if section.protocol == "joint" else section.chains
-    sweeps = 1 + ("stage 2" in final.ablations)
+    section, final, trials = configuration.search, configuration.final, configuration.tune.trials
+    if section.protocol == "joint":
+        sweeps = [(joint(configuration), trials)]
+    else:
+        sweeps = [(stage_1(configuration), section.chains), (stage_2(configuration, "SAFS"), trials)]
+    if "stage 2" in final.ablations:
+        sweeps.append((stage_2(configuration, "stage 2"), trials))
     return {
         "dense training": configuration.dense.epochs,
         "pruning": pruning_epochs(configuration) * (2 if section.when == "before" else 1),
-        "search": chains * section.steps * section.epochs,
-        "fine-tuning": sweeps * configuration.tune.trials * configuration.finetune.epochs,
+        "search": sum(count * course.evaluations * section.epochs for course, count in sweeps),
+        "fine-tuning": sum(
+            count * course.stretches * configuration.finetune.epochs_per_step for course, count in sweeps
+        ),
         "final evaluation": (2 + len(final.ablations)) * final.folds * final.epochs,
     }
 

@@ -14,6 +14,7 @@ from torch.optim import SGD, Adam, AdamW, Optimizer, lr_scheduler
 from safs_ray.config import ConfigurationError, DataSection, Execution, Hyperparameters, refusal
 from safs_ray.data import Examples, Splits, augmentation, batch_count, batches
 from safs_ray.network import Network
+from safs_ray.optimizers import PER_TENSOR, Fromage, TAdam
 from safs_ray.pruning.rules import FixedMasks, MakeRule
 from safs_ray.randomness import generator
 from safs_ray.sparse.execution import Executable, executable
@@ -40,8 +41,8 @@ class Training:
         data: says how training images are augmented.
         learn_scales: whether alpha and beta are learned (stage 2) or stay as they are (stage 1).
         mask_rule: what becomes of the network's masks while it trains.
-        execution: with all weights or with nonzeros alone; the same network but for rounding. While masks change,
-            it is with all weights.
+        execution: with all weights or with nonzeros alone; the same network but for rounding. It is with all
+            weights while masks change, and for optimizers that look at whole tensors.
     """
 
     splits: Splits
@@ -80,8 +81,8 @@ class Trainer:
         self.diverged = False
         self._train = training.splits.train.to(training.device)
         self._validation = training.splits.validation.to(training.device)
-        execution = training.execution if training.mask_rule is FixedMasks else "dense"
-        self._module = executable(network, execution, training.device)
+        whole = training.mask_rule is not FixedMasks or training.hyperparameters.optimizer in PER_TENSOR
+        self._module = executable(network, "dense" if whole else training.execution, training.device)
         if not training.learn_scales:
             for activation in self._module.activations:
                 activation.freeze_scales()
@@ -235,6 +236,8 @@ OPTIMIZERS: dict[str, Callable[[Groups, Hyperparameters], Optimizer]] = {
     ),
     "adam": lambda groups, chosen: Adam(groups, lr=chosen.learning_rate, fused=True),
     "adamw": lambda groups, chosen: AdamW(groups, lr=chosen.learning_rate, fused=True),
+    "tadam": lambda groups, chosen: TAdam(groups, lr=chosen.learning_rate),
+    "fromage": lambda groups, chosen: Fromage(groups, lr=chosen.learning_rate),
 }
 """Fused: one call for all parameters, of which sparse networks have many small ones."""
 

@@ -26,6 +26,7 @@ ROOMS = (
     "pruning",
     "network",
     "sparse",
+    "optimizers",
     "training",
     "schedules",
     "search",

@@ -4,7 +4,7 @@ import copy
 import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pydantic
 import pytest
@@ -12,7 +12,16 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from safs_ray.config import Configuration, ConfigurationError, dump, load, parse, refusal, validate
+from safs_ray.config import (
+    Configuration,
+    ConfigurationError,
+    OptimizerName,
+    dump,
+    load,
+    parse,
+    refusal,
+    validate,
+)
 
 DEFAULTS: dict[str, Any] = yaml.safe_load(dump(Configuration()))
 SHIPPED = sorted((Path(__file__).parents[1] / "tune_configs").glob("*.yaml"))
@@ -92,7 +101,12 @@ class TestKeys:
 
     def test_a_key_near_to_none_is_told_without_a_guess(self) -> None:
         assert message({"tune": {"space": {"zzz": 1}}}) == (
-            "tune.space.zzz=1: unknown key; allowed: optimizers, learning_rate, weight_decay, momentum, schedules"
+            "tune.space.zzz=1: unknown key; allowed: optimizers, sgd, adam, adamw, tadam, fromage"
+        )
+
+    def test_momentum_and_schedules_are_keys_of_sgd_alone(self) -> None:
+        assert message(nested("tune.space.adam.momentum", [0.5, 0.9])) == (
+            "tune.space.adam.momentum=[0.5, 0.9]: unknown key; allowed: learning_rate, weight_decay"
         )
 
     @pytest.mark.parametrize("key", [1, None, True, 1.5])
@@ -144,7 +158,14 @@ class TestValues:
             ("search.granularity", "node", "'layer', 'network' or 'group'"),
             ("tune.reduction_factor", 1, "greater than or equal to 2"),
             ("tune.resources.gpu", -0.5, "greater than or equal to 0"),
+            ("tune.brackets", 0, "greater than or equal to 1"),
+            ("tune.brackets", 17, "less than or equal to 16"),
+            ("tune.max_t", 0, "greater than or equal to 1"),
+            ("tune.searcher", "tpe", "'hyperopt' or 'random'"),
+            ("tune.scheduler", "fifo", "'asha' or 'none'"),
             ("tune.space.optimizers", [], "at least 1 item"),
+            ("tune.space.optimizers", ["adam", "adam"], "must name each choice once"),
+            ("tune.space.sgd.schedules", ["step", "step"], "must name each choice once"),
             ("pruning.allocation", "leyer", "'layer', 'global' or 'erk'"),
             ("pruning.score", "taylor", "'magnitude', 'random', 'snip', 'grasp' or 'synflow'"),
             ("pruning.schedule", "slow", "'one shot', 'gradual', 'iterative', 'gsm', 'swamp' or 'rigl'"),
@@ -194,17 +215,22 @@ class TestValues:
         assert text.startswith(f"{path}=")
         assert text.endswith(": input should be a finite number")
 
-    @pytest.mark.parametrize("value", [[1e-2, 1e-3], [0.0, 1.0], [-1.0, 1.0]])
-    def test_a_range_is_positive_and_ascends(self, value: list[float]) -> None:
-        text = message(nested("tune.space.learning_rate", value))
-        assert text == f"tune.space.learning_rate={value}: must be [low, high] with 0 < low <= high"
+    @pytest.mark.parametrize("value", [[1e-2, 1e-3], [0.0, 1.0], [-1.0, 1.0], [1.0, 11.0]])
+    @pytest.mark.parametrize("optimizer", get_args(OptimizerName))
+    def test_a_range_is_positive_and_ascends(self, optimizer: str, value: list[float]) -> None:
+        key = f"tune.space.{optimizer}.learning_rate"
+        text = message(nested(key, value))
+        assert text == f"{key}={value}: must be [low, high] with 1e-12 <= low <= high <= 10"
 
     def test_a_range_has_two_ends(self) -> None:
-        assert message(nested("tune.space.momentum", [0.1])).startswith("tune.space.momentum.1=")
-        assert message(nested("tune.space.momentum", [0.1, 0.2, 0.3])).startswith("tune.space.momentum=[0.1, 0.2, 0.3]")
+        key = "tune.space.sgd.momentum"
+        assert message(nested(key, [0.1])).startswith(f"{key}.1=")
+        assert message(nested(key, [0.1, 0.2, 0.3])).startswith(f"{key}=[0.1, 0.2, 0.3]")
 
-    def test_a_range_may_be_one_point(self) -> None:
-        assert validate(nested("tune.space.momentum", [0.5, 0.5])).tune.space.momentum == (0.5, 0.5)
+    @pytest.mark.parametrize("value", [0.0, 0.5])
+    def test_a_range_may_be_one_point(self, value: float) -> None:
+        key = "tune.space.sgd.momentum"
+        assert at(validate(nested(key, [value, value])), key) == (value, value)
 
     def test_a_long_value_is_cut(self) -> None:
         assert message(nested("run.name", "a b" * 100)).startswith("run.name=" + ("a b" * 26)[:77] + "...: string")
@@ -250,6 +276,30 @@ class TestRulesBetweenKeys:
             "tune.grace_period=8 exceeds the 7 steps of a trial"
         )
         assert validate({**values, "tune": {"grace_period": 7}}).iterations == 7
+        assert validate({**values, "tune": {"grace_period": 8, "scheduler": "none"}}).iterations == 7
+
+    @pytest.mark.parametrize("max_t", [3, 4, 5, 7, None])
+    def test_a_trial_may_end_early(self, max_t: int | None) -> None:
+        tune = {"grace_period": 3, "max_t": max_t}
+        values = {"search": {"steps": 4}, "finetune": {"epochs": 6, "epochs_per_step": 2}, "tune": tune}
+        assert validate(values).iterations == (max_t or 7)
+
+    @pytest.mark.parametrize(
+        ("tune", "told"),
+        [
+            ({"max_t": 8}, "tune.max_t=8 exceeds the 7 steps of a trial"),
+            ({"max_t": 8, "scheduler": "none"}, "tune.max_t=8 exceeds the 7 steps of a trial"),
+            ({"grace_period": 3, "max_t": 2}, "tune.grace_period=3 exceeds tune.max_t=2"),
+            (
+                {"grace_period": 2, "brackets": 3},
+                "tune.brackets=3 gives the last one a grace period of 8 steps (tune.grace_period times "
+                "tune.reduction_factor for each bracket before it), beyond the 7 of a trial",
+            ),
+        ],
+    )
+    def test_rungs_lie_within_a_trial(self, tune: dict[str, Any], told: str) -> None:
+        values = {"search": {"steps": 4}, "finetune": {"epochs": 6, "epochs_per_step": 2}}
+        assert message({**values, "tune": tune}) == told
 
     @pytest.mark.parametrize(
         ("values", "told"),
@@ -340,9 +390,9 @@ class TestRulesBetweenKeys:
     @pytest.mark.parametrize(
         ("path", "value"),
         [
-            ("tune.space.learning_rate", [0.1, 500.0]),
-            ("tune.space.weight_decay", [0.1, 2.0]),
-            ("tune.space.momentum", [0.5, 1.0]),
+            ("tune.space.sgd.learning_rate", [0.1, 500.0]),
+            ("tune.space.tadam.weight_decay", [0.1, 2.0]),
+            ("tune.space.sgd.momentum", [0.5, 1.0]),
         ],
     )
     def test_the_space_proposes_only_what_hyperparameters_allow(self, path: str, value: list[float]) -> None:
@@ -479,6 +529,21 @@ class TestOverrides:
         assert at(changed, key) == value
         if not key.startswith("run."):
             assert changed.run == load(path).run
+
+    def test_an_override_narrows_one_range_and_keeps_the_others(self, path: Path) -> None:
+        before, after = load(path).tune.space, load(path, ["tune.space.adam.learning_rate=[1e-3,1e-2]"]).tune.space
+        assert after.adam.learning_rate == (1e-3, 1e-2)
+        adam = before.adam.model_copy(update={"learning_rate": (1e-3, 1e-2)})
+        assert after == before.model_copy(update={"adam": adam})
+
+    def test_an_override_narrows_the_choice_and_keeps_the_ranges(self, path: Path) -> None:
+        before, after = load(path).tune.space, load(path, ["tune.space.optimizers=[adamw]"]).tune.space
+        assert before.optimizers == ("sgd", "adam", "tadam", "fromage")
+        assert after == before.model_copy(update={"optimizers": ("adamw",)})
+
+    def test_an_override_replaces_the_whole_space(self, path: Path) -> None:
+        space = load(path, ["tune.space={optimizers: [sgd], sgd: {schedules: [step], momentum: [0, 0.5]}}"]).tune.space
+        assert (space.optimizers, space.sgd.schedules, space.sgd.momentum) == (("sgd",), ("step",), (0.0, 0.5))
 
     def test_of_two_overrides_the_last_holds(self, path: Path) -> None:
         assert load(path, ["run.seed=1", "run.seed=2"]).run.seed == 2

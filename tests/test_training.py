@@ -3,12 +3,20 @@ from __future__ import annotations
 import io
 import random
 from functools import partial
+from typing import get_args
 
 import numpy as np
 import pytest
 import torch
 
-from safs_ray.config import Configuration, ConfigurationError, DataSection, Hyperparameters, PruningSection
+from safs_ray.config import (
+    Configuration,
+    ConfigurationError,
+    DataSection,
+    Hyperparameters,
+    OptimizerName,
+    PruningSection,
+)
 from safs_ray.data import Examples, Splits
 from safs_ray.models import Specification
 from safs_ray.network import Network
@@ -68,6 +76,8 @@ def test_best_weights_are_copies(dense: Result, splits: Splits) -> None:
         Hyperparameters(optimizer="sgd", learning_rate=0.05, momentum=0.9, weight_decay=0.01, batch_size=32),
         Hyperparameters(optimizer="adam", learning_rate=0.01, weight_decay=0.01, batch_size=32),
         Hyperparameters(optimizer="adamw", learning_rate=0.01, weight_decay=0.1, batch_size=32),
+        Hyperparameters(optimizer="tadam", learning_rate=0.01, weight_decay=0.01, batch_size=32),
+        Hyperparameters(optimizer="fromage", learning_rate=0.03, weight_decay=0.01, batch_size=32),
     ],
     ids=lambda chosen: chosen.optimizer,
 )
@@ -80,6 +90,16 @@ def test_zeros_stay_zeros(pruned: Result, splits: Splits, hyperparameters: Hyper
         assert (trained.best().state[name][~mask] == 0).all()
         changed += int((weight != pruned.network.state[name]).sum())
     assert changed > 0
+
+
+def test_dropped_weights_have_no_gradient_and_so_no_part_in_norms(pruned: Result, splits: Splits) -> None:
+    running = trainer(pruned.network, splits, Hyperparameters(optimizer="fromage", batch_size=32))
+    running.run_epoch()
+    for name, mask in pruned.network.masks.items():
+        gradient = running._module.prunable[name].grad
+        assert gradient is not None
+        assert (gradient[~mask] == 0).all()
+        assert (gradient[mask] != 0).any()
 
 
 @pytest.mark.parametrize("optimizer", sorted(OPTIMIZERS))
@@ -290,5 +310,5 @@ def test_images_are_normalised_by_channel() -> None:
 
 
 def test_configured_names_are_all_there(configuration: Configuration) -> None:
-    assert set(configuration.tune.space.schedules) == set(SCHEDULES)
-    assert {"sgd", "adam", "adamw"} == set(OPTIMIZERS)
+    assert set(configuration.tune.space.sgd.schedules) == set(SCHEDULES)
+    assert set(get_args(OptimizerName)) == set(OPTIMIZERS)

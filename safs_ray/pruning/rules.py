@@ -74,7 +74,10 @@ class FixedMasks:
         return True
 
     def before_step(self) -> None:
-        pass
+        """What is dropped has no gradient, and so no part in the norms that an optimizer may take."""
+        for weight, dropped in zip(self._weights.values(), self._dropped, strict=True):
+            if weight.grad is not None:
+                weight.grad.masked_fill_(dropped, 0)
 
     def after_step(self, optimizer: Optimizer) -> None:  # noqa: ARG002
         """Here, so that momentum and decay revive nothing."""
@@ -114,6 +117,9 @@ class ChangingMasks(FixedMasks, ABC):
     @property
     def complete(self) -> bool:
         return self.step >= self.end
+
+    def before_step(self) -> None:
+        """The gradients of what is dropped may be needed."""
 
     def after_step(self, optimizer: Optimizer) -> None:
         super().after_step(optimizer)

@@ -50,6 +50,11 @@ class Course:
     def steps(self) -> int:
         return self.evaluations + self.stretches
 
+    @property
+    def own_hyperparameters(self) -> bool:
+        """Whether each trial has its own, or all have the default ones."""
+        return self.sweep != "stage 1"
+
     def epochs(self, steps: int, configuration: Configuration) -> int:
         """Epochs that the first so many steps train when no evaluation is repeated."""
         evaluations = min(steps, self.evaluations)
@@ -59,7 +64,8 @@ class Course:
 
 def joint(configuration: Configuration) -> Course:
     """The course of protocol joint, where the search and the fine-tuning are one trial."""
-    return Course("SAFS", configuration.search.steps, configuration.finetune.stretches)
+    evaluations = min(configuration.search.steps, configuration.iterations)
+    return Course("SAFS", evaluations, configuration.iterations - evaluations)
 
 
 def stage_1(configuration: Configuration) -> Course:
@@ -69,7 +75,7 @@ def stage_1(configuration: Configuration) -> Course:
 
 def stage_2(configuration: Configuration, sweep: str) -> Course:
     """Only the fine-tuning of an assignment that is given (SAFS, stage 2)."""
-    return Course(sweep, 0, configuration.finetune.stretches)
+    return Course(sweep, 0, min(configuration.finetune.stretches, configuration.iterations))
 
 
 class Chain:

@@ -142,16 +142,18 @@ def _announce(configuration: Configuration, splits: Splits, network: Network, fo
     workers = _workers(configuration)
     seconds = stages.seconds_per_epoch(configuration, network, splits) * sum(plan.values()) / workers
     data = splits.train.images.shape
+    fine_tuning = " and a fine-tuning" if plan["fine-tuning"] else ""
+    condition = " if ASHA stops no trial" if configuration.tune.scheduler == "asha" else ""
     console.print(
         f"{configuration.run.name}: {configuration.model.name} on {configuration.data.source}, "
         f"{len(splits.train):,} training, {len(splits.validation):,} validation and {len(splits.test):,} test "
         f"images of {data[1]}x{data[2]}x{data[3]}, {network.specification.classes} classes\n"
         f"  {_pruning(configuration.pruning, network)}\n"
         f"  {len(network.sites)} sites{_division(configuration)}, {len(configuration.search.operators)} operators, "
-        f"{configuration.tune.trials} trials of {configuration.search.steps} evaluations and a fine-tuning, "
+        f"{configuration.tune.trials} trials of {configuration.search.steps} evaluations{fine_tuning}, "
         f"{configuration.final.folds} folds\n"
         f"  at most {sum(plan.values()):,} epochs ({', '.join(f'{name} {n:,}' for name, n in plan.items())})\n"
-        f"  about {duration(seconds)} on {workers} worker{'s' * (workers > 1)} of this machine if ASHA stops no trial\n"
+        f"  about {duration(seconds)} on {workers} worker{'s' * (workers > 1)} of this machine{condition}\n"
         f"  run folder {folder}\n"
         f"  watch      tensorboard --logdir {_shown(folder)}\n"
         f"  go on      {_resume_command(folder)}   (after an interruption)",

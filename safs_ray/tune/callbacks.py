@@ -1,13 +1,11 @@
-"""What happens beside a Tune sweep: lines for a person, and what Tune forgets when a sweep is resumed."""
+"""Lines for a person while a Tune sweep runs."""
 
 from __future__ import annotations
 
-import copy
 from typing import Any
 
 from ray.tune import Callback
 from ray.tune.experiment import Trial
-from ray.tune.schedulers import AsyncHyperBandScheduler
 
 from safs_ray.config import Configuration
 from safs_ray.search.chain import Course
@@ -62,7 +60,9 @@ class SearchProgress(Callback):
         skipped = self._epochs(self._course.steps) - self._epochs(step)
         self._clock.epochs -= skipped
         if skipped:
-            log.info("trial %2d stopped by ASHA after step %d: weaker than others were there", number, step)
+            broken = trial.last_result["fine_tuning"] and trial.last_result["diverged"]
+            why = "its fine-tuning diverged" if broken else "stopped by ASHA, weaker than others were there"
+            log.info("trial %2d ended after step %d: %s", number, step, why)
 
     def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
         log.info("trial %2d failed; see %s", self._number(trial), trial.error_file)
@@ -81,21 +81,3 @@ def _verdict(result: dict[str, Any]) -> str:
     if result["repeated"]:
         return "known"
     return "accepted" if result["accepted"] else "rejected"
-
-
-class RungKeeper(Callback):
-    """Saves ASHA's rungs in every snapshot: Ray restores the scheduler without what it had recorded.
-
-    Ray pickles the callbacks and the scheduler in one piece, so that the scheduler held here stays, after a
-    restore too, the one that decides.
-    """
-
-    def __init__(self, scheduler: AsyncHyperBandScheduler) -> None:
-        self._scheduler = scheduler
-
-    def get_state(self) -> dict[str, Any]:
-        return {"rungs": copy.deepcopy([bracket._rungs for bracket in self._scheduler._brackets])}
-
-    def set_state(self, state: dict[str, Any]) -> None:
-        for bracket, rungs in zip(self._scheduler._brackets, state["rungs"], strict=True):
-            bracket._rungs = rungs

@@ -8,7 +8,6 @@ import ray
 from ray import tune
 from ray.tune import Tuner
 from ray.tune.experiment import Trial as TuneTrial
-from ray.tune.schedulers import AsyncHyperBandScheduler
 from ray.tune.search.hyperopt import HyperOptSearch
 
 from safs_ray.config import Configuration
@@ -18,7 +17,8 @@ from safs_ray.randomness import derive
 from safs_ray.search.chain import Course
 from safs_ray.storage import Folder
 from safs_ray.tune import space
-from safs_ray.tune.callbacks import RungKeeper, SearchProgress
+from safs_ray.tune.callbacks import SearchProgress
+from safs_ray.tune.halving import RungKeeper, SuccessiveHalving
 from safs_ray.tune.progress import log, percent
 from safs_ray.tune.tasks import Recipe
 from safs_ray.tune.trainable import Trial
@@ -43,8 +43,8 @@ def search(
     """The winner of a sweep: read when it was found before, else searched for from where the sweep was.
 
     Args:
-        course: what every trial does. With fine-tuning, HyperOpt proposes its hyperparameters and ASHA stops the
-            weak; without it, the trials are chains that all have the default hyperparameters.
+        course: what every trial does. HyperOpt proposes its hyperparameters and ASHA stops the weak; the trials of
+            stage 1 are chains that all have the default hyperparameters.
         network: the pruned network as :func:`stages.searchable` makes it; the trials begin with its assignment.
         folder: of the run.
         board: name of the board actor.
@@ -67,7 +67,7 @@ def search(
         ),
         {"cpu": configuration.tune.resources.cpu, "gpu": configuration.tune.resources.gpu},
     )
-    trials = configuration.tune.trials if course.stretches else configuration.search.chains
+    trials = configuration.tune.trials if course.own_hyperparameters else configuration.search.chains
     log.info("%s: %d trials of at most %d steps", course.sweep, trials, course.steps)
     path = folder / SEARCH / _folder_name(course)
     if Tuner.can_restore(str(path)):
@@ -90,19 +90,21 @@ def _folder_name(course: Course) -> str:
 def _new_tuner(trainable: Any, configuration: Configuration, course: Course, trials: int, folder: Folder) -> Tuner:
     section, default = configuration.tune, configuration.pruning.hyperparameters
     callbacks: list[tune.Callback] = [SearchProgress(configuration, course, trials)]
-    searcher, scheduler, grid = None, None, None
-    if course.stretches:
-        searcher, scheduler = _searcher(configuration), _asha(configuration, course)
-        callbacks.append(RungKeeper(scheduler))
+    searcher, halving, grid = None, None, None
+    if course.own_hyperparameters:
+        searcher = _searcher(configuration)
     else:
         grid = {space.CHAIN: tune.grid_search(list(range(trials)))}
+    if searcher and section.scheduler == "asha":
+        halving = _halving(configuration, course)
+        callbacks.append(RungKeeper(halving))
 
     def name(trial: TuneTrial) -> str:
         return space.trial_name(trial.config, default)
 
     tune_config = tune.TuneConfig(
         search_alg=searcher,
-        scheduler=scheduler,
+        scheduler=halving,
         num_samples=trials if searcher else 1,
         max_concurrent_trials=section.max_concurrent or _trials_that_fit(configuration),
         reuse_actors=True,
@@ -120,30 +122,38 @@ def _new_tuner(trainable: Any, configuration: Configuration, course: Course, tri
     return Tuner(trainable, param_space=grid, tune_config=tune_config, run_config=run_config)
 
 
-def _asha(configuration: Configuration, course: Course) -> AsyncHyperBandScheduler:
-    return AsyncHyperBandScheduler(
+def _halving(configuration: Configuration, course: Course) -> SuccessiveHalving:
+    """ASHA; in a sweep of short trials with the grace period and the brackets that fit into them."""
+    section = configuration.tune
+    grace = min(section.grace_period, course.steps)
+    fitting = [count for count in range(section.brackets) if grace * section.reduction_factor**count <= course.steps]
+    return SuccessiveHalving(
+        derive(configuration.run.seed, "halving"),
         time_attr="training_iteration",
         metric=METRIC,
         mode="max",
         max_t=course.steps,
-        grace_period=min(configuration.tune.grace_period, course.steps),
-        reduction_factor=configuration.tune.reduction_factor,
+        grace_period=grace,
+        reduction_factor=section.reduction_factor,
+        brackets=len(fitting),
     )
 
 
 def _searcher(configuration: Configuration) -> HyperOptSearch:
-    """TPE whose first proposal is the default hyperparameters."""
+    """TPE, or random draws, whose first proposal is the default hyperparameters."""
     section = configuration.tune
     default = configuration.pruning.hyperparameters
     first = space.nearest(default, section.space)
     if first != default:
         log.info("the default hyperparameters lie outside tune.space; the first trial takes the nearest ones")
+    # TPE begins with random draws, which is all that a random search makes.
+    drawn = section.trials if section.searcher == "random" else max(3, section.trials // 4)
     return HyperOptSearch(
         space.build(section.space),
         metric=METRIC,
         mode="max",
         points_to_evaluate=[space.point(first, section.space)],
-        n_initial_points=max(3, section.trials // 4),  # random ones, before TPE has something to model
+        n_initial_points=drawn,
         random_state_seed=derive(configuration.run.seed, "hyperopt") % 2**32,
     )
 
@@ -159,7 +169,7 @@ def _trials_that_fit(configuration: Configuration) -> int:
 
 
 def _winner(trials: list[TuneTrial], configuration: Configuration, course: Course) -> Recipe:
-    """The trial of the highest validation accuracy among those that ASHA let reach their end."""
+    """The trial of the highest validation accuracy among those that reached their end."""
     ended = [
         trial
         for trial in trials
@@ -177,5 +187,5 @@ def _winner(trials: list[TuneTrial], configuration: Configuration, course: Cours
     return Recipe(
         tuple(best.last_result["assignment"].split(",")),
         space.hyperparameters(best.config, configuration.pruning.hyperparameters),
-        learn_scales=course.stretches > 0,
+        learn_scales=course.own_hyperparameters,
     )

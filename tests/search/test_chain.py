@@ -157,6 +157,14 @@ def test_epochs_of_a_course(configuration: Configuration) -> None:
     assert (course.steps, stage_1(configuration).steps, stage_2(configuration, "SAFS").steps) == (6, 4, 2)
 
 
+@pytest.mark.parametrize(("max_t", "evaluations", "stretches"), [(3, 3, 0), (4, 4, 0), (5, 4, 1), (None, 4, 2)])
+def test_a_course_may_end_early(
+    configuration: Configuration, max_t: int | None, evaluations: int, stretches: int
+) -> None:
+    shorter = configuration.model_copy(update={"tune": configuration.tune.model_copy(update={"max_t": max_t})})
+    assert joint(shorter) == Course("SAFS", evaluations, stretches)
+
+
 @pytest.mark.parametrize("start", ["default", "random"])
 def test_one_operator_for_the_whole_network(
     pruned: Result, splits: Splits, configuration: Configuration, start: str

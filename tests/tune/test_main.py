@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,15 +15,19 @@ from typing import Any
 import pytest
 import torch
 import yaml
+from ray.tune.experiment import Trial
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from safs_ray.config import Configuration, dump
+from safs_ray.config import Configuration, dump, load
 from safs_ray.network import Network
 from safs_ray.report.__main__ import main as report
+from safs_ray.search.chain import joint
 from safs_ray.search.evaluation import Evaluation
 from safs_ray.storage import Folder
+from safs_ray.tune import space
 from safs_ray.tune.__main__ import main
 from safs_ray.tune.board import read_evaluations
+from safs_ray.tune.search import METRIC, _halving, _searcher
 
 ENDS = 280
 """Seconds within which any tiny run ends."""
@@ -107,6 +112,7 @@ def test_a_run_ends_with_its_table(finished: Path, folder: Path) -> None:
     assert "Traceback" not in output
 
 
+@pytest.mark.slow
 def test_a_search_before_pruning_prunes_with_what_it_found(finished: Path, tiny: Path) -> None:
     process = start(
         str(tiny), "run.name=before", "search.when=before", "search.start=random", "search.operators=[swish, tanh]",
@@ -142,6 +148,7 @@ def test_the_run_folder_is_complete(finished: Path) -> None:
     assert yaml.safe_load(text)["search"]["steps"] == 4
 
 
+@pytest.mark.slow
 def test_groups_of_channels_and_a_users_own_operator_reach_every_process(tiny: Path, tmp_path: Path) -> None:
     (tmp_path / "operators_here.py").write_text("def cube(z, a=0.1):\n    return z + a * z**3\n")
     changes = ("run.name=groups", "tune.trials=1", "tune.grace_period=1", "final.folds=1", "search.start=random")
@@ -221,7 +228,12 @@ def test_a_name_that_is_taken_is_refused(finished: Path, tiny: Path, capsys: pyt
 
 
 @pytest.mark.parametrize(
-    "line", ["dense ", "step  3 of  6", "final/pruned/fold-0"], ids=["dense training", "search", "final evaluation"]
+    "line",
+    [
+        pytest.param("dense ", id="dense training", marks=pytest.mark.slow),
+        pytest.param("step  3 of  6", id="search"),
+        pytest.param("final/pruned/fold-0", id="final evaluation", marks=pytest.mark.slow),
+    ],
 )
 def test_after_kill_9_a_resumed_run_ends_like_one_never_interrupted(finished: Path, tiny: Path, line: str) -> None:
     name = f"killed-{line.split()[0].replace('/', '-')}"
@@ -250,7 +262,41 @@ def test_sigterm_ends_a_run_in_the_background_of_a_shell(finished: Path, tiny: P
     assert output.splitlines()[-1].endswith(f"--resume {finished.parent / 'background'}")
 
 
-@pytest.mark.parametrize("signal_number", [signal.SIGINT, signal.SIGTERM], ids=["SIGINT", "SIGTERM"])
+@pytest.mark.slow
+def test_after_kill_9_random_proposals_and_brackets_are_as_if_replayed(tiny: Path, folder: Path) -> None:
+    overrides = (
+        "run.name=brackets", "tune.trials=6", "tune.searcher=random", "tune.grace_period=1", "tune.brackets=2",
+        "tune.max_t=5", "tune.space.optimizers=[tadam,fromage]", "tune.space.tadam.learning_rate=[1e-3,1e-2]",
+    )  # fmt: skip
+    assert interrupted_at("trial  3 of 6", signal.SIGKILL, str(tiny), *overrides)[0] == -signal.SIGKILL
+    run = folder / "runs" / "brackets"
+    resumed = start("--resume", str(run))
+    output, _ = resumed.communicate(timeout=ENDS)
+    assert resumed.returncode == 0, output
+
+    configuration = load(tiny, overrides)
+    searcher, halving = _searcher(configuration), _halving(configuration, joint(configuration))
+    taken: dict[str, int] = {}
+    for number in range(6):
+        name = space.trial_name(searcher.suggest(str(number)), configuration.pruning.hyperparameters)
+        trial = Trial("chain", stub=True, trial_name_creator=lambda _, name=name: name)
+        halving.on_trial_add(None, trial)
+        steps = [evaluation.best_accuracy for evaluation in untimed(run) if evaluation.trial == name]
+        verdicts = [
+            halving.on_trial_result(None, trial, {"training_iteration": step, METRIC: accuracy})
+            for step, accuracy in enumerate(steps, 1)
+        ]
+        assert verdicts == ["CONTINUE"] * (len(steps) - 1) + ["STOP"]
+        taken[name] = len(steps)
+    assert taken == Counter(evaluation.trial for evaluation in untimed(run))
+    assert max(taken.values()) == 5 > min(taken.values())
+    assert {halving._brackets.index(bracket) for bracket in halving._trial_info.values()} == {0, 1}
+
+
+@pytest.mark.parametrize(
+    "signal_number",
+    [pytest.param(signal.SIGINT, id="SIGINT", marks=pytest.mark.slow), pytest.param(signal.SIGTERM, id="SIGTERM")],
+)
 def test_an_interrupted_run_says_how_to_go_on(finished: Path, tiny: Path, signal_number: int) -> None:
     name = f"stopped-{signal_number}"
     code, output = interrupted_at("step  2 of  6", signal_number, str(tiny), f"run.name={name}")
@@ -277,7 +323,7 @@ def test_an_interrupted_run_says_how_to_go_on(finished: Path, tiny: Path, signal
         (["data.source=imagefolder:/nowhere"], "data.source=imagefolder:/nowhere: "),
         (["final.folds=4"], "final.folds=4 folds of data.validation=0.2 hold back 80%"),
         (["finetune.epochs_per_step=3"], "finetune: epochs=4 must be a multiple of epochs_per_step=3"),
-        (["tune.space.learning_rate=[0.1, 0.01]"], "tune.space.learning_rate=[0.1, 0.01]: must be [low, high]"),
+        (["tune.space.sgd.learning_rate=[0.1, 0.01]"], "tune.space.sgd.learning_rate=[0.1, 0.01]: must be [low, high]"),
         (["tune.resources.gpu=64"], "tune.resources.gpu=64.0: this machine has"),
         (["run.name=../elsewhere"], "run.name=../elsewhere: "),
         (["nonsense"], "override=nonsense: must be key.path=value"),
