@@ -6,7 +6,8 @@ The data flow of a run::
                          │          └─ finish   the row "pruned", with default activations, on each fold
                          └─ one network for all folds
 
-``finish`` and ``test`` alone read the test images, once.
+``given`` takes the place of ``train_dense``, or of both, where a network is there to start from. ``finish`` and
+``test`` alone read the test images, once.
 """
 
 from __future__ import annotations
@@ -17,10 +18,11 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from safs_ray import pruning, sources
+from safs_ray import models, pruning, sources
 from safs_ray.config import Configuration, Hyperparameters, refusal
 from safs_ray.data import Dataset, Folds, Splits
 from safs_ray.models import Specification
+from safs_ray.models.weights import Weights
 from safs_ray.network import Network
 from safs_ray.operators import find
 from safs_ray.randomness import derive
@@ -104,9 +106,20 @@ def folds(configuration: Configuration, dataset: Dataset) -> Folds:
 
 
 def specify(configuration: Configuration, dataset: Dataset, splits: Splits) -> Specification:
-    """The network's specification for these images, normalised by the training images of the split."""
-    mean, deviation = splits.train.statistics()
-    return Specification(configuration.model.name, dataset.channels, dataset.size, dataset.classes, mean, deviation)
+    """The network's specification for these images, normalised by the training images of the split unless told.
+
+    Raises:
+        ConfigurationError: no such network, or a mean of other channels than the images have.
+    """
+    mean, deviation = configuration.data.mean, configuration.data.deviation
+    if not mean or not deviation:
+        mean, deviation = splits.train.statistics()
+    if len(mean) != dataset.channels:
+        raise refusal("data.mean", mean, f"the images have {dataset.channels} channels")
+    name, exclude = configuration.model.name, configuration.model.exclude
+    if exclude is None:
+        exclude = models.find(name).exclude
+    return Specification(name, dataset.channels, dataset.size, dataset.classes, mean, deviation, exclude)
 
 
 def check(configuration: Configuration, dataset: Dataset, splits: Splits) -> Network:
@@ -120,7 +133,12 @@ def check(configuration: Configuration, dataset: Dataset, splits: Splits) -> Net
         allowed = f"{configuration.final.folds} folds of it leave {len(splits.train)} images to train on; at least 2"
         raise refusal("data.validation", configuration.data.validation, allowed)
     _check_resources(configuration)
-    return Network.initial(specify(configuration, dataset, splits), configuration.run.seed)
+    specification = specify(configuration, dataset, splits)
+    models.check(specification)
+    network = Network.initial(specification, configuration.run.seed)
+    if not network.prunable_count:
+        raise refusal("model.name", specification.model, "has no convolution or linear layer that could be pruned")
+    return network
 
 
 def _check_resources(configuration: Configuration) -> None:
@@ -139,8 +157,8 @@ def plan(configuration: Configuration) -> dict[str, int]:
     """Epochs of each part of a run in which no trial is stopped and no evaluation repeated."""
     trials, folds = configuration.tune.trials, configuration.final.folds
     return {
-        "dense training": configuration.dense.epochs,
-        "pruning": configuration.pruning.epochs,
+        "dense training": 0 if configuration.model.weights else configuration.dense.epochs,
+        "pruning": 0 if configuration.model.pruned else configuration.pruning.epochs,
         "search": trials * configuration.search.steps * configuration.search.epochs,
         "fine-tuning": trials * configuration.finetune.epochs,
         "final evaluation": 2 * folds * configuration.final.epochs,
@@ -180,6 +198,25 @@ def train_dense(
     network = Network.initial(specify(configuration, dataset, splits), seed)
     training = Training(splits, section.hyperparameters, section.epochs, seed, device, configuration.data)
     return _trained(network, training, report, blamed="dense.hyperparameters.learning_rate")
+
+
+def given(configuration: Configuration, specification: Specification, splits: Splits) -> Result | None:
+    """What ``model.weights`` holds, in place of what training, or training and pruning, would make; None without it.
+
+    Raises:
+        ConfigurationError: the file cannot be read or its weights are not the network's.
+    """
+    if configuration.model.weights is None:
+        return None
+    weights = Weights.read(configuration.model.weights)
+    module = models.build(specification, seed=0)
+    weights.load_into(module)
+    network = Network.of(specification, module)
+    if configuration.model.pruned:
+        network = network.masked(weights.masks_of(network.prunable()))
+    elif weights.masks:
+        raise refusal("model.weights", weights.file, "is a pruned network; model.pruned=true keeps it so")
+    return Result(network, accuracy(network, splits.validation, torch.device("cpu")), core_seconds=0.0)
 
 
 def prune(

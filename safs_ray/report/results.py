@@ -19,13 +19,14 @@ def table(
 
     Args:
         pruned: the network that every sparse row was trained from.
-        finals: the final evaluation of the rows "dense", "pruned" and "SAFS", by fold.
+        finals: the final evaluation of the rows "pruned", "SAFS" and, where it is known, "dense", by fold.
     """
     search = search_cost(evaluations)
     seconds = {row: sum(result.core_seconds for result in folds) for row, folds in finals.items()}
-    before = seconds["dense"] + pruned.core_seconds
+    before = seconds.get("dense", 0.0) + pruned.core_seconds
+    dense = [_row("dense", finals["dense"], 0, seconds["dense"])] if "dense" in finals else []
     return [
-        _row("dense", finals["dense"], 0, seconds["dense"]),
+        *dense,
         _row("pruned", finals["pruned"], 0, before + seconds["pruned"]),
         _row("SAFS", finals["SAFS"], search["evaluations"], before + search["core_seconds"] + seconds["SAFS"]),
     ]

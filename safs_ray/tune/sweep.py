@@ -14,7 +14,7 @@ from safs_ray.data import Dataset
 from safs_ray.report import results
 from safs_ray.storage import Folder
 from safs_ray.tune.board import open_board
-from safs_ray.tune.progress import log
+from safs_ray.tune.progress import log, percent
 from safs_ray.tune.search import search
 from safs_ray.tune.tasks import Recipe, Run, final, finish, prepare, run_tasks, test_dense
 
@@ -33,24 +33,32 @@ def sweep(configuration: Configuration, dataset: Dataset, folder: Folder) -> dic
     board_name = f"board of {folder}"
     board = open_board(board_name, str(folder / "evaluations"))
 
-    log.info("dense training, pruning and retraining")
+    if not configuration.model.pruned:
+        log.info("dense training, pruning and retraining")
     run_tasks(run, [(prepare, (arrays,))], plan["dense training"] + plan["pruning"])
 
-    log.info("search: %d trials of at most %d steps", configuration.tune.trials, configuration.iterations)
-    winner = search(configuration, dataset, run.result("pruned").network, folder, board_name)
+    pruned = run.result("pruned")
+    log.info(
+        "search: %d trials of at most %d steps, from validation %s",
+        configuration.tune.trials, configuration.iterations, percent(pruned.validation_accuracy).strip(),
+    )  # fmt: skip
+    winner = search(configuration, dataset, pruned.network, folder, board_name)
 
     folds = range(configuration.final.folds)
     log.info("final evaluation, %d folds", len(folds))
     rows = {"pruned": Recipe(None, configuration.pruning.hyperparameters, learn_scales=False), "SAFS": winner}
     finishes = [(finish, (arrays, row, recipe, fold)) for fold in folds for row, recipe in rows.items()]
-    run_tasks(run, [*finishes, (test_dense, (arrays,))], plan["final evaluation"])
+    dense = [] if configuration.model.pruned else [(test_dense, (arrays,))]  # nothing is known of one pruned elsewhere
+    run_tasks(run, [*finishes, *dense], plan["final evaluation"])
 
     evaluations = ray.get(board.evaluations.remote())
     finals = {row: [run.result(final(row, fold)) for fold in folds] for row in rows}
+    if dense:
+        finals["dense"] = [run.result(final("dense", 0))]
     best = results.best_of(finals["SAFS"])
     best.save(folder / "networks" / "best")
     content = {
-        "rows": results.table(run.result("pruned"), {"dense": [run.result(final("dense", 0))], **finals}, evaluations),
+        "rows": results.table(pruned, finals, evaluations),
         "assignment": best.network.activations(),
         "hyperparameters": winner.hyperparameters.model_dump(),
         "search": results.search_cost(evaluations),
