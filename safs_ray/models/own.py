@@ -7,7 +7,6 @@ import logging
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.dropout import _DropoutNd
 from torch.nn.parameter import is_lazy
 from torch.nn.utils import parametrize, prune
 
@@ -15,6 +14,8 @@ from safs_ray.config import ConfigurationError, refusal
 from safs_ray.models.specification import Specification
 from safs_ray.randomness import generator
 from safs_ray.references import resolve
+
+DROPOUT = (nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.AlphaDropout, nn.FeatureAlphaDropout)
 
 log = logging.getLogger("safs_ray")
 
@@ -29,7 +30,7 @@ def build(specification: Specification) -> nn.Module:
     """
     module = _made(specification)
     for layer in _dropouts(module).values():
-        layer.p = 0.0  # it would draw from the global generator, and candidates would not see the same draws
+        layer.p = 0.0  # type: ignore[assignment]  # it would draw from the global generator: no run could be repeated
     return module.train()
 
 
@@ -50,9 +51,8 @@ def check(specification: Specification) -> None:
         for training in (True, False):
             _check_logits(specification, module.train(training), images)
         if not torch.equal(torch.get_rng_state(), before):
-            raise _refusal(
-                specification, "draws random numbers in training, as stochastic depth does: runs could not be repeated"
-            )
+            drawing = "draws random numbers in training, as stochastic depth and dropout within attention do"
+            raise _refusal(specification, f"{drawing}; turn that off, for no run could be repeated")
 
 
 def _made(specification: Specification) -> nn.Module:
@@ -75,7 +75,7 @@ def _check_layers(specification: Specification, module: nn.Module) -> None:
     if prune.is_pruned(module) or any(map(parametrize.is_parametrized, module.modules())):
         plain = "return the plain network, and give what is pruned as model.weights with model.pruned=true"
         raise _refusal(specification, f"computes weights from other parameters; {plain}")
-    if dropouts := [name for name, layer in _dropouts(module).items() if layer.p > 0]:
+    if dropouts := _dropouts(module):
         log.warning("model.name=%s: used without dropout (%s)", specification.model, ", ".join(dropouts))
 
 
@@ -95,8 +95,9 @@ def _check_logits(specification: Specification, module: nn.Module, images: Tenso
         raise _refusal(specification, "returns logits that are NaN or infinite")
 
 
-def _dropouts(module: nn.Module) -> dict[str, _DropoutNd]:
-    return {name: child for name, child in module.named_modules() if isinstance(child, _DropoutNd)}
+def _dropouts(module: nn.Module) -> dict[str, nn.Module]:
+    """The layers of dropout that do something."""
+    return {name: child for name, child in module.named_modules() if isinstance(child, DROPOUT) and child.p > 0}
 
 
 def _refusal(specification: Specification, reason: str) -> ConfigurationError:
