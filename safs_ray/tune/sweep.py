@@ -34,7 +34,7 @@ def sweep(configuration: Configuration, dataset: Dataset, folder: Folder) -> dic
     board = open_board(board_name, str(folder / "evaluations"))
 
     if not configuration.model.pruned:
-        log.info("dense training, pruning and retraining")
+        log.info("%spruning and retraining", "" if configuration.model.weights else "dense training, ")
     run_tasks(run, [(prepare, (arrays,))], plan["dense training"] + plan["pruning"])
 
     pruned = run.result("pruned")
