@@ -27,7 +27,7 @@ class ConfigurationError(ValueError):
 def refusal(key: str, value: object, allowed: str) -> ConfigurationError:
     """The error that names the key, the value and what is allowed."""
     text = value if isinstance(value, str) else json.dumps(value, default=str)
-    return ConfigurationError(f"{key}={text if len(text) <= 80 else text[:77] + '...'}: {allowed}")
+    return ConfigurationError(f"{key}={text if len(text) <= 80 else text[:30] + '...' + text[-47:]}: {allowed}")
 
 
 class Section(BaseModel):
@@ -94,17 +94,45 @@ class RunSection(Section):
 
 
 class DataSection(Section):
-    source: str = Field("digits", description="digits, mnist, cifar10, parquet:FOLDER or imagefolder:FOLDER")
-    folder: str = Field("data", description="where mnist and cifar10 lie or are downloaded to")
+    source: str = Field(
+        "digits",
+        description="digits, mnist, fashion_mnist, kmnist, cifar10, cifar100, parquet:FOLDER, imagefolder:FOLDER, "
+        "imagenet16:FOLDER, imagenet16-CLASSES:FOLDER or package.module:function",
+    )
+    folder: str = Field("data", description="where torchvision's data sets lie or are downloaded to")
     size: int | None = Field(None, ge=4, le=1024, description="side in pixels to resize images to")
     validation: float = Field(0.1, gt=0, le=0.5, description="fraction of the training images that a fold validates on")
-    limit: Count | None = Field(None, description="use only the first so many training and test images")
+    limit: Count | None = Field(None, description="use only so many training and test images, a fixed sample")
+    mean: tuple[float, ...] | None = Field(
+        None, description="of each channel, of pixels in [0, 1], to normalise by; default: of the training images"
+    )
+    deviation: tuple[Annotated[float, Field(gt=0)], ...] | None = Field(None, description="as mean; goes with it")
     crop: int = Field(0, ge=0, le=64, description="pixels of padding for random crops in training; 0: none")
     flip: bool = Field(False, description="random horizontal flips in training")
 
+    @model_validator(mode="after")
+    def _mean_with_deviation(self) -> DataSection:
+        if len(self.mean or ()) != len(self.deviation or ()):
+            raise ValueError("mean and deviation need as many values, one for each channel")
+        return self
+
 
 class ModelSection(Section):
-    name: str = Field("lenet5", description="lenet5, mlp, vgg16 or resnet18")
+    name: str = Field(
+        "lenet5", description="lenet5, mlp, vgg16, resnet18, efficientnet_b0, localvit_t or package.module:function"
+    )
+    exclude: tuple[str, ...] | None = Field(
+        None,
+        description="patterns of activations that are no sites; default: squeeze-excitation's, where a network has it",
+    )
+    weights: str | None = Field(None, description="state dict to start from, safetensors or torch; default: none")
+    pruned: bool = Field(False, description="the zeros of model.weights stay zeros: nothing more is pruned")
+
+    @model_validator(mode="after")
+    def _weights_of_a_pruned_network(self) -> ModelSection:
+        if self.pruned and self.weights is None:
+            raise ValueError("pruned=true needs model.weights, the file of the pruned network")
+        return self
 
 
 class DenseSection(Section):
@@ -381,6 +409,8 @@ class Configuration(Section):
             raise ValueError(
                 f"pruning.schedule={self.pruning.schedule} does not go with search.when=during; allowed: gradual"
             )
+        if self.model.pruned and self.search.when != "after":
+            raise ValueError(f"search.when={self.search.when} does not go with model.pruned=true; allowed: after")
         return self
 
     @model_validator(mode="after")

@@ -55,13 +55,22 @@ class Network:
         Raises:
             ConfigurationError: no such architecture, images that it cannot take, or no site found.
         """
-        sited = _sited(specification, seed)
-        module = sited.install([lookup(name) for name in sited.defaults])
-        return cls(specification, sited.sites, sited.defaults, _state(module), {})
+        return cls.of(specification, build(specification, seed))
+
+    @classmethod
+    def of(cls, specification: Specification, module: nn.Module) -> Network:
+        """A dense network with the weights and the activations of a module that the specification builds.
+
+        Raises:
+            ConfigurationError: no site found.
+        """
+        sited = find_sites(module, specification.example(), specification.exclude)
+        installed = sited.install([lookup(name) for name in sited.defaults])
+        return cls(specification, sited.sites, sited.defaults, _state(installed), {})
 
     def build(self) -> nn.Module:
         """A new module with this state, on the CPU, in training mode; it computes logits (N, classes)."""
-        sited = _sited(self.specification, seed=0)
+        sited = self._sited()
         if self.groups > 1:
             sited = sited.grouped(self.groups)
         module = sited.install([lookup(name) for name in self.assignment])
@@ -116,7 +125,7 @@ class Network:
 
     def prunable(self) -> dict[str, Tensor]:
         """The weights of convolutions and linear layers, by name."""
-        module = _sited(self.specification, seed=0).module
+        module = self._sited().module
         return {name: self.state[name] for name in prunable_weights(module)}
 
     def masked(self, masks: Mapping[str, Tensor]) -> Network:
@@ -185,6 +194,11 @@ class Network:
         tensors = safetensors.torch.load(folder.read("network.safetensors"))
         return cls._assembled(folder.read_json("network.json"), tensors)
 
+    def _sited(self) -> Sited:
+        """The module with weights of no meaning, its sites empty."""
+        specification = self.specification
+        return find_sites(build(specification, seed=0), specification.example(), specification.exclude)
+
     def _description(self) -> dict[str, Any]:
         """All that is not a tensor, as JSON values."""
         return {
@@ -213,10 +227,6 @@ class Network:
 
     def _tensors(self) -> dict[str, Tensor]:
         return {**self.state, **{f"{MASK}{name}": mask for name, mask in self.masks.items()}}
-
-
-def _sited(specification: Specification, seed: int) -> Sited:
-    return find_sites(build(specification, seed), specification.example())
 
 
 def _state(module: nn.Module) -> dict[str, Tensor]:

@@ -8,7 +8,8 @@ The data flow of a run::
 With ``search.when`` before, ``search`` goes on from the dense network, and ``prune`` follows with the assignment
 found; with during, ``prune`` is left out, and every training of ``search`` and ``finish`` prunes anew.
 
-``finish`` and ``test`` alone read the test images, once.
+``given`` takes the place of ``train_dense``, or of both, where a network is there to start from. ``finish`` and
+``test`` alone read the test images, once.
 """
 
 from __future__ import annotations
@@ -20,10 +21,11 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from safs_ray import schedules, sources
+from safs_ray import models, schedules, sources
 from safs_ray.config import Configuration, Execution, Hyperparameters, refusal
 from safs_ray.data import Dataset, Folds, Splits
 from safs_ray.models import Specification
+from safs_ray.models.weights import Weights
 from safs_ray.network import Network
 from safs_ray.operators import find
 from safs_ray.pruning.rules import rule_of
@@ -108,9 +110,20 @@ def folds(configuration: Configuration, dataset: Dataset) -> Folds:
 
 
 def specify(configuration: Configuration, dataset: Dataset, splits: Splits) -> Specification:
-    """The network's specification for these images, normalised by the training images of the split."""
-    mean, deviation = splits.train.statistics()
-    return Specification(configuration.model.name, dataset.channels, dataset.size, dataset.classes, mean, deviation)
+    """The network's specification for these images, normalised by the training images of the split unless told.
+
+    Raises:
+        ConfigurationError: no such network, or a mean of other channels than the images have.
+    """
+    mean, deviation = configuration.data.mean, configuration.data.deviation
+    if not mean or not deviation:
+        mean, deviation = splits.train.statistics()
+    if len(mean) != dataset.channels:
+        raise refusal("data.mean", mean, f"the images have {dataset.channels} channels")
+    name, exclude = configuration.model.name, configuration.model.exclude
+    if exclude is None:
+        exclude = models.find(name).exclude
+    return Specification(name, dataset.channels, dataset.size, dataset.classes, mean, deviation, exclude)
 
 
 def searchable(network: Network, configuration: Configuration) -> Network:
@@ -137,7 +150,11 @@ def check(configuration: Configuration, dataset: Dataset, splits: Splits) -> Net
         allowed = f"{configuration.final.folds} folds of it leave {len(splits.train)} images to train on; at least 2"
         raise refusal("data.validation", configuration.data.validation, allowed)
     _check_resources(configuration)
-    network = Network.initial(specify(configuration, dataset, splits), configuration.run.seed)
+    specification = specify(configuration, dataset, splits)
+    models.check(specification)
+    network = Network.initial(specification, configuration.run.seed)
+    if not network.prunable_count:
+        raise refusal("model.name", specification.model, "has no convolution or linear layer that could be pruned")
     searchable(network, configuration)
     return network
 
@@ -164,7 +181,7 @@ def plan(configuration: Configuration) -> dict[str, int]:
     if "stage 2" in final.ablations:
         sweeps.append((stage_2(configuration, "stage 2"), trials))
     return {
-        "dense training": configuration.dense.epochs,
+        "dense training": 0 if configuration.model.weights else configuration.dense.epochs,
         "pruning": pruning_epochs(configuration) * (2 if section.when == "before" else 1),
         "search": sum(count * course.evaluations * section.epochs for course, count in sweeps),
         "fine-tuning": sum(
@@ -176,7 +193,7 @@ def plan(configuration: Configuration) -> dict[str, int]:
 
 def pruning_epochs(configuration: Configuration) -> int:
     """Epochs that :func:`prune` trains."""
-    if configuration.search.when == "during":
+    if configuration.search.when == "during" or configuration.model.pruned:
         return 0
     return schedules.epochs(configuration.pruning) + (configuration.pruning.rewind or 0)
 
@@ -218,6 +235,25 @@ def train_dense(
 def _dense_training(configuration: Configuration, splits: Splits, device: torch.device) -> Training:
     section, seed = configuration.dense, derive(configuration.run.seed, "dense")
     return Training(splits, section.hyperparameters, section.epochs, seed, device, configuration.data)
+
+
+def given(configuration: Configuration, specification: Specification, splits: Splits) -> Result | None:
+    """What ``model.weights`` holds, in place of what training, or training and pruning, would make; None without it.
+
+    Raises:
+        ConfigurationError: the file cannot be read or its weights are not the network's.
+    """
+    if configuration.model.weights is None:
+        return None
+    weights = Weights.read(configuration.model.weights)
+    module = models.build(specification, seed=0)
+    weights.load_into(module)
+    network = Network.of(specification, module)
+    if configuration.model.pruned:
+        network = network.masked(weights.masks_of(network.prunable()))
+    elif weights.masks:
+        raise refusal("model.weights", weights.file, "is a pruned network; model.pruned=true keeps it so")
+    return Result(network, accuracy(network, splits.validation, torch.device("cpu")), core_seconds=0.0)
 
 
 def prune(

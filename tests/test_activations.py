@@ -461,3 +461,51 @@ class TestArchitectures:
         with torch.device("meta"):
             module = build(Specification(model, 1, 64, 10, (0.5,), (0.25,)), seed=0)
             assert len(find_sites(module, torch.zeros(1, 1, 64, 64)).sites) == count
+
+
+class TestExclusion:
+    @KINDS
+    def test_what_matches_a_pattern_stays_as_it_is(self, kind: type[Net]) -> None:
+        net = kind(lambda net, x: net.b(net.linear(net.a(x))), a=nn.Tanh(), b=nn.ReLU())
+        sited = find_sites(net, example(), ["a*"])
+        assert (sited.sites, sited.defaults, sited.excluded) == (("b",), ("relu",), ("a",))
+        installed = sited.install([OPERATORS["tanh"]])
+        assert isinstance(installed.get_submodule("a"), nn.Tanh)
+        with torch.no_grad():
+            assert torch.equal(installed(example()), torch.tanh(net.linear(torch.tanh(example()))))
+
+    @pytest.mark.parametrize(("pattern", "kept"), [("act", ("act_2", "act_3")), ("act_2", ("act", "act_3"))])
+    def test_each_application_of_a_module_is_named_alone(self, pattern: str, kept: tuple[str, ...]) -> None:
+        net = Net(lambda net, x: net.act(net.linear(net.act(net.linear(net.act(x))))), act=nn.ReLU())
+        sited = find_sites(net, example(), [pattern])
+        assert (sited.sites, sited.excluded) == (kept, (pattern,))
+        installed = sited.install([OPERATORS["tanh"]] * 2)
+
+        def apply(name: str, x: Tensor) -> Tensor:
+            return torch.relu(x) if name == pattern else torch.tanh(x)
+
+        with torch.no_grad():
+            x = net.linear(apply("act", example()))
+            x = net.linear(apply("act_2", x))
+            assert torch.equal(installed(example()), apply("act_3", x))
+            assert torch.equal(net(example()), F.relu(net.linear(F.relu(net.linear(F.relu(example()))))))
+
+    def test_functions_are_excluded_by_their_names(self) -> None:
+        net = Net(lambda net, x: torch.tanh(F.relu(net.linear(F.relu(x)))))
+        sited = find_sites(net, example(), ["relu_2", "tanh"])
+        assert (sited.sites, sited.excluded) == (("relu",), ("relu_2", "tanh"))
+        with torch.no_grad():
+            expected = net(example())
+            assert torch.equal(sited.install([OPERATORS["relu"]])(example()), expected)
+
+    @KINDS
+    def test_a_pattern_that_matches_nothing_is_refused_with_the_sites(self, kind: type[Net]) -> None:
+        net = kind(lambda net, x: net.b(net.linear(net.a(x))), a=nn.Tanh(), b=nn.ReLU())
+        with pytest.raises(ConfigurationError) as refused:
+            find_sites(net, example(), ["a", "gate*"])
+        assert str(refused.value) == "model.exclude=gate*: matches nothing; the sites are b"
+
+    @KINDS
+    def test_to_exclude_all_is_refused(self, kind: type[Net]) -> None:
+        with pytest.raises(ConfigurationError, match="applies no activation that can be searched"):
+            find_sites(kind(activation("act"), act=nn.ReLU()), example(), ["*"])

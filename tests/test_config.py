@@ -233,7 +233,9 @@ class TestValues:
         assert at(validate(nested(key, [value, value])), key) == (value, value)
 
     def test_a_long_value_is_cut(self) -> None:
-        assert message(nested("run.name", "a b" * 100)).startswith("run.name=" + ("a b" * 26)[:77] + "...: string")
+        assert message(nested("run.name", "a b" * 100)).startswith(
+            "run.name=" + "a b" * 10 + "..." + ("a b" * 16)[-47:] + ": string"
+        )
 
     @pytest.mark.parametrize("path", ["run.name", "run.device", "data.size", "pruning.sparsity", "search.operators"])
     @pytest.mark.parametrize("value", ["two\nlines", "two\rlines"])
@@ -269,6 +271,18 @@ class TestRulesBetweenKeys:
         assert message({"finetune": {"epochs": 7, "epochs_per_step": 5}}) == (
             "finetune: epochs=7 must be a multiple of epochs_per_step=5"
         )
+
+    def test_a_pruned_network_is_in_a_file(self) -> None:
+        assert message({"model": {"pruned": True}}) == (
+            "model: pruned=true needs model.weights, the file of the pruned network"
+        )
+        assert validate({"model": {"pruned": True, "weights": "w.pt"}}).model.weights == "w.pt"
+
+    def test_mean_and_deviation_go_together(self) -> None:
+        told = "data: mean and deviation need as many values, one for each channel"
+        assert message({"data": {"mean": [0.5]}}) == told
+        assert message({"data": {"mean": [0.5], "deviation": [0.5, 0.5]}}) == told
+        assert validate({"data": {"mean": [0], "deviation": [1]}}).data.deviation == (1.0,)
 
     def test_the_grace_period_fits_into_a_trial(self) -> None:
         values = {"search": {"steps": 4}, "finetune": {"epochs": 6, "epochs_per_step": 2}}

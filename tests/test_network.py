@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from safs_ray.config import ConfigurationError
-from safs_ray.models import ARCHITECTURES, Specification
+from safs_ray.models import ARCHITECTURES, Architecture, Specification
 from safs_ray.network import Network
 from safs_ray.pruning.allocation import layer
 from safs_ray.storage import Folder
@@ -153,7 +153,7 @@ class TestGrouped:
 
     def test_a_site_whose_channels_are_not_known_is_refused(self, monkeypatch: pytest.MonkeyPatch) -> None:
         tokens = nn.Sequential(nn.Flatten(), nn.Unflatten(1, (4, 4)), nn.ReLU(), nn.Flatten(), nn.Linear(16, 2))
-        monkeypatch.setitem(ARCHITECTURES, "tokens", lambda _: tokens)
+        monkeypatch.setitem(ARCHITECTURES, "tokens", Architecture(lambda _: tokens))
         network = Network.initial(Specification("tokens", 1, 4, 2, (0.1,), (0.3,)), seed=0)
         with pytest.raises(ConfigurationError, match=r"search\.groups=2: site 2 takes \(2, 4, 4\); allowed where"):
             network.grouped(2)

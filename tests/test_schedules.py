@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from safs_ray import pruning, schedules
 from safs_ray.config import ConfigurationError, DataSection, PruningSection
 from safs_ray.data import Splits
-from safs_ray.models import ARCHITECTURES, Specification
+from safs_ray.models import ARCHITECTURES, Architecture, Specification
 from safs_ray.network import Network
 from safs_ray.randomness import derive
 from safs_ray.schedules import SCHEDULES, Task
@@ -162,7 +162,7 @@ def test_statistics_of_normalisation_are_taken_anew(splits: Splits, monkeypatch:
             output: Tensor = self.fc(self.act(self.norm(x)).flatten(1))
             return output
 
-    monkeypatch.setitem(ARCHITECTURES, "normalised", lambda _: Normalised())
+    monkeypatch.setitem(ARCHITECTURES, "normalised", Architecture(lambda _: Normalised()))
     mean, deviation = splits.train.statistics()
     network = Network.initial(Specification("normalised", 1, 8, 10, mean, deviation), seed=0)
     given = task(network, splits, section("swamp", epochs=1))

@@ -13,6 +13,7 @@ import torch
 from safs_ray import stages
 from safs_ray.config import Configuration, ConfigurationError, Hyperparameters
 from safs_ray.data import Dataset, Splits
+from safs_ray.models import Specification
 from safs_ray.network import Network
 from safs_ray.randomness import derive
 from safs_ray.stages import Result
@@ -104,7 +105,7 @@ def test_an_emptied_layer_is_told(
         stages.prune(network, section, splits, device)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        stages.prune(dense.network, section, splits, device)
+        stages.prune(dense.network, changed(section, "pruning", sparsity=0.5), splits, device)
 
 
 def test_during_the_search_every_training_makes_the_dense_network_sparse(
@@ -217,6 +218,104 @@ def test_plan_of_protocol_staged_with_all_rows(configuration: Configuration) -> 
     }
 
 
+def test_a_network_that_is_there_takes_no_epochs(configuration: Configuration) -> None:
+    dense = stages.plan(changed(configuration, "model", weights="w.pt"))
+    assert (dense["dense training"], dense["pruning"]) == (0, 2)
+    pruned = stages.plan(changed(configuration, "model", weights="w.pt", pruned=True))
+    assert (pruned["dense training"], pruned["pruning"]) == (0, 0)
+
+
+class TestGiven:
+    @pytest.fixture
+    def specification(self, configuration: Configuration, dataset: Dataset, splits: Splits) -> Specification:
+        return stages.specify(configuration, dataset, splits)
+
+    @pytest.fixture
+    def weights(self, dense: Result) -> dict[str, torch.Tensor]:
+        """The dense network's, under the names of the module as its author wrote it."""
+        return {name: tensor for name, tensor in dense.network.state.items() if name.startswith("fc")}
+
+    def given(
+        self, configuration: Configuration, specification: Specification, splits: Splits, file: Path, pruned: bool
+    ) -> Result:
+        section = changed(configuration, "model", weights=str(file), pruned=pruned)
+        result = stages.given(section, specification, splits)
+        assert result is not None
+        return result
+
+    def test_without_a_file_there_is_none(
+        self, configuration: Configuration, specification: Specification, splits: Splits
+    ) -> None:
+        assert stages.given(configuration, specification, splits) is None
+
+    def test_a_dense_network_is_as_it_was(
+        self,
+        configuration: Configuration,
+        specification: Specification,
+        splits: Splits,
+        dense: Result,
+        weights: dict[str, torch.Tensor],
+        tmp_path: Path,
+    ) -> None:
+        torch.save(weights, tmp_path / "dense.pt")
+        result = self.given(configuration, specification, splits, tmp_path / "dense.pt", pruned=False)
+        assert result.network.fingerprint == dense.network.fingerprint
+        assert result.validation_accuracy == dense.validation_accuracy
+        assert (result.core_seconds, result.test_accuracy) == (0, None)
+
+    def test_the_zeros_of_a_pruned_network_are_its_mask(
+        self,
+        configuration: Configuration,
+        specification: Specification,
+        splits: Splits,
+        weights: dict[str, torch.Tensor],
+        tmp_path: Path,
+        device: torch.device,
+    ) -> None:
+        zeroed = {
+            name: torch.where(tensor.abs() < tensor.abs().median(), 0, tensor) for name, tensor in weights.items()
+        }
+        torch.save(zeroed, tmp_path / "pruned.pt")
+        result = self.given(configuration, specification, splits, tmp_path / "pruned.pt", pruned=True)
+        assert result.network.sparsity == pytest.approx(0.5, abs=0.01)
+        for name, mask in result.network.masks.items():
+            assert torch.equal(mask, zeroed[name] != 0)
+        found = stages.search(result.network, configuration, splits, configuration.pruning.hyperparameters, device)
+        assert all((found.network.state[name][~mask] == 0).all() for name, mask in result.network.masks.items())
+
+    def test_masks_of_torchs_pruning_in_a_network_called_dense_are_refused(
+        self,
+        configuration: Configuration,
+        specification: Specification,
+        splits: Splits,
+        weights: dict[str, torch.Tensor],
+        tmp_path: Path,
+    ) -> None:
+        masked = {**weights, "fc1.weight_orig": weights["fc1.weight"], "fc1.weight_mask": weights["fc1.weight"] > 0}
+        del masked["fc1.weight"]
+        torch.save(masked, tmp_path / "w.pt")
+        with pytest.raises(ConfigurationError, match=r"w\.pt: is a pruned network; model\.pruned=true keeps it so"):
+            self.given(configuration, specification, splits, tmp_path / "w.pt", pruned=False)
+        assert self.given(configuration, specification, splits, tmp_path / "w.pt", pruned=True).network.masks
+
+
+def test_images_are_normalised_as_told(configuration: Configuration, dataset: Dataset, splits: Splits) -> None:
+    told = changed(configuration, "data", mean=(0.5,), deviation=(2.0,))
+    specification = stages.specify(told, dataset, splits)
+    assert (specification.mean, specification.deviation) == ((0.5,), (2.0,))
+    assert stages.specify(configuration, dataset, splits).mean == splits.train.statistics()[0]
+
+
+def test_an_exclusion_replaces_the_architectures_own(
+    configuration: Configuration, dataset: Dataset, splits: Splits
+) -> None:
+    gated = changed(configuration, "model", name="efficientnet_b0")
+    assert stages.specify(gated, dataset, splits).exclude == ("*.activation", "*.scale_activation")
+    for patterns in ((), ("features.0.*",)):
+        told = changed(gated, "model", exclude=patterns)
+        assert stages.specify(told, dataset, splits).exclude == patterns
+
+
 @pytest.mark.parametrize(
     ("section", "values", "message"),
     [
@@ -224,6 +323,8 @@ def test_plan_of_protocol_staged_with_all_rows(configuration: Configuration) -> 
         ("search", {"operators": ("relu", "tan")}, "search.operators=tan: unknown operator; allowed: relu"),
         ("search", {"operators": ("relu", "relu")}, "search.operators=relu: stands twice"),
         ("search", {"granularity": "group", "groups": 101}, "search.groups=101: site act2 has 100 channels; allowed:"),
+        ("data", {"mean": (0.1, 0.2), "deviation": (1.0, 1.0)}, "data.mean=[0.1, 0.2]: the images have 1 channels"),
+        ("model", {"exclude": ("act3",)}, "model.exclude=act3: matches nothing; the sites are act1, act2"),
         ("run", {"device": "cuda"}, "tune.resources.gpu=0.0: run.device=cuda needs more than 0"),
     ],
 )

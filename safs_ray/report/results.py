@@ -19,11 +19,13 @@ def table(
 
     Args:
         starts: the network that the final evaluation of each sparse row began from.
-        finals: the final evaluation of each row, "dense" among them, by fold.
+        finals: the final evaluation of each row, and of "dense" where that network is known, by fold.
         evaluations: of all sweeps of the run.
     """
-    dense_seconds = finals["dense"][0].core_seconds
-    rows = [_row("dense", finals["dense"], 0, dense_seconds)]
+    dense_seconds, rows = 0.0, []
+    if "dense" in finals:
+        dense_seconds = finals["dense"][0].core_seconds
+        rows.append(_row("dense", finals["dense"], 0, dense_seconds))
     for name, start in starts.items():
         search = search_cost(leading_to(name, evaluations))
         final = sum(result.core_seconds for result in finals[name])

@@ -44,6 +44,8 @@ FINISHED, FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run or resume a sweep; returns the exit code."""
     parsed = _parser().parse_args(arguments)
+    if str(Path.cwd()) not in sys.path:  # where a user's own modules lie, and where Ray's workers look for them
+        sys.path.append(str(Path.cwd()))
     console = Console(highlight=False, markup=False)
     try:
         configuration = _resumed(parsed.resume, parsed.words) if parsed.resume else _new(parsed.words)
@@ -53,10 +55,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         dataset = stages.load(configuration)
         splits = stages.folds(configuration, dataset).search()
         network = stages.check(configuration, dataset, splits)
-        if not parsed.resume:
-            with _blaming("run.storage", configuration.run.storage):
+        given = _given(configuration, network, splits, folder)
+        with _blaming("run.storage", configuration.run.storage):
+            if not parsed.resume:
                 folder.write(CONFIGURATION, (_versions() + config.dump(configuration)).encode())
-        _announce(configuration, splits, network, folder, console)
+            if given:
+                given.save(_given_stage(configuration, folder))  # as if the stage had been done
+        _announce(configuration, splits, given.network if given else network, folder, console)
         results = _sweep(configuration, dataset, folder)
     except ConfigurationError as error:
         return _end(BAD_INPUT, f"error: {error}")
@@ -109,6 +114,17 @@ def _new(words: Sequence[str]) -> Configuration:
     return configuration
 
 
+def _given(configuration: Configuration, network: Network, splits: Splits, folder: Folder) -> stages.Result | None:
+    """The network of model.weights; a run that was begun has it in its folder and needs the file no more."""
+    if configuration.model.weights and (begun := stages.Result.load(_given_stage(configuration, folder))):
+        return begun
+    return stages.given(configuration, network.specification, splits)
+
+
+def _given_stage(configuration: Configuration, folder: Folder) -> Folder:
+    return folder / "networks" / ("pruned" if configuration.model.pruned else "dense")
+
+
 def _resumed(run: str, words: Sequence[str]) -> Configuration:
     """The configuration of a run that was begun, wherever its folder lies now."""
     if words:
@@ -148,7 +164,7 @@ def _announce(configuration: Configuration, splits: Splits, network: Network, fo
         f"{configuration.run.name}: {configuration.model.name} on {configuration.data.source}, "
         f"{len(splits.train):,} training, {len(splits.validation):,} validation and {len(splits.test):,} test "
         f"images of {data[1]}x{data[2]}x{data[3]}, {network.specification.classes} classes\n"
-        f"  {_pruning(configuration.pruning, network)}\n"
+        f"{_origin(configuration, network)}"
         f"  {len(network.sites)} sites{_division(configuration)}, {len(configuration.search.operators)} operators, "
         f"{configuration.tune.trials} trials of {configuration.search.steps} evaluations{fine_tuning}, "
         f"{configuration.final.folds} folds\n"
@@ -164,6 +180,15 @@ def _announce(configuration: Configuration, splits: Splits, network: Network, fo
 def _division(configuration: Configuration) -> str:
     search = configuration.search
     return {"layer": "", "network": " of one operator", "group": f" of {search.groups} groups"}[search.granularity]
+
+
+def _origin(configuration: Configuration, network: Network) -> str:
+    """Where the weights come from, and how many stay."""
+    lines = f"  starts from {configuration.model.weights}\n" if configuration.model.weights else ""
+    if not configuration.model.pruned:
+        return f"{lines}  {_pruning(configuration.pruning, network)}\n"
+    kept, count = network.nonzero_weights, network.prunable_count
+    return f"{lines}  sparsity {100 * network.sparsity:.6g} % as it comes: {kept:,} of {count:,} weights stay\n"
 
 
 def _pruning(section: PruningSection, network: Network) -> str:

@@ -36,7 +36,8 @@ def sweep(configuration: Configuration, dataset: Dataset, folder: Folder) -> dic
     board_name = f"board of {folder}"
     board = open_board(board_name, str(folder / "evaluations"))
 
-    log.info("dense training, pruning and retraining")
+    if not configuration.model.pruned:
+        log.info("%spruning and retraining", "" if configuration.model.weights else "dense training, ")
     run_tasks(run, [(prepare, (arrays,))], plan["dense training"] + stages.pruning_epochs(configuration))
     pruned = run.result("pruned").network
     tell(pruned.survey())
@@ -59,17 +60,20 @@ def sweep(configuration: Configuration, dataset: Dataset, folder: Folder) -> dic
     folds = range(configuration.final.folds)
     log.info("final evaluation, %d folds", len(folds))
     finishes = [(finish, (arrays, row, recipe, fold)) for fold in folds for row, recipe in recipes.items()]
-    run_tasks(run, [*finishes, (test_dense, (arrays,))], plan["final evaluation"])
+    dense = [] if configuration.model.pruned else [(test_dense, (arrays,))]  # nothing is known of one pruned elsewhere
+    run_tasks(run, [*finishes, *dense], plan["final evaluation"])
 
     evaluations = ray.get(board.evaluations.remote())
     finals = {row: [run.result(final(row, fold)) for fold in folds] for row in recipes}
+    if dense:
+        finals["dense"] = [run.result(final("dense", 0))]
     best = results.best_of(finals["SAFS"])
     best.save(folder / "networks" / "best")
     if configuration.search.when == "during":
         tell(best.network.survey())
     starts = {row: run.result(start_of(configuration, row)) for row in recipes}
     content = {
-        "rows": results.table(starts, {"dense": [run.result(final("dense", 0))], **finals}, evaluations),
+        "rows": results.table(starts, finals, evaluations),
         "assignment": best.network.activations(),
         "groups": best.network.groups,
         "hyperparameters": recipes["SAFS"].hyperparameters.model_dump(),

@@ -84,20 +84,19 @@ def final(row: str, fold: int) -> str:
 
 
 def prepare(run: Run, arrays: dict[str, Array]) -> None:
-    """Ray task: the dense network, and that network pruned and retrained."""
+    """Ray task: the dense network, and that network pruned and retrained, unless the run began with it."""
     configuration, device = run.configuration, _set_up(run.configuration)
     dataset = Dataset.from_arrays(arrays)
     splits = stages.folds(configuration, dataset).search()
-    dense = run.once(
-        "dense",
-        configuration.dense.epochs,
-        lambda report: stages.train_dense(configuration, dataset, splits, device, report),
-    )
-    run.once(
-        "pruned",
-        stages.pruning_epochs(configuration),
-        lambda report: stages.prune(dense.network, configuration, splits, device, report),
-    )
+
+    def dense(report: Report) -> Result:
+        return stages.train_dense(configuration, dataset, splits, device, report)
+
+    def pruned(report: Report) -> Result:
+        network = run.once("dense", configuration.dense.epochs, dense).network
+        return stages.prune(network, configuration, splits, device, report)
+
+    run.once("pruned", stages.pruning_epochs(configuration), pruned)
 
 
 def prune_found(run: Run, arrays: dict[str, Array], recipe: Recipe) -> None:

@@ -70,6 +70,14 @@ def test_rows_count_all_that_led_to_them(dense: Result, pruned: Result) -> None:
     assert rows[1]["nonzero_weights"] == pruned.network.nonzero_weights
 
 
+def test_of_a_network_pruned_elsewhere_there_is_no_dense_row(pruned: Result) -> None:
+    finals = {row: [replace(pruned, test_accuracy=0.5, core_seconds=1.0)] for row in ("pruned", "SAFS")}
+    start = replace(pruned, core_seconds=0.0)
+    rows = results.table({"pruned": start, "SAFS": start}, finals, EVALUATIONS)
+    assert [row["name"] for row in rows] == ["pruned", "SAFS"]
+    assert [row["core_seconds"] for row in rows] == [1, 6 + 1]
+
+
 def test_a_row_costs_what_led_to_it() -> None:
     joint = [*EVALUATIONS, evaluation(0, phase="fine-tuning", sweep="stage 2")]
     assert results.leading_to("pruned", joint) == []

@@ -318,7 +318,7 @@ def test_an_interrupted_run_says_how_to_go_on(finished: Path, tiny: Path, signal
         (["model.name=alexnet"], "model.name=alexnet: allowed: lenet5, mlp, vgg16, resnet18"),
         (["model.name=lenet5", "data.size=30"], "data.size: lenet5 takes images of 28x28 or 32x32"),
         (["model.name=vgg16", "data.size=16"], "data.size: vgg16 takes images of 32x32 or more"),
-        (["data.source=digit"], "data.source=digit: allowed: digits, mnist, cifar10, parquet:FOLDER"),
+        (["data.source=digit"], "data.source=digit: allowed: digits, mnist, fashion_mnist, kmnist"),
         (["data.source=parquet:/nowhere"], "data.source=parquet:/nowhere: there is no file /nowhere/train.parquet"),
         (["data.source=imagefolder:/nowhere"], "data.source=imagefolder:/nowhere: "),
         (["final.folds=4"], "final.folds=4 folds of data.validation=0.2 hold back 80%"),
