@@ -107,6 +107,45 @@ class PruningSection(Section):
     )
 
 
+Move = Literal["redraw", "redraw and swap"]
+
+
+class LahcSection(Section):
+    history: Count = Field(3, description="length of the history")
+
+
+class AnnealingSection(Section):
+    initial_temperature: float = Field(1e4, gt=0, description="for the first neighbour, in units of cost")
+    final_temperature: float = Field(10.0, gt=0, description="for the last neighbour of the budget")
+
+    @model_validator(mode="after")
+    def _cools(self) -> AnnealingSection:
+        if self.final_temperature > self.initial_temperature:
+            raise ValueError(
+                f"final_temperature={self.final_temperature:g} must not exceed "
+                f"initial_temperature={self.initial_temperature:g}"
+            )
+        return self
+
+
+class GeneticSection(Section):
+    population: int = Field(5, ge=2, description="assignments in a generation")
+    crossover: float = Field(0.8, ge=0, le=1, description="probability that a child has two parents")
+    mutation: float = Field(0.3, ge=0, le=1, description="probability that one site of a child is redrawn")
+    elites: int = Field(1, ge=0, description="best of a generation that live on, without a new evaluation")
+
+    @model_validator(mode="after")
+    def _has_children(self) -> GeneticSection:
+        if self.elites >= self.population:
+            raise ValueError(f"elites={self.elites} must be below population={self.population}")
+        return self
+
+
+class TpeSection(Section):
+    startup: int = Field(20, ge=0, description="evaluations before the first proposal of the model")
+    draws: Count = Field(24, description="draws of which HyperOpt takes the most promising, at each site")
+
+
 class SearchSection(Section):
     operators: tuple[str, ...] = Field(
         (
@@ -118,13 +157,18 @@ class SearchSection(Section):
     )  # fmt: skip
     steps: Count = Field(20, description="evaluations of a chain, the starting assignment included")
     epochs: Count = Field(10, description="epochs of one evaluation")
-    history: Count = Field(3, description="length of LAHC's history")
     start: Literal["default", "random"] = Field(
         "default", description="starting assignment: the network's own activations, or random"
     )
-    move: Literal["redraw", "redraw and swap"] = Field(
-        "redraw and swap", description="what makes a neighbour: a redrawn site, then two sites swapped"
+    strategy: Literal["lahc", "random", "annealing", "genetic", "tpe"] = Field("lahc", description="what proposes")
+    move: Move = Field(
+        "redraw and swap",
+        description="what makes a neighbour for lahc and annealing: a redrawn site, then two sites swapped",
     )
+    lahc: LahcSection = Field(LahcSection(), description="of Late Acceptance Hill Climbing")
+    annealing: AnnealingSection = Field(AnnealingSection(), description="of simulated annealing")
+    genetic: GeneticSection = Field(GeneticSection(), description="of the genetic algorithm")
+    tpe: TpeSection = Field(TpeSection(), description="of the tree-structured Parzen estimator")
 
 
 class FinetuneSection(Section):

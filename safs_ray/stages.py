@@ -24,9 +24,9 @@ from safs_ray.models import Specification
 from safs_ray.network import Network
 from safs_ray.operators import find
 from safs_ray.randomness import derive
+from safs_ray.search.assignment import Assignment
 from safs_ray.search.chain import Chain
 from safs_ray.search.evaluation import Evaluation, Ledger
-from safs_ray.search.lahc import Assignment
 from safs_ray.storage import Folder
 from safs_ray.training import Report, Trainer, Training, accuracy, silent
 

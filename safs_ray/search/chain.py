@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import random
 import time
 from dataclasses import replace
 from typing import Any
@@ -13,6 +14,7 @@ from safs_ray.config import Configuration, Hyperparameters
 from safs_ray.data import Splits
 from safs_ray.network import Network
 from safs_ray.randomness import derive
+from safs_ray.search.assignment import random_assignment
 from safs_ray.search.evaluation import (
     WORST_COST,
     Evaluation,
@@ -22,7 +24,7 @@ from safs_ray.search.evaluation import (
     evaluate,
     evaluation_key,
 )
-from safs_ray.search.lahc import LateAcceptance, random_assignment
+from safs_ray.search.strategy import make
 from safs_ray.training import Trainer, Training
 
 
@@ -67,8 +69,8 @@ class Chain:
         own = derive(seed, "chain", self.trial)
         start = network.assignment
         if search.start == "random":
-            start = random_assignment(search.operators, len(network.sites), own)
-        self.strategy = LateAcceptance(search.operators, start, search.history, search.move, own)
+            start = random_assignment(search.operators, len(network.sites), random.Random(derive(own, "start")))
+        self.strategy = make(search, start, own)
 
     @property
     def finished(self) -> bool:
