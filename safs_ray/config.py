@@ -143,7 +143,7 @@ class GeneticSection(Section):
 
 class TpeSection(Section):
     startup: int = Field(20, ge=0, description="evaluations before the first proposal of the model")
-    draws: Count = Field(24, description="draws of which HyperOpt takes the most promising, at each site")
+    gamma: float = Field(0.25, gt=0, description="of n evaluations, the best gamma * sqrt(n) are the good ones")
 
 
 class SearchSection(Section):

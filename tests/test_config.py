@@ -139,6 +139,11 @@ class TestValues:
             ("pruning.epochs", -1, "greater than or equal to 0"),
             ("pruning.hyperparameters.momentum", 1.0, "less than 1"),
             ("search.operators", ["relu"], "at least 2 items"),
+            ("search.strategy", "hill climbing", "'lahc', 'random', 'annealing', 'genetic' or 'tpe'"),
+            ("search.genetic.population", 1, "greater than or equal to 2"),
+            ("search.genetic.mutation", 1.1, "less than or equal to 1"),
+            ("search.annealing.final_temperature", 0, "greater than 0"),
+            ("search.tpe.gamma", 0, "greater than 0"),
             ("tune.reduction_factor", 1, "greater than or equal to 2"),
             ("tune.resources.gpu", -0.5, "greater than or equal to 0"),
             ("tune.space.optimizers", [], "at least 1 item"),
@@ -227,6 +232,17 @@ class TestRulesBetweenKeys:
         assert message({"finetune": {"epochs": 7, "epochs_per_step": 5}}) == (
             "finetune: epochs=7 must be a multiple of epochs_per_step=5"
         )
+
+    def test_annealing_does_not_heat(self) -> None:
+        assert message({"search": {"annealing": {"initial_temperature": 0.1}}}) == (
+            "search.annealing: final_temperature=10 must not exceed initial_temperature=0.1"
+        )
+        equal = {"initial_temperature": 0.1, "final_temperature": 0.1}
+        assert validate({"search": {"annealing": equal}}).search.annealing.final_temperature == 0.1
+
+    def test_a_generation_has_children(self) -> None:
+        assert message({"search": {"genetic": {"elites": 5}}}) == "search.genetic: elites=5 must be below population=5"
+        assert validate({"search": {"genetic": {"elites": 4}}}).search.genetic.elites == 4
 
     def test_the_grace_period_fits_into_a_trial(self) -> None:
         values = {"search": {"steps": 4}, "finetune": {"epochs": 6, "epochs_per_step": 2}}

@@ -38,7 +38,7 @@ class TreeParzen(Proposer):
             self._trials(),
             seed=self._draws.getrandbits(32),
             n_startup_jobs=self.settings.startup,
-            n_EI_candidates=self.settings.draws,
+            gamma=self.settings.gamma,
             verbose=False,
         )
         chosen = proposal["misc"]["vals"]

@@ -15,10 +15,14 @@ import pytest
 import torch
 
 from safs_ray import config
-from safs_ray.config import SearchSection
+from safs_ray.config import Configuration, SearchSection
+from safs_ray.data import Splits
 from safs_ray.randomness import derive
 from safs_ray.search.assignment import Assignment
+from safs_ray.search.chain import Chain
+from safs_ray.search.evaluation import Ledger
 from safs_ray.search.strategy import Strategy, make
+from safs_ray.stages import Result
 
 STRATEGIES = get_args(SearchSection.model_fields["strategy"].annotation)
 OPERATORS = ("relu", "swish", "tanh", "srs")
@@ -195,3 +199,16 @@ def test_costs_that_are_all_the_same(name: str) -> None:
         running.tell(0.5)
     assert (running.best, running.best_cost) == (START, 0.5)
     assert len(set(found)) > STEPS // 3, "it goes on searching"
+
+
+def test_a_chain_searches_with_it(name: str, pruned: Result, splits: Splits, configuration: Configuration) -> None:
+    search = configuration.search.model_copy(update={"strategy": name})
+    changed = configuration.model_copy(update={"search": search})
+    memory = Ledger()
+    chain = Chain(pruned.network, splits, changed.pruning.hyperparameters, changed, torch.device("cpu"), memory)
+    for _ in range(search.steps):
+        chain.step()
+    assert memory.evaluations[0].assignment == pruned.network.assignment
+    best = max(memory.evaluations, key=lambda evaluation: evaluation.validation_accuracy)
+    assert chain.strategy.best == best.assignment
+    assert chain.strategy.iteration == search.steps
