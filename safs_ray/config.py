@@ -240,6 +240,45 @@ class PruningSection(Section):
             yield f"schedule={self.schedule}", "score", ("magnitude",)
 
 
+Move = Literal["redraw", "redraw and swap"]
+
+
+class LahcSection(Section):
+    history: Count = Field(3, description="length of the history")
+
+
+class AnnealingSection(Section):
+    initial_temperature: float = Field(1e4, gt=0, description="for the first neighbour, in units of cost")
+    final_temperature: float = Field(10.0, gt=0, description="for the last neighbour of the budget")
+
+    @model_validator(mode="after")
+    def _cools(self) -> AnnealingSection:
+        if self.final_temperature > self.initial_temperature:
+            raise ValueError(
+                f"final_temperature={self.final_temperature:g} must not exceed "
+                f"initial_temperature={self.initial_temperature:g}"
+            )
+        return self
+
+
+class GeneticSection(Section):
+    population: int = Field(5, ge=2, description="assignments in a generation")
+    crossover: float = Field(0.8, ge=0, le=1, description="probability that a child has two parents")
+    mutation: float = Field(0.3, ge=0, le=1, description="probability that one site of a child is redrawn")
+    elites: int = Field(1, ge=0, description="best of a generation that live on, without a new evaluation")
+
+    @model_validator(mode="after")
+    def _has_children(self) -> GeneticSection:
+        if self.elites >= self.population:
+            raise ValueError(f"elites={self.elites} must be below population={self.population}")
+        return self
+
+
+class TpeSection(Section):
+    startup: int = Field(20, ge=0, description="evaluations before the first proposal of the model")
+    gamma: float = Field(0.25, gt=0, description="of n evaluations, the best gamma * sqrt(n) are the good ones")
+
+
 class SearchSection(Section):
     protocol: Literal["joint", "staged"] = Field(
         "joint",
@@ -266,13 +305,18 @@ class SearchSection(Section):
     groups: int = Field(2, ge=2, description="groups of channels at each site, where granularity is group")
     steps: Count = Field(20, description="evaluations of a chain, the starting assignment included")
     epochs: Count = Field(10, description="epochs of one evaluation")
-    history: Count = Field(3, description="length of LAHC's history")
     start: Literal["default", "random"] = Field(
         "default", description="starting assignment: the network's own activations, or random"
     )
-    move: Literal["redraw", "redraw and swap"] = Field(
-        "redraw and swap", description="what makes a neighbour: a redrawn site, then two sites swapped"
+    strategy: Literal["lahc", "random", "annealing", "genetic", "tpe"] = Field("lahc", description="what proposes")
+    move: Move = Field(
+        "redraw and swap",
+        description="what makes a neighbour for lahc and annealing: a redrawn site, then two sites swapped",
     )
+    lahc: LahcSection = Field(LahcSection(), description="of Late Acceptance Hill Climbing")
+    annealing: AnnealingSection = Field(AnnealingSection(), description="of simulated annealing")
+    genetic: GeneticSection = Field(GeneticSection(), description="of the genetic algorithm")
+    tpe: TpeSection = Field(TpeSection(), description="of the tree-structured Parzen estimator")
 
 
 class FinetuneSection(Section):
@@ -408,6 +452,11 @@ class Configuration(Section):
         if self.search.when == "during" and self.pruning.schedule != "gradual":
             raise ValueError(
                 f"pruning.schedule={self.pruning.schedule} does not go with search.when=during; allowed: gradual"
+            )
+        if self.model.weights and self.pruning.rewind is not None:
+            raise ValueError(
+                f"pruning.rewind={self.pruning.rewind} does not go with model.weights, whose training is not known; "
+                "allowed: null"
             )
         if self.model.pruned and self.search.when != "after":
             raise ValueError(f"search.when={self.search.when} does not go with model.pruned=true; allowed: after")

@@ -30,9 +30,9 @@ from safs_ray.network import Network
 from safs_ray.operators import find
 from safs_ray.pruning.rules import rule_of
 from safs_ray.randomness import derive
+from safs_ray.search.assignment import Assignment
 from safs_ray.search.chain import Chain, Course, joint, stage_1, stage_2
 from safs_ray.search.evaluation import Evaluation, Ledger
-from safs_ray.search.lahc import Assignment
 from safs_ray.storage import Folder
 from safs_ray.training import Report, Trainer, Training, accuracy, silent, train
 

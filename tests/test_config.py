@@ -156,6 +156,11 @@ class TestValues:
             ("search.operators", ["relu"], "at least 2 items"),
             ("search.groups", 1, "greater than or equal to 2"),
             ("search.granularity", "node", "'layer', 'network' or 'group'"),
+            ("search.strategy", "hill climbing", "'lahc', 'random', 'annealing', 'genetic' or 'tpe'"),
+            ("search.genetic.population", 1, "greater than or equal to 2"),
+            ("search.genetic.mutation", 1.1, "less than or equal to 1"),
+            ("search.annealing.final_temperature", 0, "greater than 0"),
+            ("search.tpe.gamma", 0, "greater than 0"),
             ("tune.reduction_factor", 1, "greater than or equal to 2"),
             ("tune.resources.gpu", -0.5, "greater than or equal to 0"),
             ("tune.brackets", 0, "greater than or equal to 1"),
@@ -278,11 +283,30 @@ class TestRulesBetweenKeys:
         )
         assert validate({"model": {"pruned": True, "weights": "w.pt"}}).model.weights == "w.pt"
 
+    def test_a_network_from_a_file_is_not_rewound_and_one_that_is_pruned_not_searched_before(self) -> None:
+        values = {"model": {"weights": "w.pt"}, "pruning": {"schedule": "iterative", "rewind": 2}}
+        assert message(values) == (
+            "pruning.rewind=2 does not go with model.weights, whose training is not known; allowed: null"
+        )
+        values = {"model": {"weights": "w.pt", "pruned": True}, "search": {"when": "before"}}
+        assert message(values) == "search.when=before does not go with model.pruned=true; allowed: after"
+
     def test_mean_and_deviation_go_together(self) -> None:
         told = "data: mean and deviation need as many values, one for each channel"
         assert message({"data": {"mean": [0.5]}}) == told
         assert message({"data": {"mean": [0.5], "deviation": [0.5, 0.5]}}) == told
         assert validate({"data": {"mean": [0], "deviation": [1]}}).data.deviation == (1.0,)
+
+    def test_annealing_does_not_heat(self) -> None:
+        assert message({"search": {"annealing": {"initial_temperature": 0.1}}}) == (
+            "search.annealing: final_temperature=10 must not exceed initial_temperature=0.1"
+        )
+        equal = {"initial_temperature": 0.1, "final_temperature": 0.1}
+        assert validate({"search": {"annealing": equal}}).search.annealing.final_temperature == 0.1
+
+    def test_a_generation_has_children(self) -> None:
+        assert message({"search": {"genetic": {"elites": 5}}}) == "search.genetic: elites=5 must be below population=5"
+        assert validate({"search": {"genetic": {"elites": 4}}}).search.genetic.elites == 4
 
     def test_the_grace_period_fits_into_a_trial(self) -> None:
         values = {"search": {"steps": 4}, "finetune": {"epochs": 6, "epochs_per_step": 2}}

@@ -7,6 +7,7 @@ the assignment found, each with hyperparameters of its own.
 
 from __future__ import annotations
 
+import random
 import time
 from dataclasses import dataclass, replace
 from statistics import mode
@@ -19,6 +20,7 @@ from safs_ray.data import Splits
 from safs_ray.network import Network
 from safs_ray.pruning.rules import rule_of
 from safs_ray.randomness import derive
+from safs_ray.search.assignment import Assignment, random_assignment
 from safs_ray.search.evaluation import (
     WORST_COST,
     Evaluation,
@@ -28,7 +30,7 @@ from safs_ray.search.evaluation import (
     evaluate,
     evaluation_key,
 )
-from safs_ray.search.lahc import Assignment, LateAcceptance, random_assignment
+from safs_ray.search.strategy import make
 from safs_ray.training import Trainer, Training
 
 
@@ -134,9 +136,9 @@ class Chain:
         if search.granularity == "network" and course.evaluations:
             start = (mode(start),)  # the strategy proposes one operator, which goes to every site
         if search.start == "random" and course.evaluations:
-            start = random_assignment(search.operators, len(start), own)
+            start = random_assignment(search.operators, len(start), random.Random(derive(own, "start")))
         self._sites_each = len(network.sites) // len(start)
-        self.strategy = LateAcceptance(search.operators, start, search.history, search.move, own)
+        self.strategy = make(search, start, own)
 
     @property
     def finished(self) -> bool:

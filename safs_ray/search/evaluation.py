@@ -11,7 +11,7 @@ from typing import Literal, Protocol
 
 from safs_ray.config import Hyperparameters
 from safs_ray.network import Network
-from safs_ray.search.lahc import Assignment
+from safs_ray.search.assignment import Assignment
 from safs_ray.training import Trainer, Training
 
 Phase = Literal["search", "fine-tuning"]

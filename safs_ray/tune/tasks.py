@@ -13,7 +13,7 @@ from ray.util.queue import Queue
 from safs_ray import stages
 from safs_ray.config import Configuration, Hyperparameters
 from safs_ray.data import Array, Dataset
-from safs_ray.search.lahc import Assignment
+from safs_ray.search.assignment import Assignment
 from safs_ray.stages import Result
 from safs_ray.storage import Folder
 from safs_ray.training import Report
