@@ -19,7 +19,7 @@ from safs_ray.config import Configuration, SearchSection
 from safs_ray.data import Splits
 from safs_ray.randomness import derive
 from safs_ray.search.assignment import Assignment
-from safs_ray.search.chain import Chain
+from safs_ray.search.chain import Chain, joint
 from safs_ray.search.evaluation import Ledger
 from safs_ray.search.strategy import Strategy, make
 from safs_ray.stages import Result
@@ -205,7 +205,8 @@ def test_a_chain_searches_with_it(name: str, pruned: Result, splits: Splits, con
     search = configuration.search.model_copy(update={"strategy": name})
     changed = configuration.model_copy(update={"search": search})
     memory = Ledger()
-    chain = Chain(pruned.network, splits, changed.pruning.hyperparameters, changed, torch.device("cpu"), memory)
+    default, cpu = changed.pruning.hyperparameters, torch.device("cpu")
+    chain = Chain(pruned.network, splits, default, changed, cpu, memory, joint(changed), trial="a")
     for _ in range(search.steps):
         chain.step()
     assert memory.evaluations[0].assignment == pruned.network.assignment
