@@ -45,10 +45,10 @@ class Executable(nn.Module):
 class DenseModule(Executable):
     """Computes with every weight, zeros included."""
 
-    def __init__(self, network: Network, device: torch.device) -> None:
+    def __init__(self, network: Network, module: nn.Module, device: torch.device) -> None:
         super().__init__()
         self._network = network
-        self._module = network.build().to(device)
+        self._module = module.to(device)
         self._activations = [cast(ScaledActivation, self._module.get_submodule(site)) for site in network.sites]
         sites = tuple(f"{site}." for site in network.sites)
         parameters = self._module.named_parameters()
@@ -87,8 +87,9 @@ def executable(network: Network, execution: Execution, device: torch.device) -> 
     Raises:
         ConfigurationError: sparse execution was demanded and cannot be.
     """
+    module = network.build()
     if execution == "dense" or not network.masks or (execution == "auto" and device.type != "cpu"):
-        return DenseModule(network, device)
+        return DenseModule(network, module, device)
     if device.type != "cpu":
         raise refusal("run.execution", execution, f"runs on a CPU, not on {device.type}; allowed there: auto, dense")
     # Here: numba takes half a second to import, in every worker.
@@ -97,14 +98,14 @@ def executable(network: Network, execution: Execution, device: torch.device) -> 
     from safs_ray.sparse.module import SparseModule
 
     try:
-        made = plan.make(network)
+        made = plan.make(network, module)
     except UnsupportedError as reason:
         if execution == "sparse":
             model = network.specification.model
             raise refusal(
-                "run.execution", execution, f"cannot execute {model}: {reason}; allowed: auto, dense"
+                "run.execution", execution, f"cannot be for {model}: {reason}; allowed: auto, dense"
             ) from None
-        return DenseModule(network, device)
-    if execution == "auto" and not made.pays:
-        return DenseModule(network, device)
-    return SparseModule(made, network)
+        return DenseModule(network, module, device)
+    if execution == "auto" and made.gain <= 1:
+        return DenseModule(network, module, device)
+    return SparseModule(made, network, module)

@@ -22,6 +22,7 @@ from numba.core.datamodel import models
 from numba.extending import intrinsic, register_model
 
 Floats = npt.NDArray[Any]
+Doubles = npt.NDArray[np.float64]
 Indices = npt.NDArray[np.int32]
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -117,6 +118,16 @@ def plus(_: Any, one: Any, other: Any) -> Any:
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:  # noqa: ARG001
         return builder.fadd(*arguments)
+
+    return one(one, other), generate
+
+
+@operation
+def times(_: Any, one: Any, other: Any) -> Any:
+    """one * other."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:  # noqa: ARG001
+        return builder.fmul(*arguments)
 
     return one(one, other), generate
 
@@ -274,6 +285,87 @@ def unpool(out: Floats, gradient: Floats, pooled: Floats, source: Floats, window
                 given = where_equal(largest, load(source, place), left)
                 left = minus(left, given)
                 store(out, place, plus(load(out, place), given))
+
+
+@compiled
+def moments(mean: Doubles, deviation: Doubles, seen: float, source: Floats, known: Floats, pixels: int) -> float:
+    """Take more images into the mean and the summed squared deviation of every channel, over pixels and images.
+
+    Each block's own are merged one by one (Chan et al. 1979): no large numbers are subtracted.
+
+    Args:
+        mean, deviation: (channels,), of what was seen before; written.
+        seen: pixels of a channel seen before, 0 at first.
+        source: (blocks, channels * pixels, LANES).
+        known: (blocks, LANES), 1 where a lane holds an image, else 0.
+
+    Returns:
+        ``seen`` with these pixels.
+    """
+    nothing = source.dtype.type(0)
+    for block in range(source.shape[0]):
+        lanes = load(known, block)
+        count = sum_of(lanes) * pixels
+        for channel in range(len(mean)):
+            first = block * source.shape[1] + channel * pixels
+            total = spread(nothing)
+            for row in range(first, first + pixels):
+                total = plus_product(total, lanes, load(source, row))
+            own = sum_of(total) / count
+            centre, total = spread(source.dtype.type(own)), spread(nothing)
+            for row in range(first, first + pixels):
+                distance = minus(load(source, row), centre)
+                total = plus_product(total, times(lanes, distance), distance)
+            step = own - mean[channel]
+            mean[channel] += step * count / (seen + count)
+            deviation[channel] += sum_of(total) + step * step * seen * count / (seen + count)
+        seen += count
+    return seen
+
+
+@compiled
+def rescale(out: Floats, source: Floats, scale: Floats, shift: Floats, pixels: int) -> None:
+    """out = source * scale + shift, by channel."""
+    for block in range(source.shape[0]):
+        for channel in range(len(scale)):
+            first = block * source.shape[1] + channel * pixels
+            factor, summand = spread(scale[channel]), spread(shift[channel])
+            for row in range(first, first + pixels):
+                store(out, row, plus_product(summand, factor, load(source, row)))
+
+
+@compiled
+def covary(total: Doubles, product: Doubles, gradient: Floats, source: Floats, mean: Doubles, pixels: int) -> None:
+    """By channel, the sums of the gradient and of its products with the source less its mean; added to."""
+    nothing = source.dtype.type(0)
+    for block in range(source.shape[0]):
+        for channel in range(len(mean)):
+            first = block * source.shape[1] + channel * pixels
+            centre = spread(source.dtype.type(mean[channel]))
+            own, with_source = spread(nothing), spread(nothing)
+            for row in range(first, first + pixels):
+                given = load(gradient, row)
+                own = plus(own, given)
+                with_source = plus_product(with_source, given, minus(load(source, row), centre))
+            total[channel] += sum_of(own)
+            product[channel] += sum_of(with_source)
+
+
+@compiled
+def mix(out: Floats, gradient: Floats, source: Floats, known: Floats, factors: Floats, pixels: int) -> None:
+    """out = gradient * a + source * b + c by channel, and 0 in the lanes that hold no image.
+
+    Args:
+        factors: (3, channels): a, b and c. The gradient is 0 in lanes that hold no image.
+    """
+    for block in range(source.shape[0]):
+        lanes = load(known, block)
+        for channel in range(factors.shape[1]):
+            first = block * source.shape[1] + channel * pixels
+            a, b, c = spread(factors[0, channel]), spread(factors[1, channel]), spread(factors[2, channel])
+            for row in range(first, first + pixels):
+                rest = times(lanes, plus_product(c, b, load(source, row)))
+                store(out, row, plus_product(rest, a, load(gradient, row)))
 
 
 @compiled

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -12,11 +12,15 @@ from torch import Tensor, nn
 from safs_ray.activations import ScaledActivation
 from safs_ray.network import Network
 from safs_ray.sparse.execution import Executable
-from safs_ray.sparse.graph import Activation, Images, Same, Sum
-from safs_ray.sparse.kernels import LANES, gather
-from safs_ray.sparse.layers import apply, empty
+from safs_ray.sparse.graph import Activation, Affine, Average, Images, MaxPool, Normalisation, Same, Sum
+from safs_ray.sparse.kernels import LANES, Floats, gather
+from safs_ray.sparse.layers import Normalise, apply, empty, normalise
 from safs_ray.sparse.plan import Plan
 from safs_ray.sparse.tables import indices
+
+PIECE_BYTES = 8 << 20
+"""A batch goes through a network in pieces whose largest array is no larger: it stays in the last cache, and its
+memory is used again."""
 
 
 class SparseModule(Executable):
@@ -29,7 +33,7 @@ class SparseModule(Executable):
         values: the weights and biases that are left, (count,), in the order of the plan's slots.
     """
 
-    def __init__(self, plan: Plan, network: Network) -> None:
+    def __init__(self, plan: Plan, network: Network, module: nn.Module) -> None:
         super().__init__()
         self._plan = plan
         self._state = dict(network.state)
@@ -41,46 +45,87 @@ class SparseModule(Executable):
         }
         self._sizes = [len(slot) for slot in plan.slots.values()]
         self.values = nn.Parameter(self._gathered(network.state))
-        module = network.build().to(self.values.dtype)
+        module = module.to(self.values.dtype)
         self._sites = {site: cast(ScaledActivation, module.get_submodule(site)) for site in network.sites}
         self._modules_of_sites = nn.ModuleList(self._sites.values())
+        self._norms = {
+            step.operation.owner: cast(nn.BatchNorm2d, module.get_submodule(step.operation.owner))
+            for step in plan.steps
+            if isinstance(step.operation, Normalisation)
+        }
+        self._normalise = {
+            index: Normalise(self._norms[step.operation.owner], np.asarray(plan.live[index].any(1)), step.pixels)
+            for index, step in enumerate(plan.steps)
+            if isinstance(step.operation, Normalisation)
+        }
         self.load(network.state)
-        self._levels = network.specification.normalised(_every_level(network.specification.channels))[0, :, 0]
+        self._levels = (
+            network.specification.normalised(_every_level(network.specification.channels))[0, :, 0]
+            .to(self.values.dtype)
+            .numpy()
+        )
         channel, pixel = np.nonzero(plan.live[0])
         self._channels, self._pixels = indices(channel), indices(channel * plan.steps[0].pixels + pixel)
+        self._stages = _stages(plan)
+        widest = max(int(live.sum()) for live in plan.live)
+        self._piece = max(1, PIECE_BYTES // (LANES * self._levels.itemsize * max(1, widest))) * LANES
         last = {source: index for index, step in enumerate(plan.steps) for source in step.inputs}
         self._spent = [[source for source in last if last[source] == index] for index in range(len(plan.steps))]
 
     def forward(self, images: Tensor) -> Tensor:
+        pieces = images.split(self._piece)  # type: ignore[no-untyped-call]
+        known = [_known(len(piece), self._levels.dtype) for piece in pieces]
         parts = dict(zip(self._plan.slots, torch.split(self.values, self._sizes), strict=True))
-        found: dict[int, Tensor] = {}
-        for index, step in enumerate(self._plan.steps):
-            found[index] = self._value(index, [found[source] for source in step.inputs], parts, images)
-            for source in self._spent[index]:
-                del found[source]
-        return found[index].transpose(1, 2).flatten(0, 1)[: len(images)]
+        found: list[dict[int, Tensor]] = [{} for _ in pieces]
+        for stage in self._stages:
+            if stage[0] in self._normalise:
+                self._normalised(stage[0], found, parts, known)
+            for own, piece in zip(found, pieces, strict=True):
+                for index in stage:
+                    if index not in own:
+                        own[index] = self._value(index, own, parts, piece)
+                    for source in self._spent[index]:
+                        del own[source]
+        logits = [own[len(self._plan.steps) - 1].transpose(1, 2).flatten(0, 1) for own in found]
+        return (torch.cat(logits) if len(logits) > 1 else logits[0])[: len(images)]
 
-    def _value(self, index: int, inputs: Sequence[Tensor], parts: Mapping[str, Tensor], images: Tensor) -> Tensor:
-        """The value of a step (blocks, live neurons, LANES)."""
-        if index in self._plan.layers:
-            owner = getattr(self._plan.steps[index].operation, "owner", None)
-            return apply(self._plan.layers[index], inputs[0], parts[owner] if owner else self.values[:0])
-        match self._plan.steps[index].operation:
+    def _normalised(
+        self,
+        index: int,
+        found: Sequence[dict[int, Tensor]],
+        parts: Mapping[str, Tensor],
+        known: Sequence[Floats],
+    ) -> None:
+        """Find a batch normalisation's value for all pieces."""
+        step = self._plan.steps[index]
+        sources = [own[step.inputs[0]] for own in found]
+        values = parts[cast(Normalisation, step.operation).owner]
+        outs = normalise(self._normalise[index], sources, values, known, self.training)
+        for own, out in zip(found, outs, strict=True):
+            own[index] = out
+
+    def _value(self, index: int, own: Mapping[int, Tensor], parts: Mapping[str, Tensor], images: Tensor) -> Tensor:
+        """The value of a step for a piece of the batch: (blocks, live neurons, LANES)."""
+        step = self._plan.steps[index]
+        match step.operation:
             case Images():
                 return self._read(images)
+            case Affine(owner):
+                return apply(self._plan.layers[index], own[step.inputs[0]], parts[owner])
+            case MaxPool() | Average():
+                return apply(self._plan.layers[index], own[step.inputs[0]], self.values[:0])
             case Activation(site):
-                return cast(Tensor, self._sites[site](inputs[0]))
+                return cast(Tensor, self._sites[site](own[step.inputs[0]]))
             case Sum():
-                return inputs[0] + inputs[1]
+                return own[step.inputs[0]] + own[step.inputs[1]]
             case Same():
-                return inputs[0]
-        raise TypeError("a step that nothing does")
+                return own[step.inputs[0]]
+        raise TypeError(f"{type(step.operation).__name__} spans the batch")
 
     def _read(self, images: Tensor) -> Tensor:
         """The live pixels, normalised."""
-        levels = self._levels.to(self.values.dtype).numpy()
-        out = empty(-(-len(images) // LANES), len(self._pixels), levels.dtype)
-        gather(out, images.reshape(len(images), -1).numpy(), levels, self._channels, self._pixels)
+        out = empty(-(-len(images) // LANES), len(self._pixels), self._levels.dtype)
+        gather(out, images.reshape(len(images), -1).numpy(), self._levels, self._channels, self._pixels)
         return torch.from_numpy(out)
 
     @property
@@ -99,6 +144,8 @@ class SparseModule(Executable):
         state = {**self._state, **self._scattered(self.values.detach())}
         for site, activation in self._sites.items():
             state |= {f"{site}.{name}": tensor.detach().clone() for name, tensor in activation.state_dict().items()}
+        for owner, norm in self._norms.items():
+            state |= {f"{owner}.{name}": buffer.clone() for name, buffer in norm.named_buffers()}
         return state
 
     def load(self, state: Mapping[str, Tensor]) -> None:
@@ -107,6 +154,9 @@ class SparseModule(Executable):
             self.values.copy_(self._gathered(state))
         for site, activation in self._sites.items():
             activation.load_state_dict({name: state[f"{site}.{name}"] for name in activation.state_dict()})
+        for owner, norm in self._norms.items():
+            for name, buffer in norm.named_buffers():
+                buffer.copy_(state[f"{owner}.{name}"])
 
     def _gathered(self, state: Mapping[str, Tensor]) -> Tensor:
         """The values of what is left in a network's state."""
@@ -120,6 +170,23 @@ class SparseModule(Executable):
         for (name, places), part in zip(self._places.items(), parts, strict=True):
             copies[name].view(-1)[places] = part
         return copies
+
+
+def _stages(plan: Plan) -> list[list[int]]:
+    """Steps that a piece of a batch can go through alone; a batch normalisation, which cannot, begins a stage."""
+    stages: list[list[int]] = [[]]
+    for index, step in enumerate(plan.steps):
+        if isinstance(step.operation, Normalisation):
+            stages.append([])
+        stages[-1].append(index)
+    return stages
+
+
+def _known(images: int, dtype: np.dtype[Any]) -> Floats:
+    """(blocks, LANES): 1 for every image, 0 in the lanes behind the last."""
+    known = np.zeros((-(-images // LANES), LANES), dtype)
+    known.ravel()[:images] = 1
+    return known
 
 
 def _every_level(channels: int) -> Tensor:
