@@ -129,10 +129,10 @@ class AnnealingSection(Section):
 
 
 class GeneticSection(Section):
-    population: int = Field(5, ge=2, description="assignments in a generation")
+    population: int = Field(5, ge=2, le=10**9, description="assignments in a generation")
     crossover: float = Field(0.8, ge=0, le=1, description="probability that a child has two parents")
     mutation: float = Field(0.3, ge=0, le=1, description="probability that one site of a child is redrawn")
-    elites: int = Field(1, ge=0, description="best of a generation that live on, without a new evaluation")
+    elites: int = Field(1, ge=0, le=10**9, description="best of a generation that live on, without a new evaluation")
 
     @model_validator(mode="after")
     def _has_children(self) -> GeneticSection:
@@ -142,7 +142,7 @@ class GeneticSection(Section):
 
 
 class TpeSection(Section):
-    startup: int = Field(20, ge=0, description="evaluations before the first proposal of the model")
+    startup: int = Field(10, ge=0, le=10**9, description="random assignments before the first of the model")
     gamma: float = Field(0.25, gt=0, description="of n evaluations, the best gamma * sqrt(n) are the good ones")
 
 
