@@ -275,7 +275,7 @@ class GeneticSection(Section):
 
 
 class TpeSection(Section):
-    startup: int = Field(20, ge=0, le=10**9, description="evaluations before the first proposal of the model")
+    startup: int = Field(10, ge=0, le=10**9, description="random assignments before the first of the model")
     gamma: float = Field(0.25, gt=0, description="of n evaluations, the best gamma * sqrt(n) are the good ones")
 
 

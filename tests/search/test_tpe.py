@@ -66,15 +66,16 @@ def test_a_start_outside_the_operators_is_not_learned_from() -> None:
     assert search.iteration == 5
 
 
-def test_it_finds_what_matters_sooner_than_random_draws() -> None:
-    """The share of srs, each of which takes a third off the cost, in the last ten of forty candidates."""
+def test_the_model_proposes_what_was_good() -> None:
+    """The share of srs, each of which takes a third off the cost, in the last ten of thirty candidates."""
 
     def share(startup: int, seed: int) -> float:
-        search, found = parzen(startup, seed), []
-        for _ in range(40):
+        search = TreeParzen(OPERATORS, START, TpeSection(startup=startup, gamma=1.0), seed)
+        found = []
+        for _ in range(30):
             found.append(search.ask())
             search.tell(1 - found[-1].count("srs") / 3)
         return sum(candidate.count("srs") for candidate in found[-10:]) / 30
 
     modelled, drawn = (sum(share(startup, seed) for seed in range(8)) / 8 for startup in (10, 1000))
-    assert modelled > drawn + 0.05
+    assert modelled > drawn + 0.2
