@@ -228,12 +228,12 @@ def _of_function(node: fx.Node, shapes: Shapes) -> Operation:
     target = cast(Callable[..., Any], node.target)
     if target in (operator.add, operator.iadd, torch.add):
         return _sum(node, shapes)
-    taken = shapes[_argument(node)]
     if target is torch.flatten:
-        return _flattened(taken, shapes[node], node.name)
+        return _flattened(shapes[_argument(node)], shapes[node], node.name)
     if target in FUNCTIONS and len(node.args) <= 4:  # beyond, the orders differ
         settings = {key: value for key, value in node.kwargs.items() if key != "input"}
-        return _of_module(FUNCTIONS[target](*node.args[1:], **settings), node.name, taken, shapes[node])
+        module = FUNCTIONS[target](*node.args[1:], **settings)
+        return _of_module(module, node.name, shapes[_argument(node)], shapes[node])
     raise UnsupportedError(f"{node.name} is no step of a sparse network")
 
 

@@ -18,6 +18,8 @@ from safs_ray.sparse.layers import Normalise, apply, empty, normalise
 from safs_ray.sparse.plan import Plan
 from safs_ray.sparse.tables import indices
 
+NOTHING = torch.empty(0)
+
 PIECE_BYTES = 8 << 20
 """A batch goes through a network in pieces whose largest array is no larger: it stays in the last cache, and its
 memory is used again."""
@@ -30,22 +32,17 @@ class SparseModule(Executable):
     are, where a masked dense training would only decay them.
 
     Attributes:
-        values: the weights and biases that are left, (count,), in the order of the plan's slots.
+        values: by layer, the weights and then the biases that are left, (count,).
     """
 
     def __init__(self, plan: Plan, network: Network, module: nn.Module) -> None:
         super().__init__()
         self._plan = plan
         self._state = dict(network.state)
-        self._places = {
-            f"{owner}.{name}": torch.from_numpy(places)
-            for owner, slot in plan.slots.items()
-            for name, places in (("weight", slot.weights), ("bias", slot.biases))
-            if len(places)
-        }
-        self._sizes = [len(slot) for slot in plan.slots.values()]
-        self.values = nn.Parameter(self._gathered(network.state))
-        module = module.to(self.values.dtype)
+        self.values = {owner: nn.Parameter(values) for owner, values in self.gathered(network.state).items()}
+        self._registered = nn.ParameterList(self.values.values())
+        dtype = next(tensor.dtype for tensor in network.state.values() if tensor.is_floating_point())
+        module = module.to(dtype)
         self._sites = {site: cast(ScaledActivation, module.get_submodule(site)) for site in network.sites}
         self._modules_of_sites = nn.ModuleList(self._sites.values())
         self._norms = {
@@ -60,9 +57,7 @@ class SparseModule(Executable):
         }
         self.load(network.state)
         self._levels = (
-            network.specification.normalised(_every_level(network.specification.channels))[0, :, 0]
-            .to(self.values.dtype)
-            .numpy()
+            network.specification.normalised(_every_level(network.specification.channels))[0, :, 0].to(dtype).numpy()
         )
         channel, pixel = np.nonzero(plan.live[0])
         self._channels, self._pixels = indices(channel), indices(channel * plan.steps[0].pixels + pixel)
@@ -75,45 +70,38 @@ class SparseModule(Executable):
     def forward(self, images: Tensor) -> Tensor:
         pieces = images.split(self._piece)  # type: ignore[no-untyped-call]
         known = [_known(len(piece), self._levels.dtype) for piece in pieces]
-        parts = dict(zip(self._plan.slots, torch.split(self.values, self._sizes), strict=True))
         found: list[dict[int, Tensor]] = [{} for _ in pieces]
         for stage in self._stages:
             if stage[0] in self._normalise:
-                self._normalised(stage[0], found, parts, known)
+                self._normalised(stage[0], found, known)
             for own, piece in zip(found, pieces, strict=True):
                 for index in stage:
                     if index not in own:
-                        own[index] = self._value(index, own, parts, piece)
+                        own[index] = self._value(index, own, piece)
                     for source in self._spent[index]:
                         del own[source]
         logits = [own[len(self._plan.steps) - 1].transpose(1, 2).flatten(0, 1) for own in found]
         return (torch.cat(logits) if len(logits) > 1 else logits[0])[: len(images)]
 
-    def _normalised(
-        self,
-        index: int,
-        found: Sequence[dict[int, Tensor]],
-        parts: Mapping[str, Tensor],
-        known: Sequence[Floats],
-    ) -> None:
+    def _normalised(self, index: int, found: Sequence[dict[int, Tensor]], known: Sequence[Floats]) -> None:
         """Find a batch normalisation's value for all pieces."""
         step = self._plan.steps[index]
         sources = [own[step.inputs[0]] for own in found]
-        values = parts[cast(Normalisation, step.operation).owner]
+        values = self.values[cast(Normalisation, step.operation).owner]
         outs = normalise(self._normalise[index], sources, values, known, self.training)
         for own, out in zip(found, outs, strict=True):
             own[index] = out
 
-    def _value(self, index: int, own: Mapping[int, Tensor], parts: Mapping[str, Tensor], images: Tensor) -> Tensor:
+    def _value(self, index: int, own: Mapping[int, Tensor], images: Tensor) -> Tensor:
         """The value of a step for a piece of the batch: (blocks, live neurons, LANES)."""
         step = self._plan.steps[index]
         match step.operation:
             case Images():
                 return self._read(images)
             case Affine(owner):
-                return apply(self._plan.layers[index], own[step.inputs[0]], parts[owner])
+                return apply(self._plan.layers[index], own[step.inputs[0]], self.values[owner])
             case MaxPool() | Average():
-                return apply(self._plan.layers[index], own[step.inputs[0]], self.values[:0])
+                return apply(self._plan.layers[index], own[step.inputs[0]], NOTHING)
             case Activation(site):
                 return cast(Tensor, self._sites[site](own[step.inputs[0]]))
             case Sum():
@@ -130,7 +118,7 @@ class SparseModule(Executable):
 
     @property
     def weights(self) -> Sequence[nn.Parameter]:
-        return [self.values]
+        return [values for values in self.values.values() if len(values)]
 
     @property
     def activations(self) -> Sequence[ScaledActivation]:
@@ -141,7 +129,8 @@ class SparseModule(Executable):
         return {}
 
     def state(self) -> dict[str, Tensor]:
-        state = {**self._state, **self._scattered(self.values.detach())}
+        values = {owner: values.detach() for owner, values in self.values.items()}
+        state = {**self._state, **self.scattered(values, self._state)}
         for site, activation in self._sites.items():
             state |= {f"{site}.{name}": tensor.detach().clone() for name, tensor in activation.state_dict().items()}
         for owner, norm in self._norms.items():
@@ -151,24 +140,30 @@ class SparseModule(Executable):
     def load(self, state: Mapping[str, Tensor]) -> None:
         self._state = dict(state)
         with torch.no_grad():
-            self.values.copy_(self._gathered(state))
+            for owner, values in self.gathered(state).items():
+                self.values[owner].copy_(values)
         for site, activation in self._sites.items():
             activation.load_state_dict({name: state[f"{site}.{name}"] for name in activation.state_dict()})
         for owner, norm in self._norms.items():
             for name, buffer in norm.named_buffers():
                 buffer.copy_(state[f"{owner}.{name}"])
 
-    def _gathered(self, state: Mapping[str, Tensor]) -> Tensor:
-        """The values of what is left in a network's state."""
-        found = [state[name].flatten()[places] for name, places in self._places.items()]
-        return torch.cat(found) if found else next(iter(state.values())).new_zeros(0)
+    def gathered(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """What is left, by layer, of tensors with the names and shapes of the network's parameters."""
+        return {
+            owner: torch.cat([tensors[name].flatten()[places] for name, places in slot.places(owner).items()])
+            for owner, slot in self._plan.slots.items()
+        }
 
-    def _scattered(self, values: Tensor) -> dict[str, Tensor]:
-        """Copies of the weights and biases of a network's state, with these values in place of what is left."""
-        copies = {name: self._state[name].clone() for name in self._places}
-        parts = torch.split(values, [len(places) for places in self._places.values()])
-        for (name, places), part in zip(self._places.items(), parts, strict=True):
-            copies[name].view(-1)[places] = part
+    def scattered(self, values: Mapping[str, Tensor], tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """The inverse of :meth:`gathered`: copies of such tensors, with these values in place of what is left."""
+        copies = {}
+        for owner, slot in self._plan.slots.items():
+            before = 0
+            for name, places in slot.places(owner).items():
+                copies[name] = tensors[name].clone()
+                copies[name].view(-1)[places] = values[owner][before : before + len(places)]
+                before += len(places)
         return copies
 
 

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+import torch
+from torch import Tensor
 
 from safs_ray.sparse.graph import Affine, Average, MaxPool, Table
 from safs_ray.sparse.kernels import Indices
@@ -34,6 +36,11 @@ class Slot:
 
     def __len__(self) -> int:
         return len(self.weights) + len(self.biases)
+
+    def places(self, owner: str) -> dict[str, Tensor]:
+        """The indices by the tensor's name in the network's state."""
+        named = {f"{owner}.weight": torch.from_numpy(self.weights)}
+        return {**named, f"{owner}.bias": torch.from_numpy(self.biases)} if len(self.biases) else named
 
     def union(self, other: Slot | None) -> Slot:
         """What either has."""

@@ -1,0 +1,113 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from safs_ray.config import ConfigurationError, DataSection, Execution, Hyperparameters
+from safs_ray.data import Splits
+from safs_ray.models import ARCHITECTURES, Architecture, Specification
+from safs_ray.network import Network
+from safs_ray.pruning.allocation import layer
+from safs_ray.sparse.execution import DenseModule, executable
+from safs_ray.sparse.module import SparseModule
+from safs_ray.stages import Result
+from safs_ray.training import Trainer, Training, accuracy
+
+CPU = torch.device("cpu")
+
+
+def masked(model: str, channels: int, size: int, sparsity: float) -> Network:
+    specification = Specification(model, channels, size, 10, (0.5,) * channels, (0.25,) * channels)
+    network = Network.initial(specification, seed=0)
+    return network.masked(layer({name: weight.abs() for name, weight in network.prunable().items()}, sparsity))
+
+
+def trainer(network: Network, splits: Splits, execution: Execution, seed: int = 0) -> Trainer:
+    chosen = Hyperparameters(optimizer="sgd", learning_rate=0.05, momentum=0.9, batch_size=50)
+    data = DataSection(crop=1, flip=True)
+    return Trainer(network, Training(splits, chosen, 4, seed, CPU, data, learn_scales=True, execution=execution))
+
+
+def test_auto_is_sparse_where_that_is_faster_and_always_chooses_alike() -> None:
+    very_sparse, hardly = masked("lenet5", 1, 28, 0.99), masked("lenet5", 1, 28, 0.3)
+    for _ in range(2):
+        assert isinstance(executable(very_sparse, "auto", CPU), SparseModule)
+        assert isinstance(executable(hardly, "auto", CPU), DenseModule)
+    assert isinstance(executable(hardly, "sparse", CPU), SparseModule)
+    assert isinstance(executable(very_sparse, "dense", CPU), DenseModule)
+    assert isinstance(executable(replace(very_sparse, masks={}), "sparse", CPU), DenseModule)
+
+
+def test_the_same_training_but_for_rounding(pruned: Result, splits: Splits) -> None:
+    dense, sparse = (trainer(pruned.network, splits, execution).run() for execution in ("dense", "sparse"))
+    assert isinstance(sparse._module, SparseModule)
+    assert abs(dense.best_accuracy - sparse.best_accuracy) < 0.1
+    mine, theirs = sparse._module.state(), dense._module.state()
+    assert mine.keys() == theirs.keys()
+    left = sparse._module.gathered({name: torch.ones_like(each) for name, each in theirs.items()})
+    alive = sparse._module.scattered(left, {name: torch.zeros_like(each) for name, each in theirs.items()})
+    for name, other in theirs.items():
+        torch.testing.assert_close(mine[name] * alive.get(name, 1), other * alive.get(name, 1), rtol=1e-2, atol=1e-3)
+        if name in pruned.network.masks:
+            assert (mine[name][~pruned.network.masks[name]] == 0).all()
+
+
+def test_resuming_equals_an_uninterrupted_training(pruned: Result, splits: Splits) -> None:
+    network = pruned.network.assign(["srs", "acon"])
+    whole = trainer(network, splits, "sparse").run()
+    first, second = trainer(network, splits, "sparse"), trainer(network, splits, "sparse")
+    first.run_epoch()
+    state = first.state_dict()
+    assert {name: each.shape for name, each in state["module"].items()} == {
+        name: each.shape for name, each in network.state.items()
+    }
+    second.load_state_dict(state)
+    second.run()
+    assert second.best().fingerprint == whole.best().fingerprint
+    assert second.best_accuracy == whole.best_accuracy
+    assert whole.best().fingerprint != trainer(network, splits, "sparse", seed=1).run().best().fingerprint
+
+
+def test_what_is_removed_stays_as_it_is(splits: Splits) -> None:
+    network = masked("mlp", 1, 8, 0.95)
+    network = replace(network, state={**network.state, "fc1.bias": network.state["fc1.bias"] + 1})
+    trained = trainer(network, splits, "sparse").run().best()
+    dead = ~(network.masks["fc2.weight"]).any(0)
+    assert dead.any()
+    changed = trained.state["fc1.bias"] != network.state["fc1.bias"]
+    assert not changed[dead].any()
+    assert changed[~dead].any()
+
+
+def test_accuracy_is_that_of_the_training(pruned: Result, splits: Splits) -> None:
+    done = trainer(pruned.network, splits, "sparse").run()
+    assert accuracy(done.best(), splits.validation, CPU, "sparse") == done.best_accuracy
+
+
+class Doubled(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.flatten, self.fc, self.act = nn.Flatten(), nn.Linear(64, 10), nn.ReLU()
+
+    def forward(self, x: Tensor) -> Tensor:
+        return 2 * self.act(self.fc(self.flatten(x)))
+
+
+@pytest.fixture
+def unknown(monkeypatch: pytest.MonkeyPatch) -> Network:
+    monkeypatch.setitem(ARCHITECTURES, "doubled", Architecture(lambda _: Doubled()))
+    return masked("doubled", 1, 8, 0.99)
+
+
+def test_auto_is_dense_for_a_network_with_unknown_steps(unknown: Network) -> None:
+    assert isinstance(executable(unknown, "auto", CPU), DenseModule)
+
+
+def test_a_demand_that_cannot_be_met_is_refused_in_one_line(unknown: Network) -> None:
+    with pytest.raises(ConfigurationError, match=r"run.execution=sparse: .*doubled.*mul.*auto, dense"):
+        executable(unknown, "sparse", CPU)
+    with pytest.raises(ConfigurationError, match=r"run.execution=sparse: .*CPU"):
+        executable(unknown, "sparse", torch.device("meta"))

@@ -1,0 +1,188 @@
+"""Sparse execution against the masked dense network, in double precision, on random networks and masks."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+
+from safs_ray.models import ARCHITECTURES, Architecture, Specification
+from safs_ray.network import Network
+from safs_ray.operators import OPERATORS
+from safs_ray.sparse import plan
+from safs_ray.sparse.module import SparseModule
+
+CLASSES = 3
+
+
+class Residual(nn.Module):
+    """A block whose sum is in place, as torchvision's."""
+
+    def __init__(self, branch: nn.Module, shortcut: nn.Module) -> None:
+        super().__init__()
+        self.branch, self.shortcut, self.activation = branch, shortcut, nn.ReLU()
+
+    def forward(self, x: Tensor) -> Tensor:
+        out = self.branch(x)
+        out += self.shortcut(x)
+        return self.activation(out)
+
+
+@st.composite
+def architectures(draw: st.DrawFn) -> tuple[int, int, Callable[[], nn.Module]]:
+    """Channels and side of the images, and a function that builds a network for them."""
+    images = first, _ = draw(st.integers(1, 2)), draw(st.integers(5, 9))
+    layers: list[nn.Module] = []
+    channels, shape = first, torch.zeros(2, *images, images[1])
+
+    def add(layer: nn.Module) -> None:
+        nonlocal shape
+        layers.append(layer)
+        shape = layer.eval()(shape)
+
+    for _ in range(draw(st.integers(0, 3))):
+        side = shape.shape[-1]
+        kinds = ["conv", "norm", "activation", "residual", *(["max", "average", "adaptive"] if side > 2 else [])]
+        kind = draw(st.sampled_from(kinds))
+        if kind == "conv":
+            groups = draw(st.sampled_from([1, channels]))
+            out = groups * draw(st.integers(1, 3))
+            kernel = draw(st.integers(1, min(3, side)))
+            dilation = draw(st.integers(1, 2)) if side >= 2 * kernel - 1 else 1
+            padding, stride = draw(st.integers(0, kernel - 1)), draw(st.integers(1, 2))
+            bias = draw(st.booleans())
+            add(nn.Conv2d(channels, out, kernel, stride, padding, dilation, groups, bias))
+            channels = out
+        elif kind == "norm":
+            add(nn.BatchNorm2d(channels))
+        elif kind == "activation":
+            add(nn.ReLU())
+        elif kind == "residual":
+            conv = nn.Conv2d(channels, channels, 3, padding=1, bias=False)
+            shortcut = draw(st.sampled_from([nn.Identity(), nn.Conv2d(channels, channels, 1)]))
+            add(Residual(nn.Sequential(conv, nn.BatchNorm2d(channels)), shortcut))
+        elif kind == "max":
+            add(nn.MaxPool2d(draw(st.integers(2, 3)), draw(st.integers(1, 2)), draw(st.integers(0, 1)), ceil_mode=True))
+        elif kind == "average":
+            add(
+                nn.AvgPool2d(
+                    2, draw(st.integers(1, 2)), draw(st.integers(0, 1)), draw(st.booleans()), draw(st.booleans())
+                )
+            )
+        else:
+            add(nn.AdaptiveAvgPool2d(draw(st.integers(1, 3))))
+    add(nn.Flatten())
+    hidden = draw(st.integers(1, 5))
+    layers += [nn.Linear(shape.shape[1], hidden), nn.Tanh()]
+    layers += [nn.BatchNorm1d(hidden)] if draw(st.booleans()) else []
+    layers += [nn.Linear(hidden, CLASSES)]
+    return *images, lambda: copy.deepcopy(nn.Sequential(*layers))
+
+
+@contextmanager
+def architecture(build: Callable[[], nn.Module]) -> Iterator[str]:
+    """The name of a network while it is in the table."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(ARCHITECTURES, "drawn", Architecture(lambda _: build()))
+        yield "drawn"
+
+
+def doubled(network: Network) -> Network:
+    return replace(
+        network,
+        state={name: each.double() if each.is_floating_point() else each for name, each in network.state.items()},
+    )
+
+
+def dense_module(network: Network) -> nn.Module:
+    module = network.build().to(next(iter(network.state.values())).dtype)
+    module.load_state_dict(dict(network.state))
+    return module.train()
+
+
+def sparse_module(network: Network) -> SparseModule:
+    module = network.build()
+    return SparseModule(plan.make(network, module), network, module)
+
+
+def drawn_network(name: str, channels: int, size: int, kept: float, seed: int) -> Network:
+    """Random weights, masks, operators and running statistics, in double precision."""
+    draws = torch.Generator().manual_seed(seed)
+    specification = Specification(name, channels, size, CLASSES, (0.4,) * channels, (0.3,) * channels)
+    network = Network.initial(specification, seed)
+    names = list(OPERATORS)
+    chosen = torch.randint(len(names), (len(network.sites),), generator=draws).tolist()
+    network = doubled(network.assign([names[index] for index in chosen]))
+    masks = {name: torch.rand(weight.shape, generator=draws) < kept for name, weight in network.prunable().items()}
+    state = {
+        name: torch.rand(each.shape, generator=draws, dtype=torch.float64) + 0.5 if "running_var" in name else each
+        for name, each in network.state.items()
+    }
+    return replace(network, state=state).masked(masks)
+
+
+def images_and_labels(count: int, channels: int, size: int, seed: int) -> tuple[Tensor, Tensor]:
+    draws = torch.Generator().manual_seed(seed)
+    images = torch.randint(0, 256, (count, channels, size, size), dtype=torch.uint8, generator=draws)
+    return images, torch.randint(0, CLASSES, (count,), generator=draws)
+
+
+def assert_equal_steps(network: Network, images: Tensor, labels: Tensor, tolerance: float) -> None:
+    """Logits, all gradients, and logits in evaluation mode after a step of gradient descent."""
+    sparse, dense = sparse_module(network), dense_module(network)
+    dtype = next(dense.parameters()).dtype
+    inputs = network.specification.normalised(images).to(dtype)
+
+    def close(one: Tensor, other: Tensor) -> None:
+        scale = max([1.0, *other.detach().abs().flatten().tolist()])
+        torch.testing.assert_close(one, other, rtol=tolerance, atol=tolerance * scale)
+
+    mine, theirs = sparse(images), dense(inputs)
+    close(mine, theirs)
+    cross_entropy(mine, labels).backward()
+    cross_entropy(theirs, labels).backward()
+    gradients = {
+        name: torch.zeros_like(each) if each.grad is None else each.grad for name, each in dense.named_parameters()
+    }
+    left = sparse.gathered(gradients)
+    for owner, values in sparse.values.items():
+        close(torch.zeros_like(values) if values.grad is None else values.grad, left[owner])
+    removed = sparse.scattered({owner: 0 * values for owner, values in left.items()}, gradients)
+    for name, gradient in {**gradients, **removed}.items():
+        if not name.startswith(tuple(f"{site}." for site in network.sites)):
+            kept = network.masks.get(name, torch.ones_like(gradient, dtype=torch.bool))
+            assert (gradient[kept] == 0).all(), f"{name}: removed, but it has a gradient"
+    for site, activation in zip(network.sites, sparse.activations, strict=True):
+        for name, parameter in activation.named_parameters():
+            close(torch.zeros(()).to(dtype) if parameter.grad is None else parameter.grad, gradients[f"{site}.{name}"])
+    for module in (sparse, dense):
+        torch.optim.SGD(module.parameters(), lr=0.1).step()
+        module.eval()
+    with torch.no_grad():
+        for name, mask in network.masks.items():
+            dense.get_parameter(name).mul_(mask)
+        close(sparse(images), dense(inputs))
+        back = network.build().to(dtype).eval()
+        back.load_state_dict(sparse.state())
+        close(back(inputs), dense(inputs))
+
+
+@given(drawn=architectures(), kept=st.floats(0.02, 1), count=st.sampled_from([2, 7, 33]), seed=st.integers(0, 99))
+@settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
+@pytest.mark.parametrize("most_connections", [10**9, 0], ids=["neurons", "channels"])
+def test_equals_the_masked_dense_network(
+    most_connections: int, drawn: tuple[int, int, Callable[[], nn.Module]], kept: float, count: int, seed: int
+) -> None:
+    channels, size, build = drawn
+    with architecture(build) as name, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(plan, "MOST_CONNECTIONS", most_connections)
+        network = drawn_network(name, channels, size, kept, seed)
+        assert_equal_steps(network, *images_and_labels(count, channels, size, seed), tolerance=1e-10)
