@@ -156,7 +156,9 @@ def _announce(configuration: Configuration, splits: Splits, network: Network, fo
     """Say what will run and about how long."""
     plan = stages.plan(configuration)
     workers = _workers(configuration)
-    seconds = stages.seconds_per_epoch(configuration, network, splits) * sum(plan.values()) / workers
+    dense, others = plan["dense training"], sum(plan.values()) - plan["dense training"]
+    seconds = stages.seconds_per_epoch(configuration, network, splits) * dense
+    seconds += stages.seconds_per_epoch(configuration, _sparse(configuration, network), splits) * others
     data = splits.train.images.shape
     fine_tuning = " and a fine-tuning" if plan["fine-tuning"] else ""
     condition = " if ASHA stops no trial" if configuration.tune.scheduler == "asha" else ""
@@ -169,12 +171,21 @@ def _announce(configuration: Configuration, splits: Splits, network: Network, fo
         f"{configuration.tune.trials} trials of {configuration.search.steps} evaluations{fine_tuning}, "
         f"{configuration.final.folds} folds\n"
         f"  at most {sum(plan.values()):,} epochs ({', '.join(f'{name} {n:,}' for name, n in plan.items())})\n"
-        f"  about {duration(seconds)} on {workers} worker{'s' * (workers > 1)} of this machine{condition}\n"
+        f"  about {duration(seconds / workers)} on {workers} worker{'s' * (workers > 1)} of this machine{condition}\n"
         f"  run folder {folder}\n"
         f"  watch      tensorboard --logdir {_shown(folder)}\n"
         f"  go on      {_resume_command(folder)}   (after an interruption)",
         soft_wrap=True,
     )
+
+
+def _sparse(configuration: Configuration, network: Network) -> Network:
+    """A network as sparse as this one will be, for the time that its epochs take."""
+    if configuration.model.pruned or configuration.search.when == "during":
+        return network
+    magnitudes = {name: weight.abs() for name, weight in network.prunable().items()}
+    section = configuration.pruning
+    return network.masked(select(magnitudes, section.sparsity, section, {}))
 
 
 def _division(configuration: Configuration) -> str:
