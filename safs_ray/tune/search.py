@@ -185,7 +185,7 @@ def _winner(trials: list[TuneTrial], configuration: Configuration, course: Cours
     accuracy = percent(best.last_result[METRIC])
     log.info("%s: trial %s wins with validation %s", course.sweep, best, accuracy)
     return Recipe(
-        tuple(best.last_result["assignment"].split(",")),
+        tuple(best.last_result["best_assignment"].split(",")),
         space.hyperparameters(best.config, configuration.pruning.hyperparameters),
         learn_scales=course.own_hyperparameters,
     )

@@ -62,6 +62,7 @@ class Trial(tune.Trainable):
             "fine_tuning": int(evaluation.phase == "fine-tuning"),
             "phase": evaluation.phase,
             "assignment": ",".join(evaluation.assignment),
+            "best_assignment": ",".join(self._chain.best),
             "name": self._chain.trial,
             "done": self._chain.finished,
         }
