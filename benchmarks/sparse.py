@@ -24,10 +24,10 @@ import torch
 from torch.nn.functional import cross_entropy
 from torch.optim import Adam
 
-from safs_ray import pruning
 from safs_ray.models import Specification
 from safs_ray.network import Network
-from safs_ray.pruning import ALLOCATIONS
+from safs_ray.pruning.allocation import ALLOCATIONS
+from safs_ray.pruning.rules import FixedMasks
 from safs_ray.sparse import plan
 from safs_ray.sparse.execution import DenseModule, Executable, keep_memory
 from safs_ray.sparse.module import SparseModule
@@ -79,8 +79,8 @@ def _network(specification: Specification, operator: str) -> Network:
 
 
 def _masks(network: Network, allocation: str, sparsity: float) -> dict[str, torch.Tensor]:
-    weights = {name: weight / weight.std() for name, weight in network.prunable().items()}
-    return pruning.prune(weights, sparsity, "magnitude", allocation)
+    scores = {name: (weight / weight.std()).abs() for name, weight in network.prunable().items()}
+    return ALLOCATIONS[allocation](scores, sparsity)
 
 
 def _step(module: Executable, channels: int, size: int, count: int) -> Callable[[], None]:
@@ -90,13 +90,15 @@ def _step(module: Executable, channels: int, size: int, count: int) -> Callable[
     for activation in module.activations:
         activation.freeze_scales()
     optimizer = Adam(module.parameters(), fused=True)
+    masks = FixedMasks(module.prunable, {name: weight != 0 for name, weight in module.prunable.items()}, steps=1)
 
     def step() -> None:
         loss = cross_entropy(module(images), labels)
         optimizer.zero_grad()
         loss.backward()
+        masks.before_step()
         optimizer.step()
-        module.hold_at_zero()
+        masks.after_step(optimizer)
 
     return step
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import difflib
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -27,7 +27,7 @@ class ConfigurationError(ValueError):
 def refusal(key: str, value: object, allowed: str) -> ConfigurationError:
     """The error that names the key, the value and what is allowed."""
     text = value if isinstance(value, str) else json.dumps(value, default=str)
-    return ConfigurationError(f"{key}={text if len(text) <= 80 else text[:77] + '...'}: {allowed}")
+    return ConfigurationError(f"{key}={text if len(text) <= 80 else text[:30] + '...' + text[-47:]}: {allowed}")
 
 
 class Section(BaseModel):
@@ -40,20 +40,24 @@ Count = Annotated[int, Field(ge=1, le=10**9)]
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 
 
-def _up_to(most: float) -> AfterValidator:
+def _between(least: float, most: float) -> AfterValidator:
     """A check of a range that HyperOpt draws from."""
 
     def check(value: tuple[float, float]) -> tuple[float, float]:
-        if not 0 < value[0] <= value[1]:
-            raise ValueError("must be [low, high] with 0 < low <= high")
-        if value[1] > most:
-            raise ValueError(f"must not reach beyond {most:g}")
+        if not least <= value[0] <= value[1] <= most:
+            raise ValueError(f"must be [low, high] with {least:g} <= low <= high <= {most:g}")
         return value
 
     return AfterValidator(check)
 
 
-OptimizerName = Literal["sgd", "adam", "adamw"]
+def _distinct(names: tuple[str, ...]) -> tuple[str, ...]:
+    if len(set(names)) < len(names):
+        raise ValueError("must name each choice once")
+    return names
+
+
+OptimizerName = Literal["sgd", "adam", "adamw", "tadam", "fromage"]
 ScheduleName = Literal["constant", "cosine", "cosine warm restarts", "halving", "step", "linear", "plateau"]
 
 
@@ -64,8 +68,15 @@ class Hyperparameters(Section):
     learning_rate: float = Field(1e-3, gt=0, le=10, description="initial learning rate")
     weight_decay: float = Field(0.0, ge=0, le=1, description="L2 penalty on weights; never on the scales")
     momentum: float = Field(0.0, ge=0, lt=1, description="momentum of sgd; others ignore it")
+    nesterov: bool = Field(False, description="Nesterov's form of sgd's momentum")
     schedule: ScheduleName = Field("constant", description="course of the learning rate over the epochs")
     batch_size: Count = Field(256, description="images in a batch")
+
+    @model_validator(mode="after")
+    def _nesterov_needs_momentum(self) -> Hyperparameters:
+        if self.nesterov and not (self.optimizer == "sgd" and self.momentum):
+            raise ValueError("nesterov=true needs optimizer=sgd and a momentum above 0")
+        return self
 
 
 Execution = Literal["auto", "dense", "sparse"]
@@ -83,17 +94,45 @@ class RunSection(Section):
 
 
 class DataSection(Section):
-    source: str = Field("digits", description="digits, mnist, cifar10, parquet:FOLDER or imagefolder:FOLDER")
-    folder: str = Field("data", description="where mnist and cifar10 lie or are downloaded to")
+    source: str = Field(
+        "digits",
+        description="digits, mnist, fashion_mnist, kmnist, cifar10, cifar100, parquet:FOLDER, imagefolder:FOLDER, "
+        "imagenet16:FOLDER, imagenet16-CLASSES:FOLDER or package.module:function",
+    )
+    folder: str = Field("data", description="where torchvision's data sets lie or are downloaded to")
     size: int | None = Field(None, ge=4, le=1024, description="side in pixels to resize images to")
     validation: float = Field(0.1, gt=0, le=0.5, description="fraction of the training images that a fold validates on")
-    limit: Count | None = Field(None, description="use only the first so many training and test images")
+    limit: Count | None = Field(None, description="use only so many training and test images, a fixed sample")
+    mean: tuple[float, ...] | None = Field(
+        None, description="of each channel, of pixels in [0, 1], to normalise by; default: of the training images"
+    )
+    deviation: tuple[Annotated[float, Field(gt=0)], ...] | None = Field(None, description="as mean; goes with it")
     crop: int = Field(0, ge=0, le=64, description="pixels of padding for random crops in training; 0: none")
     flip: bool = Field(False, description="random horizontal flips in training")
 
+    @model_validator(mode="after")
+    def _mean_with_deviation(self) -> DataSection:
+        if len(self.mean or ()) != len(self.deviation or ()):
+            raise ValueError("mean and deviation need as many values, one for each channel")
+        return self
+
 
 class ModelSection(Section):
-    name: str = Field("lenet5", description="lenet5, mlp, vgg16 or resnet18")
+    name: str = Field(
+        "lenet5", description="lenet5, mlp, vgg16, resnet18, efficientnet_b0, localvit_t or package.module:function"
+    )
+    exclude: tuple[str, ...] | None = Field(
+        None,
+        description="patterns of activations that are no sites; default: squeeze-excitation's, where a network has it",
+    )
+    weights: str | None = Field(None, description="state dict to start from, safetensors or torch; default: none")
+    pruned: bool = Field(False, description="the zeros of model.weights stay zeros: nothing more is pruned")
+
+    @model_validator(mode="after")
+    def _weights_of_a_pruned_network(self) -> ModelSection:
+        if self.pruned and self.weights is None:
+            raise ValueError("pruned=true needs model.weights, the file of the pruned network")
+        return self
 
 
 class DenseSection(Section):
@@ -101,36 +140,183 @@ class DenseSection(Section):
     hyperparameters: Hyperparameters = Field(Hyperparameters(), description="of dense training")
 
 
+def _structure(value: str) -> str:
+    if value in ("unstructured", "filters") or _n_of_m(value):
+        return value
+    raise ValueError("must be unstructured, filters or N:M with 0 < N < M <= 64, such as 2:4")
+
+
+def _n_of_m(structure: object) -> tuple[int, int] | None:
+    found = re.fullmatch(r"([1-9]\d?):([1-9]\d?)", structure) if isinstance(structure, str) else None
+    if not found:
+        return None
+    n, m = int(found[1]), int(found[2])
+    return (n, m) if n < m <= 64 else None
+
+
 class PruningSection(Section):
-    sparsity: Fraction = Field(0.99, description="fraction of conv and linear weights that become zero")
-    score: Literal["magnitude"] = Field("magnitude", description="what ranks weights")
-    allocation: Literal["layer", "global"] = Field(
-        "layer", description="layer: the same sparsity in every layer; global: one ranking over all layers"
+    """How a dense network becomes sparse: score, allocation and structure choose the weights, the schedule when."""
+
+    sparsity: Fraction = Field(
+        0.99,
+        description="fraction of conv and linear weights that become zero; with structure filters, of the filters; "
+        "follows from structure N:M",
     )
-    epochs: int = Field(20, ge=0, description="epochs of retraining with the mask")
+    score: Literal["magnitude", "random", "snip", "grasp", "synflow"] = Field(
+        "magnitude", description="what ranks weights"
+    )
+    allocation: Literal["layer", "global", "erk"] = Field(
+        "layer",
+        description="layer: the same sparsity in every layer; global: one ranking over all layers; "
+        "erk: small layers denser (Erdos-Renyi-Kernel)",
+    )
+    structure: Annotated[str, AfterValidator(_structure)] = Field(
+        "unstructured",
+        description="unstructured; N:M: the N highest of every M consecutive input weights; filters: whole filters",
+    )
+    schedule: Literal["one shot", "gradual", "iterative", "gsm", "swamp", "rigl"] = Field(
+        "one shot", description="when weights become zero"
+    )
+    epochs: int = Field(20, ge=0, description="epochs of retraining; iterative and swamp: of every round")
+    until: float = Field(
+        0.75, gt=0, le=1, description="gradual, gsm, rigl: fraction of the epochs after which the mask stays"
+    )
+    interval: Count = Field(100, description="gradual, rigl: steps from one change of the mask to the next")
+    fraction: float = Field(
+        0.2, ge=0.01, lt=1, description="iterative, swamp: fraction of the weights left that a round prunes"
+    )
+    rewind: int | None = Field(
+        None,
+        ge=0,
+        description="iterative, swamp: each round begins from the weights after so many epochs of dense training, "
+        "0: the initial ones (IMP); null: from those just trained (learning-rate rewinding)",
+    )
+    particles: int = Field(4, ge=2, le=1000, description="swamp: networks trained in each round and averaged")
+    images: Count = Field(1000, description="snip, grasp: training images that the score looks at")
     hyperparameters: Hyperparameters = Field(
         Hyperparameters(), description="of retraining; also the default hyperparameters of the sparse network"
     )
 
+    @property
+    def n_of_m(self) -> tuple[int, int] | None:
+        """N and M of the structure N:M; None for any other."""
+        return _n_of_m(self.structure)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _sparsity_follows(cls, values: Any) -> Any:
+        pattern = _n_of_m(values.get("structure")) if isinstance(values, dict) else None
+        if pattern and "sparsity" not in values:
+            return {**values, "sparsity": 1 - pattern[0] / pattern[1]}
+        return values
+
+    @model_validator(mode="after")
+    def _pieces_fit(self) -> PruningSection:
+        for chosen, key, allowed in self._rules():
+            value = getattr(self, key)
+            if value not in allowed:
+                raise ValueError(f"{key}={value} does not go with {chosen}; allowed: {', '.join(map(str, allowed))}")
+        if self.schedule != "one shot" and not self.epochs:
+            raise ValueError(f"epochs=0 leaves schedule={self.schedule} no time; allowed: 1 or more")
+        if self.rewind is not None and self.schedule not in ("iterative", "swamp"):
+            raise ValueError(f"rewind={self.rewind} does not go with schedule={self.schedule}; allowed: null")
+        retraining = self.hyperparameters
+        if self.schedule == "gsm" and not (retraining.optimizer == "sgd" and retraining.weight_decay):
+            raise ValueError("schedule=gsm needs hyperparameters.optimizer=sgd and a weight_decay above 0")
+        return self
+
+    def _rules(self) -> Iterator[tuple[str, str, tuple[object, ...]]]:
+        """Choice, another key, and the values of that key which go with the choice."""
+        if pattern := self.n_of_m:
+            follows = 1 - pattern[0] / pattern[1]
+            near = abs(self.sparsity - follows) < 1e-6
+            yield f"structure={self.structure}", "sparsity", (self.sparsity if near else round(follows, 6),)
+            yield f"structure={self.structure}", "allocation", ("layer",)
+            yield f"structure={self.structure}", "schedule", ("one shot",)
+        if self.structure == "filters":
+            yield "structure=filters", "allocation", ("layer", "global")
+            yield "structure=filters", "schedule", ("one shot", "gradual", "iterative", "swamp")
+        if self.schedule in ("gradual", "gsm"):
+            yield f"schedule={self.schedule}", "score", ("magnitude",)
+
+
+Move = Literal["redraw", "redraw and swap"]
+
+
+class LahcSection(Section):
+    history: Count = Field(3, description="length of the history")
+
+
+class AnnealingSection(Section):
+    initial_temperature: float = Field(1e4, gt=0, description="for the first neighbour, in units of cost")
+    final_temperature: float = Field(10.0, gt=0, description="for the last neighbour of the budget")
+
+    @model_validator(mode="after")
+    def _cools(self) -> AnnealingSection:
+        if self.final_temperature > self.initial_temperature:
+            raise ValueError(
+                f"final_temperature={self.final_temperature:g} must not exceed "
+                f"initial_temperature={self.initial_temperature:g}"
+            )
+        return self
+
+
+class GeneticSection(Section):
+    population: int = Field(5, ge=2, le=10**9, description="assignments in a generation")
+    crossover: float = Field(0.8, ge=0, le=1, description="probability that a child has two parents")
+    mutation: float = Field(0.3, ge=0, le=1, description="probability that one site of a child is redrawn")
+    elites: int = Field(1, ge=0, le=10**9, description="best of a generation that live on, without a new evaluation")
+
+    @model_validator(mode="after")
+    def _has_children(self) -> GeneticSection:
+        if self.elites >= self.population:
+            raise ValueError(f"elites={self.elites} must be below population={self.population}")
+        return self
+
+
+class TpeSection(Section):
+    startup: int = Field(10, ge=0, le=10**9, description="random assignments before the first of the model")
+    gamma: float = Field(0.25, gt=0, description="of n evaluations, the best gamma * sqrt(n) are the good ones")
+
 
 class SearchSection(Section):
+    protocol: Literal["joint", "staged"] = Field(
+        "joint",
+        description="joint: every trial searches with its own hyperparameters; staged: as published, first the "
+        "search with the default ones, then the hyperparameters of the assignment found",
+    )
+    chains: Count = Field(1, description="chains of stage 1, protocol staged only; in protocol joint each trial is one")
+    when: Literal["after", "before", "during"] = Field(
+        "after",
+        description="after: the search begins from the pruned network; before: from the dense one, which is pruned "
+        "with what was found; during: from the dense one, which every training prunes by schedule gradual",
+    )
     operators: tuple[str, ...] = Field(
         (
             "relu", "relu6", "hardswish", "swish", "tanhsoft1", "acon", "gelu",
             "srs", "elu", "tanh", "softplus", "logsigmoid", "symlog", "symexp",
         ),
         min_length=2,
-        description="operators that a site may take",
+        description="operators that a site may take; your own as package.module:function",
     )  # fmt: skip
+    granularity: Literal["layer", "network", "group"] = Field(
+        "layer", description="what has an operator of its own: each site, all sites together, or groups of its channels"
+    )
+    groups: int = Field(2, ge=2, description="groups of channels at each site, where granularity is group")
     steps: Count = Field(20, description="evaluations of a chain, the starting assignment included")
     epochs: Count = Field(10, description="epochs of one evaluation")
-    history: Count = Field(3, description="length of LAHC's history")
     start: Literal["default", "random"] = Field(
         "default", description="starting assignment: the network's own activations, or random"
     )
-    move: Literal["redraw", "redraw and swap"] = Field(
-        "redraw and swap", description="what makes a neighbour: a redrawn site, then two sites swapped"
+    strategy: Literal["lahc", "random", "annealing", "genetic", "tpe"] = Field("lahc", description="what proposes")
+    move: Move = Field(
+        "redraw and swap",
+        description="what makes a neighbour for lahc and annealing: a redrawn site, then two sites swapped",
     )
+    lahc: LahcSection = Field(LahcSection(), description="of Late Acceptance Hill Climbing")
+    annealing: AnnealingSection = Field(AnnealingSection(), description="of simulated annealing")
+    genetic: GeneticSection = Field(GeneticSection(), description="of the genetic algorithm")
+    tpe: TpeSection = Field(TpeSection(), description="of the tree-structured Parzen estimator")
 
 
 class FinetuneSection(Section):
@@ -143,19 +329,50 @@ class FinetuneSection(Section):
             raise ValueError(f"epochs={self.epochs} must be a multiple of epochs_per_step={self.epochs_per_step}")
         return self
 
+    @property
+    def stretches(self) -> int:
+        """Steps of a trial that fine-tune."""
+        return self.epochs // self.epochs_per_step
 
-class SpaceSection(Section):
-    optimizers: tuple[OptimizerName, ...] = Field(("sgd", "adam"), min_length=1, description="choices")
-    learning_rate: Annotated[tuple[float, float], _up_to(10)] = Field((1e-4, 1e-1), description="log-uniform range")
-    weight_decay: Annotated[tuple[float, float], _up_to(1)] = Field((1e-5, 1e-1), description="log-uniform range")
-    momentum: Annotated[tuple[float, float], _up_to(0.9999)] = Field(
-        (0.1, 0.999), description="uniform range, sgd only"
+
+class Ranges(Section):
+    """What HyperOpt may propose for one optimizer; a range whose ends are equal fixes its value."""
+
+    learning_rate: Annotated[tuple[float, float], _between(1e-12, 10)] = Field(
+        (1e-4, 1e-1), description="log-uniform range"
     )
-    schedules: tuple[ScheduleName, ...] = Field(
+    weight_decay: Annotated[tuple[float, float], _between(1e-12, 1)] = Field(
+        (1e-5, 1e-1), description="log-uniform range"
+    )
+
+
+class SgdRanges(Ranges):
+    """Momentum and schedules are for sgd alone (SAFS, stage 2)."""
+
+    momentum: Annotated[tuple[float, float], _between(0, 0.9999)] = Field((0.1, 0.999), description="uniform range")
+    schedules: Annotated[tuple[ScheduleName, ...], AfterValidator(_distinct)] = Field(
         ("halving", "cosine warm restarts", "constant", "cosine", "step", "linear", "plateau"),
         min_length=1,
-        description="choices, sgd only",
+        description="choices",
     )
+
+
+class SpaceSection(Section):
+    """One section of ranges by the name of each optimizer; they count where the optimizer is a choice."""
+
+    optimizers: Annotated[tuple[OptimizerName, ...], AfterValidator(_distinct)] = Field(
+        ("sgd", "adam", "tadam", "fromage"), min_length=1, description="choices"
+    )
+    sgd: SgdRanges = SgdRanges()
+    adam: Ranges = Ranges()
+    adamw: Ranges = Ranges()
+    tadam: Ranges = Ranges()
+    fromage: Ranges = Ranges()
+
+    def of(self, optimizer: OptimizerName) -> Ranges:
+        """The ranges of one optimizer."""
+        ranges: Ranges = getattr(self, optimizer)
+        return ranges
 
 
 class ResourcesSection(Section):
@@ -166,8 +383,14 @@ class ResourcesSection(Section):
 class TuneSection(Section):
     trials: Count = Field(8, description="sets of hyperparameters to try")
     max_concurrent: Count | None = Field(None, description="trials at a time; default: as many as fit")
+    searcher: Literal["hyperopt", "random"] = Field(
+        "hyperopt", description="hyperopt: TPE, which learns from the trials that have ended; random"
+    )
+    scheduler: Literal["asha", "none"] = Field("asha", description="asha: stop weak trials; none: stop no trial")
+    max_t: Count | None = Field(None, description="step at which a trial ends; default: its last")
     grace_period: Count = Field(4, description="steps before ASHA may stop a trial")
     reduction_factor: int = Field(2, ge=2, description="ASHA keeps one in so many trials at each rung")
+    brackets: int = Field(1, ge=1, le=16, description="groups of trials, each with a longer grace period in ASHA")
     resources: ResourcesSection = Field(ResourcesSection(), description="of each trial and stage")
     space: SpaceSection = Field(SpaceSection(), description="what HyperOpt may propose")
 
@@ -177,6 +400,11 @@ class FinalSection(Section):
         3, description="last trainings of each row, each on another fold; needs folds * data.validation <= 0.5"
     )
     epochs: Count = Field(30, description="epochs of the last training of every row of the table")
+    ablations: tuple[Literal["stage 1", "stage 2"], ...] = Field(
+        ("stage 1", "stage 2"),
+        description="rows beside dense, pruned and SAFS; stage 1: SAFS's operators without scales, with the default "
+        "hyperparameters; stage 2: the default activations with scales and hyperparameters of their own search",
+    )
 
 
 class Configuration(Section):
@@ -193,9 +421,15 @@ class Configuration(Section):
     final: FinalSection = FinalSection()
 
     @property
+    def whole(self) -> int:
+        """Steps of a whole trial: evaluations if the protocol is joint, and fine-tuning."""
+        evaluations = self.search.steps if self.search.protocol == "joint" else 0
+        return evaluations + self.finetune.stretches
+
+    @property
     def iterations(self) -> int:
-        """Steps of a trial that is never stopped: evaluations, then fine-tuning."""
-        return self.search.steps + self.finetune.epochs // self.finetune.epochs_per_step
+        """Steps of a trial that is never stopped: all, or as many as tune.max_t allows."""
+        return self.tune.max_t or self.whole
 
     @property
     def location(self) -> str:
@@ -210,15 +444,45 @@ class Configuration(Section):
                 f"final.folds={self.final.folds} folds of data.validation={self.data.validation:g} hold back "
                 f"{held_out:.0%} of the training images from the search; allowed: at most half"
             )
-        if self.tune.grace_period > self.iterations:
+        if (self.pruning.rewind or 0) > self.dense.epochs:
             raise ValueError(
-                f"tune.grace_period={self.tune.grace_period} exceeds the {self.iterations} steps of a trial"
+                f"pruning.rewind={self.pruning.rewind} lies beyond dense.epochs={self.dense.epochs}; "
+                f"allowed: 0 to {self.dense.epochs}"
+            )
+        if self.search.when == "during" and self.pruning.schedule != "gradual":
+            raise ValueError(
+                f"pruning.schedule={self.pruning.schedule} does not go with search.when=during; allowed: gradual"
+            )
+        if self.model.weights and self.pruning.rewind is not None:
+            raise ValueError(
+                f"pruning.rewind={self.pruning.rewind} does not go with model.weights, whose training is not known; "
+                "allowed: null"
+            )
+        if self.model.pruned and self.search.when != "after":
+            raise ValueError(f"search.when={self.search.when} does not go with model.pruned=true; allowed: after")
+        return self
+
+    @model_validator(mode="after")
+    def _rungs_lie_within_a_trial(self) -> Configuration:
+        tune = self.tune
+        if self.iterations > self.whole:
+            raise ValueError(f"tune.max_t={tune.max_t} exceeds the {self.whole} steps of a trial")
+        if tune.scheduler == "none":
+            return self
+        if tune.grace_period > self.iterations:
+            end = f"tune.max_t={tune.max_t}" if tune.max_t else f"the {self.whole} steps of a trial"
+            raise ValueError(f"tune.grace_period={tune.grace_period} exceeds {end}")
+        grace = tune.grace_period * tune.reduction_factor ** (tune.brackets - 1)
+        if grace > self.iterations:
+            raise ValueError(
+                f"tune.brackets={tune.brackets} gives the last one a grace period of {grace} steps (tune.grace_period "
+                f"times tune.reduction_factor for each bracket before it), beyond the {self.iterations} of a trial"
             )
         return self
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML 1.1 with two repairs: ``1e-3`` is a number, and a key given twice is an error."""
+    """YAML 1.1 with three repairs: ``1e-3`` is a number, ``2:4`` is none, and a key given twice is an error."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen: set[Any] = set()
@@ -237,6 +501,8 @@ class _Loader(yaml.SafeLoader):
 _Loader.add_implicit_resolver(
     "tag:yaml.org,2002:float", re.compile(r"^[-+]?\d+(\.\d*)?[eE][-+]?\d+$"), list("-+0123456789")
 )
+for _digit in "123456789":  # first of all, before the numbers to the base of 60
+    _Loader.yaml_implicit_resolvers[_digit].insert(0, ("tag:yaml.org,2002:str", re.compile(r"^\d+:\d+$")))
 
 
 def load(path: str | Path, overrides: Sequence[str] = ()) -> Configuration:

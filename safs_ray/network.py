@@ -13,10 +13,12 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
-from safs_ray.activations import Sited, find_sites
+from safs_ray.activations import Sited, find_sites, input_shapes
+from safs_ray.config import refusal
 from safs_ray.data import Array, as_tensors
 from safs_ray.models import Specification, build
-from safs_ray.operators import OPERATORS
+from safs_ray.operators import lookup
+from safs_ray.pruning.flow import Survey, survey
 from safs_ray.pruning.masks import count_kept, prunable_weights
 from safs_ray.storage import Folder
 
@@ -36,6 +38,7 @@ class Network:
         state: the module's state dict: weights, buffers, and each site's ``SITE.alpha``, ``SITE.beta`` and
             ``SITE.internal.NAME``.
         masks: bool tensors by name of their weight, True where kept; empty for a dense network.
+        groups: how many sites the channels of each activation are divided into; see :meth:`grouped`.
     """
 
     specification: Specification
@@ -43,6 +46,7 @@ class Network:
     assignment: tuple[str, ...]
     state: Mapping[str, Tensor]
     masks: Mapping[str, Tensor]
+    groups: int = 1
 
     @classmethod
     def initial(cls, specification: Specification, seed: int) -> Network:
@@ -51,13 +55,25 @@ class Network:
         Raises:
             ConfigurationError: no such architecture, images that it cannot take, or no site found.
         """
-        sited = _sited(specification, seed)
-        module = sited.install([OPERATORS[name] for name in sited.defaults])
-        return cls(specification, sited.sites, sited.defaults, _state(module), {})
+        return cls.of(specification, build(specification, seed))
+
+    @classmethod
+    def of(cls, specification: Specification, module: nn.Module) -> Network:
+        """A dense network with the weights and the activations of a module that the specification builds.
+
+        Raises:
+            ConfigurationError: no site found.
+        """
+        sited = find_sites(module, specification.example(), specification.exclude)
+        installed = sited.install([lookup(name) for name in sited.defaults])
+        return cls(specification, sited.sites, sited.defaults, _state(installed), {})
 
     def build(self) -> nn.Module:
         """A new module with this state, on the CPU, in training mode; it computes logits (N, classes)."""
-        module = _sited(self.specification, seed=0).install([OPERATORS[name] for name in self.assignment])
+        sited = self._sited()
+        if self.groups > 1:
+            sited = sited.grouped(self.groups)
+        module = sited.install([lookup(name) for name in self.assignment])
         module.load_state_dict(dict(self.state))
         return module
 
@@ -67,18 +83,49 @@ class Network:
 
     def assign(self, assignment: Sequence[str]) -> Network:
         """These weights with another operator at every site, scales at 1, internal parameters as they begin."""
-        activations = tuple(f"{site}." for site in self.sites)
-        weights = {name: tensor for name, tensor in self.state.items() if not name.startswith(activations)}
         scales = {
             name: torch.tensor(value)
             for site, operator in zip(self.sites, assignment, strict=True)
             for name, value in _initial_scales(site, operator).items()
         }
-        return replace(self, assignment=tuple(assignment), state={**weights, **scales})
+        return replace(self, assignment=tuple(assignment), state={**self._weights(), **scales})
+
+    def grouped(self, groups: int) -> Network:
+        """This network with the channels of each activation in contiguous blocks, each a site of its own.
+
+        The sites of an activation ``act`` are ``act.0`` to ``act.{groups - 1}`` and begin with its operator and
+        scales, so that it computes the same, up to how torch rounds the last bit of operators such as swish.
+        Channels are dimension 1 of (N, C, H, W) and of (N, features).
+
+        Raises:
+            ConfigurationError: naming ``search.groups``, for an activation of fewer channels or of other inputs.
+        """
+        if self.groups > 1:
+            raise ValueError(f"the network is in {self.groups} groups already")
+        for site, shape in input_shapes(self.build(), self.sites, self.specification.example()).items():
+            if len(shape) not in (2, 4):
+                takes = f"site {site} takes {tuple(shape)}; allowed where sites take (N, C, H, W) or (N, features)"
+                raise refusal("search.groups", groups, takes)
+            if shape[1] < groups:
+                raise refusal("search.groups", groups, f"site {site} has {shape[1]} channels; allowed: at most so many")
+        scales = {
+            f"{site}.{group}{name.removeprefix(site)}": tensor
+            for site in self.sites
+            for name, tensor in self.state.items()
+            if name.startswith(f"{site}.")
+            for group in range(groups)
+        }
+        return replace(
+            self,
+            sites=tuple(f"{site}.{group}" for site in self.sites for group in range(groups)),
+            assignment=tuple(operator for operator in self.assignment for _ in range(groups)),
+            state={**self._weights(), **scales},
+            groups=groups,
+        )
 
     def prunable(self) -> dict[str, Tensor]:
         """The weights of convolutions and linear layers, by name."""
-        module = _sited(self.specification, seed=0).module
+        module = self._sited().module
         return {name: self.state[name] for name in prunable_weights(module)}
 
     def masked(self, masks: Mapping[str, Tensor]) -> Network:
@@ -101,6 +148,10 @@ class Network:
         """Fraction of the prunable weights that are zero."""
         return 1 - self.nonzero_weights / self.prunable_count
 
+    def survey(self) -> Survey:
+        """What the masks leave of every layer, and how many outputs can still be reached."""
+        return survey(self.build(), self.masks, self.specification.example(), self.sites)
+
     def activations(self) -> dict[str, dict[str, Any]]:
         """Operator, alpha and beta by site."""
         return {
@@ -115,7 +166,7 @@ class Network:
     @cached_property
     def fingerprint(self) -> str:
         """64 hexadecimal digits that differ for networks that differ in anything."""
-        digest = hashlib.sha256(repr((self.specification, self.sites, self.assignment)).encode())
+        digest = hashlib.sha256(repr((self.specification, self.groups, self.sites, self.assignment)).encode())
         for name, array in sorted(self.to_arrays()[1].items()):
             digest.update(f"{name} {array.dtype} {array.shape}".encode())
             digest.update(np.ascontiguousarray(array).tobytes())
@@ -143,12 +194,18 @@ class Network:
         tensors = safetensors.torch.load(folder.read("network.safetensors"))
         return cls._assembled(folder.read_json("network.json"), tensors)
 
+    def _sited(self) -> Sited:
+        """The module with weights of no meaning, its sites empty."""
+        specification = self.specification
+        return find_sites(build(specification, seed=0), specification.example(), specification.exclude)
+
     def _description(self) -> dict[str, Any]:
         """All that is not a tensor, as JSON values."""
         return {
             "specification": self.specification.as_json(),
             "sites": list(self.sites),
             "assignment": list(self.assignment),
+            "groups": self.groups,
         }
 
     @classmethod
@@ -160,14 +217,16 @@ class Network:
             tuple(description["assignment"]),
             {name: tensor for name, tensor in tensors.items() if not name.startswith(MASK)},
             {name.removeprefix(MASK): tensor for name, tensor in tensors.items() if name.startswith(MASK)},
+            description["groups"],
         )
+
+    def _weights(self) -> dict[str, Tensor]:
+        """The state without scales and internal parameters."""
+        activations = tuple(f"{site}." for site in self.sites)
+        return {name: tensor for name, tensor in self.state.items() if not name.startswith(activations)}
 
     def _tensors(self) -> dict[str, Tensor]:
         return {**self.state, **{f"{MASK}{name}": mask for name, mask in self.masks.items()}}
-
-
-def _sited(specification: Specification, seed: int) -> Sited:
-    return find_sites(build(specification, seed), specification.example())
 
 
 def _state(module: nn.Module) -> dict[str, Tensor]:
@@ -175,5 +234,5 @@ def _state(module: nn.Module) -> dict[str, Tensor]:
 
 
 def _initial_scales(site: str, operator: str) -> dict[str, float]:
-    internal = {f"{site}.internal.{name}": value for name, value in OPERATORS[operator].parameters.items()}
+    internal = {f"{site}.internal.{name}": value for name, value in lookup(operator).parameters.items()}
     return {f"{site}.alpha": 1.0, f"{site}.beta": 1.0, **internal}

@@ -1,20 +1,31 @@
-"""The table of operators: the unary functions g of f(x) = alpha * g(beta * x).
+"""The operators: the unary functions g of f(x) = alpha * g(beta * x).
 
-Every operator is finite, with a finite gradient, for every finite input at its initial internal parameters.
-Internal parameters are learned with the weights.
+Every operator of the table is finite, with a finite gradient, for every |z| up to 1e30 at its initial internal
+parameters. Internal parameters are learned with the weights; they begin where the gradient of each moves it.
+
+Two functions that the original also names are not here, for they are not functions of one element:
+
+- meta_acon (Ma et al. 2021) computes its switching factor from the means of all channels by two layers of its own
+  for every width; acon is the same function with a factor that is learned.
+- ash (Lee et al. 2022) takes its threshold from the mean and deviation of a whole feature map, the original from a
+  percentile of it, so that every element depends on all others.
 """
 
 from __future__ import annotations
 
+import inspect
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import cache
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from safs_ray.config import refusal
+from safs_ray.references import resolve
 
 
 @dataclass(frozen=True)
@@ -35,18 +46,82 @@ class Operator:
     parameters: dict[str, float] = field(default_factory=dict)
 
 
+@cache
+def lookup(name: str, key: str = "operator") -> Operator:
+    """The operator of a name: a row of the table, or a user's own function by ``package.module:function``.
+
+    Raises:
+        ConfigurationError: naming ``key``, for a name that is not in the table, and for a function that is not
+            found or is no operator.
+    """
+    if name in OPERATORS:
+        return OPERATORS[name]
+    if ":" not in name:
+        allowed = f"{', '.join(OPERATORS)}, or your own as package.module:function"
+        raise refusal(key, name, f"unknown operator; allowed: {allowed}")
+    operator = _of_user(name, resolve(name, key))
+    fault = _fault(operator)
+    if fault:
+        raise refusal(key, name, fault)
+    return operator
+
+
 def find(names: Sequence[str], key: str) -> list[Operator]:
     """The operators of these names.
 
     Raises:
-        ConfigurationError: naming ``key``, for a name that is not in the table or stands twice.
+        ConfigurationError: as :func:`lookup`, and for a name that stands twice.
     """
     for index, name in enumerate(names):
-        if name not in OPERATORS:
-            raise refusal(key, name, f"unknown operator; allowed: {', '.join(OPERATORS)}")
         if name in names[:index]:
             raise refusal(key, name, "stands twice")
-    return [OPERATORS[name] for name in names]
+    return [lookup(name, key) for name in names]
+
+
+POINTS = (0.0, 1e-6, -1e-6, 1.0, -1.0, 10.0, -10.0, 1e4, -1e4)
+"""Where a user's function, and its gradient, must be finite."""
+
+
+def _of_user(name: str, function: Callable[..., Any]) -> Operator:
+    """A user's function; those of its arguments whose defaults are floats are its internal parameters."""
+    try:
+        arguments = list(inspect.signature(function).parameters.values())[1:]
+    except ValueError:  # functions written in C++, such as torch.erf, do not tell their signatures
+        arguments = []
+    parameters = {argument.name: argument.default for argument in arguments if isinstance(argument.default, float)}
+
+    def with_parameters(z: Tensor, *values: Tensor) -> Any:
+        return function(z, **dict(zip(parameters, values, strict=True)))
+
+    return Operator(name, with_parameters, f"{name}(z)", "the user", parameters)
+
+
+def _fault(operator: Operator) -> str | None:
+    """Why a user's function is no operator; None where it is one."""
+    with torch.inference_mode(False), torch.enable_grad():
+        z = torch.tensor(POINTS, device="cpu").reshape(1, 3, 3, 1).requires_grad_()
+        arguments = [z, *(torch.tensor(value, device="cpu").requires_grad_() for value in operator.parameters.values())]
+        try:
+            value = operator.function(*arguments)
+            if not isinstance(value, Tensor) or value.shape != z.shape or value.dtype != z.dtype:
+                return "must map a float tensor to a float tensor of the same shape"
+            if not value.requires_grad:
+                return "has no gradient"
+            gradients = torch.autograd.grad(value.sum(), arguments, allow_unused=True, materialize_grads=True)
+            alone = torch.cat([operator.function(point.reshape(1, 1, 1, 1), *arguments[1:]) for point in z.flatten()])
+        except Exception as error:  # the user's function runs, and may raise anything
+            given = f" and tensors for {', '.join(operator.parameters)}" if operator.parameters else ""
+            return f"fails on a tensor (1, 3, 3, 1){given}: {type(error).__name__}: {error}"
+    finite = value.isfinite() & gradients[0].isfinite()
+    if not finite.all():
+        return f"is not finite, or its gradient is not, at {z[~finite][0]:g}; must be for z from -1e4 to 1e4"
+    if not all(gradient.isfinite() for gradient in gradients[1:]):
+        return "has a parameter whose gradient is not finite; must be for z from -1e4 to 1e4"
+    if not torch.allclose(value.flatten(), alone.flatten(), rtol=1e-4, atol=1e-6):
+        return "must work element by element, the same way every time"
+    if not gradients[0].any():
+        return "has a gradient of 0 everywhere"
+    return None
 
 
 SYMEXP_BOUND = 10.0
@@ -88,6 +163,39 @@ def _srs(z: Tensor, a: Tensor, b: Tensor) -> Tensor:
     return z / (z / a + torch.exp((-z / b).clamp(max=40.0)))
 
 
+def _linear(z: Tensor) -> Tensor:
+    return z.clone()  # what follows in the network may change its input in place
+
+
+def _elish(z: Tensor) -> Tensor:
+    return torch.sigmoid(z) * F.elu(z)
+
+
+def _hard_elish(z: Tensor) -> Tensor:
+    return ((z + 1) / 2).clamp(0, 1) * F.elu(z)
+
+
+def _tanhsoft2(z: Tensor, a: Tensor, b: Tensor) -> Tensor:
+    return z * torch.tanh(a * torch.exp((b * z).clamp(max=40.0)))
+
+
+def _srelu(z: Tensor, t_l: Tensor, a_l: Tensor, t_r: Tensor, a_r: Tensor) -> Tensor:
+    t_r = torch.maximum(t_l, t_r)
+    below = torch.where(z < t_l, z - t_l, 0)
+    above = torch.where(z > t_r, z - t_r, 0)
+    return z + (a_l - 1) * below + (a_r - 1) * above
+
+
+def _falu(z: Tensor, p: Tensor, q: Tensor) -> Tensor:
+    # Smooth maps hold the published ranges: a parameter that was clamped would never come back.
+    order, b = 2 * torch.sigmoid(p), 1 + 9 * torch.sigmoid(q)
+    gate = torch.sigmoid(b * z)
+    swish = z * gate
+    first = swish * torch.sigmoid(-b * z) + gate  # swish + gate (1 - swish) without its cancellation
+    to_first, to_second = order.clamp(max=1), (order - 1).clamp(min=0)
+    return (1 - to_first) * swish + to_first * first + to_second * gate * (1 - 2 * first)
+
+
 _TORCH = "torch.nn.functional"
 
 OPERATORS: dict[str, Operator] = {
@@ -119,6 +227,32 @@ OPERATORS: dict[str, Operator] = {
             "symexp", _symexp, "sign(z) (exp(|z|) - 1), continued by its tangent beyond |z| = 10",
             "Hafner et al. 2023",
         ),
+        Operator("linear", _linear, "z", "the identity"),
+        Operator("selu", F.selu, "1.0507 z for z > 0, else 1.7581 (exp(z) - 1)", "Klambauer et al. 2017"),
+        Operator("hardtanh", F.hardtanh, "min(max(-1, z), 1)", _TORCH),
+        Operator("sigmoid", torch.sigmoid, "1 / (1 + exp(-z))", _TORCH),
+        Operator("mish", F.mish, "z tanh(ln(1 + exp(z)))", "Misra 2020"),
+        Operator("sin", torch.sin, "sin(z)", "Sitzmann et al. 2020"),
+        Operator("cos", torch.cos, "cos(z)", "Ramachandran et al. 2017, among the unary functions searched"),
+        Operator("elish", _elish, "elu(z) sigmoid(z), which is z sigmoid(z) for z > 0", "Basirat & Roth 2018"),
+        # The original takes 0.2 z + 0.5 for the hard sigmoid; this is the paper's.
+        Operator("hard_elish", _hard_elish, "elu(z) min(max(0, (z + 1) / 2), 1)", "Basirat & Roth 2018"),
+        Operator(
+            "tanhsoft2", _tanhsoft2, "z tanh(a exp(b z)), b z at most 40", "Biswas et al. 2021, TanhSoft-2",
+            {"a": 0.6, "b": 1.0},
+        ),
+        # At a slope of 1, where the original starts a_r, the threshold beside it has no gradient.
+        Operator(
+            "srelu", _srelu,
+            "t_l + a_l (z - t_l) for z < t_l, t_r + a_r (z - t_r) for z > t_r, else z; t_r at least t_l",
+            "Jin et al. 2016", {"t_l": 0.0, "a_l": 0.2, "t_r": 1.0, "a_r": 0.5},
+        ),
+        Operator(
+            "falu", _falu,
+            "(1 - a) s + a h for a <= 1, else h + (a - 1) sigmoid(b z) (1 - 2 h), with s = z sigmoid(b z), "
+            "h = s + sigmoid(b z) (1 - s), a = 2 sigmoid(p), b = 1 + 9 sigmoid(q)",
+            "Zamora et al. 2022; beyond a = 1 as Alijani & Molek 2023 correct it", {"p": -2.0, "q": -2.0},
+        ),
     )
 }  # fmt: skip
-"""Every operator by name, in the order of the original's list after the default, relu."""
+"""Every operator by name: relu, the thirteen that the original searches, those that it also implements."""

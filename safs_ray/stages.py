@@ -2,33 +2,39 @@
 
 The data flow of a run::
 
-    train_dense ─ prune ─┬─ search ─┬─ finish   the row "SAFS", on each fold
-                         │          └─ finish   the row "pruned", with default activations, on each fold
-                         └─ one network for all folds
+    train_dense ─ prune ─┬─ search ─ finish   the row "SAFS", on each fold
+                         └─ finish            the row "pruned", with default activations, on each fold
 
-``finish`` and ``test`` alone read the test images, once.
+With ``search.when`` before, ``search`` goes on from the dense network, and ``prune`` follows with the assignment
+found; with during, ``prune`` is left out, and every training of ``search`` and ``finish`` prunes anew.
+
+``given`` takes the place of ``train_dense``, or of both, where a network is there to start from. ``finish`` and
+``test`` alone read the test images, once.
 """
 
 from __future__ import annotations
 
 import os
 import time
+import warnings
 from dataclasses import dataclass, replace
 
 import torch
 
-from safs_ray import pruning, sources
+from safs_ray import models, schedules, sources
 from safs_ray.config import Configuration, Execution, Hyperparameters, refusal
 from safs_ray.data import Dataset, Folds, Splits
 from safs_ray.models import Specification
+from safs_ray.models.weights import Weights
 from safs_ray.network import Network
 from safs_ray.operators import find
+from safs_ray.pruning.rules import rule_of
 from safs_ray.randomness import derive
-from safs_ray.search.chain import Chain
+from safs_ray.search.assignment import Assignment
+from safs_ray.search.chain import Chain, Course, joint, stage_1, stage_2
 from safs_ray.search.evaluation import Evaluation, Ledger
-from safs_ray.search.lahc import Assignment
 from safs_ray.storage import Folder
-from safs_ray.training import Report, Trainer, Training, accuracy, silent
+from safs_ray.training import Report, Trainer, Training, accuracy, silent, train
 
 
 @dataclass(frozen=True)
@@ -104,23 +110,53 @@ def folds(configuration: Configuration, dataset: Dataset) -> Folds:
 
 
 def specify(configuration: Configuration, dataset: Dataset, splits: Splits) -> Specification:
-    """The network's specification for these images, normalised by the training images of the split."""
-    mean, deviation = splits.train.statistics()
-    return Specification(configuration.model.name, dataset.channels, dataset.size, dataset.classes, mean, deviation)
+    """The network's specification for these images, normalised by the training images of the split unless told.
+
+    Raises:
+        ConfigurationError: no such network, or a mean of other channels than the images have.
+    """
+    mean, deviation = configuration.data.mean, configuration.data.deviation
+    if not mean or not deviation:
+        mean, deviation = splits.train.statistics()
+    if len(mean) != dataset.channels:
+        raise refusal("data.mean", mean, f"the images have {dataset.channels} channels")
+    name, exclude = configuration.model.name, configuration.model.exclude
+    if exclude is None:
+        exclude = models.find(name).exclude
+    return Specification(name, dataset.channels, dataset.size, dataset.classes, mean, deviation, exclude)
+
+
+def searchable(network: Network, configuration: Configuration) -> Network:
+    """The network with the sites that the search assigns operators to; it computes the same.
+
+    Raises:
+        ConfigurationError: a site has fewer channels than ``search.groups``.
+    """
+    section = configuration.search
+    if section.granularity == "group" and network.groups == 1:
+        return network.grouped(section.groups)
+    return network
 
 
 def check(configuration: Configuration, dataset: Dataset, splits: Splits) -> Network:
     """Build the network once, so that pieces that do not fit are refused before any work.
 
     Raises:
-        ConfigurationError: unknown operators or network, or images that the network cannot take.
+        ConfigurationError: unknown operators or network, images that the network cannot take, or sites that
+            cannot be grouped.
     """
     find(configuration.search.operators, "search.operators")
     if len(splits.train) < 2:
         allowed = f"{configuration.final.folds} folds of it leave {len(splits.train)} images to train on; at least 2"
         raise refusal("data.validation", configuration.data.validation, allowed)
     _check_resources(configuration)
-    return Network.initial(specify(configuration, dataset, splits), configuration.run.seed)
+    specification = specify(configuration, dataset, splits)
+    models.check(specification)
+    network = Network.initial(specification, configuration.run.seed)
+    if not network.prunable_count:
+        raise refusal("model.name", specification.model, "has no convolution or linear layer that could be pruned")
+    searchable(network, configuration)
+    return network
 
 
 def _check_resources(configuration: Configuration) -> None:
@@ -137,14 +173,29 @@ def _check_resources(configuration: Configuration) -> None:
 
 def plan(configuration: Configuration) -> dict[str, int]:
     """Epochs of each part of a run in which no trial is stopped and no evaluation repeated."""
-    trials, folds = configuration.tune.trials, configuration.final.folds
+    section, final, trials = configuration.search, configuration.final, configuration.tune.trials
+    if section.protocol == "joint":
+        sweeps = [(joint(configuration), trials)]
+    else:
+        sweeps = [(stage_1(configuration), section.chains), (stage_2(configuration, "SAFS"), trials)]
+    if "stage 2" in final.ablations:
+        sweeps.append((stage_2(configuration, "stage 2"), trials))
     return {
-        "dense training": configuration.dense.epochs,
-        "pruning": configuration.pruning.epochs,
-        "search": trials * configuration.search.steps * configuration.search.epochs,
-        "fine-tuning": trials * configuration.finetune.epochs,
-        "final evaluation": 2 * folds * configuration.final.epochs,
+        "dense training": 0 if configuration.model.weights else configuration.dense.epochs,
+        "pruning": pruning_epochs(configuration) * (2 if section.when == "before" else 1),
+        "search": sum(count * course.evaluations * section.epochs for course, count in sweeps),
+        "fine-tuning": sum(
+            count * course.stretches * configuration.finetune.epochs_per_step for course, count in sweeps
+        ),
+        "final evaluation": (2 + len(final.ablations)) * final.folds * final.epochs,
     }
+
+
+def pruning_epochs(configuration: Configuration) -> int:
+    """Epochs that :func:`prune` trains."""
+    if configuration.search.when == "during" or configuration.model.pruned:
+        return 0
+    return schedules.epochs(configuration.pruning) + (configuration.pruning.rewind or 0)
 
 
 def seconds_per_epoch(configuration: Configuration, network: Network, splits: Splits) -> float:
@@ -176,24 +227,51 @@ def train_dense(
     Raises:
         ConfigurationError: the training diverged.
     """
-    seed = derive(configuration.run.seed, "dense")
-    section = configuration.dense
-    network = Network.initial(specify(configuration, dataset, splits), seed)
-    training = Training(splits, section.hyperparameters, section.epochs, seed, device, configuration.data)
+    network = Network.initial(specify(configuration, dataset, splits), derive(configuration.run.seed, "dense"))
+    training = _dense_training(configuration, splits, device)
     return _trained(network, training, report, blamed="dense.hyperparameters.learning_rate")
+
+
+def _dense_training(configuration: Configuration, splits: Splits, device: torch.device) -> Training:
+    section, seed = configuration.dense, derive(configuration.run.seed, "dense")
+    return Training(splits, section.hyperparameters, section.epochs, seed, device, configuration.data)
+
+
+def given(configuration: Configuration, specification: Specification, splits: Splits) -> Result | None:
+    """What ``model.weights`` holds, in place of what training, or training and pruning, would make; None without it.
+
+    Raises:
+        ConfigurationError: the file cannot be read or its weights are not the network's.
+    """
+    if configuration.model.weights is None:
+        return None
+    weights = Weights.read(configuration.model.weights)
+    module = models.build(specification, seed=0)
+    weights.load_into(module)
+    network = Network.of(specification, module)
+    if configuration.model.pruned:
+        network = network.masked(weights.masks_of(network.prunable()))
+    elif weights.masks:
+        raise refusal("model.weights", weights.file, "is a pruned network; model.pruned=true keeps it so")
+    return Result(network, accuracy(network, splits.validation, torch.device("cpu")), core_seconds=0.0)
 
 
 def prune(
     network: Network, configuration: Configuration, splits: Splits, device: torch.device, report: Report = silent
 ) -> Result:
-    """Set the lowest weights to zero and retrain the others; with no epochs, only the first.
+    """Make a dense network sparse by ``pruning.schedule``; one shot without epochs only sets weights to zero.
+
+    With ``search.when`` during, the network stays dense: the trainings that follow make it sparse. Warns when
+    nothing is left of a layer.
 
     Raises:
         ConfigurationError: the retraining diverged.
     """
-    seed = derive(configuration.run.seed, "retraining")
+    start = time.process_time()
+    if configuration.search.when == "during":
+        return Result(network, accuracy(network, splits.validation, device), time.process_time() - start)
     section = configuration.pruning
-    masks = pruning.prune(network.prunable(), section.sparsity, section.score, section.allocation)
+    seed = derive(configuration.run.seed, "retraining")
     training = Training(
         splits,
         section.hyperparameters,
@@ -203,7 +281,28 @@ def prune(
         configuration.data,
         execution=configuration.run.execution,
     )
-    return _trained(network.masked(masks), training, report, blamed="pruning.hyperparameters.learning_rate")
+    rewound = None
+    if section.rewind is not None:
+        rewound = _early(network, configuration, splits, device, report)
+        report = schedules.shifted(report, section.rewind)
+    pruned, score = schedules.prune(schedules.Task(network, section, training, rewound, report))
+    if warning := pruned.survey().warning:
+        warnings.warn(warning, stacklevel=2)
+    return Result(pruned, score, time.process_time() - start)
+
+
+def _early(
+    network: Network, configuration: Configuration, splits: Splits, device: torch.device, report: Report
+) -> Network:
+    """What the network was after the first epochs of its dense training, which are trained again bit for bit."""
+    initial = Network.initial(network.specification, derive(configuration.run.seed, "dense"))
+    if network.groups > 1:
+        initial = initial.grouped(network.groups)
+    trainer = Trainer(initial.assign(network.assignment), _dense_training(configuration, splits, device))
+    while trainer.epoch < (configuration.pruning.rewind or 0):
+        score = trainer.run_epoch()
+        report(trainer.epoch, score)
+    return trainer.current()
 
 
 def search(
@@ -212,10 +311,17 @@ def search(
     splits: Splits,
     hyperparameters: Hyperparameters,
     device: torch.device,
+    course: Course | None = None,
 ) -> Found:
-    """One chain to its end, in this process; :mod:`safs_ray.tune` runs many, each with its hyperparameters."""
+    """One chain to its end, in this process; :mod:`safs_ray.tune` runs many, each with its hyperparameters.
+
+    Args:
+        course: the steps of the chain; without one, those of protocol joint.
+    """
     memory = Ledger()
-    chain = Chain(network, splits, hyperparameters, configuration, device, memory)
+    steps = course or joint(configuration)
+    start = searchable(network, configuration)
+    chain = Chain(start, splits, hyperparameters, configuration, device, memory, steps, trial="chain-0")
     while not chain.finished:
         evaluation = chain.step()
     return Found(chain.network(), hyperparameters, evaluation.best_accuracy, tuple(memory.evaluations))
@@ -233,11 +339,11 @@ def finish(
 ) -> Result:
     """The last training of a row of the table, the same length for every row; then the test images, once.
 
-    Args:
-        network: the pruned network, with the row's assignment.
+    A training that diverges before its first epoch is over leaves the network as it was: that is the row's result.
 
-    Raises:
-        ConfigurationError: the training diverged before its first epoch was over.
+    Args:
+        network: the pruned network, or the dense one that ``search.when`` during prunes here, with the row's
+            assignment.
     """
     training = Training(
         splits,
@@ -247,9 +353,12 @@ def finish(
         device,
         configuration.data,
         learn_scales,
+        rule_of(configuration),
         configuration.run.execution,
     )
-    trained = _trained(network, training, report, blamed="pruning.hyperparameters.learning_rate")
+    # A network that masks were to grow in is no sparse network without that training.
+    blamed = "pruning.hyperparameters.learning_rate" if configuration.search.when == "during" else None
+    trained = _trained(network, training, report, blamed)
     return test(trained, splits, device, configuration.run.execution)
 
 
@@ -258,15 +367,8 @@ def test(result: Result, splits: Splits, device: torch.device, execution: Execut
     return replace(result, test_accuracy=accuracy(result.network, splits.test, device, execution))
 
 
-def _trained(network: Network, training: Training, report: Report, blamed: str) -> Result:
-    """Run a training to its end; ``blamed`` is the key to name when it diverges before it has any result."""
+def _trained(network: Network, training: Training, report: Report, blamed: str | None) -> Result:
+    """Run a training to its end; ``blamed`` is the key to refuse when it diverges before it has any result."""
     start = time.process_time()
-    trainer = Trainer(network, training).run(report)
-    if trainer.diverged and trainer.epoch == 1:
-        rate = training.hyperparameters.learning_rate
-        raise refusal(blamed, rate, "the training diverges in its first epoch; take a smaller one")
-    best = trainer.best()
-    score = trainer.best_accuracy
-    if not trainer.epoch:
-        score = accuracy(best, training.splits.validation, training.device, training.execution)
+    best, score = train(network, training, report, blamed)
     return Result(best, score, time.process_time() - start)

@@ -11,9 +11,11 @@ import torch
 from torch.nn.functional import cross_entropy
 from torch.optim import SGD, Adam, AdamW, Optimizer, lr_scheduler
 
-from safs_ray.config import DataSection, Execution, Hyperparameters
-from safs_ray.data import Examples, Splits, augmentation, batches
+from safs_ray.config import ConfigurationError, DataSection, Execution, Hyperparameters, refusal
+from safs_ray.data import Examples, Splits, augmentation, batch_count, batches
 from safs_ray.network import Network
+from safs_ray.optimizers import PER_TENSOR, Fromage, TAdam
+from safs_ray.pruning.rules import FixedMasks, MakeRule
 from safs_ray.randomness import generator
 from safs_ray.sparse.execution import Executable, executable
 
@@ -38,7 +40,9 @@ class Training:
         seed: seed of the batches and the augmentation.
         data: says how training images are augmented.
         learn_scales: whether alpha and beta are learned (stage 2) or stay as they are (stage 1).
-        execution: with all weights or with nonzeros alone; the same network but for rounding.
+        mask_rule: what becomes of the network's masks while it trains.
+        execution: with all weights or with nonzeros alone; the same network but for rounding. It is with all
+            weights while masks change, and for optimizers that look at whole tensors.
     """
 
     splits: Splits
@@ -48,6 +52,7 @@ class Training:
     device: torch.device
     data: DataSection
     learn_scales: bool = False
+    mask_rule: MakeRule = FixedMasks
     execution: Execution = "auto"
 
 
@@ -62,25 +67,32 @@ class Trainer:
 
     Attributes:
         epoch: epochs done.
-        best_accuracy: highest validation accuracy after any epoch, in [0, 1]; 0 before the first.
+        best_epoch: the epoch of the highest validation accuracy, among those after which the network had reached
+            its sparsity; 0 before the first of them.
+        best_accuracy: that accuracy, in [0, 1]; 0 before there is one.
         diverged: whether the loss became infinite or NaN; nothing is trained after that.
     """
 
     def __init__(self, network: Network, training: Training) -> None:
         self.network = network
         self.training = training
-        self.epoch = 0
+        self.epoch = self.best_epoch = 0
         self.best_accuracy = 0.0
         self.diverged = False
         self._train = training.splits.train.to(training.device)
         self._validation = training.splits.validation.to(training.device)
-        self._module = executable(network, training.execution, training.device)
+        whole = training.mask_rule is not FixedMasks or training.hyperparameters.optimizer in PER_TENSOR
+        self._module = executable(network, "dense" if whole else training.execution, training.device)
         if not training.learn_scales:
             for activation in self._module.activations:
                 activation.freeze_scales()
+        steps = training.epochs * batch_count(len(self._train), training.hyperparameters.batch_size)
+        weights = self._module.prunable
+        masks = {name: mask for name, mask in network.masks.items() if name in weights}
+        self._rule = training.mask_rule(weights, masks, steps)
         self._optimizer = _optimizer(self._module, training.hyperparameters)
         self._schedule = SCHEDULES[training.hyperparameters.schedule](self._optimizer, training.epochs)
-        self._best = network.state
+        self._best = network
 
     def run_epoch(self) -> float:
         """Train one epoch; returns the validation accuracy after it, in [0, 1], or 0 when it diverged."""
@@ -96,9 +108,9 @@ class Trainer:
             self._schedule.step(accuracy)
         else:
             self._schedule.step()
-        if accuracy > self.best_accuracy or self.epoch == 1:
-            self.best_accuracy = accuracy
-            self._best = self._module.state()
+        if self._rule.complete and (accuracy > self.best_accuracy or not self.best_epoch):
+            self.best_epoch, self.best_accuracy = self.epoch, accuracy
+            self._best = self.current()
         return accuracy
 
     def run(self, report: Report = silent) -> Trainer:
@@ -109,26 +121,34 @@ class Trainer:
         return self
 
     def best(self) -> Network:
-        """The network as it was after its best epoch; the one given before the first."""
-        return replace(self.network, state=self._best)
+        """The network as it was after its best epoch; the one given where there is none yet."""
+        return self._best
+
+    def current(self) -> Network:
+        """The network as it is now."""
+        masks = {name: mask.cpu() for name, mask in self._rule.masks.items()}
+        return replace(self.network, state=self._module.state(), masks={**self.network.masks, **masks})
 
     def state_dict(self) -> dict[str, Any]:
         """All that :meth:`load_state_dict` needs to go on bit for bit; plain values and tensors."""
         return {
             "epoch": self.epoch,
+            "best_epoch": self.best_epoch,
             "best_accuracy": self.best_accuracy,
             "diverged": self.diverged,
-            "best": dict(self._best),
+            "best": {"state": dict(self._best.state), "masks": dict(self._best.masks)},
+            "mask_rule": self._rule.state_dict(),
             "module": self._module.state(),
             "optimizer": self._optimizer.state_dict(),
             "schedule": self._schedule.state_dict(),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.epoch = state["epoch"]
+        self.epoch, self.best_epoch = state["epoch"], state["best_epoch"]
         self.best_accuracy = state["best_accuracy"]
         self.diverged = state["diverged"]
-        self._best = state["best"]
+        self._best = replace(self.network, **state["best"])
+        self._rule.load_state_dict(state["mask_rule"])
         self._module.load(state["module"])
         self._optimizer.load_state_dict(state["optimizer"])
         self._schedule.load_state_dict(state["schedule"])
@@ -145,10 +165,37 @@ class Trainer:
             loss = cross_entropy(self._module(batch.images), batch.labels)
             self._optimizer.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
+            self._rule.before_step()
             self._optimizer.step()
-            self._module.hold_at_zero()  # here, so that momentum and decay revive nothing
+            self._rule.after_step(self._optimizer)
             total += loss.detach() * len(batch)
         return total.item() / len(self._train)
+
+
+def train(network: Network, training: Training, report: Report, blamed: str | None) -> tuple[Network, float]:
+    """Run a training to its end; the network after its best epoch, and that epoch's validation accuracy.
+
+    Args:
+        blamed: the key to refuse when the training diverges before it has a result; without one, the network as
+            it was is the result.
+
+    Raises:
+        ConfigurationError: the training diverged before it had a result.
+    """
+    trainer = Trainer(network, training).run(report)
+    if trainer.diverged and not trainer.best_epoch and blamed:
+        raise diverging(training, blamed)
+    best = trainer.best()
+    if trainer.best_epoch:
+        return best, trainer.best_accuracy
+    return best, accuracy(best, training.splits.validation, training.device, training.execution)
+
+
+def diverging(training: Training, blamed: str) -> ConfigurationError:
+    """The error of a training that came to nothing."""
+    when = "in its first epoch" if training.mask_rule is FixedMasks else "before its masks are complete"
+    rate = training.hyperparameters.learning_rate
+    return refusal(blamed, rate, f"the training diverges {when}; take a smaller one")
 
 
 def accuracy(network: Network, examples: Examples, device: torch.device, execution: Execution = "auto") -> float:
@@ -184,9 +231,13 @@ def _optimizer(module: Executable, hyperparameters: Hyperparameters) -> Optimize
 Groups = list[dict[str, Any]]
 
 OPTIMIZERS: dict[str, Callable[[Groups, Hyperparameters], Optimizer]] = {
-    "sgd": lambda groups, chosen: SGD(groups, lr=chosen.learning_rate, momentum=chosen.momentum, fused=True),
+    "sgd": lambda groups, chosen: SGD(
+        groups, lr=chosen.learning_rate, momentum=chosen.momentum, nesterov=chosen.nesterov, fused=True
+    ),
     "adam": lambda groups, chosen: Adam(groups, lr=chosen.learning_rate, fused=True),
     "adamw": lambda groups, chosen: AdamW(groups, lr=chosen.learning_rate, fused=True),
+    "tadam": lambda groups, chosen: TAdam(groups, lr=chosen.learning_rate),
+    "fromage": lambda groups, chosen: Fromage(groups, lr=chosen.learning_rate),
 }
 """Fused: one call for all parameters, of which sparse networks have many small ones."""
 

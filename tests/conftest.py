@@ -26,7 +26,7 @@ TINY = {
     "search": {"operators": ["relu", "swish", "srs", "tanh"], "steps": 4, "epochs": 1},
     "finetune": {"epochs": 4, "epochs_per_step": 2},
     "tune": {"trials": 3, "grace_period": 2, "max_concurrent": 1},
-    "final": {"folds": 2, "epochs": 2},
+    "final": {"folds": 2, "epochs": 2, "ablations": []},
 }
 """Every stage of a run in about two seconds of training; nested keys and values."""
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from safs_ray.activations import ScaledActivation, Sited, find_sites
+from safs_ray.activations import ChannelGroups, ScaledActivation, Sited, find_sites, input_shapes
 from safs_ray.config import ConfigurationError
 from safs_ray.models import Specification, build
 from safs_ray.operators import OPERATORS
@@ -96,6 +96,9 @@ class TestModules:
             (nn.Tanh(), "tanh"),
             (nn.Softplus(), "softplus"),
             (nn.LogSigmoid(), "logsigmoid"),
+            (nn.SELU(), "selu"),
+            (nn.Hardtanh(), "hardtanh"),
+            (nn.Mish(), "mish"),
         ],
         ids=lambda value: value if isinstance(value, str) else type(value).__name__,
     )
@@ -116,7 +119,8 @@ class TestModules:
             nn.LeakyReLU(),
             nn.Sigmoid(),
             nn.PReLU(),
-            nn.Hardtanh(),
+            nn.Hardtanh(-2, 2),
+            nn.Hardtanh(0, 1),
             nn.Softmax(dim=1),
         ],
         ids=str,
@@ -178,6 +182,10 @@ CALLS: dict[str, tuple[Callable[[Tensor], Tensor], str]] = {
     "tanh()": (lambda x: x.tanh(), "tanh"),
     "F.softplus": (F.softplus, "softplus"),
     "F.logsigmoid": (F.logsigmoid, "logsigmoid"),
+    "F.selu": (F.selu, "selu"),
+    "torch.selu_": (torch.selu_, "selu"),
+    "F.hardtanh": (F.hardtanh, "hardtanh"),
+    "F.mish": (F.mish, "mish"),
 }
 
 
@@ -197,8 +205,10 @@ class TestFunctions:
             lambda x: F.elu(x, alpha=2.0),
             lambda x: F.softplus(x, beta=2),
             lambda x: F.softplus(x, 2),
+            lambda x: F.hardtanh(x, max_val=2.0),
             F.leaky_relu,
             torch.sigmoid,
+            torch.sin,
             lambda x: F.softmax(x, 1),
         ],
     )
@@ -379,6 +389,41 @@ class TestSited:
             assert parameter.grad.abs().sum() > 0, name
 
 
+class TestChannelGroups:
+    @pytest.mark.parametrize("shape", [(3, 5), (3, 5, 2, 4)])
+    def test_each_block_of_channels_has_its_activation(self, shape: tuple[int, ...]) -> None:
+        groups = ChannelGroups()
+        for place, name in enumerate(("relu", "tanh")):
+            groups.add_module(str(place), ScaledActivation(OPERATORS[name]))
+        x = torch.randn(shape, generator=torch.Generator().manual_seed(0))
+        found = groups(x)
+        assert torch.equal(found[:, :3], torch.relu(x[:, :3])), "five channels are blocks of three and two"
+        torch.testing.assert_close(found[:, 3:], torch.tanh(x[:, 3:]))
+
+    @KINDS
+    def test_grouped_sites_lie_where_the_site_was(self, kind: type[Net]) -> None:
+        net = kind(lambda net, x: net.b(net.linear(net.a(net.linear(x)))), a=nn.ReLU(), b=nn.Tanh())
+        sited = find_sites(net, example()).grouped(2)
+        assert sited.sites == ("a.0", "a.1", "b.0", "b.1")
+        assert sited.defaults == ("relu", "relu", "tanh", "tanh")
+        installed = sited.install([OPERATORS[name] for name in ("relu", "linear", "hardtanh", "relu")])
+        inner = net.linear(example())
+        outer = net.linear(torch.cat([inner[:, :2].relu(), inner[:, 2:]], 1))
+        expected = torch.cat([F.hardtanh(outer[:, :2]), outer[:, 2:].relu()], 1)
+        assert torch.equal(installed(example()), expected)
+        scales = {name for name, _ in installed.named_parameters()} - {"linear.weight", "linear.bias"}
+        assert scales == {f"{site}.{scale}" for site in sited.sites for scale in ("alpha", "beta")}
+
+
+def test_shapes_of_what_sites_take() -> None:
+    module = nn.Sequential(nn.Conv2d(1, 6, 3), nn.ReLU(), nn.Flatten(), nn.Linear(24, 7), nn.BatchNorm1d(7), nn.Tanh())
+    shapes = input_shapes(module.train(), ["1", "5"], torch.zeros(2, 1, 4, 4))
+    assert shapes == {"1": (2, 6, 2, 2), "5": (2, 7)}
+    assert module.training
+    assert module.get_buffer("4.num_batches_tracked") == 0
+    assert not any(child._forward_pre_hooks for child in module)
+
+
 class TestArchitectures:
     """The networks of the package, built for small images."""
 
@@ -416,3 +461,51 @@ class TestArchitectures:
         with torch.device("meta"):
             module = build(Specification(model, 1, 64, 10, (0.5,), (0.25,)), seed=0)
             assert len(find_sites(module, torch.zeros(1, 1, 64, 64)).sites) == count
+
+
+class TestExclusion:
+    @KINDS
+    def test_what_matches_a_pattern_stays_as_it_is(self, kind: type[Net]) -> None:
+        net = kind(lambda net, x: net.b(net.linear(net.a(x))), a=nn.Tanh(), b=nn.ReLU())
+        sited = find_sites(net, example(), ["a*"])
+        assert (sited.sites, sited.defaults, sited.excluded) == (("b",), ("relu",), ("a",))
+        installed = sited.install([OPERATORS["tanh"]])
+        assert isinstance(installed.get_submodule("a"), nn.Tanh)
+        with torch.no_grad():
+            assert torch.equal(installed(example()), torch.tanh(net.linear(torch.tanh(example()))))
+
+    @pytest.mark.parametrize(("pattern", "kept"), [("act", ("act_2", "act_3")), ("act_2", ("act", "act_3"))])
+    def test_each_application_of_a_module_is_named_alone(self, pattern: str, kept: tuple[str, ...]) -> None:
+        net = Net(lambda net, x: net.act(net.linear(net.act(net.linear(net.act(x))))), act=nn.ReLU())
+        sited = find_sites(net, example(), [pattern])
+        assert (sited.sites, sited.excluded) == (kept, (pattern,))
+        installed = sited.install([OPERATORS["tanh"]] * 2)
+
+        def apply(name: str, x: Tensor) -> Tensor:
+            return torch.relu(x) if name == pattern else torch.tanh(x)
+
+        with torch.no_grad():
+            x = net.linear(apply("act", example()))
+            x = net.linear(apply("act_2", x))
+            assert torch.equal(installed(example()), apply("act_3", x))
+            assert torch.equal(net(example()), F.relu(net.linear(F.relu(net.linear(F.relu(example()))))))
+
+    def test_functions_are_excluded_by_their_names(self) -> None:
+        net = Net(lambda net, x: torch.tanh(F.relu(net.linear(F.relu(x)))))
+        sited = find_sites(net, example(), ["relu_2", "tanh"])
+        assert (sited.sites, sited.excluded) == (("relu",), ("relu_2", "tanh"))
+        with torch.no_grad():
+            expected = net(example())
+            assert torch.equal(sited.install([OPERATORS["relu"]])(example()), expected)
+
+    @KINDS
+    def test_a_pattern_that_matches_nothing_is_refused_with_the_sites(self, kind: type[Net]) -> None:
+        net = kind(lambda net, x: net.b(net.linear(net.a(x))), a=nn.Tanh(), b=nn.ReLU())
+        with pytest.raises(ConfigurationError) as refused:
+            find_sites(net, example(), ["a", "gate*"])
+        assert str(refused.value) == "model.exclude=gate*: matches nothing; the sites are b"
+
+    @KINDS
+    def test_to_exclude_all_is_refused(self, kind: type[Net]) -> None:
+        with pytest.raises(ConfigurationError, match="applies no activation that can be searched"):
+            find_sites(kind(activation("act"), act=nn.ReLU()), example(), ["*"])

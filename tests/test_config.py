@@ -4,7 +4,7 @@ import copy
 import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pydantic
 import pytest
@@ -12,7 +12,16 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from safs_ray.config import Configuration, ConfigurationError, dump, load, parse, refusal, validate
+from safs_ray.config import (
+    Configuration,
+    ConfigurationError,
+    OptimizerName,
+    dump,
+    load,
+    parse,
+    refusal,
+    validate,
+)
 
 DEFAULTS: dict[str, Any] = yaml.safe_load(dump(Configuration()))
 SHIPPED = sorted((Path(__file__).parents[1] / "tune_configs").glob("*.yaml"))
@@ -80,7 +89,8 @@ class TestKeys:
     def test_a_misspelled_key_is_told_with_the_nearest_one(self) -> None:
         assert message({"pruning": {"sparsty": 0.5}}) == (
             "pruning.sparsty=0.5: unknown key; did you mean sparsity? "
-            "allowed: sparsity, score, allocation, epochs, hyperparameters"
+            "allowed: sparsity, score, allocation, structure, schedule, epochs, until, interval, fraction, rewind, "
+            "particles, images, hyperparameters"
         )
 
     def test_a_misspelled_section_is_told_with_the_nearest_one(self) -> None:
@@ -91,7 +101,12 @@ class TestKeys:
 
     def test_a_key_near_to_none_is_told_without_a_guess(self) -> None:
         assert message({"tune": {"space": {"zzz": 1}}}) == (
-            "tune.space.zzz=1: unknown key; allowed: optimizers, learning_rate, weight_decay, momentum, schedules"
+            "tune.space.zzz=1: unknown key; allowed: optimizers, sgd, adam, adamw, tadam, fromage"
+        )
+
+    def test_momentum_and_schedules_are_keys_of_sgd_alone(self) -> None:
+        assert message(nested("tune.space.adam.momentum", [0.5, 0.9])) == (
+            "tune.space.adam.momentum=[0.5, 0.9]: unknown key; allowed: learning_rate, weight_decay"
         )
 
     @pytest.mark.parametrize("key", [1, None, True, 1.5])
@@ -139,10 +154,37 @@ class TestValues:
             ("pruning.epochs", -1, "greater than or equal to 0"),
             ("pruning.hyperparameters.momentum", 1.0, "less than 1"),
             ("search.operators", ["relu"], "at least 2 items"),
+            ("search.groups", 1, "greater than or equal to 2"),
+            ("search.granularity", "node", "'layer', 'network' or 'group'"),
+            ("search.strategy", "hill climbing", "'lahc', 'random', 'annealing', 'genetic' or 'tpe'"),
+            ("search.genetic.population", 1, "greater than or equal to 2"),
+            ("search.genetic.mutation", 1.1, "less than or equal to 1"),
+            ("search.annealing.final_temperature", 0, "greater than 0"),
+            ("search.tpe.gamma", 0, "greater than 0"),
             ("tune.reduction_factor", 1, "greater than or equal to 2"),
             ("tune.resources.gpu", -0.5, "greater than or equal to 0"),
+            ("tune.brackets", 0, "greater than or equal to 1"),
+            ("tune.brackets", 17, "less than or equal to 16"),
+            ("tune.max_t", 0, "greater than or equal to 1"),
+            ("tune.searcher", "tpe", "'hyperopt' or 'random'"),
+            ("tune.scheduler", "fifo", "'asha' or 'none'"),
             ("tune.space.optimizers", [], "at least 1 item"),
-            ("pruning.allocation", "leyer", "'layer' or 'global'"),
+            ("tune.space.optimizers", ["adam", "adam"], "must name each choice once"),
+            ("tune.space.sgd.schedules", ["step", "step"], "must name each choice once"),
+            ("pruning.allocation", "leyer", "'layer', 'global' or 'erk'"),
+            ("pruning.score", "taylor", "'magnitude', 'random', 'snip', 'grasp' or 'synflow'"),
+            ("pruning.schedule", "slow", "'one shot', 'gradual', 'iterative', 'gsm', 'swamp' or 'rigl'"),
+            ("pruning.structure", "rows", "unstructured, filters or N:M with 0 < N < M <= 64, such as 2:4"),
+            ("pruning.structure", "4:4", "unstructured, filters or N:M with 0 < N < M <= 64, such as 2:4"),
+            ("pruning.structure", "0:4", "unstructured, filters or N:M with 0 < N < M <= 64, such as 2:4"),
+            ("pruning.structure", "2:65", "unstructured, filters or N:M with 0 < N < M <= 64, such as 2:4"),
+            ("pruning.until", 0.0, "greater than 0"),
+            ("pruning.until", 1.5, "less than or equal to 1"),
+            ("pruning.interval", 0, "greater than or equal to 1"),
+            ("pruning.fraction", 1.0, "less than 1"),
+            ("pruning.rewind", -1, "greater than or equal to 0"),
+            ("pruning.particles", 1, "greater than or equal to 2"),
+            ("pruning.images", 0, "greater than or equal to 1"),
             ("run.device", "gpu", "'auto', 'cpu' or 'cuda'"),
             ("run.name", "", "string should match pattern"),
             ("run.name", "a/b", "string should match pattern"),
@@ -178,20 +220,27 @@ class TestValues:
         assert text.startswith(f"{path}=")
         assert text.endswith(": input should be a finite number")
 
-    @pytest.mark.parametrize("value", [[1e-2, 1e-3], [0.0, 1.0], [-1.0, 1.0]])
-    def test_a_range_is_positive_and_ascends(self, value: list[float]) -> None:
-        text = message(nested("tune.space.learning_rate", value))
-        assert text == f"tune.space.learning_rate={value}: must be [low, high] with 0 < low <= high"
+    @pytest.mark.parametrize("value", [[1e-2, 1e-3], [0.0, 1.0], [-1.0, 1.0], [1.0, 11.0]])
+    @pytest.mark.parametrize("optimizer", get_args(OptimizerName))
+    def test_a_range_is_positive_and_ascends(self, optimizer: str, value: list[float]) -> None:
+        key = f"tune.space.{optimizer}.learning_rate"
+        text = message(nested(key, value))
+        assert text == f"{key}={value}: must be [low, high] with 1e-12 <= low <= high <= 10"
 
     def test_a_range_has_two_ends(self) -> None:
-        assert message(nested("tune.space.momentum", [0.1])).startswith("tune.space.momentum.1=")
-        assert message(nested("tune.space.momentum", [0.1, 0.2, 0.3])).startswith("tune.space.momentum=[0.1, 0.2, 0.3]")
+        key = "tune.space.sgd.momentum"
+        assert message(nested(key, [0.1])).startswith(f"{key}.1=")
+        assert message(nested(key, [0.1, 0.2, 0.3])).startswith(f"{key}=[0.1, 0.2, 0.3]")
 
-    def test_a_range_may_be_one_point(self) -> None:
-        assert validate(nested("tune.space.momentum", [0.5, 0.5])).tune.space.momentum == (0.5, 0.5)
+    @pytest.mark.parametrize("value", [0.0, 0.5])
+    def test_a_range_may_be_one_point(self, value: float) -> None:
+        key = "tune.space.sgd.momentum"
+        assert at(validate(nested(key, [value, value])), key) == (value, value)
 
     def test_a_long_value_is_cut(self) -> None:
-        assert message(nested("run.name", "a b" * 100)).startswith("run.name=" + ("a b" * 26)[:77] + "...: string")
+        assert message(nested("run.name", "a b" * 100)).startswith(
+            "run.name=" + "a b" * 10 + "..." + ("a b" * 16)[-47:] + ": string"
+        )
 
     @pytest.mark.parametrize("path", ["run.name", "run.device", "data.size", "pruning.sparsity", "search.operators"])
     @pytest.mark.parametrize("value", ["two\nlines", "two\rlines"])
@@ -228,12 +277,142 @@ class TestRulesBetweenKeys:
             "finetune: epochs=7 must be a multiple of epochs_per_step=5"
         )
 
+    def test_a_pruned_network_is_in_a_file(self) -> None:
+        assert message({"model": {"pruned": True}}) == (
+            "model: pruned=true needs model.weights, the file of the pruned network"
+        )
+        assert validate({"model": {"pruned": True, "weights": "w.pt"}}).model.weights == "w.pt"
+
+    def test_a_network_from_a_file_is_not_rewound_and_one_that_is_pruned_not_searched_before(self) -> None:
+        values = {"model": {"weights": "w.pt"}, "pruning": {"schedule": "iterative", "rewind": 2}}
+        assert message(values) == (
+            "pruning.rewind=2 does not go with model.weights, whose training is not known; allowed: null"
+        )
+        values = {"model": {"weights": "w.pt", "pruned": True}, "search": {"when": "before"}}
+        assert message(values) == "search.when=before does not go with model.pruned=true; allowed: after"
+
+    def test_mean_and_deviation_go_together(self) -> None:
+        told = "data: mean and deviation need as many values, one for each channel"
+        assert message({"data": {"mean": [0.5]}}) == told
+        assert message({"data": {"mean": [0.5], "deviation": [0.5, 0.5]}}) == told
+        assert validate({"data": {"mean": [0], "deviation": [1]}}).data.deviation == (1.0,)
+
+    def test_annealing_does_not_heat(self) -> None:
+        assert message({"search": {"annealing": {"initial_temperature": 0.1}}}) == (
+            "search.annealing: final_temperature=10 must not exceed initial_temperature=0.1"
+        )
+        equal = {"initial_temperature": 0.1, "final_temperature": 0.1}
+        assert validate({"search": {"annealing": equal}}).search.annealing.final_temperature == 0.1
+
+    def test_a_generation_has_children(self) -> None:
+        assert message({"search": {"genetic": {"elites": 5}}}) == "search.genetic: elites=5 must be below population=5"
+        assert validate({"search": {"genetic": {"elites": 4}}}).search.genetic.elites == 4
+
     def test_the_grace_period_fits_into_a_trial(self) -> None:
         values = {"search": {"steps": 4}, "finetune": {"epochs": 6, "epochs_per_step": 2}}
         assert message({**values, "tune": {"grace_period": 8}}) == (
             "tune.grace_period=8 exceeds the 7 steps of a trial"
         )
         assert validate({**values, "tune": {"grace_period": 7}}).iterations == 7
+        assert validate({**values, "tune": {"grace_period": 8, "scheduler": "none"}}).iterations == 7
+
+    @pytest.mark.parametrize("max_t", [3, 4, 5, 7, None])
+    def test_a_trial_may_end_early(self, max_t: int | None) -> None:
+        tune = {"grace_period": 3, "max_t": max_t}
+        values = {"search": {"steps": 4}, "finetune": {"epochs": 6, "epochs_per_step": 2}, "tune": tune}
+        assert validate(values).iterations == (max_t or 7)
+
+    @pytest.mark.parametrize(
+        ("tune", "told"),
+        [
+            ({"max_t": 8}, "tune.max_t=8 exceeds the 7 steps of a trial"),
+            ({"max_t": 8, "scheduler": "none"}, "tune.max_t=8 exceeds the 7 steps of a trial"),
+            ({"grace_period": 3, "max_t": 2}, "tune.grace_period=3 exceeds tune.max_t=2"),
+            (
+                {"grace_period": 2, "brackets": 3},
+                "tune.brackets=3 gives the last one a grace period of 8 steps (tune.grace_period times "
+                "tune.reduction_factor for each bracket before it), beyond the 7 of a trial",
+            ),
+        ],
+    )
+    def test_rungs_lie_within_a_trial(self, tune: dict[str, Any], told: str) -> None:
+        values = {"search": {"steps": 4}, "finetune": {"epochs": 6, "epochs_per_step": 2}}
+        assert message({**values, "tune": tune}) == told
+
+    @pytest.mark.parametrize(
+        ("values", "told"),
+        [
+            (
+                {"structure": "2:4", "sparsity": 0.99},
+                "sparsity=0.99 does not go with structure=2:4; allowed: 0.5",
+            ),
+            (
+                {"structure": "1:3", "sparsity": 0.5},
+                "sparsity=0.5 does not go with structure=1:3; allowed: 0.666667",
+            ),
+            (
+                {"structure": "2:4", "allocation": "global"},
+                "allocation=global does not go with structure=2:4; allowed: layer",
+            ),
+            (
+                {"structure": "2:4", "schedule": "gradual"},
+                "schedule=gradual does not go with structure=2:4; allowed: one shot",
+            ),
+            (
+                {"structure": "filters", "allocation": "erk"},
+                "allocation=erk does not go with structure=filters; allowed: layer, global",
+            ),
+            (
+                {"structure": "filters", "schedule": "rigl"},
+                "schedule=rigl does not go with structure=filters; allowed: one shot, gradual, iterative, swamp",
+            ),
+            (
+                {"schedule": "gradual", "score": "snip"},
+                "score=snip does not go with schedule=gradual; allowed: magnitude",
+            ),
+            (
+                {"schedule": "gsm"},
+                "schedule=gsm needs hyperparameters.optimizer=sgd and a weight_decay above 0",
+            ),
+            (
+                {"schedule": "gsm", "hyperparameters": {"optimizer": "sgd"}},
+                "schedule=gsm needs hyperparameters.optimizer=sgd and a weight_decay above 0",
+            ),
+            ({"schedule": "rigl", "epochs": 0}, "epochs=0 leaves schedule=rigl no time; allowed: 1 or more"),
+            ({"rewind": 0}, "rewind=0 does not go with schedule=one shot; allowed: null"),
+        ],
+    )
+    def test_pieces_of_a_pruner_that_do_not_fit_are_told(self, values: dict[str, object], told: str) -> None:
+        assert message({"pruning": values}) == f"pruning: {told}"
+
+    @pytest.mark.parametrize(
+        ("structure", "sparsity"), [("2:4", 0.5), ("1:4", 0.75), ("1:3", 2 / 3), ("7:8", 0.125), ("unstructured", 0.99)]
+    )
+    def test_sparsity_follows_from_n_of_m(self, structure: str, sparsity: float) -> None:
+        section = validate({"pruning": {"structure": structure}}).pruning
+        assert section.sparsity == pytest.approx(sparsity)
+        assert validate({"pruning": section.model_dump(mode="json")}).pruning == section
+        given = validate({"pruning": {"structure": structure, "sparsity": round(sparsity, 6)}}).pruning
+        assert given.sparsity == round(sparsity, 6)
+
+    def test_weights_are_rewound_to_an_epoch_of_dense_training(self) -> None:
+        values = {"pruning": {"schedule": "iterative", "rewind": 6}}
+        assert message({**values, "dense": {"epochs": 5}}) == (
+            "pruning.rewind=6 lies beyond dense.epochs=5; allowed: 0 to 5"
+        )
+        assert validate({**values, "dense": {"epochs": 6}}).pruning.rewind == 6
+
+    def test_a_search_during_pruning_needs_the_gradual_schedule(self) -> None:
+        assert message({"search": {"when": "during"}}) == (
+            "pruning.schedule=one shot does not go with search.when=during; allowed: gradual"
+        )
+        assert validate({"search": {"when": "during"}, "pruning": {"schedule": "gradual"}}).search.when == "during"
+
+    @pytest.mark.parametrize("values", [{"optimizer": "adam", "momentum": 0.9}, {"optimizer": "sgd"}])
+    def test_nesterov_is_a_form_of_momentum(self, values: dict[str, object]) -> None:
+        assert message({"dense": {"hyperparameters": {**values, "nesterov": True}}}) == (
+            "dense.hyperparameters: nesterov=true needs optimizer=sgd and a momentum above 0"
+        )
 
     @pytest.mark.parametrize(
         ("storage", "location"),
@@ -249,9 +428,9 @@ class TestRulesBetweenKeys:
     @pytest.mark.parametrize(
         ("path", "value"),
         [
-            ("tune.space.learning_rate", [0.1, 500.0]),
-            ("tune.space.weight_decay", [0.1, 2.0]),
-            ("tune.space.momentum", [0.5, 1.0]),
+            ("tune.space.sgd.learning_rate", [0.1, 500.0]),
+            ("tune.space.tadam.weight_decay", [0.1, 2.0]),
+            ("tune.space.sgd.momentum", [0.5, 1.0]),
         ],
     )
     def test_the_space_proposes_only_what_hyperparameters_allow(self, path: str, value: list[float]) -> None:
@@ -379,6 +558,8 @@ class TestOverrides:
             ("search.operators=[relu, tanh]", "search.operators", ("relu", "tanh")),
             ("search={steps: 3}", "search.steps", 3),
             ("run.name='5'", "run.name", "5"),
+            ("pruning={structure: 2:4}", "pruning.structure", "2:4"),
+            ("pruning.structure=10:16", "pruning.structure", "10:16"),
         ],
     )
     def test_an_override_sets_one_key(self, path: Path, override: str, key: str, value: object) -> None:
@@ -386,6 +567,21 @@ class TestOverrides:
         assert at(changed, key) == value
         if not key.startswith("run."):
             assert changed.run == load(path).run
+
+    def test_an_override_narrows_one_range_and_keeps_the_others(self, path: Path) -> None:
+        before, after = load(path).tune.space, load(path, ["tune.space.adam.learning_rate=[1e-3,1e-2]"]).tune.space
+        assert after.adam.learning_rate == (1e-3, 1e-2)
+        adam = before.adam.model_copy(update={"learning_rate": (1e-3, 1e-2)})
+        assert after == before.model_copy(update={"adam": adam})
+
+    def test_an_override_narrows_the_choice_and_keeps_the_ranges(self, path: Path) -> None:
+        before, after = load(path).tune.space, load(path, ["tune.space.optimizers=[adamw]"]).tune.space
+        assert before.optimizers == ("sgd", "adam", "tadam", "fromage")
+        assert after == before.model_copy(update={"optimizers": ("adamw",)})
+
+    def test_an_override_replaces_the_whole_space(self, path: Path) -> None:
+        space = load(path, ["tune.space={optimizers: [sgd], sgd: {schedules: [step], momentum: [0, 0.5]}}"]).tune.space
+        assert (space.optimizers, space.sgd.schedules, space.sgd.momentum) == (("sgd",), ("step",), (0.0, 0.5))
 
     def test_of_two_overrides_the_last_holds(self, path: Path) -> None:
         assert load(path, ["run.seed=1", "run.seed=2"]).run.seed == 2

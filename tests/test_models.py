@@ -2,18 +2,23 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 
 import pytest
 import torch
-from torch import nn
+from torch import fx, nn
 
+from safs_ray.activations import Sited, find_sites
 from safs_ray.config import ConfigurationError
 from safs_ray.models import ARCHITECTURES, Specification, build
+from safs_ray.models.local_vit import Block, SelfAttention
+from safs_ray.operators import OPERATORS
 from safs_ray.pruning.masks import prunable_weights
 
 
 def specification(model: str, size: int, channels: int = 1, classes: int = 10) -> Specification:
-    return Specification(model, channels, size, classes, (0.5,) * channels, (0.25,) * channels)
+    exclude = ARCHITECTURES[model].exclude if model in ARCHITECTURES else ()
+    return Specification(model, channels, size, classes, (0.5,) * channels, (0.25,) * channels, exclude)
 
 
 def prunable(module: nn.Module) -> int:
@@ -28,6 +33,28 @@ def built_without_memory(wanted: Specification) -> nn.Module:
     """The network with shapes and no weights."""
     with torch.device("meta"):
         return build(wanted, seed=0)
+
+
+def shapes_within(module: nn.Module, wanted: Specification, *paths: str) -> list[tuple[int, ...]]:
+    """The shapes of what submodules of a network without memory return."""
+    seen: list[tuple[int, ...]] = []
+    for path in paths:
+        module.get_submodule(path).register_forward_hook(lambda *call: seen.append(tuple(call[2].shape)))
+    module(wanted.example().to("meta"))
+    return seen
+
+
+def sites_of(wanted: Specification) -> Sited:
+    """The network's sites, once it is sure that it is traced and computes the same with them, bit for bit."""
+    module = build(wanted, seed=0)
+    images = torch.rand(wanted.example().shape, generator=torch.Generator().manual_seed(0))
+    sited = find_sites(module, images, wanted.exclude)
+    assert isinstance(sited.module, fx.GraphModule)
+    installed = sited.install([OPERATORS[name] for name in sited.defaults])
+    with torch.no_grad():
+        for training in (False, True):
+            assert torch.equal(installed.train(training)(images), module.train(training)(images))
+    return sited
 
 
 def message(wanted: Specification) -> str:
@@ -47,7 +74,7 @@ class TestSpecification:
         assert specification("lenet5", 28).example().shape == (2, 1, 28, 28)
 
     def test_json_round_trips(self) -> None:
-        original = Specification("vgg16", 3, 32, 100, (0.1, 0.2, 0.3), (0.4, 0.5, 0.6))
+        original = Specification("vgg16", 3, 32, 100, (0.1, 0.2, 0.3), (0.4, 0.5, 0.6), ("a*", "b"))
         assert Specification.from_json(json.loads(json.dumps(original.as_json()))) == original
 
 
@@ -147,11 +174,109 @@ class TestResNet18:
         assert message(specification("resnet18", 7)).startswith("data.size: resnet18 takes images of 8x8 or more, ")
 
 
+class TestEfficientNetB0:
+    def test_on_large_images_is_the_published_one(self) -> None:
+        wanted = specification("efficientnet_b0", 224, channels=3, classes=1000)
+        module = built_without_memory(wanted)
+        assert parameters(module) == 5_288_548
+        assert shapes_within(module, wanted, "features.0", "features.8") == [(2, 32, 112, 112), (2, 1280, 7, 7)]
+
+    def test_keeps_a_resolution_of_small_images_that_resnet18_keeps(self) -> None:
+        wanted = specification("efficientnet_b0", 32, channels=3)
+        seen = shapes_within(built_without_memory(wanted), wanted, "features.0", "features.2", "features.8")
+        assert seen == [(2, 32, 32, 32), (2, 24, 32, 32), (2, 1280, 4, 4)]
+
+    @pytest.mark.parametrize("size", [8, 16, 63, 64])
+    def test_takes_gray_images(self, size: int) -> None:
+        module = built_without_memory(specification("efficientnet_b0", size))
+        assert prunable_weights(module)["features.0.0.weight"].shape == (32, 1, 3, 3)
+        assert module(torch.zeros(2, 1, size, size, device="meta")).shape == (2, 10)
+
+    def test_sites_are_all_swish_and_gates_are_none(self) -> None:
+        sited = sites_of(specification("efficientnet_b0", 16, channels=3))
+        assert len(sited.sites) == 1 + 1 + 15 * 2 + 1
+        assert set(sited.defaults) == {"swish"}
+        assert len(sited.excluded) == 16
+        assert sited.excluded[0] == "features.1.0.block.1.activation"
+
+    def test_gates_are_sites_when_asked(self) -> None:
+        assert len(sites_of(replace(specification("efficientnet_b0", 16), exclude=())).sites) == 33 + 16
+
+    def test_refuses_smaller_images(self) -> None:
+        assert message(specification("efficientnet_b0", 7)).startswith("data.size: efficientnet_b0 takes images of 8x8")
+
+
+class TestLocalViTT:
+    def test_on_large_images_is_the_published_one_without_its_last_feed_forward_layer(self) -> None:
+        """5.9 million weights are published; the last layer's 312,196 have no way to the logits."""
+        module = built_without_memory(specification("localvit_t", 224, channels=3, classes=1000))
+        layer = parameters(module.get_submodule("blocks.0.feed_forward"))
+        assert layer == 312_196
+        assert parameters(module) + layer == 5_908_696
+
+    @pytest.mark.parametrize(("size", "tokens"), [(16, 17), (28, 50), (32, 65), (64, 17), (224, 197)])
+    def test_patches_are_of_4_pixels_in_small_images_and_of_16_in_large_ones(self, size: int, tokens: int) -> None:
+        wanted = specification("localvit_t", size)
+        module = built_without_memory(wanted)
+        assert shapes_within(module, wanted, "blocks.10") == [(2, tokens, 192)]
+
+    @pytest.mark.parametrize(("size", "patch"), [(30, 4), (72, 16)])
+    def test_refuses_sizes_that_are_no_multiple_of_a_patch(self, size: int, patch: int) -> None:
+        assert message(specification("localvit_t", size)).startswith(
+            f"data.size: localvit_t takes images of a multiple of {patch} pixels, "
+        )
+
+    def test_sites_are_the_h_swishes(self) -> None:
+        sited = sites_of(specification("localvit_t", 16))
+        assert len(sited.sites) == 22
+        assert sited.sites[:2] == ("blocks.0.feed_forward.act1", "blocks.0.feed_forward.act2")
+        assert set(sited.defaults) == {"hardswish"}
+        assert len(sited.excluded) == 11
+
+    def test_attention_is_torchs_multi_head_attention(self) -> None:
+        own, reference = SelfAttention().eval(), nn.MultiheadAttention(192, 4, batch_first=True).eval()
+        with torch.no_grad():
+            reference.in_proj_weight.copy_(own.query_key_value.weight)
+            reference.in_proj_bias.copy_(own.query_key_value.bias)
+            reference.out_proj.load_state_dict(own.projection.state_dict())
+            tokens = torch.randn(2, 7, 192, generator=torch.Generator().manual_seed(0))
+            normed = own.norm(tokens)
+            torch.testing.assert_close(own(tokens), tokens + reference(normed, normed, normed)[0])
+
+    def test_the_feed_forward_layer_sees_the_neighbours_of_a_token_and_never_the_class_token(self) -> None:
+        block = Block(side=4).eval()
+        block.attention = nn.Identity()  # type: ignore[assignment]
+        block.feed_forward.excitation = nn.Identity()  # it looks at all
+        tokens = torch.randn(1, 17, 192, generator=torch.Generator().manual_seed(0))
+        other = tokens.clone()
+        other[0, 1 + 4 * 1 + 3] += 1  # row 1, column 3, at the right edge
+        with torch.no_grad():
+            changed = (block(tokens) != block(other)).any(2)[0]
+        assert changed.nonzero().flatten().tolist() == [1 + 4 * row + column for row in (0, 1, 2) for column in (2, 3)]
+        other[0, 0] += 1
+        with torch.no_grad():
+            assert torch.equal(block(other)[0, 0], other[0, 0])
+
+
+class TestNewNetworks:
+    @pytest.mark.parametrize("model", ["efficientnet_b0", "localvit_t"])
+    def test_training_draws_no_random_numbers(self, model: str) -> None:
+        wanted = specification(model, 8, channels=3)
+        module = build(wanted, seed=0).train()
+        images = torch.rand(2, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+        before = torch.get_rng_state()
+        assert torch.equal(module(images), module(images))
+        assert torch.equal(torch.get_rng_state(), before)
+
+
 class TestBuild:
     def test_an_unknown_architecture_is_told_with_the_known_ones(self) -> None:
-        assert message(specification("lenet", 28)) == "model.name=lenet: allowed: lenet5, mlp, vgg16, resnet18"
+        assert message(specification("lenet", 28)) == (
+            "model.name=lenet: allowed: lenet5, mlp, vgg16, resnet18, efficientnet_b0, localvit_t or "
+            "package.module:function"
+        )
 
-    @pytest.mark.parametrize("model", ["lenet5", "mlp", "resnet18"])
+    @pytest.mark.parametrize("model", ["lenet5", "mlp", "resnet18", "efficientnet_b0", "localvit_t"])
     def test_weights_follow_from_the_seed(self, model: str) -> None:
         wanted = specification(model, 28)
         first, again, other = (build(wanted, seed) for seed in (0, 0, 1))
@@ -159,7 +284,7 @@ class TestBuild:
             assert torch.equal(weight, prunable_weights(again)[name]), name
             assert not torch.equal(weight, prunable_weights(other)[name]), name
 
-    @pytest.mark.parametrize("model", ["lenet5", "mlp", "resnet18"])
+    @pytest.mark.parametrize("model", ["lenet5", "mlp", "resnet18", "efficientnet_b0", "localvit_t"])
     def test_the_global_generator_is_neither_read_nor_changed(self, model: str) -> None:
         torch.manual_seed(5)
         before = torch.get_rng_state()

@@ -1,13 +1,19 @@
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
+from torch import nn
 
-from safs_ray import pruning
-from safs_ray.models import Specification
+from safs_ray.config import ConfigurationError
+from safs_ray.models import ARCHITECTURES, Architecture, Specification
 from safs_ray.network import Network
+from safs_ray.pruning.allocation import layer
 from safs_ray.storage import Folder
 
 
@@ -23,7 +29,7 @@ def network(specification: Specification) -> Network:
 
 @pytest.fixture
 def sparse(network: Network) -> Network:
-    masks = pruning.prune(network.prunable(), 0.99, "magnitude", "layer")
+    masks = layer({name: weight.abs() for name, weight in network.prunable().items()}, 0.99)
     return network.masked(masks).assign(["acon", "srs", "tanh", "relu"])
 
 
@@ -85,7 +91,8 @@ def test_fingerprint_sees_every_difference(network: Network, sparse: Network, sp
         Network.initial(specification, seed=1),
         network.assign(["tanh", "relu", "relu", "relu"]),
         Network(network.specification, network.sites, network.assignment, weights, {}),
-        network.masked(pruning.prune(network.prunable(), 0.0, "magnitude", "layer")),
+        network.masked(layer(network.prunable(), 0.0)),
+        network.grouped(2),
     ]
     assert len({variant.fingerprint for variant in variants}) == len(variants)
     assert Network.initial(specification, seed=0).fingerprint == network.fingerprint
@@ -103,3 +110,90 @@ def test_a_module_trained_further_does_not_change_the_network(network: Network) 
             parameter.add_(1)
     assert Network(network.specification, network.sites, network.assignment, network.state, {}).fingerprint == before
     assert torch.equal(after.state["fc3.bias"], network.state["fc3.bias"] + 1)
+
+
+def images(count: int = 3) -> torch.Tensor:
+    return torch.randn(count, 1, 28, 28, generator=torch.Generator().manual_seed(0))
+
+
+class TestGrouped:
+    @pytest.mark.parametrize("groups", [2, 3, 6])
+    def test_computes_the_same(self, sparse: Network, groups: int) -> None:
+        scaled = sparse.assign(["relu", "relu6", "hardswish", "hardtanh"])
+        scaled = replace(scaled, state={**scaled.state, "act2.alpha": torch.tensor(0.7)})
+        grouped = scaled.grouped(groups)
+        assert torch.equal(grouped.build()(images()), scaled.build()(images()))
+        assert grouped.sites == tuple(f"act{act}.{group}" for act in (1, 2, 3, 4) for group in range(groups))
+        assert grouped.assignment[:groups] == ("relu",) * groups
+        assert all(grouped.state[f"act2.{group}.alpha"] == scaled.state["act2.alpha"] for group in range(groups))
+        assert grouped.nonzero_weights == sparse.nonzero_weights
+
+    def test_internal_parameters_go_to_every_group(self, sparse: Network) -> None:
+        grouped = sparse.grouped(2)
+        assert grouped.state["act1.1.internal.p1"] == sparse.state["act1.internal.p1"]
+        torch.testing.assert_close(grouped.build()(images()), sparse.build()(images()))
+
+    def test_each_group_is_assigned_saved_and_learned(self, sparse: Network, tmp_path: Path) -> None:
+        network = sparse.grouped(2).assign(["srs", "tanh"] * 4)
+        module = network.build()
+        module(images()).sum().backward()
+        assert all(parameter.grad is not None for name, parameter in module.named_parameters() if "alpha" in name)
+        network.save(Folder.at(tmp_path))
+        loaded = Network.load(Folder.at(tmp_path))
+        assert loaded.groups == 2
+        assert loaded.fingerprint == network.fingerprint == Network.from_arrays(network.to_arrays()).fingerprint
+        assert torch.equal(loaded.build()(images()), module(images()))
+        assert list(loaded.activations()) == list(network.sites)
+        assert loaded.prunable().keys() == sparse.prunable().keys()
+
+    def test_a_site_of_fewer_channels_is_refused(self, network: Network) -> None:
+        with pytest.raises(ConfigurationError) as refused:
+            network.grouped(7)
+        assert str(refused.value) == "search.groups=7: site act1 has 6 channels; allowed: at most so many"
+
+    def test_a_site_whose_channels_are_not_known_is_refused(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        tokens = nn.Sequential(nn.Flatten(), nn.Unflatten(1, (4, 4)), nn.ReLU(), nn.Flatten(), nn.Linear(16, 2))
+        monkeypatch.setitem(ARCHITECTURES, "tokens", Architecture(lambda _: tokens))
+        network = Network.initial(Specification("tokens", 1, 4, 2, (0.1,), (0.3,)), seed=0)
+        with pytest.raises(ConfigurationError, match=r"search\.groups=2: site 2 takes \(2, 4, 4\); allowed where"):
+            network.grouped(2)
+
+    def test_is_not_grouped_again(self, network: Network) -> None:
+        with pytest.raises(ValueError, match="in 2 groups already"):
+            network.grouped(2).grouped(3)
+
+
+class TestOperatorOfAUser:
+    @pytest.fixture
+    def folder(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+        code = "import torch\n\ndef soft(z, a=0.5):\n    return z * torch.sigmoid(a * z)\n"
+        (tmp_path / "network_of_mine.py").write_text(code)
+        monkeypatch.syspath_prepend(tmp_path)
+        return tmp_path
+
+    def test_is_assigned_built_saved_and_loaded_in_another_process(self, network: Network, folder: Path) -> None:
+        mine = network.assign(["network_of_mine:soft", "relu", "network_of_mine:soft", "tanh"])
+        assert mine.state["act1.internal.a"] == 0.5
+        mine.save(Folder.at(folder / "network"))
+        logits = mine.build()(images())
+        assert not torch.equal(logits, network.build()(images()))
+        code = """
+import sys, torch
+from safs_ray.network import Network
+from safs_ray.storage import Folder
+network = Network.load(Folder.at(sys.argv[1]))
+images = torch.randn(3, 1, 28, 28, generator=torch.Generator().manual_seed(0))
+print(network.fingerprint, network.build()(images).sum().item())
+"""
+        path = os.pathsep.join([str(folder), *sys.path])
+        run = subprocess.run(
+            [sys.executable, "-c", code, str(folder / "network")],
+            check=True, capture_output=True, text=True, timeout=120, env={**os.environ, "PYTHONPATH": path},
+        )  # fmt: skip
+        fingerprint, total = run.stdout.split()
+        assert fingerprint == mine.fingerprint
+        assert float(total) == pytest.approx(logits.sum().item(), rel=1e-5)
+
+    def test_where_it_cannot_be_imported_the_name_is_told(self, network: Network) -> None:
+        with pytest.raises(ConfigurationError, match="operator=of_nobody:f: of_nobody cannot be imported"):
+            network.assign(["of_nobody:f", "relu", "relu", "relu"])

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import numpy.typing as npt
@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from safs_ray.activations import ScaledActivation
 from safs_ray.config import ConfigurationError, SearchSection
-from safs_ray.operators import OPERATORS, SYMEXP_BOUND, Operator, find
+from safs_ray.operators import OPERATORS, SYMEXP_BOUND, Operator, find, lookup
 
 Array = npt.NDArray[np.float64]
 
@@ -21,6 +21,9 @@ INTERNAL: dict[str, dict[str, float]] = {
     "tanhsoft1": {"a": 0.4},
     "acon": {"p1": 0.3, "p2": 1.7, "p3": 0.5},
     "srs": {"a": 3.0, "b": 2.0},
+    "tanhsoft2": {"a": 1.7, "b": -0.4},
+    "srelu": {"t_l": -1.0, "a_l": -0.3, "t_r": 2.0, "a_r": 1.5},
+    "falu": {"p": 1.0, "q": -1.5},
 }
 """Values of the internal parameters other than those that they start with."""
 
@@ -30,6 +33,15 @@ def _acon(z: Array, p1: float, p2: float, p3: float) -> Array:
     first, second = np.exp(p3 * p1 * z), np.exp(p3 * p2 * z)
     maximum: Array = (p1 * z * first + p2 * z * second) / (first + second)
     return maximum
+
+
+def _falu(z: Array, p: float, q: float) -> Array:
+    """Both branches as published, with the parameters mapped to order and steepness."""
+    order, steepness = 2 / (1 + math.exp(-p)), 1 + 9 / (1 + math.exp(-q))
+    gate = 1 / (1 + np.exp(-steepness * z))
+    g = z * gate
+    h = g + gate * (1 - g)
+    return g + order * gate * (1 - g) if order <= 1 else h + (order - 1) * gate * (1 - 2 * h)
 
 
 REFERENCES: dict[str, Callable[..., Array]] = {
@@ -47,6 +59,20 @@ REFERENCES: dict[str, Callable[..., Array]] = {
     "logsigmoid": lambda z: np.log(1 / (1 + np.exp(-z))),
     "symlog": lambda z: np.sign(z) * np.log(np.abs(z) + 1),
     "symexp": lambda z: np.sign(z) * (np.exp(np.abs(z)) - 1),
+    "linear": lambda z: z,
+    "selu": lambda z: 1.0507009873554805 * np.where(z > 0, z, 1.6732632423543772 * (np.exp(z) - 1)),
+    "hardtanh": lambda z: np.clip(z, -1, 1),
+    "sigmoid": lambda z: 1 / (1 + np.exp(-z)),
+    "mish": lambda z: z * np.tanh(np.log(1 + np.exp(z))),
+    "sin": np.sin,
+    "cos": np.cos,
+    "elish": lambda z: np.where(z < 0, np.exp(z) - 1, z) / (1 + np.exp(-z)),
+    "hard_elish": lambda z: np.where(z < 0, np.exp(z) - 1, z) * np.maximum(0, np.minimum(1, (z + 1) / 2)),
+    "tanhsoft2": lambda z, a, b: z * np.tanh(a * np.exp(b * z)),
+    "srelu": lambda z, t_l, a_l, t_r, a_r: np.select(
+        [z >= t_r, z <= t_l], [t_r + a_r * (z - t_r), t_l + a_l * (z - t_l)], z
+    ),
+    "falu": _falu,
 }
 """The published definitions in float64."""
 
@@ -60,6 +86,11 @@ TORCH: dict[str, nn.Module] = {
     "tanh": nn.Tanh(),
     "softplus": nn.Softplus(),
     "logsigmoid": nn.LogSigmoid(),
+    "linear": nn.Identity(),
+    "selu": nn.SELU(),
+    "hardtanh": nn.Hardtanh(),
+    "sigmoid": nn.Sigmoid(),
+    "mish": nn.Mish(),
 }
 
 EVERY = pytest.mark.parametrize("operator", OPERATORS.values(), ids=list(OPERATORS))
@@ -125,6 +156,21 @@ def test_values_are_bit_for_bit_those_of_torchs_module(name: str) -> None:
         ("symlog", math.e**2 - 1, 2.0),
         ("symexp", -math.log(3), -2.0),
         ("symexp", math.log(2), 1.0),
+        ("linear", -7.5, -7.5),
+        ("hardtanh", -1.5, -1.0),
+        ("sigmoid", math.log(3), 0.75),
+        ("mish", 0.0, 0.0),
+        ("sin", math.pi / 6, 0.5),
+        ("cos", 0.0, 1.0),
+        ("elish", -math.log(3), -1 / 6),
+        ("hard_elish", -math.log(2), -(1 - math.log(2)) / 4),
+        ("hard_elish", -1.5, 0.0),
+        ("hard_elish", 0.5, 0.375),
+        ("tanhsoft2", 0.0, 0.0),
+        ("srelu", -2.0, -0.4),
+        ("srelu", 0.5, 0.5),
+        ("srelu", 3.0, 2.0),
+        ("falu", 0.0, 1 / (1 + math.exp(2))),
     ],
 )
 def test_values_worked_out_by_hand(name: str, z: float, value: float) -> None:
@@ -194,7 +240,7 @@ def test_gradients_are_those_of_the_values(operator: Operator, others: bool) -> 
 
 
 @EVERY
-@pytest.mark.parametrize("z", [0.0, -0.0, 1e-6, -1e-6, 10.0, -10.0, 1e4, -1e4])
+@pytest.mark.parametrize("z", [0.0, -0.0, 1e-6, -1e-6, 10.0, -10.0, 1e4, -1e4, 1e30, -1e30])
 def test_values_and_all_gradients_are_finite(operator: Operator, z: float) -> None:
     activation = ScaledActivation(operator)
     x = torch.tensor([z], requires_grad=True)
@@ -222,11 +268,16 @@ def test_any_values_have_finite_results_and_gradients(operator: Operator, values
         assert tensor.grad.isfinite().all()
 
 
+@pytest.mark.parametrize("name", ["srs", "tanhsoft2", "srelu", "falu"])
 @settings(deadline=None, derandomize=True)
-@given(z=st.floats(-1e6, 1e6, width=32), a=st.floats(-20, 20, width=32), b=st.floats(-20, 20, width=32))
-def test_srs_is_finite_whatever_its_parameters_become(z: float, a: float, b: float) -> None:
-    arguments = [torch.tensor(value, requires_grad=True) for value in (z, a, b)]
-    value = OPERATORS["srs"].function(*arguments)
+@given(z=st.floats(-1e6, 1e6, width=32), values=st.lists(st.floats(-20, 20, width=32), min_size=4, max_size=4))
+def test_bounded_operators_are_finite_whatever_their_parameters_become(
+    name: str, z: float, values: list[float]
+) -> None:
+    operator = OPERATORS[name]
+    internal = values[: len(operator.parameters)]
+    arguments = [torch.tensor(value, requires_grad=True) for value in (z, *internal)]
+    value = operator.function(*arguments)
     assert value.isfinite()
     for gradient in torch.autograd.grad(value, arguments):
         assert gradient.isfinite()
@@ -270,12 +321,57 @@ def test_acon_is_not_linear_as_it_starts() -> None:
     assert slope(operator, -6.0) == pytest.approx(-0.8, abs=1e-3)
 
 
-def test_all_parameters_of_acon_learn_from_where_they_start() -> None:
-    activation = ScaledActivation(OPERATORS["acon"])
-    activation(torch.tensor([0.7, -0.3])).sum().backward()
+@pytest.mark.parametrize("name", list(INTERNAL))
+def test_all_parameters_learn_from_where_they_start(name: str) -> None:
+    activation = ScaledActivation(OPERATORS[name])
+    activation(torch.tensor([0.7, -0.3, 1.6])).sum().backward()
     gradients = [parameter.grad.item() for parameter in activation.internal.values() if parameter.grad is not None]
-    assert len(set(gradients)) == 3
-    assert all(gradient != 0 for gradient in gradients)
+    assert len(set(gradients)) == len(activation.internal)
+    assert all(abs(gradient) > 0.01 for gradient in gradients)
+
+
+@pytest.mark.parametrize(("order", "p"), [(0, -50.0), (1, 0.0), (2, 50.0)])
+def test_falu_of_steepness_1_is_the_derivative_of_swish(order: int, p: float) -> None:
+    z = torch.linspace(-8, 8, 33, dtype=torch.float64, requires_grad=True)
+    derivative = z * torch.sigmoid(z)
+    for _ in range(order):
+        (derivative,) = torch.autograd.grad(derivative.sum(), z, create_graph=True)
+    found = applied(OPERATORS["falu"], z.detach(), {"p": p, "q": -50.0})
+    np.testing.assert_allclose(found.numpy(), derivative.detach().numpy(), rtol=1e-9, atol=1e-12)
+
+
+def test_falu_keeps_its_digits_where_swish_is_large() -> None:
+    value = applied(OPERATORS["falu"], torch.tensor(1e7), {"p": 0.0, "q": 0.0})
+    assert value.item() == 1, "the first derivative of swish there; z + (1 - z) in float32 is 0"
+
+
+@pytest.mark.parametrize("p", [-6.0, 6.0])
+def test_falu_comes_back_from_the_ends_of_its_range(p: float) -> None:
+    arguments = [torch.tensor(value, requires_grad=True) for value in (0.5, p, p)]
+    for gradient in torch.autograd.grad(OPERATORS["falu"].function(*arguments), arguments[1:]):
+        assert gradient != 0
+
+
+def test_srelu_holds_its_right_threshold_at_its_left() -> None:
+    values = {"t_l": 1.0, "a_l": 0.5, "t_r": -3.0, "a_r": 2.0}
+    found = applied(OPERATORS["srelu"], torch.tensor([-4.0, 1.0, 2.0]), values)
+    assert found.tolist() == [-1.5, 1.0, 3.0]
+
+
+def test_linear_gives_a_tensor_of_its_own() -> None:
+    z = torch.ones(3)
+    OPERATORS["linear"].function(z).add_(1)
+    assert z.tolist() == [1, 1, 1]
+
+
+@EVERY
+def test_every_row_is_complete(operator: Operator) -> None:
+    assert operator.formula
+    assert operator.source
+    assert operator.name.isidentifier()
+    for name in operator.parameters:
+        words = operator.formula.replace("(", " ").replace(")", " ").replace("/", " ").replace("-", " ").split()
+        assert name in words
 
 
 @EVERY
@@ -301,17 +397,143 @@ def test_operators_are_found_in_the_order_of_their_names() -> None:
     assert find([], "key") == []
 
 
-def test_the_configuration_searches_every_operator() -> None:
-    assert SearchSection().operators == tuple(OPERATORS)
+def test_the_configuration_searches_relu_and_the_thirteen_of_the_original() -> None:
+    assert SearchSection().operators == tuple(OPERATORS)[:14]
+    assert tuple(OPERATORS)[13] == "symexp"
 
 
 def test_an_unknown_operator_is_told_with_the_known_ones() -> None:
     with pytest.raises(ConfigurationError) as refused:
-        find(["relu", "mish"], "search.operators")
-    assert str(refused.value) == f"search.operators=mish: unknown operator; allowed: {', '.join(OPERATORS)}"
+        find(["relu", "wish"], "search.operators")
+    allowed = f"{', '.join(OPERATORS)}, or your own as package.module:function"
+    assert str(refused.value) == f"search.operators=wish: unknown operator; allowed: {allowed}"
 
 
 def test_an_operator_given_twice_is_told() -> None:
     with pytest.raises(ConfigurationError) as refused:
         find(["relu", "tanh", "relu"], "search.operators")
     assert str(refused.value) == "search.operators=relu: stands twice"
+
+
+MINE = """
+import torch
+from torch.nn import functional as F
+
+def cube(z):
+    return z**3
+
+def bump(z, width=1.0, power=2, *, height=0.5):
+    assert isinstance(width, torch.Tensor) and isinstance(power, int)
+    return height * torch.exp(-(z / width).abs() ** power)
+
+def shorter(z):
+    return z[..., 1:]
+
+def rounded(z):
+    return z.round()
+
+def counted(z):
+    return z > 0
+
+def detached(z):
+    return torch.tanh(z).detach()
+
+def exploding(z):
+    return torch.exp(z)
+
+def vertical(z):
+    return torch.sqrt(z.abs())
+
+def normalised(z):
+    return z - z.mean()
+
+def random(z):
+    return F.dropout(z)
+
+def in_place(z):
+    return z.relu_()
+
+def misspelled(z):
+    return torch.tahn(z)
+
+def undefined(z, a=0.0):
+    return z + torch.where(a > 0, torch.zeros(()), torch.sqrt(a))
+
+def nothing():
+    return 1.0
+"""
+
+
+@pytest.fixture(scope="module")
+def mine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The name of a user's module."""
+    folder = tmp_path_factory.mktemp("operators")
+    (folder / "operators_of_mine.py").write_text(MINE)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(folder)
+        yield "operators_of_mine"
+
+
+class TestOfAUser:
+    def test_a_function_is_an_operator_of_that_name(self, mine: str) -> None:
+        operator = lookup(f"{mine}:cube")
+        assert operator.name == f"{mine}:cube"
+        assert operator.parameters == {}
+        assert operator.function(torch.tensor([-2.0, 3.0])).tolist() == [-8, 27]
+        assert lookup(f"{mine}:cube") is operator
+        assert [found.name for found in find(["relu", f"{mine}:cube"], "key")] == ["relu", f"{mine}:cube"]
+
+    def test_arguments_whose_defaults_are_floats_are_learned(self, mine: str) -> None:
+        operator = lookup(f"{mine}:bump")
+        assert operator.parameters == {"width": 1.0, "height": 0.5}
+        activation = ScaledActivation(operator)
+        assert set(activation.state_dict()) == {"alpha", "beta", "internal.width", "internal.height"}
+        z = torch.tensor([-1.0, 2.0])
+        value = activation(z)
+        assert value.tolist() == pytest.approx([0.5 * math.exp(-1), 0.5 * math.exp(-4)])
+        value.sum().backward()
+        for parameter in activation.parameters():
+            assert parameter.grad is not None
+            assert parameter.grad != 0
+
+    @pytest.mark.parametrize("name", ["torch:erf", "torch.nn.functional:softsign"])
+    def test_functions_of_torch_will_do(self, name: str) -> None:
+        assert lookup(name).function(torch.tensor([0.0])).item() == 0
+
+    def test_it_is_tried_where_gradients_are_off(self) -> None:
+        with torch.inference_mode():
+            assert lookup("torch:atan").parameters == {}
+
+    @pytest.mark.parametrize(
+        ("function", "reason"),
+        [
+            ("shorter", "must map a float tensor to a float tensor of the same shape"),
+            ("counted", "must map a float tensor to a float tensor of the same shape"),
+            ("rounded", "has a gradient of 0 everywhere"),
+            ("detached", "has no gradient"),
+            ("exploding", "is not finite, or its gradient is not, at 10000; must be for z from -1e4 to 1e4"),
+            ("vertical", "is not finite, or its gradient is not, at 0; must be for z from -1e4 to 1e4"),
+            ("undefined", "has a parameter whose gradient is not finite; must be for z from -1e4 to 1e4"),
+            ("normalised", "must work element by element, the same way every time"),
+            ("random", "must work element by element, the same way every time"),
+            ("in_place", "fails on a tensor (1, 3, 3, 1): RuntimeError: "),
+            ("misspelled", "fails on a tensor (1, 3, 3, 1): AttributeError: module 'torch' has no attribute 'tahn'"),
+            ("nothing", "fails on a tensor (1, 3, 3, 1): TypeError: "),
+            ("missing", "operators_of_mine has no function missing"),
+        ],
+    )
+    def test_what_is_no_operator_is_refused_in_one_line(self, mine: str, function: str, reason: str) -> None:
+        with pytest.raises(ConfigurationError) as refused:
+            find(["relu", f"{mine}:{function}"], "search.operators")
+        assert str(refused.value).startswith(f"search.operators={mine}:{function}: {reason}")
+        assert "\n" not in str(refused.value)
+
+    def test_a_setting_that_cannot_be_learned_is_told(self) -> None:
+        with pytest.raises(ConfigurationError) as refused:
+            lookup("torch.nn.functional:leaky_relu")
+        given = "fails on a tensor (1, 3, 3, 1) and tensors for negative_slope: TypeError: "
+        assert str(refused.value).startswith(f"operator=torch.nn.functional:leaky_relu: {given}")
+
+    def test_one_given_twice_is_told(self, mine: str) -> None:
+        with pytest.raises(ConfigurationError, match="cube: stands twice"):
+            find([f"{mine}:cube", f"{mine}:cube"], "search.operators")

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import hashlib
 import io
+import pickle
 import socket
 import struct
 from collections.abc import Sequence
@@ -15,10 +17,12 @@ import pytest
 import torch
 from PIL import Image
 from sklearn.datasets import load_digits
+from torchvision.datasets import CIFAR10, CIFAR100
 
 from safs_ray.config import ConfigurationError, DataSection
 from safs_ray.data import Dataset, Examples
 from safs_ray.sources import load
+from safs_ray.sources.named import TORCHVISION, downloaded
 
 Pixels = npt.NDArray[np.uint8]
 
@@ -108,11 +112,13 @@ class TestDigits:
         assert torch.equal(first.pool.images, second.pool.images)
         assert torch.equal(first.test.labels, second.test.labels)
 
-    def test_a_limit_takes_the_first_of_both_parts(self) -> None:
+    def test_a_limit_takes_a_sample_of_both_parts(self) -> None:
         limited, whole = load_from("digits", size=8, limit=7), load_from("digits", size=8)
-        assert torch.equal(limited.pool.images, whole.pool.images[:7])
-        assert torch.equal(limited.pool.labels, whole.pool.labels[:7])
-        assert torch.equal(limited.test.images, whole.test.images[:7])
+        assert len(limited.pool) == len(limited.test) == 7
+        for part, source in ((limited.pool, whole.pool), (limited.test, whole.test)):
+            for image, label in zip(part.images, part.labels, strict=True):
+                same = (source.images == image).flatten(1).all(1)
+                assert source.labels[same].tolist() == [label]
         assert limited.classes == 10
 
     def test_a_limit_beyond_the_images_takes_all(self) -> None:
@@ -323,11 +329,24 @@ class TestImageFolder:
         assert_holds(loaded.pool, resized[:3], [0, 0, 1])
         assert_holds(loaded.test, resized[3:], [0, 1])
 
-    def test_a_limit_takes_the_first_of_both_parts(self, tmp_path: Path) -> None:
-        images = self.write(tmp_path)
-        loaded = load_from(f"imagefolder:{tmp_path}", limit=2)
-        assert_holds(loaded.pool, images[:2], [0, 0])
-        assert loaded.classes == 2
+    def test_a_limit_takes_a_sample_of_all_classes_and_opens_no_other_file(self, tmp_path: Path) -> None:
+        for part in ("train", "test"):
+            for kind in range(4):
+                shade = encoded(np.full((5, 5), kind, np.uint8))
+                write_folder(tmp_path, {f"{part}/{kind}/{index:02d}.png": shade for index in range(25)})
+        loaded = load_from(f"imagefolder:{tmp_path}", limit=30)
+        assert set(loaded.pool.labels.tolist()) == {0, 1, 2, 3}
+        assert loaded.pool.images[:, 0, 0, 0].tolist() == loaded.pool.labels.tolist()
+        left_out = 0
+        for path in sorted((tmp_path / "train").glob("*/*.png")):
+            whole = path.read_bytes()
+            path.write_bytes(b"no image")
+            try:
+                load_from(f"imagefolder:{tmp_path}", limit=30)
+                left_out += 1
+            except ConfigurationError:
+                path.write_bytes(whole)
+        assert left_out == 70
 
     @pytest.mark.parametrize("part", ["train", "test"])
     def test_a_missing_part_is_told(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, part: str) -> None:
@@ -395,10 +414,10 @@ class TestDownloads:
         monkeypatch.setattr(socket, "getaddrinfo", refuse)
 
     @staticmethod
-    def write_mnist(folder: Path) -> tuple[list[Pixels], list[Pixels]]:
+    def write_mnist(folder: Path, kind: str = "MNIST") -> tuple[list[Pixels], list[Pixels]]:
         """MNIST's four files with three training and two test images; returns the images."""
         parts = pixels(3, 28, 28), pixels(2, 28, 28, seed=1)
-        raw = folder / "MNIST" / "raw"
+        raw = folder / kind / "raw"
         raw.mkdir(parents=True)
         for prefix, images in zip(("train", "t10k"), parts, strict=True):
             count = struct.pack(">I", len(images))
@@ -410,7 +429,7 @@ class TestDownloads:
             )
         return parts
 
-    @pytest.mark.parametrize("name", ["mnist", "cifar10"])
+    @pytest.mark.parametrize("name", TORCHVISION)
     def test_a_data_set_that_cannot_be_downloaded_is_told_with_ways_out(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
     ) -> None:
@@ -421,7 +440,7 @@ class TestDownloads:
         assert "put torchvision's files of it there" in text
         assert text.endswith("or use data.source=digits")
 
-    @pytest.mark.parametrize("name", ["mnist", "cifar10"])
+    @pytest.mark.parametrize("name", TORCHVISION)
     def test_a_file_in_place_of_the_folder_is_told(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
     ) -> None:
@@ -429,12 +448,34 @@ class TestDownloads:
         Path("taken").write_text("no folder")
         assert message(name, folder="taken").startswith("data.folder=taken: ")
 
-    def test_mnist_is_read_where_it_lies(self, tmp_path: Path) -> None:
-        train, test = self.write_mnist(tmp_path)
-        loaded = load_from("mnist", folder=str(tmp_path))
+    @pytest.mark.parametrize("name", ["mnist", "fashion_mnist", "kmnist"])
+    def test_mnist_and_what_looks_like_it_is_read_where_it_lies(self, tmp_path: Path, name: str) -> None:
+        train, test = self.write_mnist(tmp_path, TORCHVISION[name])
+        loaded = load_from(name, folder=str(tmp_path))
         assert_holds(loaded.pool, train, [9, 8, 7])
         assert_holds(loaded.test, test, [9, 8])
         assert (loaded.classes, loaded.channels, loaded.size) == (10, 1, 28)
+
+    @pytest.mark.parametrize("kind", [CIFAR10, CIFAR100])
+    def test_cifar_is_read_in_its_layout(self, tmp_path: Path, kind: Any) -> None:
+        """torchvision refuses all files but the real ones, so the test's own class knows the sums of its files."""
+        images, key = pixels(5, 32, 32, 3), "labels" if kind is CIFAR10 else "fine_labels"
+        parts = {"a": (images[:2], [1, 0]), "b": (images[2:3], [2]), "test": (images[3:], [0, 1])}
+        files = {
+            name: pickle.dumps({"data": np.stack([image.transpose(2, 0, 1).ravel() for image in part]), key: labels})
+            for name, (part, labels) in parts.items()
+        }
+        files["meta"] = pickle.dumps({kind.meta["key"]: ["apple", "pear", "fig"]})
+        write_folder(tmp_path / kind.base_folder, files)
+        sums = {name: hashlib.md5(content).hexdigest() for name, content in files.items()}
+        lists = {"train_list": [["a", sums["a"]], ["b", sums["b"]]], "test_list": [["test", sums["test"]]]}
+        meta = {"filename": "meta", "key": kind.meta["key"], "md5": sums["meta"]}
+
+        train, test = downloaded(type("Small", (kind,), {**lists, "meta": meta}), "cifar", tmp_path)
+        assert train.labels.tolist() == [1, 0, 2]
+        assert test.labels.tolist() == [0, 1]
+        assert np.array_equal(train.images(), np.stack([image.transpose(2, 0, 1) for image in images[:3]]))
+        assert train.images().flags.c_contiguous
 
     def test_mnist_is_resized(self, tmp_path: Path) -> None:
         self.write_mnist(tmp_path)
@@ -455,11 +496,17 @@ class TestDownloads:
         assert message("mnist", folder="digits").startswith("data.folder=digits: holds no complete mnist")
 
 
-@pytest.mark.parametrize("source", ["imagenet", "", "digits:here", "parquet", "parquet:", "imagefolder:", "PARQUET:a"])
+@pytest.mark.parametrize("source", ["imagenet", "", "digits:", "parquet", "parquet:", "imagefolder:", "imagenet16-x:a"])
 def test_an_unknown_source_is_told_with_the_known_ones(source: str) -> None:
     assert message(source) == (
-        f"data.source={source}: allowed: digits, mnist, cifar10, parquet:FOLDER, imagefolder:FOLDER"
+        f"data.source={source}: allowed: digits, mnist, fashion_mnist, kmnist, cifar10, cifar100, parquet:FOLDER, "
+        "imagefolder:FOLDER, imagenet16:FOLDER, imagenet16-CLASSES:FOLDER or package.module:function"
     )
+
+
+@pytest.mark.parametrize("source", ["digits:here", "PARQUET:a"])
+def test_what_looks_like_a_function_is_told_as_one(source: str) -> None:
+    assert message(source).startswith(f"data.source={source}: {source.split(':')[0]} cannot be imported (")
 
 
 def test_a_limit_of_one_image_is_refused() -> None:

@@ -3,16 +3,22 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import warnings
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
 from safs_ray import stages
-from safs_ray.config import Configuration, ConfigurationError
+from safs_ray.config import Configuration, ConfigurationError, Hyperparameters
 from safs_ray.data import Dataset, Splits
+from safs_ray.models import Specification
+from safs_ray.network import Network
+from safs_ray.randomness import derive
 from safs_ray.stages import Result
 from safs_ray.storage import Folder
+from safs_ray.training import Trainer, accuracy
 
 
 def changed(configuration: Configuration, section: str, **values: object) -> Configuration:
@@ -28,7 +34,8 @@ def test_dense_network_learns(dense: Result) -> None:
     assert dense.test_accuracy is None
 
 
-@pytest.mark.parametrize("allocation", ["layer", "global"])
+@pytest.mark.filterwarnings("ignore:pruning has emptied")
+@pytest.mark.parametrize("allocation", ["layer", "global", "erk"])
 @pytest.mark.parametrize("sparsity", [0.0, 0.5, 0.9, 0.99])
 def test_pruning_reaches_its_sparsity(
     configuration: Configuration, dense: Result, splits: Splits, device: torch.device, allocation: str, sparsity: float
@@ -50,6 +57,76 @@ def test_without_retraining_the_largest_weights_stay_as_they_are(
     assert 0 <= result.validation_accuracy <= 1
 
 
+def test_weights_are_rewound_to_what_dense_training_passed_through(
+    configuration: Configuration, dataset: Dataset, dense: Result, splits: Splits, device: torch.device
+) -> None:
+    """After two of its three epochs; with rewind 0, to the very beginning."""
+    passed: dict[int, Network] = {}
+    for rewind in (0, 2):
+        section = changed(configuration, "pruning", schedule="iterative", rewind=rewind)
+        seen: list[int] = []
+        passed[rewind] = stages._early(
+            dense.network, section, splits, device, lambda epoch, _, seen=seen: seen.append(epoch)
+        )
+        assert seen == list(range(1, rewind + 1))
+    assert passed[0].fingerprint == Network.initial(dense.network.specification, derive(0, "dense")).fingerprint
+    shorter = changed(configuration, "dense", epochs=2)
+    two = stages.train_dense(shorter, dataset, splits, device).network
+    last = Trainer(passed[0], stages._dense_training(shorter, splits, device)).run()
+    assert passed[2].fingerprint == last.current().fingerprint
+    assert two.fingerprint == last.best().fingerprint
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"schedule": "iterative", "rewind": 1, "fraction": 0.7},
+        {"schedule": "swamp", "rewind": 0, "fraction": 0.7, "particles": 2},
+        {"schedule": "gradual"},
+    ],
+    ids=lambda values: values["schedule"],
+)
+def test_every_epoch_of_pruning_is_planned_and_reported(
+    configuration: Configuration, dense: Result, splits: Splits, device: torch.device, values: dict[str, object]
+) -> None:
+    section = changed(configuration, "pruning", **values)
+    seen: list[int] = []
+    stages.prune(dense.network, section, splits, device, lambda epoch, _: seen.append(epoch))
+    assert seen == list(range(1, stages.plan(section)["pruning"] + 1))
+
+
+def test_an_emptied_layer_is_told(
+    configuration: Configuration, dense: Result, splits: Splits, device: torch.device
+) -> None:
+    small = {**dense.network.state, "fc2.weight": dense.network.state["fc2.weight"] * 1e-6}
+    network = replace(dense.network, state=small)
+    section = changed(configuration, "pruning", allocation="global", epochs=0)
+    with pytest.warns(UserWarning, match=r"^pruning has emptied fc2.weight; 0 of 10 outputs can still be reached"):
+        stages.prune(network, section, splits, device)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        stages.prune(dense.network, changed(section, "pruning", sparsity=0.5), splits, device)
+
+
+def test_during_the_search_every_training_makes_the_dense_network_sparse(
+    configuration: Configuration, dataset: Dataset, dense: Result, splits: Splits, device: torch.device
+) -> None:
+    section = changed(configuration, "pruning", schedule="gradual", allocation="global", interval=1)
+    section = changed(section, "search", when="during", steps=2, epochs=2)
+    start = stages.prune(dense.network, section, splits, device)
+    assert start.network.fingerprint == dense.network.fingerprint
+    assert start.validation_accuracy == accuracy(dense.network, splits.validation, device)
+    assert stages.plan(section)["pruning"] == 0
+    chosen = section.pruning.hyperparameters
+    found = stages.search(start.network, section, splits, chosen, device)
+    total = dense.network.prunable_count
+    assert found.network.nonzero_weights == total - round(0.9 * total)
+    final = stages.folds(configuration, dataset).final(0)
+    last = stages.finish(start.network.assign(found.assignment), section, final, 0, chosen, True, device)
+    assert last.network.nonzero_weights == total - round(0.9 * total)
+    assert last.network.fingerprint != found.network.fingerprint
+
+
 def test_search_never_ends_below_its_start(
     configuration: Configuration, pruned: Result, splits: Splits, device: torch.device
 ) -> None:
@@ -61,6 +138,19 @@ def test_search_never_ends_below_its_start(
     assert len(found.evaluations) == configuration.iterations
 
 
+def test_groups_of_channels_have_operators_and_scales_of_their_own(
+    configuration: Configuration, pruned: Result, splits: Splits, device: torch.device
+) -> None:
+    grouped = changed(configuration, "search", granularity="group", groups=3)
+    found = stages.search(pruned.network, grouped, splits, configuration.pruning.hyperparameters, device)
+    assert found.network.sites == ("act1.0", "act1.1", "act1.2", "act2.0", "act2.1", "act2.2")
+    searched = [evaluation for evaluation in found.evaluations if evaluation.phase == "search"]
+    assert searched[0].assignment == ("relu",) * 6
+    assert any(len(set(evaluation.assignment)) > 1 for evaluation in searched)
+    assert len({activation["alpha"] for activation in found.network.activations().values()}) > 1
+    assert found.network.nonzero_weights == pruned.network.nonzero_weights
+
+
 def test_the_test_images_are_read_at_the_end(
     configuration: Configuration, dataset: Dataset, pruned: Result, device: torch.device
 ) -> None:
@@ -70,6 +160,28 @@ def test_the_test_images_are_read_at_the_end(
     )
     assert result.test_accuracy is not None
     assert result.test_accuracy * len(splits.test) == pytest.approx(round(result.test_accuracy * len(splits.test)))
+
+
+WILD = Hyperparameters(optimizer="sgd", learning_rate=10.0, momentum=0.99, batch_size=8)
+
+
+def test_a_retraining_that_diverges_at_once_is_refused(
+    configuration: Configuration, dense: Result, splits: Splits, device: torch.device
+) -> None:
+    wild = replace(dense, network=dense.network.assign(["symexp", "symexp"])).network
+    with pytest.raises(ConfigurationError, match=r"pruning\.hyperparameters\.learning_rate=10\.0: .*diverges"):
+        stages.prune(wild, changed(configuration, "pruning", hyperparameters=WILD), splits, device)
+
+
+def test_a_row_that_diverges_at_once_is_the_network_as_it_was(
+    configuration: Configuration, dataset: Dataset, pruned: Result, device: torch.device
+) -> None:
+    splits = stages.folds(configuration, dataset).final(0)
+    network = pruned.network.assign(["symexp", "symexp"])
+    result = stages.finish(network, configuration, splits, 0, WILD, True, device)
+    assert result.network.fingerprint == network.fingerprint
+    assert result.validation_accuracy == accuracy(network, splits.validation, device)
+    assert result.test_accuracy == accuracy(network, splits.test, device)
 
 
 def test_results_are_saved_whole_or_not_at_all(pruned: Result, tmp_path: Path) -> None:
@@ -91,6 +203,117 @@ def test_plan_counts_epochs(configuration: Configuration) -> None:
         "fine-tuning": 3 * 4,
         "final evaluation": 2 * 2 * 2,
     }
+    before = changed(configuration, "search", when="before")
+    assert stages.plan(before)["pruning"] == 2 * 2, "the row of the default activations, and that of the found ones"
+
+
+def test_plan_of_protocol_staged_with_all_rows(configuration: Configuration) -> None:
+    staged = changed(configuration, "search", protocol="staged", chains=2)
+    assert stages.plan(changed(staged, "final", ablations=("stage 1", "stage 2"))) == {
+        "dense training": 3,
+        "pruning": 2,
+        "search": 2 * 4 * 1,
+        "fine-tuning": 2 * 3 * 4,
+        "final evaluation": 4 * 2 * 2,
+    }
+
+
+def test_a_network_that_is_there_takes_no_epochs(configuration: Configuration) -> None:
+    dense = stages.plan(changed(configuration, "model", weights="w.pt"))
+    assert (dense["dense training"], dense["pruning"]) == (0, 2)
+    pruned = stages.plan(changed(configuration, "model", weights="w.pt", pruned=True))
+    assert (pruned["dense training"], pruned["pruning"]) == (0, 0)
+
+
+class TestGiven:
+    @pytest.fixture
+    def specification(self, configuration: Configuration, dataset: Dataset, splits: Splits) -> Specification:
+        return stages.specify(configuration, dataset, splits)
+
+    @pytest.fixture
+    def weights(self, dense: Result) -> dict[str, torch.Tensor]:
+        """The dense network's, under the names of the module as its author wrote it."""
+        return {name: tensor for name, tensor in dense.network.state.items() if name.startswith("fc")}
+
+    def given(
+        self, configuration: Configuration, specification: Specification, splits: Splits, file: Path, pruned: bool
+    ) -> Result:
+        section = changed(configuration, "model", weights=str(file), pruned=pruned)
+        result = stages.given(section, specification, splits)
+        assert result is not None
+        return result
+
+    def test_without_a_file_there_is_none(
+        self, configuration: Configuration, specification: Specification, splits: Splits
+    ) -> None:
+        assert stages.given(configuration, specification, splits) is None
+
+    def test_a_dense_network_is_as_it_was(
+        self,
+        configuration: Configuration,
+        specification: Specification,
+        splits: Splits,
+        dense: Result,
+        weights: dict[str, torch.Tensor],
+        tmp_path: Path,
+    ) -> None:
+        torch.save(weights, tmp_path / "dense.pt")
+        result = self.given(configuration, specification, splits, tmp_path / "dense.pt", pruned=False)
+        assert result.network.fingerprint == dense.network.fingerprint
+        assert result.validation_accuracy == dense.validation_accuracy
+        assert (result.core_seconds, result.test_accuracy) == (0, None)
+
+    def test_the_zeros_of_a_pruned_network_are_its_mask(
+        self,
+        configuration: Configuration,
+        specification: Specification,
+        splits: Splits,
+        weights: dict[str, torch.Tensor],
+        tmp_path: Path,
+        device: torch.device,
+    ) -> None:
+        zeroed = {
+            name: torch.where(tensor.abs() < tensor.abs().median(), 0, tensor) for name, tensor in weights.items()
+        }
+        torch.save(zeroed, tmp_path / "pruned.pt")
+        result = self.given(configuration, specification, splits, tmp_path / "pruned.pt", pruned=True)
+        assert result.network.sparsity == pytest.approx(0.5, abs=0.01)
+        for name, mask in result.network.masks.items():
+            assert torch.equal(mask, zeroed[name] != 0)
+        found = stages.search(result.network, configuration, splits, configuration.pruning.hyperparameters, device)
+        assert all((found.network.state[name][~mask] == 0).all() for name, mask in result.network.masks.items())
+
+    def test_masks_of_torchs_pruning_in_a_network_called_dense_are_refused(
+        self,
+        configuration: Configuration,
+        specification: Specification,
+        splits: Splits,
+        weights: dict[str, torch.Tensor],
+        tmp_path: Path,
+    ) -> None:
+        masked = {**weights, "fc1.weight_orig": weights["fc1.weight"], "fc1.weight_mask": weights["fc1.weight"] > 0}
+        del masked["fc1.weight"]
+        torch.save(masked, tmp_path / "w.pt")
+        with pytest.raises(ConfigurationError, match=r"w\.pt: is a pruned network; model\.pruned=true keeps it so"):
+            self.given(configuration, specification, splits, tmp_path / "w.pt", pruned=False)
+        assert self.given(configuration, specification, splits, tmp_path / "w.pt", pruned=True).network.masks
+
+
+def test_images_are_normalised_as_told(configuration: Configuration, dataset: Dataset, splits: Splits) -> None:
+    told = changed(configuration, "data", mean=(0.5,), deviation=(2.0,))
+    specification = stages.specify(told, dataset, splits)
+    assert (specification.mean, specification.deviation) == ((0.5,), (2.0,))
+    assert stages.specify(configuration, dataset, splits).mean == splits.train.statistics()[0]
+
+
+def test_an_exclusion_replaces_the_architectures_own(
+    configuration: Configuration, dataset: Dataset, splits: Splits
+) -> None:
+    gated = changed(configuration, "model", name="efficientnet_b0")
+    assert stages.specify(gated, dataset, splits).exclude == ("*.activation", "*.scale_activation")
+    for patterns in ((), ("features.0.*",)):
+        told = changed(gated, "model", exclude=patterns)
+        assert stages.specify(told, dataset, splits).exclude == patterns
 
 
 @pytest.mark.parametrize(
@@ -99,6 +322,9 @@ def test_plan_counts_epochs(configuration: Configuration) -> None:
         ("model", {"name": "resnet50"}, "model.name=resnet50: allowed: lenet5"),
         ("search", {"operators": ("relu", "tan")}, "search.operators=tan: unknown operator; allowed: relu"),
         ("search", {"operators": ("relu", "relu")}, "search.operators=relu: stands twice"),
+        ("search", {"granularity": "group", "groups": 101}, "search.groups=101: site act2 has 100 channels; allowed:"),
+        ("data", {"mean": (0.1, 0.2), "deviation": (1.0, 1.0)}, "data.mean=[0.1, 0.2]: the images have 1 channels"),
+        ("model", {"exclude": ("act3",)}, "model.exclude=act3: matches nothing; the sites are act1, act2"),
         ("run", {"device": "cuda"}, "tune.resources.gpu=0.0: run.device=cuda needs more than 0"),
     ],
 )

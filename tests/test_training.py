@@ -2,17 +2,27 @@ from __future__ import annotations
 
 import io
 import random
+from functools import partial
+from typing import get_args
 
 import numpy as np
 import pytest
 import torch
 
-from safs_ray.config import Configuration, DataSection, Hyperparameters
+from safs_ray.config import (
+    Configuration,
+    ConfigurationError,
+    DataSection,
+    Hyperparameters,
+    OptimizerName,
+    PruningSection,
+)
 from safs_ray.data import Examples, Splits
 from safs_ray.models import Specification
 from safs_ray.network import Network
+from safs_ray.pruning.rules import RULES, FixedMasks, MakeRule
 from safs_ray.stages import Result
-from safs_ray.training import OPTIMIZERS, SCHEDULES, Trainer, Training, accuracy
+from safs_ray.training import OPTIMIZERS, SCHEDULES, Trainer, Training, accuracy, silent, train
 
 PLAIN = DataSection()
 AUGMENTED = DataSection(crop=2, flip=True)
@@ -26,9 +36,10 @@ def trainer(
     seed: int = 0,
     data: DataSection = PLAIN,
     learn_scales: bool = False,
+    rule: MakeRule = FixedMasks,
 ) -> Trainer:
     chosen = hyperparameters or Hyperparameters(learning_rate=5e-3, batch_size=32)
-    return Trainer(network, Training(splits, chosen, epochs, seed, torch.device("cpu"), data, learn_scales))
+    return Trainer(network, Training(splits, chosen, epochs, seed, torch.device("cpu"), data, learn_scales, rule))
 
 
 def saved_and_loaded(state: object) -> dict[str, object]:
@@ -65,6 +76,8 @@ def test_best_weights_are_copies(dense: Result, splits: Splits) -> None:
         Hyperparameters(optimizer="sgd", learning_rate=0.05, momentum=0.9, weight_decay=0.01, batch_size=32),
         Hyperparameters(optimizer="adam", learning_rate=0.01, weight_decay=0.01, batch_size=32),
         Hyperparameters(optimizer="adamw", learning_rate=0.01, weight_decay=0.1, batch_size=32),
+        Hyperparameters(optimizer="tadam", learning_rate=0.01, weight_decay=0.01, batch_size=32),
+        Hyperparameters(optimizer="fromage", learning_rate=0.03, weight_decay=0.01, batch_size=32),
     ],
     ids=lambda chosen: chosen.optimizer,
 )
@@ -77,6 +90,16 @@ def test_zeros_stay_zeros(pruned: Result, splits: Splits, hyperparameters: Hyper
         assert (trained.best().state[name][~mask] == 0).all()
         changed += int((weight != pruned.network.state[name]).sum())
     assert changed > 0
+
+
+def test_dropped_weights_have_no_gradient_and_so_no_part_in_norms(pruned: Result, splits: Splits) -> None:
+    running = trainer(pruned.network, splits, Hyperparameters(optimizer="fromage", batch_size=32))
+    running.run_epoch()
+    for name, mask in pruned.network.masks.items():
+        gradient = running._module.prunable[name].grad
+        assert gradient is not None
+        assert (gradient[~mask] == 0).all()
+        assert (gradient[mask] != 0).any()
 
 
 @pytest.mark.parametrize("optimizer", sorted(OPTIMIZERS))
@@ -99,6 +122,112 @@ def test_resuming_in_the_middle_equals_an_uninterrupted_training(
     assert second.best_accuracy == whole.best_accuracy
     for mine, other in zip(second._module.parameters(), whole._module.parameters(), strict=True):
         assert torch.equal(mine, other)
+
+
+SGD = {"optimizer": "sgd", "learning_rate": 0.05, "momentum": 0.9, "nesterov": True, "weight_decay": 1e-3}
+
+CHANGING = pytest.mark.parametrize("schedule", sorted(RULES))
+
+
+def changing(schedule: str) -> MakeRule:
+    """A rule whose masks change every second of the 16 to 20 steps of these trainings, until after half of them."""
+    section = PruningSection.model_validate(
+        {
+            "sparsity": 0.9,
+            "schedule": schedule,
+            "allocation": "global",
+            "interval": 2,
+            "until": 0.55,
+            "hyperparameters": SGD,
+        }
+    )
+    return partial(RULES[schedule], section=section)
+
+
+def start_of(schedule: str, dense: Result, pruned: Result) -> Network:
+    return pruned.network if schedule == "rigl" else dense.network
+
+
+@CHANGING
+@pytest.mark.parametrize("done", [0, 1, 2, 3])
+def test_resuming_while_masks_change_equals_an_uninterrupted_training(
+    dense: Result, pruned: Result, splits: Splits, schedule: str, done: int
+) -> None:
+    network, chosen = start_of(schedule, dense, pruned), Hyperparameters.model_validate({**SGD, "batch_size": 32})
+    whole = trainer(network, splits, chosen, data=AUGMENTED, rule=changing(schedule)).run()
+    first = trainer(network, splits, chosen, data=AUGMENTED, rule=changing(schedule))
+    for _ in range(done):
+        first.run_epoch()
+    second = trainer(network, splits, chosen, data=AUGMENTED, rule=changing(schedule))
+    second.load_state_dict(saved_and_loaded(first.state_dict()))
+    second.run()
+    assert second.best().fingerprint == whole.best().fingerprint
+    assert second.current().fingerprint == whole.current().fingerprint
+    assert (second.best_epoch, second.best_accuracy) == (whole.best_epoch, whole.best_accuracy)
+    assert whole.best().nonzero_weights == pruned.network.nonzero_weights
+
+
+@CHANGING
+def test_the_best_network_has_the_masks_of_its_epoch(
+    dense: Result, pruned: Result, splits: Splits, device: torch.device, schedule: str
+) -> None:
+    running = trainer(start_of(schedule, dense, pruned), splits, epochs=6, rule=changing(schedule))
+    seen: dict[int, Network] = {}
+    while running.epoch < 6:
+        score = running.run_epoch()
+        seen[running.epoch] = running.current()
+        assert accuracy(seen[running.epoch], splits.validation, device) == score
+    assert len({network.fingerprint for network in seen.values()}) == 6
+    best = running.best()
+    assert best.fingerprint == seen[running.best_epoch].fingerprint
+    for name, mask in best.masks.items():
+        assert (best.state[name][~mask] == 0).all()
+    assert accuracy(best, splits.validation, device) == running.best_accuracy
+
+
+def test_only_epochs_at_the_final_sparsity_can_be_the_best(dense: Result, splits: Splits) -> None:
+    """Six epochs; the mask is complete in the fourth, before which the dense network is better than it is after."""
+    running = trainer(dense.network, splits, epochs=6, rule=changing("gradual"))
+    scores = []
+    for epoch in range(1, 7):
+        scores.append(running.run_epoch())
+        sparse = running.current().sparsity
+        if epoch < 4:
+            assert running.best_epoch == running.best_accuracy == 0
+            assert running.best() is dense.network
+            assert sparse < 0.895
+        else:
+            assert sparse == pytest.approx(0.9, abs=1e-4)
+    assert running.best_accuracy == max(scores[3:]) < max(scores)
+    assert running.best_epoch == 4 + scores[3:].index(max(scores[3:]))
+
+
+@CHANGING
+def test_while_masks_change_only_rigl_brings_weights_back(
+    dense: Result, pruned: Result, splits: Splits, schedule: str
+) -> None:
+    running = trainer(start_of(schedule, dense, pruned), splits, epochs=6, rule=changing(schedule))
+    grown, before = 0, running.current().masks
+    while running.epoch < 6:
+        running.run_epoch()
+        now = running.current()
+        grown += sum(int((now.masks[name] & ~before[name]).sum()) for name in before)
+        before = now.masks
+        for name, mask in now.masks.items():
+            assert (now.state[name][~mask] == 0).all()
+    assert (grown > 0) == (schedule == "rigl")
+
+
+def test_a_training_that_comes_to_nothing_names_the_key_to_blame(dense: Result, splits: Splits) -> None:
+    chosen = Hyperparameters(optimizer="sgd", learning_rate=10.0, momentum=0.99, batch_size=32)
+    network = dense.network.assign(["symexp", "symexp"])
+    for rule, when in ((FixedMasks, "in its first epoch"), (changing("gradual"), "before its masks are complete")):
+        training = trainer(network, splits, chosen, epochs=40, rule=rule).training
+        with pytest.raises(ConfigurationError) as caught:
+            train(network, training, silent, "dense.hyperparameters.learning_rate")
+        assert str(caught.value) == (
+            f"dense.hyperparameters.learning_rate=10.0: the training diverges {when}; take a smaller one"
+        )
 
 
 def test_same_seed_same_bits_and_another_seed_not(dense: Result, splits: Splits) -> None:
@@ -181,5 +310,5 @@ def test_images_are_normalised_by_channel() -> None:
 
 
 def test_configured_names_are_all_there(configuration: Configuration) -> None:
-    assert set(configuration.tune.space.schedules) == set(SCHEDULES)
-    assert {"sgd", "adam", "adamw"} == set(OPTIMIZERS)
+    assert set(configuration.tune.space.sgd.schedules) == set(SCHEDULES)
+    assert set(get_args(OptimizerName)) == set(OPTIMIZERS)

@@ -1,27 +1,42 @@
-"""Pruning as three pure steps: a score for every weight, an allocation of the zeros, a mask by layer."""
+"""Pruning as three pure steps: a score for every weight, an allocation of the zeros, a mask by layer.
+
+:func:`prune` takes them for a network as it is, :mod:`safs_ray.pruning.rules` while a network trains.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import copy
+from collections.abc import Mapping
+from dataclasses import replace
 
 from torch import Tensor
 
-from safs_ray.pruning.allocation import global_, layer
-from safs_ray.pruning.scores import magnitude
-
-SCORES: dict[str, Callable[[Mapping[str, Tensor]], dict[str, Tensor]]] = {"magnitude": magnitude}
-ALLOCATIONS: dict[str, Callable[[Mapping[str, Tensor], float], dict[str, Tensor]]] = {
-    "layer": layer,
-    "global": global_,
-}
+from safs_ray.config import PruningSection
+from safs_ray.pruning.masks import count_kept, hold_at_zero
+from safs_ray.pruning.scores import ROUNDS, SCORES, Evidence
+from safs_ray.pruning.structure import select
 
 
-def prune(weights: Mapping[str, Tensor], sparsity: float, score: str, allocation: str) -> dict[str, Tensor]:
-    """Masks for these weights, by name: bool tensors shaped as the weights, True where a weight is kept.
+def prune(evidence: Evidence, section: PruningSection, masks: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Masks by name, bool tensors shaped as the weights, True where a weight is kept.
 
     Args:
-        sparsity: fraction of all these weights to become zero, in [0, 1).
-        score: a key of SCORES.
-        allocation: a key of ALLOCATIONS.
+        section: says the sparsity, the score, the allocation and the structure.
+        masks: what is pruned already and stays so; empty for a dense network.
     """
-    return ALLOCATIONS[allocation](SCORES[score](weights), sparsity)
+    evidence = replace(evidence, module=copy.deepcopy(evidence.module))  # a round scores what the last one left
+    weights = evidence.weights
+    masks = {name: mask.to(weights[name].device) for name, mask in masks.items()}
+    for sparsity in _sparsities(weights, section, masks):
+        masks = select(SCORES[section.score](evidence), sparsity, section, masks)
+        hold_at_zero([weights[name] for name in masks], [~mask for mask in masks.values()])
+    return masks
+
+
+def _sparsities(weights: Mapping[str, Tensor], section: PruningSection, masks: Mapping[str, Tensor]) -> list[float]:
+    """The sparsity after each round: densities fall exponentially from what there is to what shall be."""
+    rounds = 1 if section.n_of_m else ROUNDS.get(section.score, 1)
+    total = sum(weight.numel() for weight in weights.values())
+    start = count_kept(masks) / total if masks else 1.0
+    fall = (1 - section.sparsity) / start if start else 1.0
+    return [1 - start * fall ** (round_ / rounds) for round_ in range(1, rounds)] + [section.sparsity]

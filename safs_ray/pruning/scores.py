@@ -2,11 +2,131 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 
-from torch import Tensor
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+
+from safs_ray.pruning.flow import linearised
+from safs_ray.pruning.masks import prunable_weights
+from safs_ray.randomness import generator
+
+BATCH = 100
+"""Images whose gradients are taken at a time."""
 
 
-def magnitude(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+@dataclass(frozen=True)
+class Evidence:
+    """What a score may look at; it changes nothing of it.
+
+    Attributes:
+        module: computes logits (N, classes), in evaluation mode; its prunable weights are scored.
+        images: normalised images (N, C, H, W), N at least 1.
+        labels: their classes (N,).
+        seed: of random scores.
+        sites: names of the submodules that apply activations.
+    """
+
+    module: nn.Module
+    images: Tensor
+    labels: Tensor
+    seed: int = 0
+    sites: tuple[str, ...] = ()
+
+    @property
+    def weights(self) -> dict[str, Tensor]:
+        """The prunable weights by name, as they are now."""
+        return prunable_weights(self.module)
+
+    def batches(self) -> Iterator[tuple[Tensor, Tensor]]:
+        """All images and labels, in parts that fit into memory."""
+        return zip(torch.split(self.images, BATCH), torch.split(self.labels, BATCH), strict=True)
+
+
+def magnitude(evidence: Evidence) -> dict[str, Tensor]:
     """|w| (Han et al. 2015)."""
-    return {name: weight.abs() for name, weight in weights.items()}
+    return {name: weight.detach().abs() for name, weight in evidence.weights.items()}
+
+
+def random(evidence: Evidence) -> dict[str, Tensor]:
+    """Uniform in [0, 1), the same for the same seed and name: the baseline of every comparison."""
+    return {
+        name: torch.rand(weight.shape, generator=generator(evidence.seed, "random score", name)).to(weight.device)
+        for name, weight in evidence.weights.items()
+    }
+
+
+def snip(evidence: Evidence) -> dict[str, Tensor]:
+    """|w dL/dw|, the gradient of the loss by the mask, L being summed over the images (SNIP, Lee et al. 2019)."""
+    gradients = _gradients(evidence, temperature=1)
+    return {name: (weight.detach() * gradients[name]).abs() for name, weight in evidence.weights.items()}
+
+
+def grasp(evidence: Evidence) -> dict[str, Tensor]:
+    """w Hg, H and g being Hessian and gradient of the loss of the logits / 200 (GraSP, Wang et al. 2020).
+
+    The paper removes the weights of the largest -w Hg, whose loss reduces the flow of the gradient least; so
+    do we, the lowest w Hg going first.
+    """
+    gradients = _gradients(evidence, TEMPERATURE)
+    products = _hessian_products(evidence, TEMPERATURE, gradients)
+    return {name: weight.detach() * products[name] for name, weight in evidence.weights.items()}
+
+
+def synflow(evidence: Evidence) -> dict[str, Tensor]:
+    """|w dR/dw| in float64, R being the sum of the outputs of an input of ones (SynFlow, Tanaka et al. 2020).
+
+    The network is the linear one of the absolute weights, without data. To be taken in many rounds, since a
+    weight's score depends on which others are left.
+    """
+    module = linearised(evidence.module, evidence.sites)
+    weights = prunable_weights(module)
+    flow = module(torch.ones_like(evidence.images[:1], dtype=torch.float64)).sum()
+    gradients = torch.autograd.grad(flow, list(weights.values()), materialize_grads=True)
+    return {
+        name: (weight.detach() * gradient).abs()
+        for (name, weight), gradient in zip(weights.items(), gradients, strict=True)
+    }
+
+
+TEMPERATURE = 200.0
+"""What GraSP divides the logits by: the weights are not ready to classify yet."""
+
+SCORES: dict[str, Callable[[Evidence], dict[str, Tensor]]] = {
+    "magnitude": magnitude,
+    "random": random,
+    "snip": snip,
+    "grasp": grasp,
+    "synflow": synflow,
+}
+
+ROUNDS = {"synflow": 100}
+"""In how many rounds a score is taken, on an exponential schedule; those that are not here in one."""
+
+
+def _gradients(evidence: Evidence, temperature: float) -> dict[str, Tensor]:
+    """dL/dw by name, L being the cross entropy of the logits / temperature, summed over the images."""
+    weights = evidence.weights
+    sums = {name: torch.zeros_like(weight) for name, weight in weights.items()}
+    for images, labels in evidence.batches():
+        loss = cross_entropy(evidence.module(images) / temperature, labels, reduction="sum")
+        gradients = torch.autograd.grad(loss, list(weights.values()), materialize_grads=True)
+        for name, gradient in zip(weights, gradients, strict=True):
+            sums[name] += gradient
+    return sums
+
+
+def _hessian_products(evidence: Evidence, temperature: float, vector: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The Hessian of the same loss times a vector, by name."""
+    weights = list(evidence.weights.values())
+    sums = {name: torch.zeros_like(part) for name, part in vector.items()}
+    for images, labels in evidence.batches():
+        loss = cross_entropy(evidence.module(images) / temperature, labels, reduction="sum")
+        gradients = torch.autograd.grad(loss, weights, create_graph=True, materialize_grads=True)
+        projection = torch.stack([(g * v).sum() for g, v in zip(gradients, vector.values(), strict=True)]).sum()
+        products = torch.autograd.grad(projection, weights, materialize_grads=True)
+        for name, product in zip(vector, products, strict=True):
+            sums[name] += product
+    return sums

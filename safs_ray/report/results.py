@@ -13,22 +13,33 @@ RESULTS = "results.json"
 
 
 def table(
-    pruned: Result, finals: Mapping[str, Sequence[Result]], evaluations: Sequence[Evaluation]
+    starts: Mapping[str, Result], finals: Mapping[str, Sequence[Result]], evaluations: Sequence[Evaluation]
 ) -> list[dict[str, Any]]:
-    """The rows of the table.
+    """The rows of the table, each with what it cost from the first image on.
 
     Args:
-        pruned: the network that every sparse row was trained from.
-        finals: the final evaluation of the rows "dense", "pruned" and "SAFS", by fold.
+        starts: the network that the final evaluation of each sparse row began from.
+        finals: the final evaluation of each row, and of "dense" where that network is known, by fold.
+        evaluations: of all sweeps of the run.
     """
-    search = search_cost(evaluations)
-    seconds = {row: sum(result.core_seconds for result in folds) for row, folds in finals.items()}
-    before = seconds["dense"] + pruned.core_seconds
-    return [
-        _row("dense", finals["dense"], 0, seconds["dense"]),
-        _row("pruned", finals["pruned"], 0, before + seconds["pruned"]),
-        _row("SAFS", finals["SAFS"], search["evaluations"], before + search["core_seconds"] + seconds["SAFS"]),
-    ]
+    dense_seconds, rows = 0.0, []
+    if "dense" in finals:
+        dense_seconds = finals["dense"][0].core_seconds
+        rows.append(_row("dense", finals["dense"], 0, dense_seconds))
+    for name, start in starts.items():
+        search = search_cost(leading_to(name, evaluations))
+        final = sum(result.core_seconds for result in finals[name])
+        seconds = dense_seconds + start.core_seconds + search["core_seconds"] + final
+        rows.append(_row(name, finals[name], search["evaluations"], seconds))
+    return rows
+
+
+def leading_to(row: str, evaluations: Sequence[Evaluation]) -> list[Evaluation]:
+    """The evaluations without which a row of the table would not be known."""
+    if row == "stage 1":
+        return [evaluation for evaluation in leading_to("SAFS", evaluations) if evaluation.phase == "search"]
+    sweeps = {"SAFS": ("stage 1", "SAFS"), "stage 2": ("stage 2",)}.get(row, ())
+    return [evaluation for evaluation in evaluations if evaluation.sweep in sweeps]
 
 
 def best_of(folds: Sequence[Result]) -> Result:
@@ -62,7 +73,7 @@ def search_cost(evaluations: Sequence[Evaluation]) -> dict[str, Any]:
     """What a search took: evaluations trained and saved, diverged ones, trials, CPU time."""
     scored = [evaluation for evaluation in evaluations if evaluation.phase == "search"]
     return {
-        "trials": len({evaluation.trial for evaluation in evaluations}),
+        "trials": len({(evaluation.sweep, evaluation.trial) for evaluation in evaluations}),
         "evaluations": sum(not evaluation.repeated for evaluation in scored),
         "evaluations_saved": sum(evaluation.repeated for evaluation in scored),
         "diverged": sum(evaluation.diverged for evaluation in evaluations),

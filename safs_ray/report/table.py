@@ -16,7 +16,7 @@ def show(results: dict[str, Any], console: Console) -> None:
     finals = len(results["rows"][-1]["test_accuracy"]["values"])
     console.print(f"Accuracy in per cent, {f'mean ± sd of {finals} folds' if finals > 1 else 'one fold'}")
     console.print(_accuracies(results))
-    console.print("The winner: alpha g(beta x) at every site")
+    console.print(f"The winner: alpha g(beta x) at every site{_division(results.get('groups', 1))}")
     console.print(_assignment(results))
     console.print(f"Its hyperparameters: {_listed(results['hyperparameters'])}", soft_wrap=True)
     search = results["search"]
@@ -55,6 +55,10 @@ def _percent(spread: dict[str, Any]) -> str:
     return f"{100 * spread['mean']:.1f}{deviation}"
 
 
+def _division(groups: int) -> str:
+    return f", .0 to .{groups - 1} for blocks of its channels" if groups > 1 else ""
+
+
 def _assignment(results: dict[str, Any]) -> Table:
     table = Table(**STYLE)
     for heading in ("site", "operator g"):
@@ -68,7 +72,7 @@ def _assignment(results: dict[str, Any]) -> Table:
 
 def _listed(hyperparameters: dict[str, Any]) -> str:
     unused = () if hyperparameters["optimizer"] == "sgd" else ("momentum",)
-    shown = {name: value for name, value in hyperparameters.items() if name not in unused}
+    shown = {name: value for name, value in hyperparameters.items() if name not in unused and value is not False}
     return ", ".join(
         f"{name.replace('_', ' ')} {value:.3g}" if isinstance(value, float) else f"{name.replace('_', ' ')} {value}"
         for name, value in shown.items()

@@ -1,10 +1,16 @@
-"""A chain: the search and the fine-tuning of one trial, one step at a time."""
+"""A chain: what one trial does, one step at a time.
+
+Which steps follows from the protocol. Joint: every trial searches and then fine-tunes, with hyperparameters of its
+own. Staged, as published: in stage 1 chains search with the default hyperparameters; in stage 2 trials fine-tune
+the assignment found, each with hyperparameters of its own.
+"""
 
 from __future__ import annotations
 
-import hashlib
+import random
 import time
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from statistics import mode
 from typing import Any
 
 import torch
@@ -12,7 +18,9 @@ import torch
 from safs_ray.config import Configuration, Hyperparameters
 from safs_ray.data import Splits
 from safs_ray.network import Network
+from safs_ray.pruning.rules import rule_of
 from safs_ray.randomness import derive
+from safs_ray.search.assignment import Assignment, random_assignment
 from safs_ray.search.evaluation import (
     WORST_COST,
     Evaluation,
@@ -22,21 +30,70 @@ from safs_ray.search.evaluation import (
     evaluate,
     evaluation_key,
 )
-from safs_ray.search.lahc import LateAcceptance, random_assignment
+from safs_ray.search.strategy import make
 from safs_ray.training import Trainer, Training
 
 
+@dataclass(frozen=True)
+class Course:
+    """The steps that every trial of a sweep takes unless it is stopped.
+
+    Attributes:
+        sweep: name of the sweep, for instance "stage 1".
+        evaluations: candidates to evaluate.
+        stretches: stretches of fine-tuning after them, ``finetune.epochs_per_step`` epochs each.
+    """
+
+    sweep: str
+    evaluations: int
+    stretches: int
+
+    @property
+    def steps(self) -> int:
+        return self.evaluations + self.stretches
+
+    @property
+    def own_hyperparameters(self) -> bool:
+        """Whether each trial has its own, or all have the default ones."""
+        return self.sweep != "stage 1"
+
+    def epochs(self, steps: int, configuration: Configuration) -> int:
+        """Epochs that the first so many steps train when no evaluation is repeated."""
+        evaluations = min(steps, self.evaluations)
+        stretches = steps - evaluations
+        return evaluations * configuration.search.epochs + stretches * configuration.finetune.epochs_per_step
+
+
+def joint(configuration: Configuration) -> Course:
+    """The course of protocol joint, where the search and the fine-tuning are one trial."""
+    evaluations = min(configuration.search.steps, configuration.iterations)
+    return Course("SAFS", evaluations, configuration.iterations - evaluations)
+
+
+def stage_1(configuration: Configuration) -> Course:
+    """Only the search (SAFS, stage 1)."""
+    return Course("stage 1", configuration.search.steps, 0)
+
+
+def stage_2(configuration: Configuration, sweep: str) -> Course:
+    """Only the fine-tuning of an assignment that is given (SAFS, stage 2)."""
+    return Course(sweep, 0, min(configuration.finetune.stretches, configuration.iterations))
+
+
 class Chain:
-    """Evaluates ``search.steps`` candidates, then fine-tunes the best of them with learnable scales.
+    """Evaluates candidates, then fine-tunes the best of them with learnable scales, as its course says.
 
     The fine-tuning starts from the pruned weights again. Everything that happens follows from the arguments:
     two chains of the same arguments take the same steps.
 
     Args:
-        network: the pruned network with its default activations.
+        network: the pruned network, or the dense one where its trainings prune it; its channels are grouped where the
+            search asks for it. The search starts at its assignment, or at a random one.
         splits: ``train`` and ``validation`` of the search; ``test`` is not read.
         hyperparameters: of every evaluation and of the fine-tuning.
         memory: evaluations of this and other chains.
+        course: the steps to take.
+        trial: name of the trial, from which the strategy's seed is derived.
     """
 
     def __init__(
@@ -47,9 +104,12 @@ class Chain:
         configuration: Configuration,
         device: torch.device,
         memory: Memory,
+        course: Course,
+        trial: str,
     ) -> None:
         search, seed = configuration.search, configuration.run.seed
-        self.trial = trial_name(hyperparameters)
+        self.course = course
+        self.trial = trial
         self.iteration = 0
         self._network = network
         self._configuration = configuration
@@ -62,6 +122,7 @@ class Chain:
             derive(seed, "evaluation"),
             device,
             configuration.data,
+            mask_rule=rule_of(configuration),
             execution=configuration.run.execution,
         )
         self._fine_tuning = replace(
@@ -70,34 +131,42 @@ class Chain:
             seed=derive(seed, "fine-tuning"),
             learn_scales=True,
         )
-        own = derive(seed, "chain", self.trial)
+        own = derive(seed, "chain", trial)
         start = network.assignment
-        if search.start == "random":
-            start = random_assignment(search.operators, len(network.sites), own)
-        self.strategy = LateAcceptance(search.operators, start, search.history, search.move, own)
+        if search.granularity == "network" and course.evaluations:
+            start = (mode(start),)  # the strategy proposes one operator, which goes to every site
+        if search.start == "random" and course.evaluations:
+            start = random_assignment(search.operators, len(start), random.Random(derive(own, "start")))
+        self._sites_each = len(network.sites) // len(start)
+        self.strategy = make(search, start, own)
 
     @property
     def finished(self) -> bool:
         """Whether no step is left."""
         broken = self._trainer is not None and self._trainer.diverged
-        return broken or self.iteration >= self._configuration.iterations
+        return broken or self.iteration >= self.course.steps
 
     def step(self) -> Evaluation:
         """Take the next step and keep it in the memory."""
-        searching = self.iteration < self._configuration.search.steps
+        searching = self.iteration < self.course.evaluations
         evaluation = self._evaluate_candidate() if searching else self._fine_tune()
         self._memory.record(evaluation)
         self.iteration += 1
         return evaluation
 
+    @property
+    def best(self) -> Assignment:
+        """The best assignment of the search so far."""
+        return self.strategy.best * self._sites_each
+
     def network(self) -> Network:
         """The best network of the fine-tuning; the pruned one with the best assignment before it."""
         if self._trainer is None:
-            return self._network.assign(self.strategy.best)
+            return self._network.assign(self.best)
         return self._trainer.best()
 
     def _evaluate_candidate(self) -> Evaluation:
-        candidate = self.strategy.ask()
+        candidate = self.strategy.ask() * self._sites_each
         key = evaluation_key(self._network, candidate, self._evaluation)
         known = self._memory.recall(key)
         if known is None:
@@ -105,9 +174,11 @@ class Chain:
         else:
             score = Score(known.validation_accuracy, known.diverged, known.core_seconds)
         # A step taken again after an interruption finds itself: that is no repetition.
-        repeated = known is not None and (known.trial, known.iteration) != (self.trial, self.iteration)
+        own = (self.course.sweep, self.trial, self.iteration)
+        repeated = known is not None and known.place != own
         accepted = self.strategy.tell(score.cost)
         return Evaluation(
+            sweep=self.course.sweep,
             trial=self.trial,
             iteration=self.iteration,
             phase="search",
@@ -133,11 +204,12 @@ class Chain:
         while trainer.epoch < before + self._configuration.finetune.epochs_per_step and not trainer.diverged:
             accuracy = trainer.run_epoch()
         return Evaluation(
+            sweep=self.course.sweep,
             trial=self.trial,
             iteration=self.iteration,
             phase="fine-tuning",
             key="",
-            assignment=self.strategy.best,
+            assignment=self.best,
             hyperparameters=canonical(self._fine_tuning.hyperparameters),
             epochs=trainer.epoch - before,
             seed=self._fine_tuning.seed,
@@ -151,7 +223,7 @@ class Chain:
         )
 
     def _new_trainer(self) -> Trainer:
-        return Trainer(self._network.assign(self.strategy.best), self._fine_tuning)
+        return Trainer(self._network.assign(self.best), self._fine_tuning)
 
     def state_dict(self) -> dict[str, Any]:
         """Plain values and tensors from which :meth:`load_state_dict` goes on exactly, between any two steps."""
@@ -169,8 +241,3 @@ class Chain:
         if state["trainer"] is not None:
             self._trainer = self._new_trainer()
             self._trainer.load_state_dict(state["trainer"])
-
-
-def trial_name(hyperparameters: Hyperparameters) -> str:
-    """Eight hexadecimal digits that follow from the hyperparameters; Ray's own trial names are random."""
-    return hashlib.sha256(canonical(hyperparameters).encode()).hexdigest()[:8]

@@ -11,7 +11,7 @@ from typing import Literal, Protocol
 
 from safs_ray.config import Hyperparameters
 from safs_ray.network import Network
-from safs_ray.search.lahc import Assignment
+from safs_ray.search.assignment import Assignment
 from safs_ray.training import Trainer, Training
 
 Phase = Literal["search", "fine-tuning"]
@@ -25,7 +25,8 @@ class Evaluation:
     """One step of a trial, as it is kept on the board and in ``evaluations/*.parquet``.
 
     Attributes:
-        trial: name of the trial, derived from its hyperparameters.
+        sweep: what the trial belongs to: "SAFS", "stage 1" or "stage 2".
+        trial: name of the trial.
         iteration: steps of the trial before this one.
         phase: "search" for a candidate's short training, "fine-tuning" for a stretch of the long one.
         key: equal for evaluations that train the same thing; empty in fine-tuning.
@@ -38,6 +39,7 @@ class Evaluation:
         core_seconds: CPU time of the training, 0 when repeated.
     """
 
+    sweep: str
     trial: str
     iteration: int
     phase: Phase
@@ -54,6 +56,11 @@ class Evaluation:
     repeated: bool
     core_seconds: float
 
+    @property
+    def place(self) -> tuple[str, str, int]:
+        """Which step of which trial of which sweep it is."""
+        return self.sweep, self.trial, self.iteration
+
 
 class Memory(Protocol):
     """Where evaluations are kept, so that none is trained twice."""
@@ -62,14 +69,14 @@ class Memory(Protocol):
         """The first evaluation of this key that was trained, or None."""
 
     def record(self, evaluation: Evaluation) -> None:
-        """Keep an evaluation; one of the same trial and iteration is kept once."""
+        """Keep an evaluation; one of the same place is kept once."""
 
 
 class Ledger:
     """A :class:`Memory` in this process."""
 
     def __init__(self, evaluations: Sequence[Evaluation] = ()) -> None:
-        self._steps: dict[tuple[str, int], Evaluation] = {}
+        self._steps: dict[tuple[str, str, int], Evaluation] = {}
         self._trained: dict[str, Evaluation] = {}
         for evaluation in evaluations:
             self.record(evaluation)
@@ -78,12 +85,12 @@ class Ledger:
         return self._trained.get(key)
 
     def record(self, evaluation: Evaluation) -> None:
-        self._steps.setdefault((evaluation.trial, evaluation.iteration), evaluation)
+        self._steps.setdefault(evaluation.place, evaluation)
         if evaluation.key and not evaluation.repeated:
             self._trained.setdefault(evaluation.key, evaluation)
 
     def __contains__(self, evaluation: Evaluation) -> bool:
-        return (evaluation.trial, evaluation.iteration) in self._steps
+        return evaluation.place in self._steps
 
     @property
     def evaluations(self) -> list[Evaluation]:

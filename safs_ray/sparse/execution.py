@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from safs_ray.activations import ScaledActivation
 from safs_ray.config import Execution, refusal
 from safs_ray.network import Network
-from safs_ray.pruning.masks import hold_at_zero
+from safs_ray.pruning.masks import prunable_weights
 
 
 class Executable(nn.Module):
@@ -31,9 +31,10 @@ class Executable(nn.Module):
     def activations(self) -> Sequence[ScaledActivation]:
         """The activation of every site."""
 
+    @property
     @abstractmethod
-    def hold_at_zero(self) -> None:
-        """Set what the masks drop to zero again: for the line after every step of an optimizer."""
+    def prunable(self) -> Mapping[str, Tensor]:
+        """The weights that hold zeros, by name, for a rule to keep: none where only nonzeros are held."""
 
     @abstractmethod
     def state(self) -> dict[str, Tensor]:
@@ -52,11 +53,9 @@ class DenseModule(Executable):
         self._network = network
         self._module = module.to(device)
         self._activations = [cast(ScaledActivation, self._module.get_submodule(site)) for site in network.sites]
-        parameters = dict(self._module.named_parameters())
-        self._masked = [parameters[name] for name in network.masks]
-        self._dropped = [~mask.to(device) for mask in network.masks.values()]
         sites = tuple(f"{site}." for site in network.sites)
-        self._weights = [parameter for name, parameter in parameters.items() if not name.startswith(sites)]
+        parameters = self._module.named_parameters()
+        self._weights = [parameter for name, parameter in parameters if not name.startswith(sites)]
 
     def forward(self, images: Tensor) -> Tensor:
         logits: Tensor = self._module(self._network.specification.normalised(images))
@@ -70,8 +69,9 @@ class DenseModule(Executable):
     def activations(self) -> Sequence[ScaledActivation]:
         return self._activations
 
-    def hold_at_zero(self) -> None:
-        hold_at_zero(self._masked, self._dropped)
+    @property
+    def prunable(self) -> Mapping[str, Tensor]:
+        return prunable_weights(self._module)
 
     def state(self) -> dict[str, Tensor]:
         return dict(self._network.after(self._module).state)

@@ -124,8 +124,9 @@ class SparseModule(Executable):
     def activations(self) -> Sequence[ScaledActivation]:
         return list(self._sites.values())
 
-    def hold_at_zero(self) -> None:
-        """What the masks drop is not here."""
+    @property
+    def prunable(self) -> Mapping[str, Tensor]:
+        return {}
 
     def state(self) -> dict[str, Tensor]:
         values = {owner: values.detach() for owner, values in self.values.items()}

@@ -24,9 +24,11 @@ from rich.console import Console
 
 import safs_ray
 from safs_ray import config, stages
-from safs_ray.config import Configuration, ConfigurationError, refusal
+from safs_ray.config import Configuration, ConfigurationError, PruningSection, refusal
 from safs_ray.data import Dataset, Splits
 from safs_ray.network import Network
+from safs_ray.pruning.masks import count_kept
+from safs_ray.pruning.structure import select
 from safs_ray.report.results import RESULTS
 from safs_ray.report.table import show
 from safs_ray.storage import Folder
@@ -42,6 +44,8 @@ FINISHED, FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run or resume a sweep; returns the exit code."""
     parsed = _parser().parse_args(arguments)
+    if str(Path.cwd()) not in sys.path:  # where a user's own modules lie, and where Ray's workers look for them
+        sys.path.append(str(Path.cwd()))
     console = Console(highlight=False, markup=False)
     try:
         configuration = _resumed(parsed.resume, parsed.words) if parsed.resume else _new(parsed.words)
@@ -51,10 +55,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         dataset = stages.load(configuration)
         splits = stages.folds(configuration, dataset).search()
         network = stages.check(configuration, dataset, splits)
-        if not parsed.resume:
-            with _blaming("run.storage", configuration.run.storage):
+        given = _given(configuration, network, splits, folder)
+        with _blaming("run.storage", configuration.run.storage):
+            if not parsed.resume:
                 folder.write(CONFIGURATION, (_versions() + config.dump(configuration)).encode())
-        _announce(configuration, splits, network, folder, console)
+            if given:
+                given.save(_given_stage(configuration, folder))  # as if the stage had been done
+        _announce(configuration, splits, given.network if given else network, folder, console)
         results = _sweep(configuration, dataset, folder)
     except ConfigurationError as error:
         return _end(BAD_INPUT, f"error: {error}")
@@ -107,6 +114,17 @@ def _new(words: Sequence[str]) -> Configuration:
     return configuration
 
 
+def _given(configuration: Configuration, network: Network, splits: Splits, folder: Folder) -> stages.Result | None:
+    """The network of model.weights; a run that was begun has it in its folder and needs the file no more."""
+    if configuration.model.weights and (begun := stages.Result.load(_given_stage(configuration, folder))):
+        return begun
+    return stages.given(configuration, network.specification, splits)
+
+
+def _given_stage(configuration: Configuration, folder: Folder) -> Folder:
+    return folder / "networks" / ("pruned" if configuration.model.pruned else "dense")
+
+
 def _resumed(run: str, words: Sequence[str]) -> Configuration:
     """The configuration of a run that was begun, wherever its folder lies now."""
     if words:
@@ -138,24 +156,61 @@ def _announce(configuration: Configuration, splits: Splits, network: Network, fo
     """Say what will run and about how long."""
     plan = stages.plan(configuration)
     workers = _workers(configuration)
-    seconds = stages.seconds_per_epoch(configuration, network, splits) * sum(plan.values()) / workers
-    pruning, data = configuration.pruning, splits.train.images.shape
+    dense, others = plan["dense training"], sum(plan.values()) - plan["dense training"]
+    seconds = stages.seconds_per_epoch(configuration, network, splits) * dense
+    seconds += stages.seconds_per_epoch(configuration, _sparse(configuration, network), splits) * others
+    data = splits.train.images.shape
+    fine_tuning = " and a fine-tuning" if plan["fine-tuning"] else ""
+    condition = " if ASHA stops no trial" if configuration.tune.scheduler == "asha" else ""
     console.print(
         f"{configuration.run.name}: {configuration.model.name} on {configuration.data.source}, "
         f"{len(splits.train):,} training, {len(splits.validation):,} validation and {len(splits.test):,} test "
         f"images of {data[1]}x{data[2]}x{data[3]}, {network.specification.classes} classes\n"
-        f"  sparsity {100 * pruning.sparsity:g} % by {pruning.score}, allocation {pruning.allocation}: "
-        f"{network.prunable_count - round(network.prunable_count * pruning.sparsity):,} of "
-        f"{network.prunable_count:,} weights stay\n"
-        f"  {len(network.sites)} sites, {len(configuration.search.operators)} operators, "
-        f"{configuration.tune.trials} trials of {configuration.search.steps} evaluations and a fine-tuning, "
+        f"{_origin(configuration, network)}"
+        f"  {len(network.sites)} sites{_division(configuration)}, {len(configuration.search.operators)} operators, "
+        f"{configuration.tune.trials} trials of {configuration.search.steps} evaluations{fine_tuning}, "
         f"{configuration.final.folds} folds\n"
         f"  at most {sum(plan.values()):,} epochs ({', '.join(f'{name} {n:,}' for name, n in plan.items())})\n"
-        f"  about {duration(seconds)} on {workers} worker{'s' * (workers > 1)} of this machine if ASHA stops no trial\n"
+        f"  about {duration(seconds / workers)} on {workers} worker{'s' * (workers > 1)} of this machine{condition}\n"
         f"  run folder {folder}\n"
         f"  watch      tensorboard --logdir {_shown(folder)}\n"
         f"  go on      {_resume_command(folder)}   (after an interruption)",
         soft_wrap=True,
+    )
+
+
+def _sparse(configuration: Configuration, network: Network) -> Network:
+    """A network as sparse as this one will be, for the time that its epochs take."""
+    if configuration.model.pruned or configuration.search.when == "during":
+        return network
+    magnitudes = {name: weight.abs() for name, weight in network.prunable().items()}
+    section = configuration.pruning
+    return network.masked(select(magnitudes, section.sparsity, section, {}))
+
+
+def _division(configuration: Configuration) -> str:
+    search = configuration.search
+    return {"layer": "", "network": " of one operator", "group": f" of {search.groups} groups"}[search.granularity]
+
+
+def _origin(configuration: Configuration, network: Network) -> str:
+    """Where the weights come from, and how many stay."""
+    lines = f"  starts from {configuration.model.weights}\n" if configuration.model.weights else ""
+    if not configuration.model.pruned:
+        return f"{lines}  {_pruning(configuration.pruning, network)}\n"
+    kept, count = network.nonzero_weights, network.prunable_count
+    return f"{lines}  sparsity {100 * network.sparsity:.6g} % as it comes: {kept:,} of {count:,} weights stay\n"
+
+
+def _pruning(section: PruningSection, network: Network) -> str:
+    """How many weights will be left, and by which pruner."""
+    magnitudes = {name: weight.abs() for name, weight in network.prunable().items()}
+    left = count_kept(select(magnitudes, section.sparsity, section, {}))  # as many as by any score
+    about = "about " if section.structure == "filters" else ""
+    return (
+        f"sparsity {100 * section.sparsity:g} %{' of the filters' if about else ''} by {section.score}, "
+        f"allocation {section.allocation}, structure {section.structure}, schedule {section.schedule}: "
+        f"{about}{left:,} of {network.prunable_count:,} weights stay"
     )
 
 
@@ -188,8 +243,14 @@ def _connect(configuration: Configuration) -> None:
             ray.init(address=configuration.run.address, **quiet)
     for name in ("ray.tune", "ray.train"):
         logging.getLogger(name).setLevel(logging.ERROR)
-    # Tune saves its state on SIGINT alone; a second signal during that is left to it.
-    signal.signal(signal.SIGTERM, lambda *_: os.kill(os.getpid(), signal.SIGINT))
+    signal.signal(signal.SIGTERM, _interrupt)  # now: ray.init() sets a handler of its own
+
+
+def _interrupt(*_: Any) -> None:
+    """On SIGTERM do what Ctrl-C does: Tune saves its state on SIGINT alone."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # so a shell starts what it runs in the background
+        raise KeyboardInterrupt
+    os.kill(os.getpid(), signal.SIGINT)
 
 
 def _conclude(folder: Folder, results: dict[str, Any], console: Console) -> int:

@@ -6,6 +6,8 @@ import logging
 import sys
 import time
 
+from safs_ray.pruning.flow import Survey
+
 log = logging.getLogger("safs_ray")
 
 
@@ -29,6 +31,13 @@ def duration(seconds: float) -> str:
 def percent(fraction: float) -> str:
     """A fraction as a person reads it."""
     return f"{100 * fraction:5.1f} %"
+
+
+def tell(survey: Survey) -> None:
+    """Say what pruning has left, and warn of layers of which that is nothing."""
+    log.info("%s", survey.summary)
+    if survey.warning:
+        log.warning("warning: %s", survey.warning)
 
 
 class Clock:

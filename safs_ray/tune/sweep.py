@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from typing import Any
 
 import ray
@@ -11,12 +12,14 @@ from ray.util.queue import Queue
 from safs_ray import stages
 from safs_ray.config import Configuration
 from safs_ray.data import Dataset
+from safs_ray.network import Network
 from safs_ray.report import results
+from safs_ray.search.chain import Course, joint, stage_1, stage_2
 from safs_ray.storage import Folder
 from safs_ray.tune.board import open_board
-from safs_ray.tune.progress import log
+from safs_ray.tune.progress import log, tell
 from safs_ray.tune.search import search
-from safs_ray.tune.tasks import Recipe, Run, final, finish, prepare, run_tasks, test_dense
+from safs_ray.tune.tasks import FOUND, Recipe, Run, final, finish, prepare, prune_found, run_tasks, start_of, test_dense
 
 
 def sweep(configuration: Configuration, dataset: Dataset, folder: Folder) -> dict[str, Any]:
@@ -33,29 +36,80 @@ def sweep(configuration: Configuration, dataset: Dataset, folder: Folder) -> dic
     board_name = f"board of {folder}"
     board = open_board(board_name, str(folder / "evaluations"))
 
-    log.info("dense training, pruning and retraining")
-    run_tasks(run, [(prepare, (arrays,))], plan["dense training"] + plan["pruning"])
+    if not configuration.model.pruned:
+        log.info("%spruning and retraining", "" if configuration.model.weights else "dense training, ")
+    run_tasks(run, [(prepare, (arrays,))], plan["dense training"] + stages.pruning_epochs(configuration))
+    pruned = run.result("pruned").network
+    tell(pruned.survey())
 
-    log.info("search: %d trials of at most %d steps", configuration.tune.trials, configuration.iterations)
-    winner = search(configuration, dataset, run.result("pruned").network, folder, board_name)
+    def winner_of(course: Course, start: Network) -> Recipe:
+        return search(course, stages.searchable(start, configuration), configuration, dataset, folder, board_name)
+
+    def pruned_with(recipe: Recipe) -> Network:
+        if configuration.search.when != "before":
+            return stages.searchable(pruned, configuration).assign(recipe.assignment)
+        log.info("pruning and retraining with the assignment that was found")
+        run_tasks(run, [(prune_found, (arrays, recipe))], stages.pruning_epochs(configuration))
+        found = run.result(FOUND).network
+        tell(found.survey())
+        return found
+
+    first = run.result("dense").network if configuration.search.when == "before" else pruned
+    recipes = _recipes(configuration, first, pruned, winner_of, pruned_with)
 
     folds = range(configuration.final.folds)
     log.info("final evaluation, %d folds", len(folds))
-    rows = {"pruned": Recipe(None, configuration.pruning.hyperparameters, learn_scales=False), "SAFS": winner}
-    finishes = [(finish, (arrays, row, recipe, fold)) for fold in folds for row, recipe in rows.items()]
-    run_tasks(run, [*finishes, (test_dense, (arrays,))], plan["final evaluation"])
+    finishes = [(finish, (arrays, row, recipe, fold)) for fold in folds for row, recipe in recipes.items()]
+    dense = [] if configuration.model.pruned else [(test_dense, (arrays,))]  # nothing is known of one pruned elsewhere
+    run_tasks(run, [*finishes, *dense], plan["final evaluation"])
 
     evaluations = ray.get(board.evaluations.remote())
-    finals = {row: [run.result(final(row, fold)) for fold in folds] for row in rows}
+    finals = {row: [run.result(final(row, fold)) for fold in folds] for row in recipes}
+    if dense:
+        finals["dense"] = [run.result(final("dense", 0))]
     best = results.best_of(finals["SAFS"])
     best.save(folder / "networks" / "best")
+    if configuration.search.when == "during":
+        tell(best.network.survey())
+    starts = {row: run.result(start_of(configuration, row)) for row in recipes}
     content = {
-        "rows": results.table(run.result("pruned"), {"dense": [run.result(final("dense", 0))], **finals}, evaluations),
+        "rows": results.table(starts, finals, evaluations),
         "assignment": best.network.activations(),
-        "hyperparameters": winner.hyperparameters.model_dump(),
-        "search": results.search_cost(evaluations),
+        "groups": best.network.groups,
+        "hyperparameters": recipes["SAFS"].hyperparameters.model_dump(),
+        "search": results.search_cost(results.leading_to("SAFS", evaluations)),
         "wall_seconds": time.monotonic() - start,
         "finished": True,
     }
     folder.write_json(results.RESULTS, content)
     return content
+
+
+def _recipes(
+    configuration: Configuration,
+    first: Network,
+    pruned: Network,
+    winner_of: Callable[[Course, Network], Recipe],
+    pruned_with: Callable[[Recipe], Network],
+) -> dict[str, Recipe]:
+    """How each sparse row of the table is trained, in the order of the table.
+
+    Args:
+        first: the network that the search begins from.
+        winner_of: runs the sweep of a course from a network's assignment.
+        pruned_with: the pruned network with the assignment that was found.
+    """
+    if configuration.search.protocol == "joint":
+        winner = winner_of(joint(configuration), first)
+        pruned_with(winner)
+    else:
+        found = winner_of(stage_1(configuration), first)
+        winner = winner_of(stage_2(configuration, "SAFS"), pruned_with(found))
+    default, ablations = configuration.pruning.hyperparameters, configuration.final.ablations
+    own = stages.searchable(pruned, configuration).assignment
+    recipes = {"pruned": Recipe(own, default, learn_scales=False)}
+    if "stage 1" in ablations:
+        recipes["stage 1"] = Recipe(winner.assignment, default, learn_scales=False)
+    if "stage 2" in ablations:
+        recipes["stage 2"] = winner_of(stage_2(configuration, "stage 2"), pruned)
+    return {**recipes, "SAFS": winner}

@@ -13,7 +13,7 @@ from ray.util.queue import Queue
 from safs_ray import stages
 from safs_ray.config import Configuration, Hyperparameters
 from safs_ray.data import Array, Dataset
-from safs_ray.search.lahc import Assignment
+from safs_ray.search.assignment import Assignment
 from safs_ray.stages import Result
 from safs_ray.storage import Folder
 from safs_ray.training import Report
@@ -22,9 +22,9 @@ from safs_ray.tune.progress import StageProgress
 
 @dataclass(frozen=True)
 class Recipe:
-    """How a row of the table trains the pruned network; without an assignment, its default activations stay."""
+    """How a row of the table trains the pruned network."""
 
-    assignment: Assignment | None
+    assignment: Assignment
     hyperparameters: Hyperparameters
     learn_scales: bool
 
@@ -69,25 +69,45 @@ class Run:
         return done
 
 
+FOUND = "pruned-found"
+"""The stage that prunes with the assignment that was found before pruning."""
+
+
+def start_of(configuration: Configuration, row: str) -> str:
+    """The stage whose network the last training of a row begins from."""
+    return FOUND if configuration.search.when == "before" and row in ("stage 1", "SAFS") else "pruned"
+
+
 def final(row: str, fold: int) -> str:
     """The stage that makes a row of the table on a fold."""
     return f"final/{row}/fold-{fold}"
 
 
 def prepare(run: Run, arrays: dict[str, Array]) -> None:
-    """Ray task: the dense network, and that network pruned and retrained."""
+    """Ray task: the dense network, and that network pruned and retrained, unless the run began with it."""
     configuration, device = run.configuration, _set_up(run.configuration)
     dataset = Dataset.from_arrays(arrays)
     splits = stages.folds(configuration, dataset).search()
-    dense = run.once(
-        "dense",
-        configuration.dense.epochs,
-        lambda report: stages.train_dense(configuration, dataset, splits, device, report),
-    )
+
+    def dense(report: Report) -> Result:
+        return stages.train_dense(configuration, dataset, splits, device, report)
+
+    def pruned(report: Report) -> Result:
+        network = run.once("dense", configuration.dense.epochs, dense).network
+        return stages.prune(network, configuration, splits, device, report)
+
+    run.once("pruned", stages.pruning_epochs(configuration), pruned)
+
+
+def prune_found(run: Run, arrays: dict[str, Array], recipe: Recipe) -> None:
+    """Ray task: the dense network pruned and retrained with the assignment that was found on it."""
+    configuration, device = run.configuration, _set_up(run.configuration)
+    splits = stages.folds(configuration, Dataset.from_arrays(arrays)).search()
+    dense = stages.searchable(run.result("dense").network, configuration).assign(recipe.assignment)
     run.once(
-        "pruned",
-        configuration.pruning.epochs,
-        lambda report: stages.prune(dense.network, configuration, splits, device, report),
+        FOUND,
+        stages.pruning_epochs(configuration),
+        lambda report: stages.prune(dense, configuration, splits, device, report),
     )
 
 
@@ -95,8 +115,8 @@ def finish(run: Run, arrays: dict[str, Array], row: str, recipe: Recipe, fold: i
     """Ray task: a row of the table on one fold, the test images included."""
     configuration, device = run.configuration, _set_up(run.configuration)
     splits = stages.folds(configuration, Dataset.from_arrays(arrays)).final(fold)
-    network = run.result("pruned").network
-    network = network.assign(recipe.assignment or network.assignment)
+    start = run.result(start_of(configuration, row)).network
+    network = stages.searchable(start, configuration).assign(recipe.assignment)
     run.once(
         final(row, fold),
         configuration.final.epochs,

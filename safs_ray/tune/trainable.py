@@ -12,7 +12,7 @@ from safs_ray import stages
 from safs_ray.config import validate
 from safs_ray.data import Array, Dataset
 from safs_ray.network import Frozen, Network
-from safs_ray.search.chain import Chain
+from safs_ray.search.chain import Chain, Course
 from safs_ray.tune import space
 from safs_ray.tune.board import BoardClient
 
@@ -33,6 +33,7 @@ class Trial(tune.Trainable):
         arrays: dict[str, Array],
         network: Frozen,
         configuration: dict[str, Any],
+        course: Course,
         board: str,
     ) -> None:
         self._configuration = validate(configuration)
@@ -40,6 +41,7 @@ class Trial(tune.Trainable):
         self._device = stages.choose_device(self._configuration)
         self._splits = stages.folds(self._configuration, Dataset.from_arrays(arrays)).search()
         self._network = Network.from_arrays(network)
+        self._course = course
         self._board = BoardClient(board)
         self._chain = self._new_chain(config)
 
@@ -60,6 +62,7 @@ class Trial(tune.Trainable):
             "fine_tuning": int(evaluation.phase == "fine-tuning"),
             "phase": evaluation.phase,
             "assignment": ",".join(evaluation.assignment),
+            "best_assignment": ",".join(self._chain.best),
             "name": self._chain.trial,
             "done": self._chain.finished,
         }
@@ -71,6 +74,14 @@ class Trial(tune.Trainable):
         self._chain.load_state_dict(torch.load(Path(str(checkpoint)) / CHECKPOINT, weights_only=True))
 
     def _new_chain(self, config: dict[str, Any]) -> Chain:
-        batch_size = self._configuration.pruning.hyperparameters.batch_size
-        chosen = space.hyperparameters(config[space.PROPOSAL], batch_size)
-        return Chain(self._network, self._splits, chosen, self._configuration, self._device, self._board)
+        default = self._configuration.pruning.hyperparameters
+        return Chain(
+            self._network,
+            self._splits,
+            space.hyperparameters(config, default),
+            self._configuration,
+            self._device,
+            self._board,
+            self._course,
+            space.trial_name(config, default),
+        )

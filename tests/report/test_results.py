@@ -9,8 +9,11 @@ from safs_ray.search.evaluation import Evaluation
 from safs_ray.stages import Result
 
 
-def evaluation(iteration: int, phase: str = "search", repeated: bool = False, diverged: bool = False) -> Evaluation:
+def evaluation(
+    iteration: int, phase: str = "search", repeated: bool = False, diverged: bool = False, sweep: str = "SAFS"
+) -> Evaluation:
     return Evaluation(
+        sweep=sweep,
         trial="a",
         iteration=iteration,
         phase=phase,  # type: ignore[arg-type]
@@ -52,12 +55,12 @@ def test_rows_count_all_that_led_to_them(dense: Result, pruned: Result) -> None:
         return [replace(result, validation_accuracy=test, test_accuracy=test, core_seconds=1.0) for test in tests]
 
     rows = results.table(
-        replace(pruned, core_seconds=10.0),
+        {"pruned": replace(pruned, core_seconds=10.0), "SAFS": replace(pruned, core_seconds=20.0)},
         {"dense": final(dense, 0.9), "pruned": final(pruned, 0.4, 0.5, 0.6), "SAFS": final(pruned, 0.7, 0.7, 0.7)},
         EVALUATIONS,
     )
     assert [row["name"] for row in rows] == ["dense", "pruned", "SAFS"]
-    assert [row["core_seconds"] for row in rows] == [1, 1 + 10 + 3, 1 + 10 + 6 + 3]
+    assert [row["core_seconds"] for row in rows] == [1, 1 + 10 + 3, 1 + 20 + 6 + 3]
     assert [row["evaluations"] for row in rows] == [0, 0, 2]
     assert rows[0]["test_accuracy"] == {"mean": 0.9, "sd": None, "values": [0.9]}
     assert rows[1]["test_accuracy"]["mean"] == pytest.approx(0.5)
@@ -65,6 +68,30 @@ def test_rows_count_all_that_led_to_them(dense: Result, pruned: Result) -> None:
     assert rows[2]["validation_accuracy"]["sd"] == 0
     assert rows[0]["sparsity"] == 0
     assert rows[1]["nonzero_weights"] == pruned.network.nonzero_weights
+
+
+def test_of_a_network_pruned_elsewhere_there_is_no_dense_row(pruned: Result) -> None:
+    finals = {row: [replace(pruned, test_accuracy=0.5, core_seconds=1.0)] for row in ("pruned", "SAFS")}
+    start = replace(pruned, core_seconds=0.0)
+    rows = results.table({"pruned": start, "SAFS": start}, finals, EVALUATIONS)
+    assert [row["name"] for row in rows] == ["pruned", "SAFS"]
+    assert [row["core_seconds"] for row in rows] == [1, 6 + 1]
+
+
+def test_a_row_costs_what_led_to_it() -> None:
+    joint = [*EVALUATIONS, evaluation(0, phase="fine-tuning", sweep="stage 2")]
+    assert results.leading_to("pruned", joint) == []
+    assert results.leading_to("stage 1", joint) == EVALUATIONS[:3]
+    assert results.leading_to("stage 2", joint) == joint[4:]
+    assert results.leading_to("SAFS", joint) == EVALUATIONS
+    staged = [evaluation(0, sweep="stage 1"), evaluation(0, phase="fine-tuning")]
+    assert results.leading_to("stage 1", staged) == staged[:1]
+    assert results.leading_to("SAFS", staged) == staged
+
+
+def test_trials_of_two_sweeps_are_told_apart() -> None:
+    both = [evaluation(0), evaluation(0, sweep="stage 1")]
+    assert results.search_cost(both)["trials"] == 2
 
 
 def test_best_is_chosen_by_validation_not_by_test(pruned: Result) -> None:

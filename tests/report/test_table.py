@@ -30,9 +30,9 @@ RESULTS = {
 }
 
 
-def printed(width: int) -> str:
+def printed(width: int, **changes: Any) -> str:
     console = Console(file=io.StringIO(), width=width)
-    show(RESULTS, console)
+    show({**RESULTS, **changes}, console)
     text: str = console.file.getvalue()  # type: ignore[attr-defined]
     return text
 
@@ -50,3 +50,11 @@ def test_hyperparameters_that_had_no_effect_are_left_out() -> None:
     text = printed(80)
     assert "learning rate 0.0123" in text
     assert "momentum" not in text
+
+
+def test_groups_of_channels_are_explained() -> None:
+    activation = {"operator": "swish", "alpha": 1.0, "beta": 1.0}
+    text = printed(80, assignment={"act1.0": activation, "act1.1": activation}, groups=2)
+    assert "at every site, .0 to .1 for blocks of its channels" in text
+    assert "act1.1" in text
+    assert "blocks" not in printed(80)

@@ -8,7 +8,7 @@ import torch
 
 from safs_ray.config import Configuration, Hyperparameters
 from safs_ray.data import Splits
-from safs_ray.search.chain import Chain, trial_name
+from safs_ray.search.chain import Chain, Course, joint, stage_1, stage_2
 from safs_ray.search.evaluation import Evaluation, Ledger
 from safs_ray.stages import Result
 
@@ -16,10 +16,17 @@ CHOSEN = Hyperparameters(learning_rate=5e-3, batch_size=32)
 
 
 def chain(
-    pruned: Result, splits: Splits, configuration: Configuration, chosen: Hyperparameters = CHOSEN
+    pruned: Result,
+    splits: Splits,
+    configuration: Configuration,
+    chosen: Hyperparameters = CHOSEN,
+    course: Course | None = None,
+    ledger: Ledger | None = None,
+    trial: str = "a",
 ) -> tuple[Chain, Ledger]:
-    ledger = Ledger()
-    return Chain(pruned.network, splits, chosen, configuration, torch.device("cpu"), ledger), ledger
+    ledger = Ledger() if ledger is None else ledger
+    steps = course or joint(configuration)
+    return Chain(pruned.network, splits, chosen, configuration, torch.device("cpu"), ledger, steps, trial), ledger
 
 
 def steps(running: Chain) -> list[Evaluation]:
@@ -71,7 +78,7 @@ def test_saved_and_restored_at_any_step_equals_an_uninterrupted_chain(
     file = io.BytesIO()
     torch.save(first.state_dict(), file)
     file.seek(0)
-    second = Chain(pruned.network, splits, CHOSEN, configuration, torch.device("cpu"), ledger)
+    second, _ = chain(pruned, splits, configuration, ledger=ledger)
     second.load_state_dict(torch.load(file, weights_only=True))
     steps(second)
     assert untimed(ledger.evaluations) == expected
@@ -84,7 +91,7 @@ def test_a_step_lost_after_it_was_recorded_is_not_trained_again(
     first, ledger = chain(pruned, splits, configuration)
     before = first.state_dict()
     recorded = first.step()
-    second = Chain(pruned.network, splits, CHOSEN, configuration, torch.device("cpu"), ledger)
+    second, _ = chain(pruned, splits, configuration, ledger=ledger)
     second.load_state_dict(before)
     assert second.step() == recorded, "the time it took included: it was read, not measured"
     assert not recorded.repeated
@@ -94,8 +101,7 @@ def test_a_step_lost_after_it_was_recorded_is_not_trained_again(
 def test_another_chain_is_served_from_memory(pruned: Result, splits: Splits, configuration: Configuration) -> None:
     first, ledger = chain(pruned, splits, configuration)
     trained = first.step()
-    again = Chain(pruned.network, splits, CHOSEN, configuration, torch.device("cpu"), ledger)
-    again.trial = "another"
+    again, _ = chain(pruned, splits, configuration, ledger=ledger, trial="another")
     served = again.step()
     assert served.repeated
     assert served.core_seconds == 0
@@ -103,18 +109,81 @@ def test_another_chain_is_served_from_memory(pruned: Result, splits: Splits, con
     assert len(ledger.evaluations) == 2
 
 
-def test_random_start_follows_from_the_hyperparameters(
-    pruned: Result, splits: Splits, configuration: Configuration
-) -> None:
+def test_random_start_follows_from_the_trial(pruned: Result, splits: Splits, configuration: Configuration) -> None:
     section = configuration.search.model_copy(update={"start": "random"})
     changed = configuration.model_copy(update={"search": section})
-    starts = {
-        chain(pruned, splits, changed, Hyperparameters(learning_rate=rate))[0].strategy.ask()
-        for rate in (0.001, 0.002, 0.003, 0.004, 0.005, 0.006)
-    }
+    starts = {chain(pruned, splits, changed, trial=name)[0].strategy.ask() for name in "abcdef"}
     assert len(starts) > 1
     one, other = (chain(pruned, splits, changed)[0].strategy.ask() for _ in range(2))
     assert one == other
+
+
+def test_stage_1_only_searches(pruned: Result, splits: Splits, configuration: Configuration) -> None:
+    running, _ = chain(pruned, splits, configuration, course=stage_1(configuration))
+    made = steps(running)
+    assert [(evaluation.sweep, evaluation.phase) for evaluation in made] == [("stage 1", "search")] * 4
+    best = max(made, key=lambda evaluation: evaluation.validation_accuracy)
+    assert running.network().fingerprint == pruned.network.assign(best.assignment).fingerprint
+
+
+def test_stage_2_only_fine_tunes_what_it_is_given(pruned: Result, splits: Splits, configuration: Configuration) -> None:
+    section = configuration.search.model_copy(update={"start": "random"})
+    changed = configuration.model_copy(update={"search": section})
+    given = replace(pruned, network=pruned.network.assign(["tanh", "srs"]))
+    running, _ = chain(given, splits, changed, course=stage_2(changed, "SAFS"))
+    made = steps(running)
+    assert [(evaluation.sweep, evaluation.phase) for evaluation in made] == [("SAFS", "fine-tuning")] * 2
+    assert {evaluation.assignment for evaluation in made} == {("tanh", "srs")}
+    assert running.network().assignment == ("tanh", "srs")
+    assert all(activation["alpha"] != 1 for activation in running.network().activations().values())
+
+
+def test_both_protocols_take_the_same_steps_with_the_default_hyperparameters(
+    pruned: Result, splits: Splits, configuration: Configuration
+) -> None:
+    whole, _ = chain(pruned, splits, configuration)
+    steps(whole)
+    first, ledger = chain(pruned, splits, configuration, course=stage_1(configuration))
+    steps(first)
+    found = replace(pruned, network=first.network())
+    second, _ = chain(found, splits, configuration, course=stage_2(configuration, "SAFS"), ledger=ledger)
+    steps(second)
+    assert second.network().fingerprint == whole.network().fingerprint
+
+
+def test_epochs_of_a_course(configuration: Configuration) -> None:
+    course = joint(configuration)
+    assert [course.epochs(done, configuration) for done in range(7)] == [0, 1, 2, 3, 4, 6, 8]
+    assert (course.steps, stage_1(configuration).steps, stage_2(configuration, "SAFS").steps) == (6, 4, 2)
+
+
+@pytest.mark.parametrize(("max_t", "evaluations", "stretches"), [(3, 3, 0), (4, 4, 0), (5, 4, 1), (None, 4, 2)])
+def test_a_course_may_end_early(
+    configuration: Configuration, max_t: int | None, evaluations: int, stretches: int
+) -> None:
+    shorter = configuration.model_copy(update={"tune": configuration.tune.model_copy(update={"max_t": max_t})})
+    assert joint(shorter) == Course("SAFS", evaluations, stretches)
+
+
+@pytest.mark.parametrize("start", ["default", "random"])
+def test_one_operator_for_the_whole_network(
+    pruned: Result, splits: Splits, configuration: Configuration, start: str
+) -> None:
+    section = configuration.search.model_copy(update={"granularity": "network", "start": start})
+    running, ledger = chain(pruned, splits, configuration.model_copy(update={"search": section}))
+    assert all(len(evaluation.assignment) == 2 for evaluation in steps(running))
+    assert all(len(set(evaluation.assignment)) == 1 for evaluation in ledger.evaluations)
+    assert len({evaluation.assignment for evaluation in ledger.evaluations}) > 1
+    assert running.network().assignment == running.best == ledger.evaluations[-1].assignment
+
+
+def test_the_one_operator_begins_as_the_most_frequent_default(
+    pruned: Result, splits: Splits, configuration: Configuration
+) -> None:
+    section = configuration.search.model_copy(update={"granularity": "network"})
+    mixed = replace(pruned, network=pruned.network.grouped(2).assign(["swish", "tanh", "srs", "tanh"]))
+    running, _ = chain(mixed, splits, configuration.model_copy(update={"search": section}))
+    assert running.best == ("tanh",) * 4
 
 
 def test_divergence_in_fine_tuning_ends_the_chain(pruned: Result, splits: Splits, configuration: Configuration) -> None:
@@ -129,8 +198,3 @@ def test_divergence_in_fine_tuning_ends_the_chain(pruned: Result, splits: Splits
     assert running.iteration < changed.iterations
     assert all(0 <= evaluation.cost <= 1 for evaluation in made)
     assert all(tensor.isfinite().all() for tensor in running.network().state.values())
-
-
-def test_trial_is_named_by_its_hyperparameters() -> None:
-    assert trial_name(CHOSEN) == trial_name(Hyperparameters(learning_rate=5e-3, batch_size=32))
-    assert trial_name(CHOSEN) != trial_name(Hyperparameters(learning_rate=6e-3, batch_size=32))

@@ -16,6 +16,7 @@ CHOSEN = Hyperparameters(learning_rate=5e-3, batch_size=32)
 
 def evaluation(trial: str = "a", iteration: int = 0, key: str = "k", repeated: bool = False) -> Evaluation:
     return Evaluation(
+        sweep="SAFS",
         trial=trial,
         iteration=iteration,
         phase="search",

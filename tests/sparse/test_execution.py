@@ -1,17 +1,16 @@
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
 import torch
 from torch import Tensor, nn
 
-from safs_ray import pruning
 from safs_ray.config import ConfigurationError, DataSection, Execution, Hyperparameters
 from safs_ray.data import Splits
-from safs_ray.models import ARCHITECTURES, Specification
+from safs_ray.models import ARCHITECTURES, Architecture, Specification
 from safs_ray.network import Network
+from safs_ray.pruning.allocation import layer
 from safs_ray.sparse.execution import DenseModule, executable
 from safs_ray.sparse.module import SparseModule
 from safs_ray.stages import Result
@@ -23,7 +22,7 @@ CPU = torch.device("cpu")
 def masked(model: str, channels: int, size: int, sparsity: float) -> Network:
     specification = Specification(model, channels, size, 10, (0.5,) * channels, (0.25,) * channels)
     network = Network.initial(specification, seed=0)
-    return network.masked(pruning.prune(network.prunable(), sparsity, "magnitude", "layer"))
+    return network.masked(layer({name: weight.abs() for name, weight in network.prunable().items()}, sparsity))
 
 
 def trainer(network: Network, splits: Splits, execution: Execution, seed: int = 0) -> Trainer:
@@ -99,8 +98,7 @@ class Doubled(nn.Module):
 
 @pytest.fixture
 def unknown(monkeypatch: pytest.MonkeyPatch) -> Network:
-    build: Callable[[Specification], nn.Module] = lambda _: Doubled()  # noqa: E731
-    monkeypatch.setitem(ARCHITECTURES, "doubled", build)
+    monkeypatch.setitem(ARCHITECTURES, "doubled", Architecture(lambda _: Doubled()))
     return masked("doubled", 1, 8, 0.99)
 
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from safs_ray.models import ARCHITECTURES, Specification
+from safs_ray.models import ARCHITECTURES, Architecture, Specification
 from safs_ray.network import Network
 from safs_ray.operators import OPERATORS
 from safs_ray.sparse import plan
@@ -91,7 +91,7 @@ def architectures(draw: st.DrawFn) -> tuple[int, int, Callable[[], nn.Module]]:
 def architecture(build: Callable[[], nn.Module]) -> Iterator[str]:
     """The name of a network while it is in the table."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(ARCHITECTURES, "drawn", lambda _: build())
+        patch.setitem(ARCHITECTURES, "drawn", Architecture(lambda _: build()))
         yield "drawn"
 
 

@@ -12,6 +12,7 @@ from safs_ray.storage import Folder
 from safs_ray.tune.board import PART_ROWS, SCHEMA, Board, BoardClient, open_board, read_evaluations
 
 FIRST = Evaluation(
+    sweep="SAFS",
     trial="a",
     iteration=0,
     phase="search",

@@ -7,21 +7,27 @@ import os
 import signal
 import subprocess
 import sys
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 import yaml
+from ray.tune.experiment import Trial
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from safs_ray.config import Configuration, dump
+from safs_ray.config import Configuration, dump, load
 from safs_ray.network import Network
 from safs_ray.report.__main__ import main as report
+from safs_ray.search.chain import joint
 from safs_ray.search.evaluation import Evaluation
 from safs_ray.storage import Folder
+from safs_ray.tune import space
 from safs_ray.tune.__main__ import main
 from safs_ray.tune.board import read_evaluations
+from safs_ray.tune.search import METRIC, _halving, _searcher
 
 ENDS = 280
 """Seconds within which any tiny run ends."""
@@ -51,9 +57,10 @@ def finished(folder: Path, tiny: Path) -> Path:
     return folder / "runs" / "tiny"
 
 
-def start(*arguments: str) -> subprocess.Popen[str]:
+def start(*arguments: str, directory: Path | None = None) -> subprocess.Popen[str]:
     return subprocess.Popen(
         [sys.executable, "-m", "safs_ray.tune", *arguments],
+        cwd=directory,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -105,6 +112,30 @@ def test_a_run_ends_with_its_table(finished: Path, folder: Path) -> None:
     assert "Traceback" not in output
 
 
+@pytest.mark.slow
+def test_a_search_before_pruning_prunes_with_what_it_found(finished: Path, tiny: Path) -> None:
+    process = start(
+        str(tiny), "run.name=before", "search.when=before", "search.start=random", "search.operators=[swish, tanh]",
+        "pruning.allocation=global", "tune.trials=2",
+    )  # fmt: skip
+    output, _ = process.communicate(timeout=ENDS)
+    assert process.returncode == 0, output
+    run = finished.parent / "before"
+    networks = {
+        name: Network.load(Folder.at(run / "networks" / name)) for name in ("dense", "pruned", "pruned-found", "best")
+    }
+    assert set(networks["best"].assignment) <= {"swish", "tanh"}
+    assert networks["pruned-found"].assignment == networks["best"].assignment
+    assert networks["pruned"].assignment == networks["dense"].assignment == ("relu", "relu")
+    for name, mask in networks["best"].masks.items():
+        assert torch.equal(mask, networks["pruned-found"].masks[name])
+        assert torch.equal(networks["pruned-found"].state[name] != 0, mask)
+    left = f"{networks['best'].nonzero_weights:,} of {networks['best'].prunable_count:,} weights"
+    assert f"schedule one shot: {left} stay" in output
+    assert output.count(f"{left} are left") == 2
+    assert "outputs can still be reached" in output
+
+
 def test_the_run_folder_is_complete(finished: Path) -> None:
     for stage in ("dense", "pruned", "best", "final/dense/fold-0", "final/pruned/fold-1", "final/SAFS/fold-1"):
         assert Network.load(Folder.at(finished / "networks" / stage)).sites == ("act1", "act2")
@@ -117,6 +148,22 @@ def test_the_run_folder_is_complete(finished: Path) -> None:
     assert yaml.safe_load(text)["search"]["steps"] == 4
 
 
+@pytest.mark.slow
+def test_groups_of_channels_and_a_users_own_operator_reach_every_process(tiny: Path, tmp_path: Path) -> None:
+    (tmp_path / "operators_here.py").write_text("def cube(z, a=0.1):\n    return z + a * z**3\n")
+    changes = ("run.name=groups", "tune.trials=1", "tune.grace_period=1", "final.folds=1", "search.start=random")
+    search = ("search.granularity=group", "search.operators=[operators_here:cube, srelu]")
+    process = start(str(tiny), *changes, *search, directory=tmp_path)
+    output, _ = process.communicate(timeout=ENDS)
+    assert process.returncode == 0, output
+    assert "2 sites of 2 groups" in output
+    run = tiny.parent / "runs" / "groups"
+    assert list(results(run)["assignment"]) == ["act1.0", "act1.1", "act2.0", "act2.1"]
+    assert "operators_here:cube" in {name for evaluation in untimed(run) for name in evaluation.assignment}
+    assert Network.load(Folder.at(run / "networks" / "final" / "SAFS" / "fold-0")).groups == 2
+    assert Network.load(Folder.at(run / "networks" / "final" / "pruned" / "fold-0")).sites == ("act1", "act2")
+
+
 def test_every_evaluation_is_kept_and_none_trained_twice(finished: Path) -> None:
     evaluations = untimed(finished)
     trained = [evaluation.key for evaluation in evaluations if evaluation.key and not evaluation.repeated]
@@ -126,13 +173,44 @@ def test_every_evaluation_is_kept_and_none_trained_twice(finished: Path) -> None
 
 def test_tensorboard_shows_accuracy_cost_acceptance_and_phase(finished: Path) -> None:
     (folder,) = {path.parent for path in finished.rglob("events.out.tfevents*")} & {
-        finished / "search" / untimed(finished)[0].trial
+        finished / "search" / "SAFS" / untimed(finished)[0].trial
     }
     events = EventAccumulator(str(folder))
     events.Reload()
     for name in ("validation_accuracy", "best_accuracy", "cost", "accepted", "fine_tuning", "repeated"):
         assert len(events.Scalars(f"ray/tune/{name}")) == 6, name
     assert [event.value for event in events.Scalars("ray/tune/fine_tuning")] == [0, 0, 0, 0, 1, 1]
+
+
+def test_protocol_staged_with_every_row(finished: Path, tiny: Path) -> None:
+    process = start(
+        str(tiny), "run.name=staged", "search.protocol=staged", "search.chains=2", "final.ablations=[stage 1, stage 2]"
+    )
+    output, _ = process.communicate(timeout=ENDS)
+    assert process.returncode == 0, output
+    run = finished.parent / "staged"
+    content = results(run)
+    assert [row["name"] for row in content["rows"]] == ["dense", "pruned", "stage 1", "stage 2", "SAFS"]
+    sweeps: dict[str, list[Evaluation]] = {"stage 1": [], "SAFS": [], "stage 2": []}
+    for evaluation in untimed(run):
+        sweeps[evaluation.sweep].append(evaluation)
+    assert {(evaluation.trial, evaluation.phase) for evaluation in sweeps["stage 1"]} == {
+        ("chain-0", "search"),
+        ("chain-1", "search"),
+    }
+    assert sum(evaluation.repeated for evaluation in sweeps["stage 1"]) >= 1, "both chains begin at the same place"
+    (best,) = {evaluation.assignment for evaluation in sweeps["SAFS"]}
+    highest = max(evaluation.validation_accuracy for evaluation in sweeps["stage 1"])
+    assert (best, highest) in {
+        (evaluation.assignment, evaluation.validation_accuracy) for evaluation in sweeps["stage 1"]
+    }
+    assert {evaluation.assignment for evaluation in sweeps["stage 2"]} == {("relu", "relu")}
+    assert len({evaluation.trial for evaluation in sweeps["SAFS"]}) == 3
+    networks = Folder.at(run / "networks")
+    stage_1, safs = (Network.load(networks / f"final/{row}/fold-0") for row in ("stage 1", "SAFS"))
+    assert stage_1.assignment == safs.assignment == best
+    assert {activation["alpha"] for activation in stage_1.activations().values()} == {1.0}
+    assert 1.0 not in {activation["alpha"] for activation in safs.activations().values()}
 
 
 def test_a_finished_run_is_shown_not_repeated(finished: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -153,7 +231,12 @@ def test_a_name_that_is_taken_is_refused(finished: Path, tiny: Path, capsys: pyt
 
 
 @pytest.mark.parametrize(
-    "line", ["dense ", "step  3 of  6", "final/pruned/fold-0"], ids=["dense training", "search", "final evaluation"]
+    "line",
+    [
+        pytest.param("dense ", id="dense training", marks=pytest.mark.slow),
+        pytest.param("step  3 of  6", id="search"),
+        pytest.param("final/pruned/fold-0", id="final evaluation", marks=pytest.mark.slow),
+    ],
 )
 def test_after_kill_9_a_resumed_run_ends_like_one_never_interrupted(finished: Path, tiny: Path, line: str) -> None:
     name = f"killed-{line.split()[0].replace('/', '-')}"
@@ -171,7 +254,52 @@ def test_after_kill_9_a_resumed_run_ends_like_one_never_interrupted(finished: Pa
         assert mine["test_accuracy"] == other["test_accuracy"]
 
 
-@pytest.mark.parametrize("signal_number", [signal.SIGINT, signal.SIGTERM], ids=["SIGINT", "SIGTERM"])
+def test_sigterm_ends_a_run_in_the_background_of_a_shell(finished: Path, tiny: Path) -> None:
+    """A shell lets what it starts in the background ignore SIGINT."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        code, output = interrupted_at("dense     ", signal.SIGTERM, str(tiny), "run.name=background")
+    finally:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    assert code == 130, output
+    assert output.splitlines()[-1].endswith(f"--resume {finished.parent / 'background'}")
+
+
+@pytest.mark.slow
+def test_after_kill_9_random_proposals_and_brackets_are_as_if_replayed(tiny: Path, folder: Path) -> None:
+    overrides = (
+        "run.name=brackets", "tune.trials=6", "tune.searcher=random", "tune.grace_period=1", "tune.brackets=2",
+        "tune.max_t=5", "tune.space.optimizers=[tadam,fromage]", "tune.space.tadam.learning_rate=[1e-3,1e-2]",
+    )  # fmt: skip
+    assert interrupted_at("trial  3 of 6", signal.SIGKILL, str(tiny), *overrides)[0] == -signal.SIGKILL
+    run = folder / "runs" / "brackets"
+    resumed = start("--resume", str(run))
+    output, _ = resumed.communicate(timeout=ENDS)
+    assert resumed.returncode == 0, output
+
+    configuration = load(tiny, overrides)
+    searcher, halving = _searcher(configuration), _halving(configuration, joint(configuration))
+    taken: dict[str, int] = {}
+    for number in range(6):
+        name = space.trial_name(searcher.suggest(str(number)), configuration.pruning.hyperparameters)
+        trial = Trial("chain", stub=True, trial_name_creator=lambda _, name=name: name)
+        halving.on_trial_add(None, trial)
+        steps = [evaluation.best_accuracy for evaluation in untimed(run) if evaluation.trial == name]
+        verdicts = [
+            halving.on_trial_result(None, trial, {"training_iteration": step, METRIC: accuracy})
+            for step, accuracy in enumerate(steps, 1)
+        ]
+        assert verdicts == ["CONTINUE"] * (len(steps) - 1) + ["STOP"]
+        taken[name] = len(steps)
+    assert taken == Counter(evaluation.trial for evaluation in untimed(run))
+    assert max(taken.values()) == 5 > min(taken.values())
+    assert {halving._brackets.index(bracket) for bracket in halving._trial_info.values()} == {0, 1}
+
+
+@pytest.mark.parametrize(
+    "signal_number",
+    [pytest.param(signal.SIGINT, id="SIGINT", marks=pytest.mark.slow), pytest.param(signal.SIGTERM, id="SIGTERM")],
+)
 def test_an_interrupted_run_says_how_to_go_on(finished: Path, tiny: Path, signal_number: int) -> None:
     name = f"stopped-{signal_number}"
     code, output = interrupted_at("step  2 of  6", signal_number, str(tiny), f"run.name={name}")
@@ -193,12 +321,12 @@ def test_an_interrupted_run_says_how_to_go_on(finished: Path, tiny: Path, signal
         (["model.name=alexnet"], "model.name=alexnet: allowed: lenet5, mlp, vgg16, resnet18"),
         (["model.name=lenet5", "data.size=30"], "data.size: lenet5 takes images of 28x28 or 32x32"),
         (["model.name=vgg16", "data.size=16"], "data.size: vgg16 takes images of 32x32 or more"),
-        (["data.source=digit"], "data.source=digit: allowed: digits, mnist, cifar10, parquet:FOLDER"),
+        (["data.source=digit"], "data.source=digit: allowed: digits, mnist, fashion_mnist, kmnist"),
         (["data.source=parquet:/nowhere"], "data.source=parquet:/nowhere: there is no file /nowhere/train.parquet"),
         (["data.source=imagefolder:/nowhere"], "data.source=imagefolder:/nowhere: "),
         (["final.folds=4"], "final.folds=4 folds of data.validation=0.2 hold back 80%"),
         (["finetune.epochs_per_step=3"], "finetune: epochs=4 must be a multiple of epochs_per_step=3"),
-        (["tune.space.learning_rate=[0.1, 0.01]"], "tune.space.learning_rate=[0.1, 0.01]: must be [low, high]"),
+        (["tune.space.sgd.learning_rate=[0.1, 0.01]"], "tune.space.sgd.learning_rate=[0.1, 0.01]: must be [low, high]"),
         (["tune.resources.gpu=64"], "tune.resources.gpu=64.0: this machine has"),
         (["run.name=../elsewhere"], "run.name=../elsewhere: "),
         (["nonsense"], "override=nonsense: must be key.path=value"),

@@ -8,6 +8,7 @@ from ray import tune
 
 from safs_ray.config import Configuration
 from safs_ray.data import Dataset
+from safs_ray.search.chain import joint
 from safs_ray.stages import Result
 from safs_ray.tune.board import open_board
 from safs_ray.tune.space import PROPOSAL
@@ -32,6 +33,7 @@ class Factory:
             "arrays": dataset.without_test().arrays(),
             "network": pruned.network.to_arrays(),
             "configuration": configuration.model_dump(mode="json"),
+            "course": joint(configuration),
         }
         self._folder = folder
         self._boards: dict[str, Any] = {}

@@ -1,76 +1,16 @@
-"""Networks, built with the activations their authors gave them, for images of any channel count."""
+"""Networks of convolutions and linear layers, with stems and heads for small images."""
 
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
-from typing import Any, cast
+from typing import cast
 
-import torch
 from torch import Tensor, nn
 
-from safs_ray.config import ConfigurationError, refusal
-from safs_ray.randomness import derive
+from safs_ray.models.specification import Specification
 
-
-@dataclass(frozen=True)
-class Specification:
-    """All that is needed to build a network's module.
-
-    Attributes:
-        model: name of the architecture.
-        channels, size: the images it takes are (N, channels, size, size).
-        classes: number of logits it returns, (N, classes).
-        mean, deviation: by channel, of pixels in [0, 1]; what the images it was trained on were normalised by.
-    """
-
-    model: str
-    channels: int
-    size: int
-    classes: int
-    mean: tuple[float, ...]
-    deviation: tuple[float, ...]
-
-    def example(self, count: int = 2) -> Tensor:
-        """A batch of zeros (count, C, H, W) that the module accepts."""
-        return torch.zeros(count, self.channels, self.size, self.size)
-
-    def normalised(self, images: Tensor) -> Tensor:
-        """uint8 images (N, C, H, W) as float32 with the mean and deviation taken out."""
-        mean = images.new_tensor(self.mean, dtype=torch.float32)[:, None, None]
-        deviation = images.new_tensor(self.deviation, dtype=torch.float32)[:, None, None]
-        return (images.float() / 255 - mean) / deviation
-
-    def as_json(self) -> dict[str, Any]:
-        return asdict(self)
-
-    @classmethod
-    def from_json(cls, values: dict[str, Any]) -> Specification:
-        pixels = {name: tuple(values[name]) for name in ("mean", "deviation")}
-        return cls(**{**values, **pixels})
-
-
-def build(specification: Specification, seed: int) -> nn.Module:
-    """The architecture with initial weights drawn from the seed; the global generator stays as it was.
-
-    Raises:
-        ConfigurationError: no such architecture, or images that it cannot take.
-    """
-    if specification.model not in ARCHITECTURES:
-        raise refusal("model.name", specification.model, f"allowed: {', '.join(ARCHITECTURES)}")
-    with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(derive(seed, "initial weights"))  # the CPU's alone
-        return ARCHITECTURES[specification.model](specification)
-
-
-def _require(specification: Specification, fits: bool, sizes: str) -> None:
-    if not fits:
-        side = specification.size
-        raise ConfigurationError(
-            f"data.size: {specification.model} takes images of {sizes}, these have {side}x{side}; "
-            "data.size=PIXELS resizes them"
-        )
+SMALL = 64
+"""Images below this side, in pixels, get the stems and heads made for small images."""
 
 
 def lenet5(specification: Specification) -> nn.Module:
@@ -79,7 +19,7 @@ def lenet5(specification: Specification) -> nn.Module:
     As in the original system, 28x28 images are not padded: the flattened size is 256 there and 400 for 32x32.
     Four sites.
     """
-    _require(specification, specification.size in (28, 32), "28x28 or 32x32")
+    specification.require(specification.size in (28, 32), "28x28 or 32x32")
     side = ((specification.size - 4) // 2 - 4) // 2
     return nn.Sequential(
         OrderedDict(
@@ -121,7 +61,7 @@ def vgg16(specification: Specification) -> nn.Module:
     """
     from torchvision.models import vgg  # here: torchvision takes seconds to import, in every worker
 
-    _require(specification, specification.size >= 32, "32x32 or more")
+    specification.require(specification.size >= 32, "32x32 or more")
     features = vgg.make_layers(vgg.cfgs["D"], batch_norm=True)
     if specification.channels != 3:
         features[0] = nn.Conv2d(specification.channels, 64, 3, padding=1)
@@ -159,7 +99,7 @@ def resnet18(specification: Specification) -> nn.Module:
     """
     from torchvision.models import resnet
 
-    _require(specification, specification.size >= 8, "8x8 or more")
+    specification.require(specification.size >= 8, "8x8 or more")
     module: nn.Module = resnet.resnet18(weights=None, num_classes=specification.classes)
     if specification.size < SMALL:
         module.conv1 = nn.Conv2d(specification.channels, 64, 3, stride=1, padding=1, bias=False)
@@ -169,12 +109,27 @@ def resnet18(specification: Specification) -> nn.Module:
     return module
 
 
-SMALL = 64
-"""Images below this side, in pixels, get the stems and heads made for small images."""
+def efficientnet_b0(specification: Specification) -> nn.Module:
+    """torchvision's EfficientNet-B0 (Tan & Le 2019), whose own activation is swish.
 
-ARCHITECTURES: dict[str, Callable[[Specification], nn.Module]] = {
-    "lenet5": lenet5,
-    "mlp": mlp,
-    "vgg16": vgg16,
-    "resnet18": resnet18,
-}
+    Below 64 pixels the first two halvings of the resolution are left out, as in ResNet-18. 33 sites beside the
+    squeeze-excitation blocks: one in the stem, two in each block (one in the first), one in the head. There is
+    neither dropout nor stochastic depth: they would draw from the global generator.
+    """
+    from torchvision.models import efficientnet
+
+    specification.require(specification.size >= 8, "8x8 or more")
+    module: nn.Module = efficientnet.efficientnet_b0(
+        weights=None, num_classes=specification.classes, dropout=0.0, stochastic_depth_prob=0.0
+    )
+    features = cast(nn.Sequential, module.features)
+    for path in [path for path, _ in features.named_modules()]:
+        if path.endswith("stochastic_depth"):  # as it stands, it has two graphs: for training and for evaluation
+            features.set_submodule(path, nn.Identity())
+    small = specification.size < SMALL
+    stem = nn.Conv2d(specification.channels, 32, 3, stride=1 if small else 2, padding=1, bias=False)
+    nn.init.kaiming_normal_(stem.weight, mode="fan_out")  # as torchvision does
+    features.set_submodule("0.0", stem)
+    if small:
+        cast(nn.Conv2d, features.get_submodule("2.0.block.1.0")).stride = (1, 1)
+    return module

@@ -1,0 +1,104 @@
+"""Record the evaluation of every assignment of lenet5_digits.yaml, for strategies.py to search in.
+
+    python benchmarks/record_evaluations.py
+
+takes about 40 minutes of one core. Stopped at any time, it goes on where it was.
+"""
+
+from __future__ import annotations
+
+import itertools
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+
+from safs_ray import config, stages
+from safs_ray.config import Configuration
+from safs_ray.network import Network
+from safs_ray.randomness import derive
+from safs_ray.search.evaluation import evaluate, evaluation_key
+from safs_ray.training import Training
+
+FOLDER = Path(__file__).parent
+SETTING = FOLDER / "lenet5_digits.yaml"
+TABLE = FOLDER / "evaluations.parquet"
+EVERY = 20
+"""Evaluations between two writes of the table."""
+
+SCHEMA = pa.schema(
+    {
+        "assignment": pa.list_(pa.string()),
+        "validation_accuracy": pa.float64(),
+        "cost": pa.float64(),
+        "diverged": pa.bool_(),
+        "core_seconds": pa.float64(),
+    }
+)
+
+
+def prepare(configuration: Configuration) -> tuple[Network, Training]:
+    """The pruned network, and how an evaluation trains it."""
+    torch.set_num_threads(1)
+    dataset, cpu = stages.load(configuration), torch.device("cpu")
+    splits = stages.folds(configuration, dataset).search()
+    dense = stages.train_dense(configuration, dataset, splits, cpu)
+    pruned = stages.prune(dense.network, configuration, splits, cpu)
+    seed = derive(configuration.run.seed, "evaluation")
+    hyperparameters = configuration.pruning.hyperparameters
+    training = Training(splits, hyperparameters, configuration.search.epochs, seed, cpu, configuration.data)
+    return pruned.network, training
+
+
+def record() -> None:
+    """Evaluate what the table lacks."""
+    configuration = config.load(SETTING)
+    network, training = prepare(configuration)
+    setting = evaluation_key(network, network.assignment, training)
+    rows = read(setting)
+    done = {tuple(row["assignment"]) for row in rows}
+    operators = configuration.search.operators
+    space = list(itertools.product(operators, repeat=len(network.sites)))
+    space.sort(key=lambda assignment: max(map(operators.index, assignment)))  # whole spaces of the first operators
+    for candidate in (assignment for assignment in space if assignment not in done):
+        score = evaluate(network, candidate, training)
+        rows.append(
+            {
+                "assignment": candidate,
+                "validation_accuracy": score.validation_accuracy,
+                "cost": score.cost,
+                "diverged": score.diverged,
+                "core_seconds": score.core_seconds,
+            }
+        )
+        if len(rows) % EVERY == 0 or len(rows) == len(space):
+            write(rows, setting)
+            print(f"{len(rows)} of {len(space)}", flush=True)
+
+
+def read(setting: str) -> list[dict[str, Any]]:
+    """The rows recorded so far.
+
+    Raises:
+        SystemExit: they are of another network or training; another machine may make other bits of the same.
+    """
+    if not TABLE.exists():
+        return []
+    table = pq.read_table(TABLE)
+    if table.schema.metadata.get(b"setting") != setting.encode():
+        raise SystemExit(f"{TABLE} was recorded with another network or training; move it away to begin anew")
+    return table.to_pylist()
+
+
+def write(rows: list[dict[str, Any]], setting: str) -> None:
+    """Replace the table, whole."""
+    part = TABLE.with_suffix(".part")
+    table = pa.Table.from_pylist(rows, SCHEMA.with_metadata({"setting": setting}))
+    pq.write_table(table, part, compression="zstd", compression_level=19)
+    part.replace(TABLE)
+
+
+if __name__ == "__main__":
+    record()

@@ -1,0 +1,80 @@
+"""Networks, built with the activations their authors gave them, for images of any channel count."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from safs_ray.config import refusal
+from safs_ray.models import own
+from safs_ray.models.convolutional import efficientnet_b0, lenet5, mlp, resnet18, vgg16
+from safs_ray.models.local_vit import localvit_t
+from safs_ray.models.specification import Specification
+from safs_ray.randomness import derive
+from safs_ray.references import is_reference
+
+__all__ = ["ARCHITECTURES", "Architecture", "Specification", "build", "check", "find"]
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """A row of the table of networks.
+
+    Attributes:
+        build: makes the module, drawing its initial weights from torch's global generator.
+        exclude: patterns of the activations that are no sites unless ``model.exclude`` says otherwise.
+    """
+
+    build: Callable[[Specification], nn.Module]
+    exclude: tuple[str, ...] = ()
+
+
+SQUEEZE_EXCITATION = ("*.activation", "*.scale_activation")
+"""The activations within torchvision's squeeze-excitation blocks: gates, not layers."""
+
+ARCHITECTURES: dict[str, Architecture] = {
+    "lenet5": Architecture(lenet5),
+    "mlp": Architecture(mlp),
+    "vgg16": Architecture(vgg16),
+    "resnet18": Architecture(resnet18),
+    "efficientnet_b0": Architecture(efficientnet_b0, SQUEEZE_EXCITATION),
+    "localvit_t": Architecture(localvit_t, SQUEEZE_EXCITATION),
+}
+
+
+def find(name: str) -> Architecture:
+    """The architecture of a name, or a user's own.
+
+    Raises:
+        ConfigurationError: no such architecture.
+    """
+    if name in ARCHITECTURES:
+        return ARCHITECTURES[name]
+    if is_reference(name):
+        return Architecture(own.build)
+    raise refusal("model.name", name, f"allowed: {', '.join(ARCHITECTURES)} or package.module:function")
+
+
+def build(specification: Specification, seed: int) -> nn.Module:
+    """The architecture with initial weights drawn from the seed; the global generator stays as it was.
+
+    Raises:
+        ConfigurationError: no such architecture, or images that it cannot take.
+    """
+    architecture = find(specification.model)
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(derive(seed, "initial weights"))  # the CPU's alone
+        return architecture.build(specification)
+
+
+def check(specification: Specification) -> None:
+    """Try a user's own network, so that one that cannot be used is refused before any work.
+
+    Raises:
+        ConfigurationError: as :func:`safs_ray.models.own.check`.
+    """
+    if specification.model not in ARCHITECTURES:
+        own.check(specification)

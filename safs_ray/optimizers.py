@@ -1,0 +1,102 @@
+"""The optimizers of the published hyperparameter space that torch lacks.
+
+They are written here because the packages that have them do not suit. Of those with TAdam, tmomentum names no
+licence, and pylocron fails on scalars, such as alpha and beta, and brings a web server. pytorch-optimizer's Fromage
+is the authors' code, which may not be used commercially, and decays no weights.
+
+A weight that a mask dropped is no parameter any more. Both optimizers rest on sums over whole tensors, and rely on
+gradients that are zero where weights were dropped.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.optim import Optimizer
+
+FIRST_DECAY, SECOND_DECAY, EPSILON = 0.9, 0.999, 1e-8
+"""Of TAdam's moments: those of the paper and of torch's Adam."""
+
+
+class PerTensor(Optimizer):
+    """An optimizer that treats each tensor on its own; what has no gradient, such as a frozen scale, stays.
+
+    Args:
+        groups: parameter groups; their ``weight_decay`` is an L2 penalty, added to the gradient.
+        lr: learning rate, for which torch's schedules want this name.
+    """
+
+    def __init__(self, groups: list[dict[str, Any]], lr: float) -> None:
+        super().__init__(groups, {"lr": lr, "weight_decay": 0.0})
+
+    @torch.no_grad()
+    def step(self) -> None:  # type: ignore[override]
+        """Update every parameter from its gradient."""
+        for group in self.param_groups:
+            for parameter in group["params"]:
+                if parameter.grad is not None:
+                    gradient = parameter.grad.add(parameter, alpha=group["weight_decay"])
+                    self._update(parameter, gradient, group["lr"])
+
+    def _update(self, parameter: Tensor, gradient: Tensor, rate: float) -> None:
+        raise NotImplementedError
+
+
+class TAdam(PerTensor):
+    """Adam whose first moment gives outliers little weight (Ilboudo, Kobayashi & Sugimoto 2020, arXiv 2003.00179).
+
+    For a tensor p of d elements with gradient g, the mean m of its gradients being that of a Student-t distribution
+    with d degrees of freedom::
+
+        w = 2 d / (d + sum((g - m)² / (v + ε)))
+        m = (W m + w g) / (W + w)
+        W = (2 - 1 / β₁) W + w
+        v = β₂ v + (1 - β₂) g²
+        p = p - lr m / (1 - β₁ᵗ) / (√(v / (1 - β₂ᵗ)) + ε)
+
+    from m = v = 0 and W = β₁ / (1 - β₁); with w = 1 it is Adam. The first steps are short: before v knows of any
+    gradient, every gradient is an outlier. d counts the elements that have had a gradient, so that dropped weights
+    do not dilute the sum. Weight decay is an L2 penalty, as in the authors' code. Their later package, with which
+    SAFS was published, has W = β₁ (W + w).
+    """
+
+    def _update(self, parameter: Tensor, gradient: Tensor, rate: float) -> None:
+        state = self.state[parameter]
+        if not state:
+            state["step"] = 0
+            state["mean"], state["square"] = torch.zeros_like(parameter), torch.zeros_like(parameter)
+            state["weight"] = parameter.new_tensor(FIRST_DECAY / (1 - FIRST_DECAY))
+        mean, square, past = state["mean"], state["square"], state["weight"]
+        state["step"] += 1
+        distance = ((gradient - mean).square() / (square + EPSILON)).sum()
+        square.lerp_(gradient.square(), 1 - SECOND_DECAY)
+        elements = square.count_nonzero().clamp(min=1)
+        weight = 2 * elements / (elements + distance)
+        mean.lerp_(gradient, weight / (past + weight))
+        past.mul_(2 - 1 / FIRST_DECAY).add_(weight)
+        deviation = (square / (1 - SECOND_DECAY ** state["step"])).sqrt() + EPSILON
+        parameter.addcdiv_(mean, deviation, value=-rate / (1 - FIRST_DECAY ** state["step"]))
+
+
+class Fromage(PerTensor):
+    """Steps of a length relative to the weights (Bernstein, Vahdat, Yue & Liu 2020, arXiv 2002.03432).
+
+    For a tensor p with gradient g::
+
+        p = (p - lr g |p| / |g|) / √(1 + lr²)
+
+    with Euclidean norms; where one of them is 0, their ratio is taken as 1, as the authors do. So a scale never
+    changes its sign while lr < 1. The method has no weight decay of its own; here it is an L2 penalty, part of g.
+    """
+
+    def _update(self, parameter: Tensor, gradient: Tensor, rate: float) -> None:
+        length, slope = parameter.norm(), gradient.norm()
+        ratio = torch.where((length > 0) & (slope > 0), length / slope, 1.0)
+        parameter.sub_(rate * ratio * gradient).div_(math.sqrt(1 + rate**2))
+
+
+PER_TENSOR = ("tadam", "fromage")
+"""Names of the optimizers whose step of a weight depends on the others of its tensor."""

@@ -1,0 +1,102 @@
+"""What can flow from the inputs to the outputs along the weights that are left, whatever the images."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.instancenorm import _InstanceNorm
+
+from safs_ray.pruning.masks import PRUNABLE, prunable_weights
+
+CENTRING = (nn.LayerNorm, nn.GroupNorm, _InstanceNorm)
+"""Layers that take the mean out of each image's own values; among ones and absolute weights, nothing would be left."""
+
+
+@torch.no_grad()
+def linearised(module: nn.Module, sites: Sequence[str]) -> nn.Module:
+    """A copy of a module as a linear one that only adds: an input of ones gives outputs of at least 0.
+
+    It computes in float64, in evaluation mode. Weights have their absolute values, biases and running means are
+    zero, sites and the layers of CENTRING do nothing.
+    """
+    linear = copy.deepcopy(module).double().eval()
+    centring = [path for path, child in linear.named_modules() if isinstance(child, CENTRING)]
+    for path in [*sites, *centring]:
+        parent, _, name = path.rpartition(".")
+        linear.get_submodule(parent).add_module(name, nn.Identity())
+    for name, tensor in [*linear.named_parameters(), *linear.named_buffers()]:
+        if name.rpartition(".")[2] in ("bias", "running_mean"):
+            tensor.zero_()
+        else:
+            tensor.abs_()
+    return linear
+
+
+@dataclass(frozen=True)
+class Survey:
+    """What masks leave of a network.
+
+    Attributes:
+        kept, of: by name of the weight, how many are left and how many there were.
+        reached: number of outputs to which a path of weights that are left leads from the inputs.
+        outputs: number of outputs.
+    """
+
+    kept: Mapping[str, int]
+    of: Mapping[str, int]
+    reached: int
+    outputs: int
+
+    @property
+    def emptied(self) -> tuple[str, ...]:
+        """The weights of which nothing is left."""
+        return tuple(name for name, count in self.kept.items() if not count)
+
+    @property
+    def summary(self) -> str:
+        """The survey in one line."""
+        fewest = min(self.kept, key=lambda name: self.kept[name] / self.of[name])
+        return (
+            f"{sum(self.kept.values()):,} of {sum(self.of.values()):,} weights are left, least in {fewest} "
+            f"({self.kept[fewest]:,} of {self.of[fewest]:,}); {self._outputs}"
+        )
+
+    @property
+    def warning(self) -> str | None:
+        """One line that names the layers of which nothing is left; None where there are none."""
+        if not self.emptied:
+            return None
+        return f"pruning has emptied {', '.join(self.emptied)}; {self._outputs}"
+
+    @property
+    def _outputs(self) -> str:
+        return f"{self.reached} of {self.outputs} outputs can still be reached from the inputs"
+
+
+@torch.no_grad()
+def survey(module: nn.Module, masks: Mapping[str, Tensor], example: Tensor, sites: Sequence[str] = ()) -> Survey:
+    """Count the weights that masks leave, and the outputs that can be reached along them.
+
+    Args:
+        masks: of the module's prunable weights, by name; one that has none is whole.
+        example: a batch (N, C, H, W) that the module accepts; it computes logits (N, classes).
+        sites: names of the submodules that apply activations.
+    """
+    linear = linearised(module, sites)
+    weights = prunable_weights(linear)
+    for name, weight in weights.items():
+        weight.copy_(masks[name] if name in masks else torch.ones_like(weight))
+    for child in linear.modules():
+        if isinstance(child, PRUNABLE):  # after every layer, so that no depth overflows or underflows
+            child.register_forward_hook(lambda _layer, _inputs, output: (output > 0).to(output.dtype))
+    outputs = linear(torch.ones_like(example[:1], dtype=torch.float64))[0]
+    return Survey(
+        {name: int(weight.sum()) for name, weight in weights.items()},
+        {name: weight.numel() for name, weight in weights.items()},
+        int((outputs > 0).sum()),
+        outputs.numel(),
+    )

@@ -1,0 +1,188 @@
+"""Pruning schedules: when weights become zero, and what is trained in between.
+
+The functions take a dense network and a training with its seed, and return a sparse network and its validation
+accuracy. Those that change masks within one training hand a rule to it; the others are rounds of trainings.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
+from functools import partial
+
+from torch import Tensor
+from torch.optim.swa_utils import update_bn
+
+from safs_ray import pruning
+from safs_ray.config import PruningSection
+from safs_ray.data import batch_count
+from safs_ray.network import Network
+from safs_ray.pruning.rules import RULES
+from safs_ray.pruning.scores import Evidence
+from safs_ray.randomness import derive
+from safs_ray.training import EVALUATION_BATCH, Report, Trainer, Training, accuracy, diverging, train
+
+BLAMED = "pruning.hyperparameters.learning_rate"
+
+AVERAGED = 0.25
+"""The last part of a training over whose epochs its weights are averaged (SWA, Izmailov et al. 2018)."""
+
+
+@dataclass(frozen=True)
+class Task:
+    """What a schedule is given.
+
+    Attributes:
+        network: dense, or with the masks that it begins with.
+        training: one of ``section.epochs``.
+        rewound: the network whose weights each round begins from; None for those just trained.
+        report: called after every epoch with the epochs done in all.
+    """
+
+    network: Network
+    section: PruningSection
+    training: Training
+    rewound: Network | None
+    report: Report
+
+
+Outcome = tuple[Network, float]
+
+
+def prune(task: Task) -> Outcome:
+    """Make a network sparse by the section's schedule.
+
+    Raises:
+        ConfigurationError: a training diverged.
+    """
+    return SCHEDULES[task.section.schedule](task)
+
+
+def epochs(section: PruningSection) -> int:
+    """How many epochs a schedule trains in all."""
+    particles = section.particles if section.schedule == "swamp" else 1
+    return len(_sparsities(section)) * particles * section.epochs
+
+
+def masked(network: Network, section: PruningSection, training: Training) -> Network:
+    """The network with its lowest weights set to zero."""
+    masks = pruning.prune(evidence(network, section, training), section, network.masks)
+    return network.masked({name: mask.cpu() for name, mask in masks.items()})
+
+
+def evidence(network: Network, section: PruningSection, training: Training) -> Evidence:
+    """What scores look at: the network, and the first training images as the network sees them."""
+    few = training.splits.train[: section.images].to(training.device)
+    module = network.build().to(training.device).eval()
+    images = network.specification.normalised(few.images)
+    return Evidence(module, images, few.labels, derive(training.seed, "scores"), network.sites)
+
+
+def one_shot(task: Task) -> Outcome:
+    """All at once, then training with the masks."""
+    return train(masked(task.network, task.section, task.training), task.training, task.report, BLAMED)
+
+
+def in_training(task: Task) -> Outcome:
+    """While the network trains: little by little (Zhu & Gupta 2017), or by its gradients (GSM, Ding et al. 2019)."""
+    rule = partial(RULES[task.section.schedule], section=task.section)
+    return train(task.network, replace(task.training, mask_rule=rule), task.report, BLAMED)
+
+
+def rigl(task: Task) -> Outcome:
+    """All at once, then training that moves the masks (Evci et al. 2020)."""
+    return in_training(replace(task, network=masked(task.network, task.section, task.training)))
+
+
+def iterative(task: Task) -> Outcome:
+    """Prune a part of what is left, rewind, train, and again.
+
+    With the weights rewound this is iterative magnitude pruning (IMP, Frankle & Carbin 2019), without it
+    learning-rate rewinding (LRR, Renda et al. 2020).
+    """
+    network, score = task.network, 0.0
+    for index, sparsity in enumerate(_sparsities(task.section)):
+        training = replace(task.training, seed=derive(task.training.seed, "round", index))
+        report = shifted(task.report, index * task.section.epochs)
+        network, score = train(_ticket(network, sparsity, task), training, report, BLAMED)
+    return network, score
+
+
+def swamp(task: Task) -> Outcome:
+    """Iterative pruning of the mean of several particles (SWAMP, Choi et al. 2024).
+
+    The particles of a round are trained from the same weights on batches of different order, and averaged over
+    the last quarter of their epochs. Published with a learning rate that is constant there.
+    """
+    network = task.network
+    for index, sparsity in enumerate(_sparsities(task.section)):
+        network = _mean(_visited(_ticket(network, sparsity, task), index, task))
+        network = _recalibrated(network, task.training)
+    return network, accuracy(network, task.training.splits.validation, task.training.device)
+
+
+SCHEDULES: dict[str, Callable[[Task], Outcome]] = {
+    "one shot": one_shot,
+    "gradual": in_training,
+    "iterative": iterative,
+    "gsm": in_training,
+    "swamp": swamp,
+    "rigl": rigl,
+}
+
+
+def shifted(report: Report, done: int) -> Report:
+    """A report for a training before which so many epochs were done."""
+    return lambda epoch, accuracy: report(done + epoch, accuracy)
+
+
+def _sparsities(section: PruningSection) -> list[float]:
+    """The sparsity of each round; a single one for the schedules that know no rounds."""
+    if section.schedule not in ("iterative", "swamp"):
+        return [section.sparsity]
+    left = 1 - section.fraction
+    rounds = math.ceil(round(math.log(1 - section.sparsity, left), 9))  # rounded, lest an error add a round
+    return [1 - left**index for index in range(1, rounds)] + [section.sparsity]
+
+
+def _ticket(network: Network, sparsity: float, task: Task) -> Network:
+    """The network pruned to a sparsity, its weights rewound where the task says so."""
+    pruned = masked(network, task.section.model_copy(update={"sparsity": sparsity}), task.training)
+    return task.rewound.masked(pruned.masks) if task.rewound else pruned
+
+
+def _visited(ticket: Network, index: int, task: Task) -> Iterator[Network]:
+    """The networks after each of the last epochs of every particle of a round."""
+    epochs, particles = task.section.epochs, task.section.particles
+    for particle in range(particles):
+        training = replace(task.training, seed=derive(task.training.seed, "particle", index, particle))
+        report = shifted(task.report, (index * particles + particle) * epochs)
+        trainer = Trainer(ticket, training)
+        while trainer.epoch < epochs:
+            score = trainer.run_epoch()
+            if trainer.diverged:
+                raise diverging(training, BLAMED)
+            report(trainer.epoch, score)
+            if trainer.epoch > epochs - max(1, round(AVERAGED * epochs)):
+                yield trainer.current()
+
+
+def _mean(networks: Iterable[Network]) -> Network:
+    """The network whose weights are the mean of these networks', which have the same masks; at least one."""
+    sums: dict[str, Tensor] = {}
+    count = 0
+    for network in networks:
+        count += 1
+        for name, tensor in network.state.items():
+            sums[name] = sums.get(name, 0) + tensor.double()
+    return replace(network, state={name: (sums[name] / count).to(network.state[name].dtype) for name in sums})
+
+
+def _recalibrated(network: Network, training: Training) -> Network:
+    """The network with the running statistics of its batch normalisation taken anew from the training images."""
+    module = network.build().to(training.device)
+    images = training.splits.train.images
+    parts = images.tensor_split(batch_count(len(images), EVALUATION_BATCH))
+    update_bn((network.specification.normalised(part.to(training.device)) for part in parts), module)
+    return network.after(module)

@@ -1,0 +1,104 @@
+"""Where images come from: a source's name to a :class:`~safs_ray.data.Dataset`.
+
+A source is first two parts, training and test images that may not be read yet, so that a limit and the size of the
+memory hold for all sources alike.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from safs_ray.config import ConfigurationError, DataSection, refusal
+from safs_ray.data import Array, Dataset, Examples
+from safs_ray.references import is_reference
+from safs_ray.sources.folders import imagefolder, parquet
+from safs_ray.sources.imagenet16 import CLASSES, imagenet16
+from safs_ray.sources.images import resized
+from safs_ray.sources.named import TORCHVISION, digits, torchvision
+from safs_ray.sources.own import own
+from safs_ray.sources.part import Part
+
+FOLDERS: dict[str, Callable[[Path, int | None], tuple[Part, Part]]] = {
+    "parquet": parquet,
+    "imagefolder": imagefolder,
+}
+"""What reads the images of a folder, resized when a size is given."""
+
+DIGITS_SIZE = 28
+"""Pixels to which the digits are enlarged where no size is given."""
+
+
+def load(section: DataSection) -> Dataset:
+    """Read the source that the configuration names.
+
+    Raises:
+        ConfigurationError: no such source, missing or damaged files, images that do not fit together, or more of them
+            than memory holds.
+    """
+    parts = _parts(section)
+    classes = _classes(section.source, *parts)
+    train, test = (part.sample(section.limit) for part in parts)
+    for name, part in (("training", train), ("test", test)):
+        if len(part) < 2:
+            raise refusal("data.source", section.source, f"needs at least two {name} images, has {len(part)}")
+    return _dataset(section, train, test, classes)
+
+
+def _parts(section: DataSection) -> tuple[Part, Part]:
+    kind, _, argument = section.source.partition(":")
+    if section.source == "digits":
+        return digits()
+    if section.source in TORCHVISION:
+        return torchvision(section)
+    if kind in FOLDERS and argument:
+        return FOLDERS[kind](Path(argument), section.size)
+    if argument and (found := re.fullmatch(r"imagenet16(?:-(\d+))?", kind)):
+        return imagenet16(Path(argument), int(found[1] or CLASSES))
+    if is_reference(section.source):
+        return own(section.source)
+    known = ["digits", *TORCHVISION, *(f"{name}:FOLDER" for name in FOLDERS)]
+    others = "imagenet16:FOLDER, imagenet16-CLASSES:FOLDER or package.module:function"
+    raise refusal("data.source", section.source, f"allowed: {', '.join(known)}, {others}")
+
+
+def _classes(source: str, *parts: Part) -> int:
+    """One more than the highest label."""
+    labels = np.concatenate([part.labels for part in parts])
+    if len(labels) == 0:
+        return 0
+    lowest, highest = labels.min(), labels.max()
+    if lowest < 0 or highest >= max(1000, len(labels)):
+        wrong = lowest if lowest < 0 else highest
+        raise refusal("data.source", source, f"labels must be 0, 1, …, one for each class; found {wrong}")
+    return int(highest) + 1
+
+
+def _dataset(section: DataSection, train: Part, test: Part, classes: int) -> Dataset:
+    """Read the images and bring them to one size and the same channels."""
+    images = train.images(), test.images()
+    channels = max(part.shape[1] for part in images)
+    size = section.size or (DIGITS_SIZE if section.source == "digits" else None)
+    pool, tests = (
+        _examples(part, labels, channels, size, section.source)
+        for part, labels in zip(images, (train.labels, test.labels), strict=True)
+    )
+    if pool.images.shape[1:] != tests.images.shape[1:] or pool.images.shape[2] != pool.images.shape[3]:
+        shapes = f"{tuple(pool.images.shape[1:])} and {tuple(tests.images.shape[1:])}"
+        raise ConfigurationError(
+            f"data.size: training and test images of shapes {shapes} are not squares of one size; "
+            "data.size=PIXELS resizes all"
+        )
+    return Dataset(pool, tests, classes)
+
+
+def _examples(images: Array, labels: Array, channels: int, size: int | None, source: str) -> Examples:
+    """Gray images get equal channels where the other part of the set is in colour."""
+    tensor = torch.from_numpy(images)
+    if tensor.shape[1] != channels:
+        tensor = tensor.expand(-1, channels, -1, -1).contiguous()
+    return Examples(resized(tensor, size, source), torch.from_numpy(labels.astype(np.int64)))

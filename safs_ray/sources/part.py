@@ -1,0 +1,61 @@
+"""The training or the test images of a source, before they are read."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from safs_ray.data import Array
+from safs_ray.randomness import generator
+
+Indices = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Part:
+    """Labels, and a way to read images.
+
+    Attributes:
+        labels: (N,), integers.
+        read: gives the images (n, C, H, W), uint8, of n ascending indices.
+    """
+
+    labels: Array
+    read: Callable[[Indices], Array]
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def sample(self, limit: int | None) -> Part:
+        """At most ``limit`` of the images: a fixed draw, the same in every run and part of every larger one.
+
+        Each class keeps nearly its share.
+        """
+        if limit is None or limit >= len(self):
+            return self
+        drawn = np.sort(_in_order_of_draw(self.labels)[:limit])
+        return Part(self.labels[drawn], lambda chosen: self.read(drawn[chosen]))
+
+    def images(self) -> Array:
+        """All of them, (N, C, H, W), uint8."""
+        return self.read(np.arange(len(self)))
+
+
+def _in_order_of_draw(labels: Array) -> Indices:
+    """Indices of all labels, such that each class is spread evenly over them."""
+    draws = generator(0, "limit")
+    shuffled = torch.randperm(len(labels), generator=draws).numpy()
+    by_class = shuffled[np.argsort(labels[shuffled], kind="stable")]
+    counts = np.unique(labels, return_counts=True)[1]
+    rank = np.arange(len(labels)) - np.repeat(np.cumsum(counts) - counts, counts)  # of each image in its class
+    place = (rank + torch.rand(len(labels), generator=draws).numpy()) / np.repeat(counts, counts)
+    return by_class[np.argsort(place)]
+
+
+def held(images: Array, labels: Array) -> Part:
+    """Images (N, C, H, W), uint8, that are in memory already."""
+    return Part(labels, lambda chosen: images if len(chosen) == len(images) else images[chosen])

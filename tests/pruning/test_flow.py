@@ -1,0 +1,123 @@
+from __future__ import annotations
+
+import itertools
+from collections import OrderedDict
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor, nn
+
+from safs_ray.models import ARCHITECTURES, Specification
+from safs_ray.network import Network
+from safs_ray.pruning.flow import Survey, linearised, survey
+
+
+def chain(*sizes: int) -> nn.Sequential:
+    """Linear layers fc1, fc2 … with tanh between them; the weights are of both signs, the biases not zero."""
+    named: OrderedDict[str, nn.Module] = OrderedDict()
+    for index, (inputs, outputs) in enumerate(itertools.pairwise(sizes), 1):
+        named[f"fc{index}"] = nn.Linear(inputs, outputs)
+        named[f"act{index}"] = nn.Tanh()
+    named.popitem()
+    return nn.Sequential(named)
+
+
+def surveyed(masks: dict[str, list[list[int]]]) -> Survey:
+    """Of a network of two inputs, two hidden neurons and three outputs."""
+    return survey(chain(2, 2, 3), {name: torch.tensor(mask).bool() for name, mask in masks.items()}, torch.zeros(1, 2))
+
+
+def test_a_path_by_hand() -> None:
+    """Only hidden neuron 0 hears an input, and only output 2 hears it; output 0 hears neuron 1, which is deaf."""
+    found = surveyed({"fc1.weight": [[0, 1], [0, 0]], "fc2.weight": [[0, 1], [0, 0], [1, 1]]})
+    assert found == Survey(
+        kept={"fc1.weight": 1, "fc2.weight": 3}, of={"fc1.weight": 4, "fc2.weight": 6}, reached=1, outputs=3
+    )
+    assert found.emptied == ()
+    assert found.warning is None
+    assert found.summary == (
+        "4 of 10 weights are left, least in fc1.weight (1 of 4); 1 of 3 outputs can still be reached from the inputs"
+    )
+
+
+def test_an_emptied_layer_is_named_with_what_can_still_be_reached() -> None:
+    found = surveyed({"fc1.weight": [[0, 0], [0, 0]], "fc2.weight": [[1, 1], [1, 1], [1, 1]]})
+    assert found.emptied == ("fc1.weight",)
+    assert found.warning == ("pruning has emptied fc1.weight; 0 of 3 outputs can still be reached from the inputs")
+
+
+def test_an_emptied_layer_may_be_passed_by() -> None:
+    class Residual(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.inside, self.last = nn.Linear(2, 2), nn.Linear(2, 3)
+
+        def forward(self, x: Tensor) -> Tensor:
+            output: Tensor = self.last(x + self.inside(x))
+            return output
+
+    found = survey(Residual(), {"inside.weight": torch.zeros(2, 2).bool()}, torch.zeros(1, 2))
+    assert found.emptied == ("inside.weight",)
+    assert found.reached == 3
+
+
+def test_a_weight_counts_by_its_mask_whatever_its_value_and_signs_do_not_cancel() -> None:
+    module = chain(2, 1, 1)
+    with torch.no_grad():
+        module[0].weight.copy_(torch.tensor([[1e-30, -1e-30]]))
+        module[2].weight.fill_(-1e-30)
+    assert survey(module, {}, torch.zeros(1, 2)).reached == 1
+    with torch.no_grad():
+        module[0].weight.zero_()  # as a weight that RigL has just grown
+    assert survey(module, {}, torch.zeros(1, 2)).reached == 1
+
+
+def test_depth_neither_overflows_nor_underflows() -> None:
+    assert survey(chain(*[40] * 250, 3), {}, torch.zeros(1, 40)).reached == 3
+    masks = {f"fc{index}.weight": torch.eye(40).bool() for index in range(1, 250)}
+    assert survey(chain(*[40] * 250, 3), masks, torch.zeros(1, 40)).reached == 3
+
+
+def test_the_module_is_left_as_it_is() -> None:
+    module = chain(2, 2, 3)
+    before = {name: tensor.clone() for name, tensor in module.state_dict().items()}
+    survey(module, {"fc1.weight": torch.zeros(2, 2).bool()}, torch.zeros(1, 2))
+    assert all(torch.equal(tensor, before[name]) for name, tensor in module.state_dict().items())
+    assert module.training
+    assert not module[0]._forward_hooks
+
+
+@settings(deadline=None, derandomize=True, max_examples=30)
+@given(st.integers(0, 10**6), st.floats(0.05, 0.6))
+def test_reached_are_the_outputs_with_a_path_in_the_graph(seed: int, density: float) -> None:
+    draws = torch.Generator().manual_seed(seed)
+    sizes = [3, 4, 4, 5]
+    masks = {
+        f"fc{index}.weight": torch.rand((outputs, inputs), generator=draws) < density
+        for index, (inputs, outputs) in enumerate(itertools.pairwise(sizes), 1)
+    }
+    reached = set(range(3))
+    for mask in masks.values():
+        reached = {row for row in range(len(mask)) if any(mask[row, column] for column in reached)}
+    assert survey(chain(*sizes), masks, torch.zeros(1, 3)).reached == len(reached)
+
+
+def test_a_linearised_module_only_adds() -> None:
+    module = nn.Sequential(nn.Linear(1, 2), nn.Tanh(), nn.LayerNorm(2), nn.BatchNorm1d(2), nn.Linear(2, 1))
+    with torch.no_grad():
+        module[0].weight.copy_(torch.tensor([[-3.0], [4.0]]))
+        module[3].running_var.fill_(1 - module[3].eps)  # type: ignore[union-attr,operator]
+        module[3].running_mean.fill_(50)  # type: ignore[union-attr,operator]
+        module[4].weight.copy_(torch.tensor([[2.0, -1.0]]))
+    linear = linearised(module, sites=("1",))
+    assert linear(torch.ones(1, 1, dtype=torch.float64)).item() == pytest.approx(10, rel=1e-7)
+    assert linear(2 * torch.ones(1, 1, dtype=torch.float64)).item() == pytest.approx(20, rel=1e-7)
+
+
+@pytest.mark.parametrize("name", sorted(ARCHITECTURES))
+def test_every_output_of_every_dense_network_can_be_reached(name: str) -> None:
+    channels, size = (1, 28) if name == "lenet5" else (3, 32)
+    network = Network.initial(Specification(name, channels, size, 10, (0.5,) * channels, (0.5,) * channels), seed=0)
+    assert network.survey().reached == network.survey().outputs == 10

@@ -1,0 +1,102 @@
+"""A user's own data, from a module that lies in no package."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from safs_ray.config import ConfigurationError, DataSection
+from safs_ray.data import Dataset
+from safs_ray.sources import load
+
+MODULE = """
+import numpy as np
+import torch
+
+images = torch.arange(6 * 3 * 4 * 4).to(torch.uint8).view(6, 3, 4, 4)
+labels = torch.tensor([0, 1, 2, 0, 1, 2])
+returned = {
+    "tensors": (images, labels, images[:2], labels[:2]),
+    "arrays": (images.numpy(), labels.numpy().astype(np.int8), images[:2].numpy(), labels[:2].numpy()),
+    "a_list": [images.permute(0, 1, 3, 2), labels, images[:2], labels[:2].numpy()],
+    "three": (images, labels, images),
+    "nothing": None,
+    "lists": (images.tolist(), labels, images, labels),
+    "floats": (images.float(), labels, images, labels),
+    "gray": (images[:, 0], labels, images, labels),
+    "fewer": (images, labels, images[:5], labels),
+    "onehot": (images, torch.eye(6), images, labels),
+    "truth": (images, labels > 0, images, labels),
+    "negative": (images, labels - 1, images, labels),
+    "channels": (images, labels, images[:, :1], labels),
+    "oblong": (images[:, :, :3], labels, images[:, :, :3], labels),
+    "one": (images, labels, images[:1], labels[:1]),
+}
+
+for name in returned:
+    globals()[name] = lambda name=name: returned[name]
+
+def failing():
+    raise OSError("no disk,\\nno data")
+"""
+
+
+@pytest.fixture(autouse=True)
+def _module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "data_of_a_user.py").write_text(MODULE)
+    monkeypatch.syspath_prepend(tmp_path)
+
+
+def load_from(function: str, size: int | None = None) -> Dataset:
+    return load(DataSection(source=f"data_of_a_user:{function}", size=size))
+
+
+IMAGES = np.arange(6 * 3 * 4 * 4).astype(np.uint8).reshape(6, 3, 4, 4)
+
+
+@pytest.mark.parametrize("function", ["tensors", "arrays", "a_list"])
+def test_tensors_and_arrays_are_taken(function: str) -> None:
+    loaded = load_from(function)
+    expected = IMAGES.transpose(0, 1, 3, 2) if function == "a_list" else IMAGES
+    assert np.array_equal(loaded.pool.images.numpy(), expected)
+    assert loaded.pool.images.is_contiguous()
+    assert loaded.pool.labels.tolist() == [0, 1, 2, 0, 1, 2]
+    assert loaded.pool.labels.dtype == torch.int64
+    assert np.array_equal(loaded.test.images.numpy(), IMAGES[:2])
+    assert (loaded.classes, loaded.channels, loaded.size) == (3, 3, 4)
+
+
+def test_images_are_resized() -> None:
+    assert load_from("oblong", size=8).pool.images.shape == (6, 3, 8, 8)
+
+
+@pytest.mark.parametrize(
+    ("function", "reason"),
+    [
+        ("three", "must return (train_images, train_labels, test_images, test_labels), returns a tuple of 3"),
+        ("nothing", "must return (train_images, train_labels, test_images, test_labels), returns a NoneType"),
+        ("lists", "train_images must be a tensor or an array, is a list"),
+        ("floats", "train_images must be uint8 of shape (N, C, H, W), are float32 of shape (6, 3, 4, 4)"),
+        ("gray", "train_images must be uint8 of shape (N, C, H, W), are uint8 of shape (6, 4, 4)"),
+        ("fewer", "test_labels must be integers of shape (5,), are int64 of shape (6,)"),
+        ("onehot", "train_labels must be integers of shape (6,), are float32 of shape (6, 6)"),
+        ("truth", "train_labels must be integers of shape (6,), are bool of shape (6,)"),
+        ("negative", "labels must be 0, 1, …, one for each class; found -1"),
+        ("channels", "train_images have 3 channels, test_images 1"),
+        ("one", "needs at least two test images, has 1"),
+        ("failing", "fails (OSError: no disk, no data)"),
+        ("missing", "data_of_a_user has no function missing"),
+    ],
+)
+def test_what_is_no_data_is_refused_in_one_line(function: str, reason: str) -> None:
+    with pytest.raises(ConfigurationError) as refused:
+        load_from(function)
+    assert str(refused.value) == f"data.source=data_of_a_user:{function}: {reason}"
+
+
+def test_images_that_are_not_square_are_told_with_the_way_out() -> None:
+    with pytest.raises(ConfigurationError, match=r"\(3, 3, 4\) and \(3, 3, 4\) are not squares .* data\.size=PIXELS"):
+        load_from("oblong")

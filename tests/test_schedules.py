@@ -1,0 +1,193 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from safs_ray import pruning, schedules
+from safs_ray.config import ConfigurationError, DataSection, PruningSection
+from safs_ray.data import Splits
+from safs_ray.models import ARCHITECTURES, Architecture, Specification
+from safs_ray.network import Network
+from safs_ray.randomness import derive
+from safs_ray.schedules import SCHEDULES, Task
+from safs_ray.stages import Result
+from safs_ray.training import Trainer, Training, accuracy
+
+SGD = {"optimizer": "sgd", "learning_rate": 0.05, "momentum": 0.9, "nesterov": True, "weight_decay": 1e-3}
+
+
+def section(schedule: str, **values: object) -> PruningSection:
+    chosen = {**SGD, "batch_size": 32}
+    given = {"sparsity": 0.9, "allocation": "global", "interval": 2, "epochs": 3, "particles": 2, "fraction": 0.7}
+    return PruningSection.model_validate({**given, "schedule": schedule, "hyperparameters": chosen, **values})
+
+
+def task(network: Network, splits: Splits, chosen: PruningSection, rewound: Network | None = None) -> Task:
+    training = Training(splits, chosen.hyperparameters, chosen.epochs, 5, torch.device("cpu"), DataSection())
+    return Task(network, chosen, training, rewound, lambda _epoch, _accuracy: None)
+
+
+def reported(given: Task) -> tuple[Network, float, list[int]]:
+    """A schedule's outcome, and the epochs that it reported."""
+    epochs: list[int] = []
+    network, score = schedules.prune(replace(given, report=lambda epoch, _: epochs.append(epoch)))
+    return network, score, epochs
+
+
+EVERY = pytest.mark.parametrize("schedule", SCHEDULES)
+
+
+@EVERY
+def test_ends_at_the_exact_count_with_the_score_of_its_network(
+    dense: Result, splits: Splits, device: torch.device, schedule: str
+) -> None:
+    chosen = section(schedule)
+    network, score, epochs = reported(task(dense.network, splits, chosen))
+    total = network.prunable_count
+    assert network.nonzero_weights == total - round(0.9 * total)
+    assert score == accuracy(network, splits.validation, device)
+    assert epochs == list(range(1, schedules.epochs(chosen) + 1)), "every epoch is reported once, in order"
+    for name, mask in network.masks.items():
+        assert (network.state[name][~mask] == 0).all()
+
+
+@pytest.mark.parametrize("schedule", ["one shot", "gradual", "iterative", "swamp"])
+def test_filters_go_whole_by_every_schedule_that_takes_them(dense: Result, splits: Splits, schedule: str) -> None:
+    """270 of 300 and 90 of 100 neurons; the ten outputs stay."""
+    chosen = section(schedule, structure="filters", allocation="layer", epochs=1)
+    network, _, _ = reported(task(dense.network, splits, chosen))
+    assert [int(mask.any(1).sum()) for mask in network.masks.values()] == [30, 10, 10]
+    assert all((mask.all(1) == mask.any(1)).all() for mask in network.masks.values())
+
+
+@pytest.mark.parametrize("schedule", ["one shot", "iterative"])
+@pytest.mark.parametrize("score", ["random", "snip", "grasp", "synflow"])
+def test_every_score_goes_with_a_schedule(dense: Result, splits: Splits, schedule: str, score: str) -> None:
+    network, _, _ = reported(task(dense.network, splits, section(schedule, score=score, epochs=1)))
+    assert network.nonzero_weights == network.prunable_count - round(0.9 * network.prunable_count)
+
+
+@EVERY
+def test_same_seed_same_bits_and_another_seed_not(dense: Result, splits: Splits, schedule: str) -> None:
+    given = task(dense.network, splits, section(schedule))
+    one, again = (schedules.prune(given)[0].fingerprint for _ in range(2))
+    other = schedules.prune(replace(given, training=replace(given.training, seed=6)))[0].fingerprint
+    assert one == again != other
+
+
+@pytest.mark.parametrize(
+    ("schedule", "sparsity", "fraction", "rounds"),
+    [
+        ("iterative", 0.99, 0.2, [1 - 0.8**index for index in range(1, 21)]),
+        ("iterative", 0.36, 0.2, [0.2]),
+        ("swamp", 0.9, 0.5, [0.5, 0.75, 0.875]),
+        ("iterative", 0.1, 0.2, []),
+        ("iterative", 0.0, 0.2, []),
+        ("gradual", 0.9, 0.5, []),
+    ],
+)
+def test_a_round_prunes_a_fraction_of_what_is_left(
+    schedule: str, sparsity: float, fraction: float, rounds: list[float]
+) -> None:
+    chosen = section(schedule, sparsity=sparsity, fraction=fraction)
+    assert schedules._sparsities(chosen) == pytest.approx([*rounds, sparsity])
+
+
+def test_epochs_are_counted_over_rounds_and_particles() -> None:
+    assert schedules.epochs(section("one shot")) == schedules.epochs(section("rigl")) == 3
+    assert schedules.epochs(section("iterative")) == 2 * 3
+    assert schedules.epochs(section("swamp")) == 2 * 2 * 3
+    assert schedules.epochs(section("one shot", epochs=0)) == 0
+
+
+@pytest.mark.parametrize("rewind", [False, True], ids=["learning rate", "weights"])
+def test_iterative_by_hand(dense: Result, splits: Splits, rewind: bool) -> None:
+    """70 % of 0.1 <= 1 go in the first round, the rest of 90 % in the second."""
+    initial = Network.initial(dense.network.specification, seed=9)
+    chosen = section("iterative", rewind=0 if rewind else None)
+    given = task(dense.network, splits, chosen, initial if rewind else None)
+    network = dense.network
+    for index, sparsity in enumerate((0.7, 0.9)):
+        part = chosen.model_copy(update={"sparsity": sparsity})
+        masks = pruning.prune(schedules.evidence(network, part, given.training), part, network.masks)
+        ticket = (initial if rewind else network).masked(masks)
+        seed = derive(given.training.seed, "round", index)
+        network = Trainer(ticket, replace(given.training, seed=seed)).run().best()
+        assert network.sparsity == pytest.approx(sparsity, abs=1e-4)
+    assert schedules.prune(given)[0].fingerprint == network.fingerprint
+
+
+def test_swamp_by_hand(dense: Result, splits: Splits) -> None:
+    """Two particles of a ticket, four epochs each, the last one of which counts; 50 % in a single round."""
+    given = task(dense.network, splits, section("swamp", sparsity=0.5, epochs=4))
+    ticket = schedules.masked(dense.network, given.section, given.training)
+    ends = []
+    for particle in range(2):
+        training = replace(given.training, seed=derive(given.training.seed, "particle", 0, particle))
+        ends.append(Trainer(ticket, training).run().current())
+    network, _ = schedules.prune(given)
+    assert ends[0].fingerprint != ends[1].fingerprint
+    for name, tensor in network.state.items():
+        mean = (ends[0].state[name].double() + ends[1].state[name].double()) / 2
+        assert torch.equal(tensor, mean.to(tensor.dtype)), name
+
+
+def test_swamp_averages_the_last_quarter_of_the_epochs(dense: Result, splits: Splits) -> None:
+    given = task(dense.network, splits, section("swamp", sparsity=0.5, epochs=8, particles=3))
+    assert len(list(schedules._visited(dense.network, 0, given))) == 3 * 2
+
+
+def test_swamp_prunes_the_mean_of_the_round_before(dense: Result, splits: Splits) -> None:
+    chosen = section("swamp", sparsity=0.9, fraction=0.7, epochs=1)
+    given = task(dense.network, splits, chosen)
+    first = chosen.model_copy(update={"sparsity": 0.7})
+    mean = schedules._mean(schedules._visited(schedules.masked(dense.network, first, given.training), 0, given))
+    network, _ = schedules.prune(given)
+    expected = pruning.prune(schedules.evidence(mean, chosen, given.training), chosen, mean.masks)
+    assert all(torch.equal(mask, expected[name]) for name, mask in network.masks.items())
+
+
+def test_statistics_of_normalisation_are_taken_anew(splits: Splits, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of the mean of networks, which are not the mean of the networks' statistics."""
+
+    class Normalised(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.norm, self.act, self.fc = nn.BatchNorm2d(1), nn.ReLU(), nn.Linear(64, 10)
+
+        def forward(self, x: Tensor) -> Tensor:
+            output: Tensor = self.fc(self.act(self.norm(x)).flatten(1))
+            return output
+
+    monkeypatch.setitem(ARCHITECTURES, "normalised", Architecture(lambda _: Normalised()))
+    mean, deviation = splits.train.statistics()
+    network = Network.initial(Specification("normalised", 1, 8, 10, mean, deviation), seed=0)
+    given = task(network, splits, section("swamp", epochs=1))
+    found = schedules._recalibrated(network, given.training)
+    assert found.state["norm.running_mean"].item() == pytest.approx(0, abs=1e-4), "the images are normalised"
+    assert found.state["norm.running_var"].item() == pytest.approx(1, abs=1e-2)
+    for name in network.state:
+        if "running" not in name and "num_batches" not in name:
+            assert torch.equal(found.state[name], network.state[name]), name
+
+
+def test_evidence_is_the_network_and_the_first_training_images_as_it_sees_them(dense: Result, splits: Splits) -> None:
+    given = task(dense.network, splits, section("one shot", images=10))
+    seen = schedules.evidence(dense.network, given.section, given.training)
+    assert not seen.module.training
+    assert seen.images.shape == (10, 1, 8, 8)
+    assert torch.equal(seen.labels, splits.train.labels[:10])
+    many = schedules.evidence(dense.network, section("one shot", images=10**6), given.training)
+    assert len(many.labels) == len(splits.train)
+    assert abs(many.images.mean().item()) < 1e-5
+
+
+@EVERY
+def test_divergence_is_told(dense: Result, splits: Splits, schedule: str) -> None:
+    wild = {"optimizer": "sgd", "learning_rate": 10.0, "momentum": 0.99, "weight_decay": 0.01, "batch_size": 32}
+    chosen = section(schedule, sparsity=0.1, hyperparameters=wild, epochs=30)
+    with pytest.raises(ConfigurationError, match=r"^pruning.hyperparameters.learning_rate=10.0: the training diverges"):
+        schedules.prune(task(dense.network.assign(["symexp", "symexp"]), splits, chosen))

@@ -1,0 +1,88 @@
+from __future__ import annotations
+
+import math
+import pickle
+from collections import Counter
+
+import numpy as np
+from ray.tune.experiment import Trial
+
+from safs_ray.tune.halving import RungKeeper, SuccessiveHalving
+
+STEPS = 8
+
+
+def halving(seed: int = 0, brackets: int = 3) -> SuccessiveHalving:
+    return SuccessiveHalving(
+        seed,
+        time_attr="training_iteration",
+        metric="accuracy",
+        mode="max",
+        max_t=STEPS,
+        grace_period=1,
+        reduction_factor=2,
+        brackets=brackets,
+    )
+
+
+def trials(count: int) -> list[Trial]:
+    return [Trial("chain", stub=True, trial_name_creator=lambda _, index=index: f"{index}") for index in range(count)]
+
+
+def brackets_of(scheduler: SuccessiveHalving, added: list[Trial]) -> list[int]:
+    for trial in added:
+        scheduler.on_trial_add(None, trial)
+    return [scheduler._brackets.index(scheduler._trial_info[trial.trial_id]) for trial in added]
+
+
+def verdicts(scheduler: SuccessiveHalving, trial: Trial, accuracy: float, steps: range) -> list[str]:
+    """What the scheduler says after each step of a trial that always has this accuracy."""
+    said = []
+    for step in steps:
+        said.append(scheduler.on_trial_result(None, trial, {"training_iteration": step, "accuracy": accuracy}))
+        if said[-1] == SuccessiveHalving.STOP:
+            break
+    return said
+
+
+def test_brackets_follow_from_the_seed_and_the_names() -> None:
+    added = trials(40)
+    before = str(np.random.get_state())  # noqa: NPY002
+    first = brackets_of(halving(), added)
+    assert brackets_of(halving(), trials(40)) == first
+    assert brackets_of(halving(seed=1), added) != first
+    assert str(np.random.get_state()) == before  # noqa: NPY002
+
+
+def test_brackets_with_more_rungs_have_more_trials() -> None:
+    found = Counter(brackets_of(halving(), trials(3000)))
+    odds = [math.exp(rungs) for rungs in (4, 3, 2)]
+    for bracket, weight in enumerate(odds):
+        assert abs(found[bracket] / 3000 - weight / sum(odds)) < 0.03
+
+
+def test_one_bracket_takes_all() -> None:
+    assert set(brackets_of(halving(brackets=1), trials(20))) == {0}
+
+
+def test_a_scheduler_restored_in_the_middle_decides_as_one_that_went_on() -> None:
+    added = trials(24)
+    accuracies = np.random.default_rng(0).random(24).tolist()
+    scheduler = halving()
+    keeper = RungKeeper(scheduler)
+    begun = pickle.dumps((scheduler, keeper))  # as Tune pickles them: once, when the sweep begins
+
+    brackets = brackets_of(scheduler, added)
+    for trial, accuracy in list(zip(added, accuracies, strict=True))[:12]:
+        verdicts(scheduler, trial, accuracy, range(1, STEPS + 1))
+    kept = pickle.loads(pickle.dumps(keeper.get_state()))
+    expected = [
+        verdicts(scheduler, *each, range(1, STEPS + 1)) for each in zip(added[12:], accuracies[12:], strict=True)
+    ]
+
+    restored, its_keeper = pickle.loads(begun)
+    its_keeper.set_state(kept)
+    assert brackets_of(restored, added) == brackets
+    found = [verdicts(restored, *each, range(1, STEPS + 1)) for each in zip(added[12:], accuracies[12:], strict=True)]
+    assert found == expected
+    assert len({len(each) for each in expected}) > 2, "some are stopped early, some late"
