@@ -22,6 +22,7 @@ from dataclasses import dataclass, replace
 import torch
 
 from safs_ray import models, schedules, sources
+from safs_ray.checkpoints import Checkpoints
 from safs_ray.config import Configuration, Execution, Hyperparameters, refusal
 from safs_ray.data import Dataset, Folds, Splits
 from safs_ray.models import Specification
@@ -220,7 +221,12 @@ def seconds_per_epoch(configuration: Configuration, network: Network, splits: Sp
 
 
 def train_dense(
-    configuration: Configuration, dataset: Dataset, splits: Splits, device: torch.device, report: Report = silent
+    configuration: Configuration,
+    dataset: Dataset,
+    splits: Splits,
+    device: torch.device,
+    report: Report = silent,
+    checkpoints: Checkpoints | None = None,
 ) -> Result:
     """Train a network from initial weights, with its own activations.
 
@@ -228,7 +234,7 @@ def train_dense(
         ConfigurationError: the training diverged.
     """
     network = Network.initial(specify(configuration, dataset, splits), derive(configuration.run.seed, "dense"))
-    training = _dense_training(configuration, splits, device)
+    training = replace(_dense_training(configuration, splits, device), checkpoints=checkpoints)
     return _trained(network, training, report, blamed="dense.hyperparameters.learning_rate")
 
 
@@ -257,7 +263,12 @@ def given(configuration: Configuration, specification: Specification, splits: Sp
 
 
 def prune(
-    network: Network, configuration: Configuration, splits: Splits, device: torch.device, report: Report = silent
+    network: Network,
+    configuration: Configuration,
+    splits: Splits,
+    device: torch.device,
+    report: Report = silent,
+    checkpoints: Checkpoints | None = None,
 ) -> Result:
     """Make a dense network sparse by ``pruning.schedule``; one shot without epochs only sets weights to zero.
 
@@ -280,6 +291,7 @@ def prune(
         device,
         configuration.data,
         execution=configuration.run.execution,
+        checkpoints=checkpoints,
     )
     rewound = None
     if section.rewind is not None:
@@ -321,7 +333,7 @@ def search(
     memory = Ledger()
     steps = course or joint(configuration)
     start = searchable(network, configuration)
-    chain = Chain(start, splits, hyperparameters, configuration, device, memory, steps, trial="chain-0")
+    chain = Chain(start, splits, hyperparameters, configuration, device, memory, steps, trial=steps.trial(0))
     while not chain.finished:
         evaluation = chain.step()
     return Found(chain.network(), hyperparameters, evaluation.best_accuracy, tuple(memory.evaluations))
@@ -336,6 +348,7 @@ def finish(
     learn_scales: bool,
     device: torch.device,
     report: Report = silent,
+    checkpoints: Checkpoints | None = None,
 ) -> Result:
     """The last training of a row of the table, the same length for every row; then the test images, once.
 
@@ -355,6 +368,7 @@ def finish(
         learn_scales,
         rule_of(configuration),
         configuration.run.execution,
+        checkpoints,
     )
     # A network that masks were to grow in is no sparse network without that training.
     blamed = "pruning.hyperparameters.learning_rate" if configuration.search.when == "during" else None

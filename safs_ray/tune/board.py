@@ -1,6 +1,6 @@
 """The board: a named actor that keeps every evaluation of a run and serves repeats.
 
-Its records lie as Parquet parts in the run folder; a part is rewritten, whole, with each record until it is
+Its records lie as Parquet parts in the run folder; a part is written again, whole, with each record until it is
 full, so that an evaluation that was reported is never lost.
 """
 
@@ -15,7 +15,8 @@ import pyarrow.parquet as pq
 import ray
 
 from safs_ray.search.evaluation import Evaluation, Ledger
-from safs_ray.storage import Folder
+from safs_ray.storage import DamagedError, Folder
+from safs_ray.tune.progress import log
 
 NAMESPACE = "safs"
 PART_ROWS = 256
@@ -28,11 +29,24 @@ SCHEMA = pa.schema([pa.field(field.name, _TYPES[str(field.type)]) for field in f
 
 
 class Board:
-    """The actor's class: a ledger whose records are on storage before :meth:`record` returns."""
+    """The actor's class: a ledger whose records are on storage before :meth:`record` returns.
+
+    Parts that are damaged are set aside: their evaluations are made again, with the same bits.
+    """
 
     def __init__(self, location: str) -> None:
         self._folder = Folder.at(location)
-        self._ledger = Ledger(read_evaluations(self._folder))
+        self._ledger = Ledger()
+        self._number, self._part = 0, list[Evaluation]()  # the part that is being filled
+        for name in _parts(self._folder):
+            self._number, self._part = int(name[len("part-") : -len(".parquet")]), []
+            try:
+                self._part = _read_part(self._folder, name)
+            except DamagedError as error:
+                log.warning("warning: %s; its evaluations will be made again", error)
+                self._folder.set_aside(name)
+            for evaluation in self._part:
+                self._ledger.record(evaluation)
 
     def recall(self, key: str) -> Evaluation | None:
         """The first evaluation of this key that was trained, or None."""
@@ -42,10 +56,15 @@ class Board:
         """Keep an evaluation; one of the same trial and iteration is kept once."""
         if evaluation in self._ledger:
             return
+        if len(self._part) == PART_ROWS:
+            self._number, self._part = self._number + 1, []
         self._ledger.record(evaluation)
-        evaluations = self._ledger.evaluations
-        part = (len(evaluations) - 1) // PART_ROWS
-        self._folder.write(f"part-{part:05d}.parquet", _to_parquet(evaluations[part * PART_ROWS :]))
+        self._part.append(evaluation)
+        self._folder.write(f"part-{self._number:05d}.parquet", _to_parquet(self._part))
+
+    def steps(self, sweep: str, trial: str) -> dict[int, Evaluation]:
+        """What is recorded of a trial, by iteration."""
+        return self._ledger.steps(sweep, trial)
 
     def evaluations(self) -> list[Evaluation]:
         """Every evaluation of the run, in the order of arrival."""
@@ -61,8 +80,15 @@ class BoardClient:
     def recall(self, key: str) -> Evaluation | None:
         return cast(Evaluation | None, ray.get(self._actor.recall.remote(key)))
 
+    def steps(self, sweep: str, trial: str) -> dict[int, Evaluation]:
+        return cast(dict[int, Evaluation], ray.get(self._actor.steps.remote(sweep, trial)))
+
     def record(self, evaluation: Evaluation) -> None:
         ray.get(self._actor.record.remote(evaluation))
+
+    def evaluations(self) -> list[Evaluation]:
+        """Every evaluation of the run, in the order of arrival."""
+        return cast(list[Evaluation], ray.get(self._actor.evaluations.remote()))
 
 
 def open_board(name: str, location: str) -> Any:
@@ -72,11 +98,27 @@ def open_board(name: str, location: str) -> Any:
 
 
 def read_evaluations(folder: Folder) -> list[Evaluation]:
-    """Every evaluation in a run's folder of Parquet parts."""
-    tables = [pq.read_table(io.BytesIO(folder.read(name))) for name in folder.names()]
-    return [
-        Evaluation(**{**row, "assignment": tuple(row["assignment"])}) for table in tables for row in table.to_pylist()
-    ]
+    """Every evaluation in a run's folder of Parquet parts; those of damaged parts are left out, with a warning."""
+    found: list[Evaluation] = []
+    for name in _parts(folder):
+        try:
+            found += _read_part(folder, name)
+        except DamagedError as error:
+            log.warning("warning: %s; its evaluations are left out", error)
+    return found
+
+
+def _parts(folder: Folder) -> list[str]:
+    return [name for name in folder.names() if name.endswith(".parquet")]
+
+
+def _read_part(folder: Folder, name: str) -> list[Evaluation]:
+    content = io.BytesIO(folder.read(name))
+    try:
+        rows = pq.read_table(content, schema=SCHEMA).to_pylist()
+        return [Evaluation(**{**row, "assignment": tuple(row["assignment"])}) for row in rows]
+    except (pa.ArrowException, OSError, TypeError) as error:
+        raise DamagedError(f"{folder}/{name} is damaged ({str(error).splitlines()[0]})") from None
 
 
 def _to_parquet(evaluations: list[Evaluation]) -> bytes:

@@ -43,7 +43,9 @@ def sweep(configuration: Configuration, dataset: Dataset, folder: Folder) -> dic
     tell(pruned.survey())
 
     def winner_of(course: Course, start: Network) -> Recipe:
-        return search(course, stages.searchable(start, configuration), configuration, dataset, folder, board_name)
+        found = search(course, stages.searchable(start, configuration), configuration, dataset, folder, board_name)
+        run.checkpoints.clear()
+        return found
 
     def pruned_with(recipe: Recipe) -> Network:
         if configuration.search.when != "before":
