@@ -172,21 +172,27 @@ def _check_resources(configuration: Configuration) -> None:
         raise refusal("tune.resources.gpu", resources.gpu, f"this machine has {torch.cuda.device_count()} GPUs")
 
 
+def sweeps(configuration: Configuration) -> list[tuple[Course, int]]:
+    """What the trials of each sweep of a run do, and how many trials it has."""
+    trials = configuration.tune.trials
+    if configuration.search.protocol == "joint":
+        found = [(joint(configuration), trials)]
+    else:
+        found = [(stage_1(configuration), configuration.search.chains), (stage_2(configuration, "SAFS"), trials)]
+    if "stage 2" in configuration.final.ablations:
+        found.append((stage_2(configuration, "stage 2"), trials))
+    return found
+
+
 def plan(configuration: Configuration) -> dict[str, int]:
     """Epochs of each part of a run in which no trial is stopped and no evaluation repeated."""
-    section, final, trials = configuration.search, configuration.final, configuration.tune.trials
-    if section.protocol == "joint":
-        sweeps = [(joint(configuration), trials)]
-    else:
-        sweeps = [(stage_1(configuration), section.chains), (stage_2(configuration, "SAFS"), trials)]
-    if "stage 2" in final.ablations:
-        sweeps.append((stage_2(configuration, "stage 2"), trials))
+    section, final, courses = configuration.search, configuration.final, sweeps(configuration)
     return {
         "dense training": 0 if configuration.model.weights else configuration.dense.epochs,
         "pruning": pruning_epochs(configuration) * (2 if section.when == "before" else 1),
-        "search": sum(count * course.evaluations * section.epochs for course, count in sweeps),
+        "search": sum(count * course.evaluations * section.epochs for course, count in courses),
         "fine-tuning": sum(
-            count * course.stretches * configuration.finetune.epochs_per_step for course, count in sweeps
+            count * course.stretches * configuration.finetune.epochs_per_step for course, count in courses
         ),
         "final evaluation": (2 + len(final.ablations)) * final.folds * final.epochs,
     }

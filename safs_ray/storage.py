@@ -98,6 +98,12 @@ class Folder:
             stream.write(content)
         filesystem.move(temporary, f"{path}/{name}")
 
+    def remove(self, name: str) -> None:
+        """Delete a file, if it is there."""
+        filesystem, path = self._file(name)
+        if self.exists(name):
+            filesystem.delete_file(path)
+
     def set_aside(self, name: str) -> None:
         """Keep a damaged file as NAME.damaged, out of the way."""
         filesystem, path = self._file(name)

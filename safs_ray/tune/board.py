@@ -32,11 +32,15 @@ class Board:
     """The actor's class: a ledger whose records are on storage before :meth:`record` returns.
 
     Parts that are damaged are set aside: their evaluations are made again, with the same bits.
+
+    Args:
+        location: of the records.
+        earlier: of the records of another run, which are served but are not this run's.
     """
 
-    def __init__(self, location: str) -> None:
+    def __init__(self, location: str, earlier: str) -> None:
         self._folder = Folder.at(location)
-        self._ledger = Ledger()
+        self._ledger, self._earlier = Ledger(), Ledger(read_evaluations(Folder.at(earlier)))
         self._number, self._part = 0, list[Evaluation]()  # the part that is being filled
         for name in _parts(self._folder):
             self._number, self._part = int(name[len("part-") : -len(".parquet")]), []
@@ -50,17 +54,17 @@ class Board:
 
     def recall(self, key: str) -> Evaluation | None:
         """The first evaluation of this key that was trained, or None."""
-        return self._ledger.recall(key)
+        return self._ledger.recall(key) or self._earlier.recall(key)
 
     def record(self, evaluation: Evaluation) -> None:
         """Keep an evaluation; one of the same trial and iteration is kept once."""
         if evaluation in self._ledger:
             return
-        if len(self._part) == PART_ROWS:
-            self._number, self._part = self._number + 1, []
+        full = len(self._part) == PART_ROWS
+        number, part = (self._number + 1, [evaluation]) if full else (self._number, [*self._part, evaluation])
+        self._folder.write(f"part-{number:05d}.parquet", _to_parquet(part))
+        self._number, self._part = number, part  # not before: a disk may be full
         self._ledger.record(evaluation)
-        self._part.append(evaluation)
-        self._folder.write(f"part-{self._number:05d}.parquet", _to_parquet(self._part))
 
     def steps(self, sweep: str, trial: str) -> dict[int, Evaluation]:
         """What is recorded of a trial, by iteration."""
@@ -91,10 +95,10 @@ class BoardClient:
         return cast(list[Evaluation], ray.get(self._actor.evaluations.remote()))
 
 
-def open_board(name: str, location: str) -> Any:
+def open_board(name: str, location: str, earlier: str) -> Any:
     """The run's board, started when it is not running; it comes back with its records when its node is lost."""
     actor = ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=3)(Board)
-    return actor.options(name=name, namespace=NAMESPACE, get_if_exists=True).remote(location)
+    return actor.options(name=name, namespace=NAMESPACE, get_if_exists=True).remote(location, earlier)
 
 
 def read_evaluations(folder: Folder) -> list[Evaluation]:

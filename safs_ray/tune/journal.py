@@ -21,6 +21,9 @@ from safs_ray.storage import Folder
 from safs_ray.tune.progress import log
 from safs_ray.tune.tasks import Recipe
 
+JOURNALS = "journals"
+"""Folder of a run: a journal for each sweep."""
+
 Ending = Literal["finished", "stopped", "diverged"]
 """How a trial ended: at the end of its course, by ASHA, or by a fine-tuning that diverged."""
 
@@ -75,6 +78,12 @@ class Journal:
         self.winner = winner
         self._write()
 
+    def reopen(self) -> None:
+        """Take the winner back: there will be more trials, or longer ones."""
+        if self.winner:
+            self.winner = None
+            self._write()
+
     def _read(self, text: bytes) -> None:
         try:
             content = json.loads(text)
@@ -104,9 +113,12 @@ class Past:
 
     @cached_property
     def done(self) -> list[int]:
-        """The numbers of the trials that have ended and whose steps are all there."""
-        entries = enumerate(self.journal.entries)
-        return [number for number, entry in entries if entry.ended and len(self.steps(number)) >= entry.steps]
+        """The numbers of the trials that have ended for good, and whose steps are all there."""
+        return [number for number, entry in enumerate(self.journal.entries) if self._is_done(number, entry)]
+
+    def _is_done(self, number: int, entry: Entry) -> bool:
+        shorter = entry.ended == "finished" and entry.steps < self.course.steps  # by a max_t that was raised
+        return entry.ended is not None and not shorter and len(self.steps(number)) >= entry.steps
 
     @property
     def left(self) -> list[int]:

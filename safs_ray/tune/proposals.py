@@ -26,23 +26,30 @@ Propose = Callable[[int, Sequence[tuple[Hyperparameters, float]]], Hyperparamete
 """The hyperparameters of a trial from its number and from the accuracies of those that have ended."""
 
 
-def search_space(configuration: Configuration) -> Propose:
+def search_space(configuration: Configuration, earlier: Sequence[tuple[Hyperparameters, float]] = ()) -> Propose:
     """TPE, or random draws, whose first proposal is the default hyperparameters.
 
     A proposal follows from the run's seed, its number and the trials that have ended.
+
+    Args:
+        earlier: trials of another run and their accuracies; those that lie in the space are learned from.
     """
     section, default = configuration.tune, configuration.pruning.hyperparameters
     domain = space.build(section.space)
-    drawn = section.trials if section.searcher == "random" else max(3, section.trials // 4)
+    drawn = max(3, section.trials // 4)
+
+    known = [(chosen, accuracy) for chosen, accuracy in earlier if space.nearest(chosen, section.space) == chosen]
 
     def propose(number: int, ended: Sequence[tuple[Hyperparameters, float]]) -> Hyperparameters:
         if number == 0:
             return space.nearest(default, section.space)
         seed = derive(configuration.run.seed, "hyperopt", number)
-        if number < drawn or not ended:
+        if section.searcher == "random" or number + len(known) < drawn or not (known or ended):
             values = parzen.draw(domain, seed)
         else:
-            evaluated = [(space.values(chosen, section.space, domain), 1 - accuracy) for chosen, accuracy in ended]
+            evaluated = [
+                (space.values(chosen, section.space, domain), 1 - accuracy) for chosen, accuracy in [*known, *ended]
+            ]
             values = parzen.propose(domain, evaluated, seed, GAMMA)
         return space.hyperparameters(values, section.space, domain, default.batch_size)
 

@@ -22,19 +22,16 @@ from safs_ray.storage import Folder
 from safs_ray.tune.board import BoardClient
 from safs_ray.tune.callbacks import SearchProgress
 from safs_ray.tune.halving import SuccessiveHalving
-from safs_ray.tune.journal import Journal, Past
+from safs_ray.tune.journal import JOURNALS, Journal, Past
 from safs_ray.tune.progress import log, percent
 from safs_ray.tune.proposals import METRIC, TRIAL, Proposals, default_only, search_space
 from safs_ray.tune.tasks import Recipe, checkpoints_of
 from safs_ray.tune.trainable import Trial
+from safs_ray.tune.warm_start import earlier_trials
 
 ENDED = (TuneTrial.TERMINATED, TuneTrial.ERROR)
-JOURNALS, SEARCH = "journals", "search"
-"""Folders of a run: what a sweep is resumed from, and Tune's own, with the events for TensorBoard."""
-
-
-class InterruptedSearchError(Exception):
-    """The search was stopped by a signal before its end; all that was finished is saved."""
+SEARCH = "search"
+"""Tune's own folder of a run, with the events for TensorBoard."""
 
 
 class FailedSearchError(Exception):
@@ -54,7 +51,7 @@ def search(
         board: name of the board actor.
 
     Raises:
-        InterruptedSearchError: by SIGINT or SIGTERM.
+        KeyboardInterrupt: by SIGINT or SIGTERM.
         FailedSearchError: no trial reached its end.
     """
     journal = Journal(folder / JOURNALS, course.sweep)
@@ -108,7 +105,8 @@ def _tuner(
 ) -> Tuner:
     """Tune's sweep of the trials that are left."""
     section = configuration.tune
-    propose = search_space(configuration) if course.own_hyperparameters else default_only(configuration)
+    earlier = earlier_trials(folder, course)
+    propose = search_space(configuration, earlier) if course.own_hyperparameters else default_only(configuration)
     asha = course.own_hyperparameters and section.scheduler == "asha"
     tune_config = tune.TuneConfig(
         search_alg=Proposals(past, trials, propose),
@@ -154,7 +152,8 @@ def _halving(configuration: Configuration, past: Past) -> SuccessiveHalving:
         if number in past.done:
             halving.remember(course.trial(number), past.accuracies(number))
         else:
-            halving.expect(course.trial(number), entry.steps or len(past.steps(number)), entry.ended is not None)
+            stopped = entry.ended in ("stopped", "diverged")
+            halving.expect(course.trial(number), entry.steps or len(past.steps(number)), stopped)
     return halving
 
 
@@ -172,11 +171,11 @@ def _fit(tuner: Tuner, trials: int) -> None:
     """Run the trials that are left.
 
     Raises:
-        InterruptedSearchError: Tune was stopped by a signal; it returns as if nothing had happened.
+        KeyboardInterrupt: Tune was stopped by a signal; it returns as if nothing had happened.
     """
     ran: list[TuneTrial] = tuner.fit()._experiment_analysis.trials
     if len(ran) < trials or any(trial.status not in ENDED for trial in ran):
-        raise InterruptedSearchError
+        raise KeyboardInterrupt
     for trial in ran:
         if trial.status == TuneTrial.ERROR:
             log.warning("warning: %s failed and is left out; see %s", trial, trial.error_file)

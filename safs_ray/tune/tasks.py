@@ -66,6 +66,13 @@ class Run:
             raise FileNotFoundError(f"{self.folder}/networks/{stage} holds no complete stage")
         return found
 
+    def made_with(self, recipe: Recipe, stages: str) -> None:
+        """Delete what stages have made with another recipe, before a sweep that went on found this one."""
+        folder = self.folder / "networks" / stages
+        if folder.exists(RECIPE) and folder.read_json(RECIPE) != recipe.as_json():
+            folder.delete()
+        folder.write_json(RECIPE, recipe.as_json())
+
     def once(self, stage: str, epochs: int, make: Callable[[Report], Result]) -> Result:
         """A stage's result, from the run folder where it was completed before."""
         done = Result.load(self.folder / "networks" / stage)
@@ -73,6 +80,10 @@ class Run:
             done = make(lambda epoch, accuracy: self.news.put((stage, epoch, epochs, accuracy)))
             done.save(self.folder / "networks" / stage)
         return done
+
+
+RECIPE = "recipe.json"
+"""File of a folder of networks: the recipe that they were made with."""
 
 
 def checkpoints_of(folder: Folder) -> Checkpoints:

@@ -43,7 +43,7 @@ class Factory:
 
     def __call__(self, board: str, rate: float = 5e-3) -> tune.Trainable:
         if board not in self._boards:  # an actor lives as long as its first handle
-            self._boards[board] = open_board(board, str(self._folder / board))
+            self._boards[board] = open_board(board, str(self._folder / board), str(self._folder / "nowhere"))
         kind = tune.with_parameters(Trial, **self._given, board=board)
         trial: tune.Trainable = kind(config=proposal(rate))
         return trial
