@@ -6,6 +6,7 @@ Exit codes: 0 finished, 130 interrupted, 1 failed, 2 bad input.
 from __future__ import annotations
 
 import argparse
+import fcntl
 import logging
 import os
 import platform
@@ -91,17 +92,38 @@ def _run(configuration: Configuration, folder: Folder, console: Console) -> dict
             folder.write(CONFIGURATION, (_versions() + config.dump(configuration)).encode())
         if given:
             given.save(_given_stage(configuration, folder))  # as if the stage had been done
-    _announce(configuration, splits, given.network if given else network, folder, console)
-    show_lines()
+    with _alone(folder):
+        _announce(configuration, splits, given.network if given else network, folder, console)
+        show_lines()
+        try:
+            _connect(configuration)
+            return sweep(configuration, dataset, folder)
+        except RayTaskError as error:
+            if isinstance(error.cause, ConfigurationError):
+                raise ConfigurationError(str(error.cause)) from None
+            raise
+        finally:
+            ray.shutdown()
+
+
+@contextmanager
+def _alone(folder: Folder) -> Iterator[None]:
+    """Keep other processes out of a run on a local disk or NFS; a bucket knows no locks.
+
+    Raises:
+        ConfigurationError: another process is at it.
+    """
+    if not Path(str(folder)).is_dir():
+        yield
+        return
+    directory = os.open(str(folder), os.O_RDONLY)
     try:
-        _connect(configuration)
-        return sweep(configuration, dataset, folder)
-    except RayTaskError as error:
-        if isinstance(error.cause, ConfigurationError):
-            raise ConfigurationError(str(error.cause)) from None
-        raise
+        fcntl.flock(directory, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    except BlockingIOError:
+        raise refusal("--resume", str(folder), "another process is at this run") from None
     finally:
-        ray.shutdown()
+        os.close(directory)
 
 
 def _left(configuration: Configuration, folder: Folder) -> str:
