@@ -32,6 +32,7 @@ ROOMS = (
     "search",
     "stages",
     "report",
+    "export",
     "tune",
 )
 MODULES = sorted(PACKAGE.rglob("*.py"))

@@ -24,7 +24,7 @@ from rich.console import Console
 
 import safs_ray
 from safs_ray import config, stages
-from safs_ray.config import Configuration, ConfigurationError, PruningSection, refusal
+from safs_ray.config import CONFIGURATION, Configuration, ConfigurationError, PruningSection, refusal
 from safs_ray.data import Dataset, Splits
 from safs_ray.network import Network
 from safs_ray.pruning.masks import count_kept
@@ -37,7 +37,6 @@ from safs_ray.tune.progress import duration, show_lines
 from safs_ray.tune.search import FailedSearchError, InterruptedSearchError
 from safs_ray.tune.sweep import sweep
 
-CONFIGURATION = "config.yaml"
 FINISHED, FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
 
 
