@@ -23,7 +23,7 @@ FILE = "network.safetensors"
 """The name of such a file unless the user gives it another."""
 VALUES, GAPS = "values:", "gaps:"
 METADATA = "safs_ray"
-"""The entry of the header's metadata that holds the description."""
+"""The only entry of the header's metadata: with more, safetensors would put them in any order."""
 ENTRY = 80
 """About how many bytes one more tensor takes in the header."""
 
@@ -35,13 +35,13 @@ def write(network: Network, remarks: Mapping[str, str]) -> bytes:
     """The file's content.
 
     Args:
-        remarks: more texts for the header, for people and other programs.
+        remarks: more texts for the description, for people and other programs.
     """
     description, arrays = network.to_arrays()
-    masked = [name.removeprefix(MASK) for name in arrays if name.startswith(MASK)]
+    masked = sorted(network.masks)
     shapes: dict[str, list[int]] = {}
     stored: dict[str, Array] = {}
-    for name in network.state:
+    for name in sorted(network.state):  # the same bytes in whatever order they were loaded
         array = arrays[name]
         kept = arrays[f"{MASK}{name}"] if name in masked else array != 0
         values, gaps = array[kept], shortest_gaps(np.flatnonzero(kept))
@@ -50,8 +50,8 @@ def write(network: Network, remarks: Mapping[str, str]) -> bytes:
             stored |= {f"{VALUES}{name}": values, f"{GAPS}{name}": gaps}
         else:
             stored[name] = np.asarray(array, order="C")
-    text = json.dumps({**description, "shapes": shapes, "masked": masked})
-    return safetensors.numpy.save(stored, {**remarks, METADATA: text})
+    text = json.dumps({**remarks, **description, "shapes": shapes, "masked": masked})
+    return safetensors.numpy.save(stored, {METADATA: text})
 
 
 def read(content: bytes) -> Network:

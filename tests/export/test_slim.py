@@ -55,7 +55,7 @@ def depthwise() -> nn.Module:
 OPERATORS = ("relu", "linear", "tanh", "cos", "softplus", "srs", "symlog")
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(
     build=st.sampled_from([Residual, lenet, perceptron, depthwise]),
     seed=st.integers(0, 2**32),

@@ -62,6 +62,11 @@ def test_batch_normalisation_comes_back_with_its_scalars(monkeypatch: pytest.Mon
     assert "values:2.running_mean" in safetensors.torch.load(content), "all zeros, though no mask says so"
 
 
+def test_equal_networks_are_equal_files(network: Network) -> None:
+    turned = replace(network, state=dict(reversed(network.state.items())), masks=dict(reversed(network.masks.items())))
+    assert sparse_file.write(turned, {"input": "images"}) == sparse_file.write(network, {"input": "images"})
+
+
 def test_is_about_as_small_as_its_nonzeros(network: Network) -> None:
     content = sparse_file.write(network, {"input": "images"})
     biases = 4 * (6 + 16 + 120 + 84 + 10)
@@ -73,8 +78,8 @@ def test_is_about_as_small_as_its_nonzeros(network: Network) -> None:
 def test_the_header_tells_all_else(network: Network) -> None:
     content = sparse_file.write(network, {"input": "images"})
     metadata = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])["__metadata__"]
-    assert metadata["input"] == "images"
     description = json.loads(metadata["safs_ray"])
+    assert description["input"] == "images"
     assert description["shapes"]["fc1.weight"] == [120, 256]
     assert description["specification"]["model"] == "lenet5"
     values = safetensors.torch.load(content)["values:fc1.weight"]
