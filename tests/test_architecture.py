@@ -16,6 +16,7 @@ PACKAGE = Path(safs_ray.__file__).parent
 ROOMS = (
     "config",
     "storage",
+    "checkpoints",
     "randomness",
     "references",
     "data",
