@@ -85,8 +85,8 @@ def _level(step: Step, sources: Sequence[Levels], module: nn.Module) -> Levels:
         case Average(table, weight):
             whole = np.allclose((table >= 0).sum(1) * weight, 1)
             return sources[0] if whole else np.full_like(sources[0], np.nan)
-        case Normalisation(owner) | Activation(owner):
-            return _applied(module.get_submodule(owner), sources[0], step)
+        case Normalisation(name) | Activation(name):
+            return _applied(module.get_submodule(name), sources[0], step)
         case Sum():
             return sources[0] + sources[1]
         case Same():

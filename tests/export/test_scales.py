@@ -112,6 +112,23 @@ def test_what_a_sum_reads_keeps_its_scale_unless_the_layer_before_can_take_it(fo
     assert weights == {"first": 6, "branch": 1, "out": 20}
 
 
+class Around(nn.Module):
+    """The sum reads the layer before the activation too."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.out, self.act = nn.Conv2d(1, 2, 1), nn.Linear(32, 3), nn.ReLU()
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.first(x)
+        return self.out((self.act(x) + x).flatten(1))
+
+
+def test_a_layer_that_a_sum_reads_too_keeps_its_weights(fold: Fold) -> None:
+    assert fold(Around(), ["tanh"], {"act": (2.0, 3.0)}) == ({"act": (2, 3)}, {"first": 1, "out": 1})
+    assert fold(Around(), ["relu"], {"act": (2.0, 3.0)}) == ({"act": (6, 1)}, {"first": 1, "out": 1})
+
+
 class Twice(nn.Module):
     def __init__(self) -> None:
         super().__init__()

@@ -126,6 +126,21 @@ def test_what_cannot_be_read_stays_as_it_is(monkeypatch: pytest.MonkeyPatch) -> 
     assert torch.equal(module(images), Deployed(network.build(), SPECIFICATION)(images))
 
 
+def test_layers_that_share_their_weights_are_not_rewritten(monkeypatch: pytest.MonkeyPatch) -> None:
+    def tied(_: Specification) -> nn.Module:
+        module = nn.Sequential(
+            nn.Flatten(), nn.Linear(128, 128), nn.ReLU(), nn.Linear(128, 128), nn.ReLU(), nn.Linear(128, 3)
+        )
+        module[3].weight = module[1].weight
+        return module
+
+    monkeypatch.setitem(ARCHITECTURES, "own", Architecture(tied))
+    network = Network.initial(SPECIFICATION, 0)
+    smaller, notes = slim(replace(network, state={**network.state, "2.beta": torch.tensor(2.0)}))
+    assert smaller.state["2.beta"] == 2
+    assert notes == ("nothing was folded or left out: some of its layers share their weights",)
+
+
 def test_scales_of_one_are_not_multiplied_with(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(ARCHITECTURES, "own", Architecture(lambda _: perceptron()))
     module, _ = deployed(Network.initial(SPECIFICATION, 0))
