@@ -16,6 +16,9 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+CONFIGURATION = "config.yaml"
+"""The file of a run folder that holds its configuration."""
+
 
 class ConfigurationError(ValueError):
     """A user's mistake, told in one line."""

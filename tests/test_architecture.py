@@ -33,6 +33,7 @@ ROOMS = (
     "search",
     "stages",
     "report",
+    "export",
     "tune",
 )
 MODULES = sorted(PACKAGE.rglob("*.py"))

@@ -26,7 +26,7 @@ from rich.console import Console
 
 import safs_ray
 from safs_ray import config, stages
-from safs_ray.config import Configuration, ConfigurationError, PruningSection, refusal
+from safs_ray.config import CONFIGURATION, Configuration, ConfigurationError, PruningSection, refusal
 from safs_ray.data import Splits
 from safs_ray.network import Network
 from safs_ray.pruning.masks import count_kept
@@ -35,7 +35,7 @@ from safs_ray.report.results import RESULTS
 from safs_ray.report.table import show
 from safs_ray.storage import Folder
 from safs_ray.tune.board import NAMESPACE
-from safs_ray.tune.changes import CONFIGURATION, changed, differences, reopen
+from safs_ray.tune.changes import changed, differences, reopen
 from safs_ray.tune.progress import duration, show_lines
 from safs_ray.tune.search import FailedSearchError
 from safs_ray.tune.standing import standing
