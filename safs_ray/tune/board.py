@@ -6,25 +6,16 @@ full, so that an evaluation that was reported is never lost.
 
 from __future__ import annotations
 
-import io
-from dataclasses import asdict, fields
 from typing import Any, cast
 
-import pyarrow as pa
-import pyarrow.parquet as pq
 import ray
 
 from safs_ray.search.evaluation import Evaluation, Ledger
+from safs_ray.search.records import read_evaluations, to_parquet
 from safs_ray.storage import Folder
 
 NAMESPACE = "safs"
 PART_ROWS = 256
-
-_TYPES = {
-    "str": pa.string(), "Phase": pa.string(), "Assignment": pa.list_(pa.string()),
-    "int": pa.int64(), "float": pa.float64(), "bool": pa.bool_(),
-}  # fmt: skip
-SCHEMA = pa.schema([pa.field(field.name, _TYPES[str(field.type)]) for field in fields(Evaluation)])
 
 
 class Board:
@@ -45,7 +36,7 @@ class Board:
         self._ledger.record(evaluation)
         evaluations = self._ledger.evaluations
         part = (len(evaluations) - 1) // PART_ROWS
-        self._folder.write(f"part-{part:05d}.parquet", _to_parquet(evaluations[part * PART_ROWS :]))
+        self._folder.write(f"part-{part:05d}.parquet", to_parquet(evaluations[part * PART_ROWS :]))
 
     def evaluations(self) -> list[Evaluation]:
         """Every evaluation of the run, in the order of arrival."""
@@ -69,17 +60,3 @@ def open_board(name: str, location: str) -> Any:
     """The run's board, started when it is not running; it comes back with its records when its node is lost."""
     actor = ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=3)(Board)
     return actor.options(name=name, namespace=NAMESPACE, get_if_exists=True).remote(location)
-
-
-def read_evaluations(folder: Folder) -> list[Evaluation]:
-    """Every evaluation in a run's folder of Parquet parts."""
-    tables = [pq.read_table(io.BytesIO(folder.read(name))) for name in folder.names()]
-    return [
-        Evaluation(**{**row, "assignment": tuple(row["assignment"])}) for table in tables for row in table.to_pylist()
-    ]
-
-
-def _to_parquet(evaluations: list[Evaluation]) -> bytes:
-    sink = io.BytesIO()
-    pq.write_table(pa.Table.from_pylist([asdict(evaluation) for evaluation in evaluations], SCHEMA), sink)
-    return sink.getvalue()
