@@ -171,21 +171,27 @@ def _check_resources(configuration: Configuration) -> None:
         raise refusal("tune.resources.gpu", resources.gpu, f"this machine has {torch.cuda.device_count()} GPUs")
 
 
+def sweeps(configuration: Configuration) -> list[tuple[Course, int]]:
+    """The sweeps of a run in their order, each with the number of its trials."""
+    section, trials = configuration.search, configuration.tune.trials
+    if section.protocol == "joint":
+        found = [(joint(configuration), trials)]
+    else:
+        found = [(stage_1(configuration), section.chains), (stage_2(configuration, "SAFS"), trials)]
+    if "stage 2" in configuration.final.ablations:
+        found.append((stage_2(configuration, "stage 2"), trials))
+    return found
+
+
 def plan(configuration: Configuration) -> dict[str, int]:
     """Epochs of each part of a run in which no trial is stopped and no evaluation repeated."""
-    section, final, trials = configuration.search, configuration.final, configuration.tune.trials
-    if section.protocol == "joint":
-        sweeps = [(joint(configuration), trials)]
-    else:
-        sweeps = [(stage_1(configuration), section.chains), (stage_2(configuration, "SAFS"), trials)]
-    if "stage 2" in final.ablations:
-        sweeps.append((stage_2(configuration, "stage 2"), trials))
+    section, final = configuration.search, configuration.final
     return {
         "dense training": 0 if configuration.model.weights else configuration.dense.epochs,
         "pruning": pruning_epochs(configuration) * (2 if section.when == "before" else 1),
-        "search": sum(count * course.evaluations * section.epochs for course, count in sweeps),
+        "search": sum(count * course.evaluations * section.epochs for course, count in sweeps(configuration)),
         "fine-tuning": sum(
-            count * course.stretches * configuration.finetune.epochs_per_step for course, count in sweeps
+            count * course.stretches * configuration.finetune.epochs_per_step for course, count in sweeps(configuration)
         ),
         "final evaluation": (2 + len(final.ablations)) * final.folds * final.epochs,
     }
