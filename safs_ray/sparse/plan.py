@@ -44,7 +44,7 @@ def make(network: Network, module: nn.Module) -> Plan:
         UnsupportedError: it cannot be executed so.
     """
     steps = graph.read(module, network.specification.example())
-    kept = _kept(steps, network)
+    kept = kept_weights(steps, network)
     whole_channels = _uses(steps, kept) > MOST_CONNECTIONS
     live = live_neurons(steps, kept, whole_channels)
     slots = _slots(steps, live, kept, whole_channels)
@@ -80,7 +80,7 @@ def _uses(steps: Sequence[Step], kept: Kept) -> int:
     )
 
 
-def _kept(steps: Sequence[Step], network: Network) -> Kept:
+def kept_weights(steps: Sequence[Step], network: Network) -> Kept:
     """The mask of every convolution and linear layer as (outputs, inputs / groups, places); all True without one."""
     kept = {}
     for step in steps:
