@@ -13,6 +13,7 @@ import matplotlib
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Paper
+from matplotlib.ticker import LogLocator, NullLocator
 
 from safs_ray.storage import Folder
 
@@ -254,6 +255,24 @@ def hollow(name: str, **style: Any) -> dict[str, Any]:
     return {
         "linestyle": "none", "markeredgecolor": PALETTE[name], "markerfacecolor": PALETTE["paper"], **style
     }  # fmt: skip
+
+
+def short(name: str, longest: int) -> str:
+    """A name in so many letters, of a longer one the last."""
+    return name if len(name) <= longest else f"…{name[1 - longest :]}"
+
+
+def logarithmic(axes: Axes, low: float, high: float, unit: float = 1.0) -> None:
+    """Make the horizontal axis logarithmic, with plain numbers of so small a unit at a few places.
+
+    Args:
+        low, high: its ends, above 0.
+    """
+    between = (1.0,) if high > 99 * low else (1.0, 3.0) if high > 9 * low else (1.0, 2.0, 3.0, 5.0, 7.0)
+    axes.set(xscale="log", xlim=(low, high))
+    axes.xaxis.set_major_locator(LogLocator(subs=between))
+    axes.xaxis.set_major_formatter(lambda value, _: f"{value / unit:g}")
+    axes.xaxis.set_minor_locator(NullLocator())
 
 
 def per_cent(fraction: float | None) -> float:

@@ -131,8 +131,9 @@ def layers(network: Network) -> dict[str, Layer]:
 
 def _needed(network: Network) -> dict[str, Channels] | None:
     """By layer: the output channels from which a path of weights leads to the output; None where that is not known."""
+    plain = Network.initial(network.specification, seed=0)  # the same layers, whatever the groups of its sites
     try:
-        steps = graph.read(network.build(), network.specification.example())
+        steps = graph.read(plain.build(), network.specification.example())
     except graph.UnsupportedError:
         return None
     needed: dict[str, Channels] = {}

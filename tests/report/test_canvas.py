@@ -5,11 +5,12 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 import matplotlib
+import pytest
 from matplotlib.axes import Axes
 from PIL import Image
 
 from safs_ray.report import canvas
-from safs_ray.report.canvas import PALETTE, RC, Figure, Mark, Panel, coloured, hollow, key, tip
+from safs_ray.report.canvas import PALETTE, RC, Figure, Mark, Panel, coloured, hollow, key, logarithmic, tip
 from safs_ray.storage import Folder
 
 STYLE = (Path(canvas.__file__).parent / "templates" / "style.css").read_text()
@@ -78,6 +79,17 @@ def test_files_hold_all_panels(tmp_path: Path) -> None:
 def test_panels_that_have_no_room_begin_a_new_row(tmp_path: Path) -> None:
     Figure("rows", "", "", (Panel("", paint, 600, 100), Panel("", paint, 600, 150))).save(Folder.at(tmp_path))
     assert ElementTree.parse(tmp_path / "rows.svg").getroot().attrib["viewBox"] == "0 0 600 250"
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "numbers"),
+    [(0.1, 0.8, "0.1 0.2 0.3 0.5 0.7"), (0.01, 0.2, "0.01 0.03 0.1"), (0.0001, 1.5, "0.0001 0.001 0.01 0.1 1")],
+)
+def test_numbers_of_a_logarithmic_axis_are_few_and_plain(low: float, high: float, numbers: str) -> None:
+    svg = Figure("log", "", "", (Panel("", lambda axes: logarithmic(axes, low, high), 420),)).drawings()[0][0]
+    shown = [each.text for each in ElementTree.fromstring(svg).iter("text")]
+    assert [text for text in shown if text in numbers.split()][: len(numbers.split())] == numbers.split()
+    assert "$" not in svg
 
 
 def test_a_key_explains_every_mark() -> None:

@@ -87,6 +87,7 @@ def test_layers_by_hand(pruned: stages.Result) -> None:
         "fc3.weight": Layer(kept=2, of=1000, live=1, channels=10),
     }
     assert math.isclose(found["fc3.weight"].sparsity, 0.998)
+    assert layers(network.masked(masks).grouped(3)) == found
 
 
 GATED = """

@@ -14,7 +14,7 @@ from matplotlib.axes import Axes
 from safs_ray.config import ConfigurationError
 from safs_ray.network import Network
 from safs_ray.operators import lookup
-from safs_ray.report.canvas import Absent, Figure, Mark, Panel, coloured, key
+from safs_ray.report.canvas import Absent, Figure, Margins, Mark, Panel, coloured, key, short
 from safs_ray.report.measurement import Values, site_inputs
 from safs_ray.report.record import Record
 
@@ -23,6 +23,8 @@ Curve = npt.NDArray[np.float64]
 NAME, TITLE = "functions", "The learned functions"
 BINS = 60
 POINTS = 400
+LONGEST = 17
+"""Letters of a site's name, and of an operator's, that have room."""
 WITHOUT_INPUTS = (-4.0, 4.0)
 
 
@@ -132,21 +134,17 @@ def _panel(
         for other in default:
             axes.plot(x, other(x), linewidth=1.6, linestyle=(0, (4, 2)), **coloured("default"))
         axes.plot(x, function(x), linewidth=2.4, **coloured("found"))
-        axes.set_title(f"{site} · {function.operator}")
-        axes.set_title(
-            f"α {function.alpha:.2f}  β {function.beta:.2f}",
-            loc="right",
-            fontsize=11,
-            fontweight="normal",
-            **coloured("faint"),
-        )
+        axes.set_title(f"{short(site, LONGEST)} · {short(function.operator, LONGEST)}", pad=22)
+        scales, above = f"α {function.alpha:.2f}  β {function.beta:.2f}", axes.get_xaxis_transform()
+        axes.text(low, 1.04, scales, transform=above, fontsize=11, **coloured("faint"))
         axes.axhline(0, linewidth=0.9, **coloured("line"))
         axes.axvline(0, linewidth=0.9, **coloured("line"))
         axes.set(xlim=(low, high))
         axes.margins(y=0.06)
         axes.locator_params(nbins=5)
 
-    return Panel(f"{site}: {function.operator}, alpha {function.alpha:.3f}, beta {function.beta:.3f}", paint)
+    title = f"{site}: {function.operator}, alpha {function.alpha:.3f}, beta {function.beta:.3f}"
+    return Panel(title, paint, height=216, margins=Margins(top=46))
 
 
 def _range(inputs: Values | None) -> tuple[float, float]:
@@ -173,10 +171,5 @@ def _key(inputs: bool, default: bool, folds: int) -> Panel:
     if default:
         marks.append(Mark("the network’s own activation", coloured("default", linewidth=1.6, linestyle=(0, (4, 2)))))
     if inputs:
-        marks.append(
-            Mark(
-                "how often x occurs",
-                coloured("shade", linewidth=10, solid_capstyle="butt"),
-            )
-        )
+        marks.append(Mark("how often x occurs", coloured("shade", linewidth=10, solid_capstyle="butt")))
     return key(*marks)

@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from safs_ray.config import ConfigurationError
 from safs_ray.data import Examples
 from safs_ray.network import Network
-from safs_ray.report.canvas import Absent, Figure, Mark, Panel, coloured, key, tip
+from safs_ray.report.canvas import Absent, Figure, Mark, Panel, coloured, key, logarithmic, tip
 from safs_ray.report.figures.sparsity import by_layer
 from safs_ray.report.measurement import gradient_norms
 from safs_ray.report.record import Record
@@ -87,8 +87,7 @@ def _panel(flow: Flow) -> Panel:
             for end, norm, style in zip(ends, norms, (OWN, FOUND), strict=True):
                 (dot,) = axes.plot([end], [place], clip_on=False, **style)
                 tip(dot, f"{name}: {norm:.3g}")
-        title = f"{flow.when[0].upper()}{flow.when[1:]}"
-        axes.set(xscale="log", xlim=(floor, ceiling), xlabel="gradient norm", title=title)
-        axes.xaxis.set_major_formatter(lambda norm, _: f"{norm:g}")
+        logarithmic(axes, floor, ceiling)
+        axes.set(xlabel="gradient norm", title=f"{flow.when[0].upper()}{flow.when[1:]}")
 
     return by_layer(f"Gradient norm of each layer {flow.when}", flow.own, paint, right=14)

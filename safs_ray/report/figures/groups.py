@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import accumulate
+from textwrap import fill
 from typing import Any
 
 import numpy as np
@@ -28,7 +29,9 @@ from safs_ray.report.figures.functions import POINTS, WITHOUT_INPUTS, Activation
 from safs_ray.report.groups import GAIN, Group
 from safs_ray.report.record import Record
 
-ROW = 30
+ROW = 34
+LETTERS = 26
+"""Of a group's label in one line."""
 DASHES: tuple[Any, ...] = ("-", (0, (5, 2)), (0, (1, 1.5)), (0, (5, 2, 1, 2)), (0, (3, 1)), (0, (8, 2)))
 
 
@@ -62,7 +65,7 @@ def _accuracy(groups: Sequence[Group], row: str) -> Panel:
     def paint(axes: Axes) -> None:
         for place, group in enumerate(groups):
             _group(axes, place, group, row)
-        axes.set_yticks(range(len(groups)), [group.label for group in groups], color=PALETTE["ink"])
+        axes.set_yticks(range(len(groups)), [fill(group.label, LETTERS) for group in groups], color=PALETTE["ink"])
         axes.set(
             ylim=(len(groups) - 0.4, -0.6), title=f"{row}, {'points' if row == GAIN else 'test accuracy in per cent'}"
         )
@@ -72,8 +75,7 @@ def _accuracy(groups: Sequence[Group], row: str) -> Panel:
         if row == GAIN:
             axes.axvline(0, linewidth=1.2, **coloured("faint"))
 
-    longest = max(len(group.label) for group in groups)
-    left = min(24 + 7 * longest, 220)
+    left = 24 + 7 * min(LETTERS, max(len(group.label) for group in groups))
     return Panel(f"{row} of each group", paint, 250 + left, ROW * len(groups) + 64, Margins(left=left, bottom=28))
 
 

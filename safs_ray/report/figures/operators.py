@@ -22,6 +22,8 @@ CAPTION = (
 )
 CELL, ROW = 66, 26
 ANY = "any site"
+UPRIGHT = 9
+"""Letters of a site's name for which a column is wide enough; longer ones are slanted."""
 FRAME: dict[str, Any] = {"fill": False, "linewidth": 2, "edgecolor": PALETTE["ink"]}
 
 
@@ -48,12 +50,15 @@ def draw(record: Record) -> Figure | Absent:
     names = list(record.found.sites) if record.found else [f"site {number}" for number in range(1, sites + 1)]
     won = record.found.assignment if record.found else ()
     operators = sorted({operator for operator, _ in found}, key=lambda operator: -found[operator, None].points)
+    longest = max(map(len, names))
+    slant = 5 * longest if longest > UPRIGHT else 0
+    margins = Margins(left=30 + 7 * max(map(len, operators)), right=8 + slant, top=34 + slant, bottom=6)
     panel = Panel(
         "Success of every operator at every site",
         lambda axes: _matrix(axes, found, operators, names, won),
-        width=108 + CELL * (sites + 1),
-        height=40 + ROW * len(operators),
-        margins=Margins(left=100, right=8, top=34, bottom=6),
+        width=margins.left + CELL * (sites + 1) + margins.right,
+        height=margins.top + ROW * len(operators) + margins.bottom,
+        margins=margins,
     )
     return Figure(NAME, TITLE, CAPTION, (panel,))
 
@@ -95,6 +100,9 @@ def _matrix(
     axes.set_yticks([row + 0.5 for row in range(len(operators))], operators, color=PALETTE["ink"])
     axes.set_xticks([column + 0.5 for column in range(len(columns))], [ANY, *sites], color=PALETTE["ink"])
     axes.tick_params(bottom=False, labeltop=True, labelbottom=False)
+    if max(map(len, sites)) > UPRIGHT:
+        for label in axes.get_xticklabels():
+            label.set(rotation=45, horizontalalignment="left", rotation_mode="anchor")
     axes.axvline(1, linewidth=1.4, **coloured("faint"))
     axes.set(xlim=(0, len(columns)), ylim=(len(operators), 0))
     axes.grid(visible=False)

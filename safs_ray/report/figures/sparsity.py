@@ -8,14 +8,14 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from safs_ray.config import ConfigurationError
-from safs_ray.report.canvas import PALETTE, Absent, Figure, Margins, Panel, coloured, tip
+from safs_ray.report.canvas import PALETTE, Absent, Figure, Margins, Panel, coloured, logarithmic, short, tip
 from safs_ray.report.measurement import Layer, layers
 from safs_ray.report.record import Record
 
 NAME, TITLE = "sparsity", "What is left of every layer"
 ROW = 26
 LONGEST = 15
-"""Letters of a layer's name that have room; of a longer one the last are shown."""
+"""Letters of a layer's name that have room."""
 
 
 def draw(record: Record) -> Figure | Absent:
@@ -52,8 +52,8 @@ def _weights(left: Mapping[str, Layer]) -> Panel:
             (dot,) = axes.plot([share], [place], "o", markersize=6, clip_on=False, **coloured("found"))
             tip(dot, f"{layer.kept:,} of {layer.of:,} weights, sparsity {100 * layer.sparsity:.2f} %")
             beside(axes, place, f"{layer.kept:,} of {layer.of:,}")
-        axes.set(xscale="log", xlim=(floor, 1), xlabel="of 100 weights are left", title="Weights")
-        axes.xaxis.set_major_formatter(lambda share, _: f"{100 * share:g}")
+        logarithmic(axes, floor, 1, unit=0.01)
+        axes.set(xlabel="of 100 weights are left", title="Weights")
 
     return by_layer("Share of the weights that each layer keeps", left, paint, right=122)
 
@@ -82,11 +82,10 @@ def by_layer(title: str, weights: Collection[str], paint: Callable[[Axes], None]
         right: pixels beside the axes.
     """
     names = [name.removesuffix(".weight") for name in weights]
-    short = [name if len(name) <= LONGEST else f"…{name[1 - LONGEST :]}" for name in names]
 
     def rows(axes: Axes) -> None:
         paint(axes)
-        axes.set_yticks(range(len(names)), short, color=PALETTE["ink"])
+        axes.set_yticks(range(len(names)), [short(name, LONGEST) for name in names], color=PALETTE["ink"])
         axes.set_ylim(len(names) - 0.4, -0.6)
         axes.grid(visible=False, axis="y")
         axes.spines["left"].set_visible(False)
