@@ -134,14 +134,14 @@ def _pruning(run: Configuration) -> str:
 def standing(record: Record) -> Iterator[tuple[str, str]]:
     """What is done of an unfinished run, part by part."""
     for stage in ["pruned"] if record.configuration.model.pruned else ["dense", "pruned"]:
-        made = record.result(stage)
-        yield f"network “{stage}”", f"validation {100 * made.validation_accuracy:.1f} %" if made else "not there yet"
+        made = record.metrics(stage)
+        yield f"network “{stage}”", f"validation {100 * made['validation_accuracy']:.1f} %" if made else "not there yet"
     for sweep in record.sweeps:
         ended = sum(trial.fate != "open" for trial in sweep.trials)
         best = f"best validation {100 * sweep.winner.best_accuracy:.1f} %"
         yield f"sweep “{sweep.name}”", f"{len(sweep.trials)} of {sweep.planned} trials begun, {ended} ended, {best}"
     rows = [row for row in record.row_names if row != "dense"]
-    done = sum(len(record.finals(row)) for row in rows)
+    done = sum(len(record.folds(row)) for row in rows)
     yield "final evaluation", f"{done} of {len(rows) * record.configuration.final.folds} trainings done"
 
 

@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import takewhile
 from typing import Any
 
 from safs_ray import config, stages
@@ -73,15 +74,25 @@ class Record:
         """What a stage made; None when it is not complete or its network was not kept."""
         return Result.load(self.folder / "networks" / stage)
 
+    def metrics(self, stage: str) -> dict[str, Any] | None:
+        """The numbers of :meth:`result`, without its network."""
+        folder = self.folder / "networks" / stage
+        return dict(folder.read_json("metrics.json")) if folder.exists("metrics.json") else None
+
+    def folds(self, row: str) -> list[str]:
+        """The stages that evaluated a row in the end, on the folds up to the first that is not done."""
+        names = (f"final/{row}/fold-{fold}" for fold in range(self.configuration.final.folds))
+        return list(takewhile(self.metrics, names))
+
     def finals(self, row: str) -> list[Result]:
-        """The final evaluation of a row on each fold that is done, up to the first that is not."""
-        folds = (self.result(f"final/{row}/fold-{fold}") for fold in range(self.configuration.final.folds))
-        return list(_until_none(folds))
+        """The final evaluation of a row on each of :meth:`folds`."""
+        return [result for stage in self.folds(row) if (result := self.result(stage))]
 
     @cached_property
     def sweeps(self) -> tuple[Sweep, ...]:
         """The sweeps of which a trial is known, in the order of the run."""
-        return sweeps_of(self.configuration, self.evaluations, self.results, self.folder.exists("networks/final"))
+        searched = self.finished or self.folder.exists("networks/final")
+        return sweeps_of(self.configuration, self.evaluations, self.results, searched)
 
     @cached_property
     def rows(self) -> list[Row]:
@@ -109,8 +120,11 @@ class Record:
     @cached_property
     def start(self) -> Network | None:
         """The network that the last training of the row SAFS begins from, with its own activations."""
-        found = self._start("SAFS")
-        return stages.searchable(found.network, self.configuration) if found else None
+        own, found = self._start("pruned"), self._start("SAFS")
+        if own is None or found is None:
+            return None
+        default = stages.searchable(own.network, self.configuration).assignment
+        return stages.searchable(found.network, self.configuration).assign(default)
 
     def _start(self, row: str) -> Result | None:
         """The network that the last training of a row begins from."""
@@ -126,13 +140,6 @@ class Record:
         if self.start is None or not leaders:
             return None
         return self.start.assign(leaders[-1])
-
-
-def _until_none(results: Iterator[Result | None]) -> Iterator[Result]:
-    for result in results:
-        if result is None:
-            return
-        yield result
 
 
 def flattened(configuration: Configuration) -> dict[str, str]:

@@ -50,15 +50,16 @@ def _measured(record: Record) -> dict[str, float]:
     """From the stages and evaluations themselves."""
     parts: dict[str, float] = {}
     for part, stage in (("dense training", "dense"), ("pruning", "pruned"), ("pruning, found", "pruned-found")):
-        if result := record.result(stage):
-            parts[part] = result.core_seconds
+        if made := record.metrics(stage):
+            parts[part] = made["core_seconds"]
     for sweep in record.sweeps:
         for phase, what in (("search", "candidates"), ("fine-tuning", "fine-tuning")):
             steps = (each for trial in sweep.trials for each in trial.evaluations if each.phase == phase)
             parts[f"{sweep.name}, {what}"] = sum(each.core_seconds for each in steps)
     for row in record.row_names:
         if row != "dense":
-            parts[f"last training, {row}"] = sum(result.core_seconds for result in record.finals(row))
+            folds = (record.metrics(stage) or {} for stage in record.folds(row))
+            parts[f"last training, {row}"] = sum(fold["core_seconds"] for fold in folds)
     return parts
 
 
