@@ -21,6 +21,7 @@ from safs_ray.report.canvas import Absent, Figure
 from safs_ray.report.groups import grouped
 from safs_ray.report.record import Record
 from safs_ray.report.table import show, show_groups, show_rows
+from safs_ray.report.wording import shown
 from safs_ray.storage import Folder
 
 BAD_INPUT = 2
@@ -35,7 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         records = [_read(run) for run in parsed.runs]
         if len(records) == 1:
-            _report(records[0], parsed.page or f"{records[0].folder}/{page.PAGE}", parsed.figures, console)
+            _report(records[0], parsed.page or f"{shown(records[0].folder)}/{page.PAGE}", parsed.figures, console)
         else:
             _compare(records, parsed.page or comparison.PAGE, parsed.figures, console)
     except ConfigurationError as error:

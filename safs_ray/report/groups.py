@@ -46,24 +46,28 @@ class Group:
     def count(self) -> str:
         """How many values stand behind a mean."""
         if self.unit == "runs":
-            return f"{len(self.records)} seeds" if len(set(self.seeds)) > 1 else f"{len(self.records)} runs"
+            missing = sum(not record.finished for record in self.records)
+            unfinished = f", {missing} unfinished" if missing else ""
+            return f"{len(self.records)} {'seeds' if len(set(self.seeds)) > 1 else 'runs'}{unfinished}"
         folds = max((len(row["test_accuracy"]["values"]) for row in self.records[0].rows), default=0)
         return f"1 run, {folds} fold{'s' * (folds != 1)}"
 
-    def values(self, name: str) -> list[float]:
-        """Test accuracies in [0, 1] of a row, or its gains; of every run the mean, of a single run the folds.
+    def values(self, name: str) -> dict[tuple[int, int], float]:
+        """Test accuracies in [0, 1] of a row, or its gains, of every run that has them.
 
-        Empty where a run has no such row.
+        Of several runs it is the mean of each, by its seed and by how many runs before it have that seed; of a single
+        run its folds, by its seed and the number of the fold.
         """
-        found = [_folds(record, name) for record in self.records]
-        if not all(found):
-            return []
-        return [mean(folds) for folds in found] if self.unit == "runs" else found[0]
+        if self.unit == "folds":
+            return {(self.seeds[0], fold): value for fold, value in enumerate(_folds(self.records[0], name))}
+        found = [(seed, self.seeds[:place].count(seed)) for place, seed in enumerate(self.seeds)]
+        each = {key: _folds(record, name) for key, record in zip(found, self.records, strict=True)}
+        return {key: mean(folds) for key, folds in each.items() if folds}
 
     def estimate(self, name: str) -> Estimate | None:
         """Mean, spread and interval of :meth:`values`; None where there are none."""
         values = self.values(name)
-        return estimate(values) if values else None
+        return estimate(list(values.values())) if values else None
 
 
 def _folds(record: Record, name: str) -> list[float]:
@@ -136,19 +140,20 @@ class Difference:
 
 def compared(group: Group, reference: Group, name: str) -> Difference | None:
     """The difference of a row, or of the gain, in fractions; None where one has no such row."""
-    values, others = group.values(name), reference.values(name)
-    if not values or not others:
+    mine, theirs = group.values(name), reference.values(name)
+    if not mine or not theirs:
         return None
+    values, others = list(mine.values()), list(theirs.values())
     if group.unit != reference.unit:
         return Difference(Estimate(mean(values) - mean(others), None, None, None), "runs against folds: no interval")
-    if _share_images(group, reference) and len(values) == len(others):
+    if _share_images(group, reference) and list(mine) == list(theirs):
         pair = "seed" if group.unit == "runs" else "fold"
         return Difference(paired_difference(values, others), f"paired by {pair}")
     return Difference(difference(values, others), "not paired")
 
 
 def _share_images(group: Group, other: Group) -> bool:
-    """Whether their values belong together in pairs: the same data in the same order, from the same seeds."""
+    """Whether runs of the same seed have the same data in the same order in both."""
     keys = [each.records[0].configuration for each in (group, other)]
     data, others = ({**each.data.model_dump(), "folder": None, "folds": each.final.folds} for each in keys)
-    return group.seeds == other.seeds and data == others
+    return data == others

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import mean, stdev
 
-from scipy import stats
+from scipy.special import stdtrit
 
 CONFIDENCE = 0.95
 
@@ -40,12 +40,11 @@ def estimate(values: Sequence[float]) -> Estimate:
     """
     if not values:
         raise ValueError("the mean of no values")
-    middle = mean(values)
     if len(values) < 2:
-        return Estimate(middle, None, None, None)
+        return Estimate(mean(values), None, None, None)
     deviation = stdev(values)
-    half = float(stats.t.ppf((1 + CONFIDENCE) / 2, len(values) - 1)) * deviation / len(values) ** 0.5
-    return Estimate(middle, deviation, middle - half, middle + half)
+    half = _quantile(len(values) - 1) * deviation / len(values) ** 0.5
+    return Estimate(mean(values), deviation, mean(values) - half, mean(values) + half)
 
 
 def paired_difference(values: Sequence[float], others: Sequence[float]) -> Estimate:
@@ -54,11 +53,18 @@ def paired_difference(values: Sequence[float], others: Sequence[float]) -> Estim
 
 
 def difference(values: Sequence[float], others: Sequence[float]) -> Estimate:
-    """The difference of two means without pairs, with the interval of Welch's t."""
+    """The difference of two means without pairs, with the interval of Welch (1947)."""
     middle = mean(values) - mean(others)
     if len(values) < 2 or len(others) < 2:
         return Estimate(middle, None, None, None)
-    if stdev(values) == stdev(others) == 0:
+    first, second = (stdev(each) ** 2 / len(each) for each in (values, others))
+    if first + second == 0:
         return Estimate(middle, None, middle, middle)
-    found = stats.ttest_ind(values, others, equal_var=False).confidence_interval(CONFIDENCE)
-    return Estimate(middle, None, float(found.low), float(found.high))
+    freedom = (first + second) ** 2 / (first**2 / (len(values) - 1) + second**2 / (len(others) - 1))
+    half = _quantile(freedom) * (first + second) ** 0.5
+    return Estimate(middle, None, middle - half, middle + half)
+
+
+def _quantile(freedom: float) -> float:
+    """What Student's t of so many degrees of freedom stays below with the probability that CONFIDENCE asks for."""
+    return float(stdtrit(freedom, (1 + CONFIDENCE) / 2))

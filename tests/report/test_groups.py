@@ -89,12 +89,12 @@ def test_values_are_those_of_runs_or_of_the_folds_of_one_run(tmp_path: Path) -> 
     ]
     (both,) = grouped(runs)
     (alone,) = grouped(runs[:1])
-    assert both.values("SAFS") == pytest.approx([0.55, 0.6])
-    assert both.values(GAIN) == pytest.approx([0.35, 0.4])
-    assert both.values("stage 1") == []
+    assert both.values("SAFS") == pytest.approx({(0, 0): 0.55, (1, 0): 0.6})
+    assert both.values(GAIN) == pytest.approx({(0, 0): 0.35, (1, 0): 0.4})
+    assert both.values("stage 1") == {}
     assert both.estimate("stage 1") is None
-    assert alone.values("SAFS") == [0.5, 0.6]
-    assert alone.values(GAIN) == pytest.approx([0.4, 0.3])
+    assert alone.values("SAFS") == {(0, 0): 0.5, (0, 1): 0.6}
+    assert alone.values(GAIN) == pytest.approx({(0, 0): 0.4, (0, 1): 0.3})
     assert (both.count, alone.count) == ("2 seeds", "1 run, 2 folds")
 
 
@@ -107,9 +107,27 @@ def test_the_same_seeds_on_the_same_data_are_paired(tmp_path: Path) -> None:
     assert paired is not None
     assert welch is not None
     assert (paired.how, welch.how) == ("paired by seed", "not paired")
-    assert paired.estimate == paired_difference(second.values("SAFS"), first.values("SAFS"))
-    assert welch.estimate == difference(third.values("SAFS"), first.values("SAFS"))
+    of = [list(group.values("SAFS").values()) for group in (first, second, third)]
+    assert paired.estimate == paired_difference(of[1], of[0])
+    assert welch.estimate == difference(of[2], of[0])
     assert compared(second, first, "stage 1") is None
+
+
+def test_a_run_that_lacks_a_row_is_left_out_and_never_paired(tmp_path: Path) -> None:
+    first = [run(tmp_path / f"a{n}", seed(n), pruned=[0.1], SAFS=[0.5]) for n in range(3)]
+    rows: list[dict[str, list[float]]] = [
+        {"pruned": [0.2], "SAFS": [0.7]},
+        {"pruned": [0.2]},
+        {"pruned": [0.2], "SAFS": [0.9]},
+    ]
+    second = [run(tmp_path / f"b{n}", seed(n, search={"steps": 5}), **rows[n]) for n in range(3)]
+    groups = grouped([*first, *second])
+    assert groups[1].values("SAFS") == {(0, 0): 0.7, (2, 0): 0.9}
+    found = {name: compared(groups[1], groups[0], name) for name in ("pruned", "SAFS")}
+    assert {name: each.how for name, each in found.items() if each} == {
+        "pruned": "paired by seed",
+        "SAFS": "not paired",
+    }
 
 
 def test_folds_are_paired_with_folds_and_never_with_runs(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from scipy import stats
 from safs_ray.report.intervals import Estimate, difference, estimate, paired_difference
 
 VALUES = st.lists(st.floats(0, 1), min_size=2, max_size=8)
+DISTINCT = st.lists(st.integers(0, 99), min_size=2, max_size=6, unique=True)
 
 
 def test_an_estimate_by_hand() -> None:
@@ -43,7 +44,14 @@ def test_pairs_are_the_one_sample_test_of_their_differences(values: list[float])
     assert (found.low, found.high) == pytest.approx((interval.low, interval.high), nan_ok=True, abs=1e-9)
 
 
-def test_a_difference_without_pairs_is_welch() -> None:
+@given(DISTINCT, DISTINCT)
+def test_a_difference_without_pairs_is_that_of_scipy(values: list[int], others: list[int]) -> None:
+    found = difference(values, others)
+    interval = stats.ttest_ind(values, others, equal_var=False).confidence_interval(0.95)
+    assert (found.low, found.high) == pytest.approx((interval.low, interval.high))
+
+
+def test_a_difference_without_pairs_by_hand() -> None:
     """Variances 1 and 4, three values each: standard error sqrt(5/3), 2.94 degrees of freedom."""
     found = difference([10, 11, 12], [4, 6, 8])
     half = stats.t.ppf(0.975, 25 / (1 + 16) * 2) * (5 / 3) ** 0.5

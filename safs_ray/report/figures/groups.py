@@ -80,7 +80,7 @@ def _accuracy(groups: Sequence[Group], row: str) -> Panel:
 
 
 def _group(axes: Axes, place: int, group: Group, row: str) -> None:
-    values, found = [100 * value for value in group.values(row)], group.estimate(row)
+    values, found = [100 * value for value in group.values(row).values()], group.estimate(row)
     if found is None:
         return
     if found.low is not None and found.high is not None:

@@ -95,8 +95,9 @@ def _matrix(
             if success := found.get((operator, site)):
                 _cell(axes, row, column, success, most)
     for column, operator in enumerate(won, start=1):
-        row = operators.index(operator)
-        axes.add_patch(Rectangle((column + 0.03, row + 0.05), 0.94, 0.9, **FRAME))
+        if operator in operators:
+            row = operators.index(operator)
+            axes.add_patch(Rectangle((column + 0.03, row + 0.05), 0.94, 0.9, **FRAME))
     axes.set_yticks([row + 0.5 for row in range(len(operators))], operators, color=PALETTE["ink"])
     axes.set_xticks([column + 0.5 for column in range(len(columns))], [ANY, *sites], color=PALETTE["ink"])
     axes.tick_params(bottom=False, labeltop=True, labelbottom=False)
