@@ -195,6 +195,15 @@ def test_results_are_saved_whole_or_not_at_all(pruned: Result, tmp_path: Path) -
     assert loaded.validation_accuracy == pruned.validation_accuracy
 
 
+def test_sweeps_in_the_order_of_the_run(configuration: Configuration) -> None:
+    def listed(section: Configuration) -> list[tuple[str, int, int]]:
+        return [(course.sweep, course.steps, count) for course, count in stages.sweeps(section)]
+
+    assert listed(configuration) == [("SAFS", 4 + 2, 3)]
+    staged = changed(changed(configuration, "search", protocol="staged", chains=5), "final", ablations=("stage 2",))
+    assert listed(staged) == [("stage 1", 4, 5), ("SAFS", 2, 3), ("stage 2", 2, 3)]
+
+
 def test_plan_counts_epochs(configuration: Configuration) -> None:
     assert stages.plan(configuration) == {
         "dense training": 3,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -77,7 +78,6 @@ class Survey:
         return f"{self.reached} of {self.outputs} outputs can still be reached from the inputs"
 
 
-@torch.no_grad()
 def survey(module: nn.Module, masks: Mapping[str, Tensor], example: Tensor, sites: Sequence[str] = ()) -> Survey:
     """Count the weights that masks leave, and the outputs that can be reached along them.
 
@@ -86,17 +86,48 @@ def survey(module: nn.Module, masks: Mapping[str, Tensor], example: Tensor, site
         example: a batch (N, C, H, W) that the module accepts; it computes logits (N, classes).
         sites: names of the submodules that apply activations.
     """
-    linear = linearised(module, sites)
-    weights = prunable_weights(linear)
-    for name, weight in weights.items():
-        weight.copy_(masks[name] if name in masks else torch.ones_like(weight))
-    for child in linear.modules():
-        if isinstance(child, PRUNABLE):  # after every layer, so that no depth overflows or underflows
-            child.register_forward_hook(lambda _layer, _inputs, output: (output > 0).to(output.dtype))
-    outputs = linear(torch.ones_like(example[:1], dtype=torch.float64))[0]
+    of = {name: weight.numel() for name, weight in prunable_weights(module).items()}
+    outputs = reach(module, masks, example, sites).outputs
     return Survey(
-        {name: int(weight.sum()) for name, weight in weights.items()},
-        {name: weight.numel() for name, weight in weights.items()},
-        int((outputs > 0).sum()),
+        {name: int(masks[name].sum()) if name in masks else count for name, count in of.items()},
+        of,
+        int(outputs.sum()),
         outputs.numel(),
     )
+
+
+class Reach(NamedTuple):
+    """What a path of weights that are left leads to from the inputs; bool tensors.
+
+    Attributes:
+        channels: by name of the weight, the output channels (channels,) of its layer; of one that is used more than
+            once, those that any use reaches.
+        outputs: (classes,).
+    """
+
+    channels: Mapping[str, Tensor]
+    outputs: Tensor
+
+
+@torch.no_grad()
+def reach(module: nn.Module, masks: Mapping[str, Tensor], example: Tensor, sites: Sequence[str] = ()) -> Reach:
+    """What can be reached from the inputs; the arguments are those of :func:`survey`."""
+    linear = linearised(module, sites)
+    weights = prunable_weights(linear)
+    channels = {name: torch.zeros(len(weight), dtype=torch.bool) for name, weight in weights.items()}
+    for name, weight in weights.items():
+        weight.copy_(masks[name] if name in masks else torch.ones_like(weight))
+
+    def clamp(name: str, layer: nn.Module, output: Tensor) -> Tensor:
+        """Ones for what is reached, after every layer, so that no depth overflows or underflows."""
+        ones = output > 0
+        dimension = -1 if isinstance(layer, nn.Linear) else 1
+        channels[name] |= ones.transpose(0, dimension).flatten(1).any(1)
+        return ones.to(output.dtype)
+
+    for path, child in linear.named_modules():
+        if isinstance(child, PRUNABLE):
+            name = f"{path}.weight" if path else "weight"
+            child.register_forward_hook(lambda layer, _, output, name=name: clamp(name, layer, output))
+    outputs = linear(torch.ones_like(example[:1], dtype=torch.float64))[0] > 0
+    return Reach(channels, outputs)

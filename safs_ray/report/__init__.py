@@ -1,1 +1,1 @@
-"""What a run is worth: its table, from results.json."""
+"""What a run is worth and how it came about: its table, its page, and runs side by side."""

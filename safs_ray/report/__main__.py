@@ -1,28 +1,109 @@
-"""``python -m safs_ray.report RUN``: print the table of a finished run."""
+"""``python -m safs_ray.report RUN``: print the table of a run and write its page, report.html.
+
+``python -m safs_ray.report RUN RUN …`` compares runs and writes comparison.html. Exit codes: 0, or 2 for bad input.
+"""
 
 from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
 
+import pyarrow as pa
 from rich.console import Console
 
-from safs_ray.report.results import RESULTS
-from safs_ray.report.table import show
+from safs_ray.config import ConfigurationError, refusal
+from safs_ray.report import comparison, page
+from safs_ray.report.canvas import Absent, Figure
+from safs_ray.report.groups import grouped
+from safs_ray.report.record import Record
+from safs_ray.report.table import show, show_groups, show_rows
+from safs_ray.report.wording import shown
 from safs_ray.storage import Folder
+
+BAD_INPUT = 2
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Returns the exit code: 0, or 2 when the folder holds no results."""
-    parser = argparse.ArgumentParser(prog="python -m safs_ray.report", description="Print a run's table.")
-    parser.add_argument("run", help="folder or URI of the run")
-    folder = Folder.at(parser.parse_args(arguments).run)
-    if not folder.exists(RESULTS):
-        print(f"error: run={folder}: holds no {RESULTS}; is it finished?", file=sys.stderr)
-        return 2
-    show(folder.read_json(RESULTS), Console())
+    """Returns the exit code."""
+    parsed = _parser().parse_args(arguments)
+    if str(Path.cwd()) not in sys.path:  # where a user's own networks, operators and data lie
+        sys.path.append(str(Path.cwd()))
+    console = Console(highlight=False, markup=False)
+    try:
+        records = [_read(run) for run in parsed.runs]
+        if len(records) == 1:
+            _report(records[0], parsed.page or f"{shown(records[0].folder)}/{page.PAGE}", parsed.figures, console)
+        else:
+            _compare(records, parsed.page or comparison.PAGE, parsed.figures, console)
+    except ConfigurationError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return BAD_INPUT
     return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m safs_ray.report",
+        description="Print the table of a run, finished or not, and write its page; or compare runs.",
+        epilog="example: python -m safs_ray.report runs/quickstart --figures figures",
+    )
+    parser.add_argument("runs", nargs="+", metavar="RUN", help="folder or URI of a run; of several, to compare them")
+    parser.add_argument(
+        "--page", metavar="FILE", help=f"where the page goes (default: RUN/{page.PAGE}; of several {comparison.PAGE})"
+    )
+    parser.add_argument("--figures", metavar="FOLDER", help="write every figure there too, as SVG and PNG")
+    return parser
+
+
+def _read(run: str) -> Record:
+    with _blaming("run", run):
+        return Record.read(Folder.at(run))
+
+
+def _report(record: Record, file: str, folder: str | None, console: Console) -> None:
+    if record.results:
+        show(record.results, console)
+    else:
+        console.print(f"{record.name} is not finished")
+        for part, state in page.standing(record):
+            console.print(f"  {part}: {state}")
+        if record.rows:
+            show_rows(record.rows, console)
+    drawn = page.figures(record)
+    _write(file, page.render(record, drawn, datetime.now()), drawn, folder, console)
+
+
+def _compare(records: Sequence[Record], file: str, folder: str | None, console: Console) -> None:
+    groups = grouped(records)
+    show_groups(groups, comparison.row_names(groups), console)
+    drawn = comparison.figures(groups)
+    _write(file, comparison.render(groups, drawn), drawn, folder, console)
+
+
+def _write(file: str, html: str, drawn: Mapping[str, Figure | Absent], folder: str | None, console: Console) -> None:
+    *_, name = file.rpartition("/")
+    with _blaming("--page", file):
+        Folder.at(file.removesuffix(name) or ".").write(name, html.encode())
+    console.print(f"\n  page           {file}", soft_wrap=True)
+    if folder:
+        with _blaming("--figures", folder):
+            for figure in drawn.values():
+                if isinstance(figure, Figure):
+                    figure.save(Folder.at(folder))
+        console.print(f"  figures        {folder}", soft_wrap=True)
+
+
+@contextmanager
+def _blaming(key: str, value: str) -> Iterator[None]:
+    """Turn a failure to read or write into the error of one argument."""
+    try:
+        yield
+    except (OSError, pa.ArrowInvalid) as error:
+        raise refusal(key, value, str(error)) from None
 
 
 if __name__ == "__main__":

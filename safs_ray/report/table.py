@@ -1,24 +1,30 @@
-"""The table and the winning assignment, in a terminal."""
+"""Tables in a terminal: of one run, and of runs that are compared."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from safs_ray.config import Hyperparameters
+from safs_ray.report.groups import GAIN, Difference, Group, compared
+from safs_ray.report.intervals import Estimate
+from safs_ray.report.record import Row
+from safs_ray.report.wording import CONFIDENT, interval, listed, percent, points, spread
+
 STYLE: dict[str, Any] = {"box": box.SIMPLE_HEAD, "padding": (0, 1, 0, 0), "pad_edge": False}
 
 
 def show(results: dict[str, Any], console: Console) -> None:
     """Print a run's results; within 80 columns."""
-    finals = len(results["rows"][-1]["test_accuracy"]["values"])
-    console.print(f"Accuracy in per cent, {f'mean ± sd of {finals} folds' if finals > 1 else 'one fold'}")
-    console.print(_accuracies(results))
+    show_rows(results["rows"], console)
     console.print(f"The winner: alpha g(beta x) at every site{_division(results.get('groups', 1))}")
     console.print(_assignment(results))
-    console.print(f"Its hyperparameters: {_listed(results['hyperparameters'])}", soft_wrap=True)
+    chosen = Hyperparameters(**results["hyperparameters"])
+    console.print(f"Its hyperparameters: {listed(chosen)}", soft_wrap=True)
     search = results["search"]
     console.print(
         f"The search: {search['trials']} trials, {search['evaluations']} evaluations trained, "
@@ -28,19 +34,26 @@ def show(results: dict[str, Any], console: Console) -> None:
     )
 
 
-def _accuracies(results: dict[str, Any]) -> Table:
+def show_rows(rows: Sequence[Row], console: Console) -> None:
+    """Print the accuracies of a run."""
+    finals = len(rows[-1]["test_accuracy"]["values"])
+    console.print(f"Accuracy in per cent, {f'mean ± sd of {finals} folds' if finals > 1 else 'one fold'}")
+    console.print(_accuracies(rows))
+
+
+def _accuracies(rows: Sequence[Row]) -> Table:
     table = Table(**STYLE)
     table.add_column("network")
     for heading in ("validation", "test", "gain", "sparsity", "nonzero", "trained", "core-s"):
         table.add_column(heading, justify="right", no_wrap=True)
-    pruned = next(row for row in results["rows"] if row["name"] == "pruned")
-    for row in results["rows"]:
-        gain = row["test_accuracy"]["mean"] - pruned["test_accuracy"]["mean"]
+    pruned = next((row for row in rows if row["name"] == "pruned"), None)
+    for row in rows:
+        gained = pruned and row["name"] not in ("dense", "pruned")
         table.add_row(
             row["name"],
-            _percent(row["validation_accuracy"]),
-            _percent(row["test_accuracy"]),
-            f"{100 * gain:+.1f}" if row["name"] not in ("dense", "pruned") else "",
+            percent(row["validation_accuracy"]),
+            percent(row["test_accuracy"]),
+            points(row["test_accuracy"]["mean"] - pruned["test_accuracy"]["mean"]) if pruned and gained else "",
             f"{100 * row['sparsity']:.2f}",
             f"{row['nonzero_weights']:,}",
             f"{row['evaluations']:,}" if row["evaluations"] else "",
@@ -50,16 +63,11 @@ def _accuracies(results: dict[str, Any]) -> Table:
     return table
 
 
-def _percent(spread: dict[str, Any]) -> str:
-    deviation = "" if spread["sd"] is None else f" ± {100 * spread['sd']:.1f}"
-    return f"{100 * spread['mean']:.1f}{deviation}"
-
-
 def _division(groups: int) -> str:
     return f", .0 to .{groups - 1} for blocks of its channels" if groups > 1 else ""
 
 
-def _assignment(results: dict[str, Any]) -> Table:
+def _assignment(results: Mapping[str, Any]) -> Table:
     table = Table(**STYLE)
     for heading in ("site", "operator g"):
         table.add_column(heading)
@@ -70,10 +78,53 @@ def _assignment(results: dict[str, Any]) -> Table:
     return table
 
 
-def _listed(hyperparameters: dict[str, Any]) -> str:
-    unused = () if hyperparameters["optimizer"] == "sgd" else ("momentum",)
-    shown = {name: value for name, value in hyperparameters.items() if name not in unused and value is not False}
-    return ", ".join(
-        f"{name.replace('_', ' ')} {value:.3g}" if isinstance(value, float) else f"{name.replace('_', ' ')} {value}"
-        for name, value in shown.items()
-    )
+def show_groups(groups: Sequence[Group], names: Sequence[str], console: Console) -> None:
+    """Print every group's accuracies, and how the others differ from the first.
+
+    Args:
+        names: of the rows to show.
+    """
+    console.print("Test accuracy in per cent, mean ± sd of a group's runs, or of a single run's folds", soft_wrap=True)
+    console.print(_groups(groups, names))
+    if len(groups) > 1:
+        told = f"Difference from {groups[0].label} in points, with its {CONFIDENT} interval by Student's t"
+        console.print(told, soft_wrap=True)
+        console.print(_differences(groups, names))
+
+
+def _groups(groups: Sequence[Group], names: Sequence[str]) -> Table:
+    table = _compared_table(names)
+    for group in groups:
+        cells = [_cell(group.estimate(name), signed=False) for name in names]
+        table.add_row(f"{group.label}\n{group.count}", *cells, _cell(group.estimate(GAIN), signed=True))
+    return table
+
+
+def _cell(found: Estimate | None, signed: bool) -> str:
+    if found is None:
+        return ""
+    if signed:
+        return points(found.mean)
+    return spread(found.mean, found.sd)
+
+
+def _differences(groups: Sequence[Group], names: Sequence[str]) -> Table:
+    table = _compared_table(names)
+    for group in groups[1:]:
+        found = [compared(group, groups[0], name) for name in (*names, GAIN)]
+        how = next((each.how for each in found if each), "")
+        table.add_row(f"{group.label}\n{how}", *(_pair(each) for each in found))
+    return table
+
+
+def _pair(found: Difference | None) -> str:
+    """A difference above its interval."""
+    return f"{points(found.estimate.mean)}\n{interval(found.estimate).replace(' to ', '…')}" if found else ""
+
+
+def _compared_table(names: Sequence[str]) -> Table:
+    table = Table(**STYLE)
+    table.add_column("group")
+    for name in (*names, GAIN):
+        table.add_column(name, justify="right", no_wrap=True)
+    return table

@@ -28,11 +28,16 @@ class LateAcceptance(Proposer):
         self.move = move
         self.history: list[float] = []
 
+    @property
+    def limit(self) -> float:
+        """The highest cost that would be accepted next: infinity for the start."""
+        return max(self.current_cost, self.history[self._place]) if self.history else float("inf")
+
     def _propose(self) -> Assignment:
         return neighbour(self.current, self.operators, self.move, self._draws)
 
     def _accepts(self, cost: float) -> bool:
-        return cost <= self.current_cost or cost <= self.history[self._place]
+        return cost <= self.limit
 
     def _learn(self, cost: float) -> None:
         if self.history:

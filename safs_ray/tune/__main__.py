@@ -15,6 +15,7 @@ import sys
 import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from datetime import datetime
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -31,8 +32,11 @@ from safs_ray.data import Splits
 from safs_ray.network import Network
 from safs_ray.pruning.masks import count_kept
 from safs_ray.pruning.structure import select
+from safs_ray.report import page
+from safs_ray.report.record import Record
 from safs_ray.report.results import RESULTS
 from safs_ray.report.table import show
+from safs_ray.report.wording import shown
 from safs_ray.storage import Folder
 from safs_ray.tune.board import NAMESPACE
 from safs_ray.tune.changes import changed, differences, reopen
@@ -171,7 +175,7 @@ def _new(words: Sequence[str]) -> Configuration:
     with _blaming("run.storage", configuration.run.storage):
         begun, finished = folder.exists(CONFIGURATION), folder.exists(RESULTS)
     if begun:
-        how = f"python -m safs_ray.report {_shown(folder)}" if finished else _resume_command(folder)
+        how = f"python -m safs_ray.report {shown(folder)}" if finished else _resume_command(folder)
         state = "finished" if finished else "unfinished"
         raise refusal("run.name", configuration.run.name, f"{folder} holds a {state} run ({how}); choose another name")
     return configuration
@@ -243,7 +247,7 @@ def _announce(configuration: Configuration, splits: Splits, network: Network, fo
         f"  at most {sum(plan.values()):,} epochs ({', '.join(f'{name} {n:,}' for name, n in plan.items())})\n"
         f"  about {duration(seconds / workers)} on {workers} worker{'s' * (workers > 1)} of this machine{condition}\n"
         f"  run folder {folder}\n"
-        f"  watch      tensorboard --logdir {_shown(folder)}\n"
+        f"  watch      tensorboard --logdir {shown(folder)}\n"
         f"  go on      {_resume_command(folder)}   (after an interruption)",
         soft_wrap=True,
     )
@@ -314,16 +318,30 @@ def _interrupt(*_: Any) -> None:
 
 
 def _conclude(folder: Folder, results: dict[str, Any], console: Console) -> int:
+    """Show the table of a finished run, and write its page if there is none yet."""
     console.print()
     show(results, console)
     console.print(
-        f"\n  run folder     {folder}\n"
+        f"\n  report         {_page(folder)}\n"
+        f"  run folder     {folder}\n"
         f"  best network   {folder / 'networks' / 'best'}\n"
-        f"  table again    python -m safs_ray.report {_shown(folder)}\n"
-        f"  TensorBoard    tensorboard --logdir {_shown(folder)}",
+        f"  table again    python -m safs_ray.report {shown(folder)}\n"
+        f"  take it away   python -m safs_ray.export {shown(folder)} --format onnx\n"
+        f"  TensorBoard    tensorboard --logdir {shown(folder)}",
         soft_wrap=True,
     )
     return FINISHED
+
+
+def _page(folder: Folder) -> str:
+    """Where the run's page is; of one that cannot be made, why: the run is finished all the same."""
+    if not folder.exists(page.PAGE):
+        try:
+            record = Record.read(folder)
+            folder.write(page.PAGE, page.render(record, page.figures(record), datetime.now()).encode())
+        except Exception as error:
+            return f"not written ({type(error).__name__}: {error})".splitlines()[0]
+    return f"{shown(folder)}/{page.PAGE}"
 
 
 def _end(code: int, message: str) -> int:
@@ -332,13 +350,7 @@ def _end(code: int, message: str) -> int:
 
 
 def _resume_command(folder: Folder) -> str:
-    return f"python -m safs_ray.tune --resume {_shown(folder)}"
-
-
-def _shown(folder: Folder) -> str:
-    """The folder as a person would type it here."""
-    path = Path(str(folder))
-    return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(folder)
+    return f"python -m safs_ray.tune --resume {shown(folder)}"
 
 
 if __name__ == "__main__":

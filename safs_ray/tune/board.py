@@ -6,26 +6,17 @@ full, so that an evaluation that was reported is never lost.
 
 from __future__ import annotations
 
-import io
-from dataclasses import asdict, fields
 from typing import Any, cast
 
-import pyarrow as pa
-import pyarrow.parquet as pq
 import ray
 
 from safs_ray.search.evaluation import Evaluation, Ledger
+from safs_ray.search.records import names_of_parts, read_evaluations, read_part, to_parquet
 from safs_ray.storage import DamagedError, Folder
 from safs_ray.tune.progress import log
 
 NAMESPACE = "safs"
 PART_ROWS = 256
-
-_TYPES = {
-    "str": pa.string(), "Phase": pa.string(), "Assignment": pa.list_(pa.string()),
-    "int": pa.int64(), "float": pa.float64(), "bool": pa.bool_(),
-}  # fmt: skip
-SCHEMA = pa.schema([pa.field(field.name, _TYPES[str(field.type)]) for field in fields(Evaluation)])
 
 
 class Board:
@@ -41,10 +32,10 @@ class Board:
     def __init__(self, location: str, earlier: str) -> None:
         self._folder = Folder.at(location)
         self._ledger, self._earlier = Ledger(), Ledger(read_evaluations(Folder.at(earlier)))
-        names = _parts(self._folder)
+        names = names_of_parts(self._folder)
         for name in names:
             try:
-                part = _read_part(self._folder, name)
+                part = read_part(self._folder, name)
             except DamagedError as error:
                 log.warning("warning: %s; its evaluations will be made again", error)
                 self._folder.set_aside(name)
@@ -65,7 +56,7 @@ class Board:
             return
         full = len(self._part) == PART_ROWS
         number, part = (self._number + 1, [evaluation]) if full else (self._number, [*self._part, evaluation])
-        self._folder.write(f"part-{number:05d}.parquet", _to_parquet(part))
+        self._folder.write(f"part-{number:05d}.parquet", to_parquet(part))
         self._number, self._part = number, part  # not before: a disk may be full
         self._ledger.record(evaluation)
 
@@ -102,33 +93,3 @@ def open_board(name: str, location: str, earlier: str) -> Any:
     """The run's board, started when it is not running; it comes back with its records when its node is lost."""
     actor = ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=3)(Board)
     return actor.options(name=name, namespace=NAMESPACE, get_if_exists=True).remote(location, earlier)
-
-
-def read_evaluations(folder: Folder) -> list[Evaluation]:
-    """Every evaluation in a run's folder of Parquet parts; those of damaged parts are left out, with a warning."""
-    found: list[Evaluation] = []
-    for name in _parts(folder):
-        try:
-            found += _read_part(folder, name)
-        except DamagedError as error:
-            log.warning("warning: %s; its evaluations are left out", error)
-    return found
-
-
-def _parts(folder: Folder) -> list[str]:
-    return [name for name in folder.names() if name.endswith(".parquet")]
-
-
-def _read_part(folder: Folder, name: str) -> list[Evaluation]:
-    content = io.BytesIO(folder.read(name))
-    try:
-        rows = pq.read_table(content, schema=SCHEMA).to_pylist()
-        return [Evaluation(**{**row, "assignment": tuple(row["assignment"])}) for row in rows]
-    except (pa.ArrowException, OSError, TypeError) as error:
-        raise DamagedError(f"{folder}/{name} is damaged ({str(error).splitlines()[0]})") from None
-
-
-def _to_parquet(evaluations: list[Evaluation]) -> bytes:
-    sink = io.BytesIO()
-    pq.write_table(pa.Table.from_pylist([asdict(evaluation) for evaluation in evaluations], SCHEMA), sink)
-    return sink.getvalue()

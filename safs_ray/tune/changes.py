@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from safs_ray.config import Configuration, overridden, refusal, validate
+from safs_ray.report.page import PAGE
 from safs_ray.report.results import RESULTS
 from safs_ray.storage import Folder
 from safs_ray.tune.journal import JOURNALS, Journal
@@ -71,3 +72,4 @@ def reopen(folder: Folder, changes: Sequence[str]) -> None:
     for sweep in ("SAFS", "stage 2"):
         Journal(folder / JOURNALS, sweep).reopen()
     folder.remove(RESULTS)
+    folder.remove(PAGE)

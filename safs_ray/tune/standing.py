@@ -6,8 +6,8 @@ from collections import Counter
 
 from safs_ray import stages
 from safs_ray.config import Configuration
+from safs_ray.search.records import read_evaluations
 from safs_ray.storage import Folder
-from safs_ray.tune.board import read_evaluations
 from safs_ray.tune.journal import JOURNALS, Journal
 from safs_ray.tune.tasks import final
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from safs_ray.models import ARCHITECTURES, Specification
 from safs_ray.network import Network
-from safs_ray.pruning.flow import Survey, linearised, survey
+from safs_ray.pruning.flow import Survey, linearised, reach, survey
 
 
 def chain(*sizes: int) -> nn.Sequential:
@@ -40,6 +40,27 @@ def test_a_path_by_hand() -> None:
     assert found.summary == (
         "4 of 10 weights are left, least in fc1.weight (1 of 4); 1 of 3 outputs can still be reached from the inputs"
     )
+
+
+def test_the_channels_that_are_reached_by_hand() -> None:
+    masks = {"fc1.weight": [[0, 1], [0, 0]], "fc2.weight": [[0, 1], [0, 0], [1, 1]]}
+    found = reach(chain(2, 2, 3), {name: torch.tensor(mask).bool() for name, mask in masks.items()}, torch.zeros(1, 2))
+    assert {name: channels.tolist() for name, channels in found.channels.items()} == {
+        "fc1.weight": [True, False],
+        "fc2.weight": [False, False, True],
+    }
+    assert found.outputs.tolist() == [False, False, True]
+
+
+def test_channels_of_a_convolution_are_reached_whole() -> None:
+    module = nn.Sequential(nn.Conv2d(1, 2, 3, padding=1), nn.Flatten(), nn.Linear(8, 2))
+    first = torch.zeros(2, 1, 3, 3, dtype=torch.bool)
+    first[1, 0, 0, 0] = True  # sees something only at the pixel below and right of another
+    second = torch.zeros(2, 8, dtype=torch.bool)
+    second[0, 4:7] = True  # but this output reads the three others
+    found = reach(module, {"0.weight": first, "2.weight": second}, torch.zeros(1, 1, 2, 2))
+    assert found.channels["0.weight"].tolist() == [False, True]
+    assert found.outputs.tolist() == [False, False]
 
 
 def test_an_emptied_layer_is_named_with_what_can_still_be_reached() -> None:

@@ -19,10 +19,12 @@ def chain(length: int = 3, move: Move = "redraw and swap", seed: int = 0) -> Lat
 def test_trace_worked_by_hand() -> None:
     """Length 2, Burke & Bykov's rule: accept when cost <= history[i mod 2] or cost <= current cost."""
     search = chain(length=2)
-    trace = []
+    trace, limits = [], []
     for cost in (0.50, 0.30, 0.45, 0.44, 0.46, 0.44):
         search.ask()
+        limits.append(search.limit)
         trace.append((search.tell(cost), search.current_cost, list(search.history)))
+    assert limits == [float("inf"), 0.50, 0.50, 0.45, 0.45, 0.44]
     assert trace == [
         (True, 0.50, [0.50, 0.50]),  # the start fills the history
         (True, 0.30, [0.30, 0.50]),  # i=0: 0.30 <= 0.50

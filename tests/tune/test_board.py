@@ -8,8 +8,9 @@ import pytest
 import ray
 
 from safs_ray.search.evaluation import Evaluation
+from safs_ray.search.records import SCHEMA, read_evaluations
 from safs_ray.storage import Folder
-from safs_ray.tune.board import PART_ROWS, SCHEMA, Board, BoardClient, open_board, read_evaluations
+from safs_ray.tune.board import PART_ROWS, Board, BoardClient, open_board
 
 FIRST = Evaluation(
     sweep="SAFS",

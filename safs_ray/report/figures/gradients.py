@@ -1,0 +1,93 @@
+"""Gradient flow with the network's own activations and with those that were found, as the paper argues with it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from matplotlib.axes import Axes
+
+from safs_ray.config import ConfigurationError
+from safs_ray.data import Examples
+from safs_ray.network import Network
+from safs_ray.report.canvas import Absent, Figure, Mark, Panel, coloured, key, logarithmic, tip
+from safs_ray.report.figures.sparsity import by_layer
+from safs_ray.report.measurement import gradient_norms
+from safs_ray.report.record import Record
+
+NAME, TITLE = "gradients", "Gradient flow"
+
+OWN = coloured("default", linestyle="none", marker="s", markersize=6.0)
+FOUND = coloured("found", linestyle="none", marker="o", markersize=7.0)
+
+Norms = Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class Flow:
+    """Gradient norms by name of the weight, at one point of the run, of the two networks that are compared."""
+
+    when: str
+    own: Norms
+    found: Norms
+
+    @property
+    def total(self) -> str:
+        """Both norms over the whole network."""
+        own, found = (math.hypot(*norms.values()) for norms in (self.own, self.found))
+        return f"{own:.2g} with its own activations and {found:.2g} with those found, {self.when}"
+
+
+def draw(record: Record, images: Examples | None) -> Figure | Absent:
+    """A panel before the last training, and one after it where there is one.
+
+    Args:
+        images: what the loss is taken over; None where there are none.
+    """
+    if record.start is None or record.found is None:
+        return Absent(NAME, TITLE, "The networks are not kept with this run, or not made yet.")
+    if images is None:
+        return Absent(NAME, TITLE, "The images are not here.")
+    try:
+        flows = _flows(record, record.start, record.found, images)
+    except ConfigurationError as error:
+        return Absent(NAME, TITLE, f"The networks cannot be built here: {error}")
+    own = ", ".join(dict.fromkeys(record.start.assignment))
+    totals = "; ".join(flow.total for flow in flows)
+    caption = (
+        "The norm of the gradient of the loss over the weights that are left of each layer: a layer whose gradient is "
+        "near 0 cannot learn, so activations that suit the network show as round marks right of the square ones before "
+        f"the last training, where the weights are the same. Over the whole network it is {totals}."
+    )
+    marks = (Mark(f"the network’s own activations: {own}", OWN), Mark("the activations found", FOUND))
+    return Figure(NAME, TITLE, caption, (*(_panel(flow) for flow in flows), key(*marks)))
+
+
+def _flows(record: Record, start: Network, found: Network, images: Examples) -> list[Flow]:
+    def flow(when: str, own: Network, other: Network) -> Flow:
+        return Flow(when, gradient_norms(own, images), gradient_norms(other, images))
+
+    flows = [flow("before the last training", start, start.assign(found.assignment))]
+    pruned, safs = record.result("final/pruned/fold-0"), record.result("final/SAFS/fold-0")
+    if pruned and safs:
+        flows.append(flow("after it", pruned.network, safs.network))
+    return flows
+
+
+def _panel(flow: Flow) -> Panel:
+    positive = [norm for norms in (flow.own, flow.found) for norm in norms.values() if 0 < norm < math.inf] or [1.0]
+    floor, ceiling = min(positive) / 3, 2 * max(positive)
+
+    def paint(axes: Axes) -> None:
+        for place, name in enumerate(flow.own):
+            norms = flow.own[name], flow.found[name]
+            ends = [min(max(norm, floor), ceiling) for norm in norms]
+            axes.plot(ends, [place, place], linewidth=1.2, **coloured("faint"))
+            for end, norm, style in zip(ends, norms, (OWN, FOUND), strict=True):
+                (dot,) = axes.plot([end], [place], clip_on=False, **style)
+                tip(dot, f"{name}: {norm:.3g}")
+        logarithmic(axes, floor, ceiling)
+        axes.set(xlabel="gradient norm", title=f"{flow.when[0].upper()}{flow.when[1:]}")
+
+    return by_layer(f"Gradient norm of each layer {flow.when}", flow.own, paint, right=14)

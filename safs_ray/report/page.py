@@ -1,0 +1,250 @@
+"""The page of one run: report.html, one file that needs nothing else."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterator, Mapping
+from datetime import datetime
+from typing import Any
+
+from jinja2 import Environment, PackageLoader
+
+from safs_ray.config import CONFIGURATION, Configuration, ConfigurationError, Hyperparameters
+from safs_ray.data import Examples
+from safs_ray.report.canvas import Absent, Figure
+from safs_ray.report.figures import (
+    accuracy,
+    cost,
+    functions,
+    gradients,
+    halving,
+    hyperparameters,
+    operators,
+    sparsity,
+    trajectories,
+)
+from safs_ray.report.intervals import Estimate, paired_difference
+from safs_ray.report.measurement import validation_images
+from safs_ray.report.record import Record, Row, flattened
+from safs_ray.report.wording import CONFIDENT, interval, listed, percent, points, shown
+
+PAGE = "report.html"
+
+MEANINGS = {
+    "dense": "before pruning",
+    "pruned": "its own activations, default hyperparameters",
+    "stage 1": "found operators, default hyperparameters",
+    "stage 2": "its own activations with learned scales, hyperparameters searched",
+    "SAFS": "found operators with learned scales, hyperparameters searched",
+}
+
+
+def environment() -> Environment:
+    """The templates; every value that they show is escaped."""
+    return Environment(loader=PackageLoader("safs_ray.report"), autoescape=True, trim_blocks=True, lstrip_blocks=True)
+
+
+def figures(record: Record) -> dict[str, Figure | Absent]:
+    """Every figure of a run, by its name; one that cannot be drawn says why."""
+    images = _images(record)
+    drawn = (
+        accuracy.draw(record),
+        functions.draw(record, images.images if images else None),
+        operators.draw(record),
+        trajectories.draw(record),
+        halving.draw(record),
+        hyperparameters.draw(record),
+        sparsity.draw(record),
+        gradients.draw(record, images),
+        cost.draw(record),
+    )
+    return {figure.name: figure for figure in drawn}
+
+
+def _images(record: Record) -> Examples | None:
+    """Validation images, where there is a network to show them to and they can be read here."""
+    if record.found is None:
+        return None
+    try:
+        return validation_images(record.configuration)
+    except ConfigurationError:
+        return None
+
+
+def render(record: Record, drawn: Mapping[str, Figure | Absent], written: datetime) -> str:
+    """The page as HTML.
+
+    Args:
+        drawn: what :func:`figures` gives.
+        written: the time that an unfinished run's page names.
+    """
+    return (
+        environment()
+        .get_template("page.html")
+        .render(
+            record=record,
+            figures=drawn,
+            summary=_summary(record),
+            standing=[] if record.finished else list(standing(record)),
+            written=f"{written:%-d %B %Y at %H:%M}",
+            rows=[_row(row, record.rows) for row in record.rows],
+            spread=_spread(record.rows),
+            certainty=_certainty(record),
+            winner=_winner(record),
+            groups=record.found.groups if record.found else (record.results or {}).get("groups", 1),
+            hyperparameters=_hyperparameters(record),
+            search=_search(record),
+            trials=list(_trials(record)),
+            command=_command(record),
+            changed=list(changed(record.configuration)),
+        )
+    )
+
+
+def _summary(record: Record) -> str:
+    """What was done, and what came of it, in two sentences."""
+    run = record.configuration
+    what = f"{run.model.name} on {run.data.source}, {_pruning(run)}."
+    rows = {row["name"]: row for row in record.rows}
+    if "SAFS" not in rows or "pruned" not in rows:
+        return what
+    test, gain = rows["SAFS"]["test_accuracy"], _gain(rows["SAFS"], rows["pruned"]).mean
+    direction = "above" if gain >= 0 else "below"
+    outcome = (
+        f" The activations and hyperparameters that were found reach {percent(test)} % test accuracy with "
+        f"{rows['SAFS']['nonzero_weights']:,} weights, {abs(100 * gain):.1f} points {direction} the pruned network"
+    )
+    dense = f" and {100 * rows['dense']['test_accuracy']['mean']:.1f} % before pruning" if "dense" in rows else ""
+    return f"{what}{outcome} ({percent(rows['pruned']['test_accuracy'])} %{dense})."
+
+
+def _pruning(run: Configuration) -> str:
+    pruning = run.pruning
+    if run.model.pruned:
+        return "which came pruned"
+    if not pruning.sparsity:
+        return "not pruned"
+    structure = "" if pruning.structure == "unstructured" else f"structure {pruning.structure}, "
+    return (
+        f"pruned to {100 * pruning.sparsity:g} % sparsity by {pruning.score}, allocation {pruning.allocation}, "
+        f"{structure}schedule {pruning.schedule}"
+    )
+
+
+def standing(record: Record) -> Iterator[tuple[str, str]]:
+    """What is done of an unfinished run, part by part."""
+    for stage in ["pruned"] if record.configuration.model.pruned else ["dense", "pruned"]:
+        made = record.metrics(stage)
+        yield f"network “{stage}”", f"validation {100 * made['validation_accuracy']:.1f} %" if made else "not there yet"
+    for sweep in record.sweeps:
+        ended = sum(trial.fate != "open" for trial in sweep.trials)
+        best = f"best validation {100 * sweep.winner.best_accuracy:.1f} %"
+        yield f"sweep “{sweep.name}”", f"{len(sweep.trials)} of {sweep.planned} trials begun, {ended} ended, {best}"
+    rows = [row for row in record.row_names if row != "dense"]
+    done = sum(len(record.folds(row)) for row in rows)
+    yield "final evaluation", f"{done} of {len(rows) * record.configuration.final.folds} trainings done"
+
+
+def _row(row: Row, rows: list[Row]) -> dict[str, Any]:
+    """A row of the table in words."""
+    pruned = next((other for other in rows if other["name"] == "pruned"), None)
+    gain = _gain(row, pruned) if pruned and row["name"] not in ("dense", "pruned") else None
+    return {
+        "name": row["name"],
+        "meaning": MEANINGS[row["name"]],
+        "validation": percent(row["validation_accuracy"]),
+        "test": percent(row["test_accuracy"]),
+        "gain": points(gain.mean) if gain else "",
+        "interval": interval(gain) if gain else "",
+        "sparsity": f"{100 * row['sparsity']:.2f}",
+        "nonzero": f"{row['nonzero_weights']:,}",
+        "evaluations": f"{row['evaluations']:,}" if row["evaluations"] else "",
+        "core_seconds": f"{row['core_seconds']:,.0f}",
+    }
+
+
+def _gain(row: Row, pruned: Row) -> Estimate:
+    """How much better a row is, with the interval over the folds that both have."""
+    pairs = zip(row["test_accuracy"]["values"], pruned["test_accuracy"]["values"], strict=False)
+    values, others = zip(*pairs, strict=True)
+    return paired_difference(values, others)
+
+
+def _spread(rows: list[Row]) -> str:
+    folds = len(rows[-1]["test_accuracy"]["values"]) if rows else 0
+    return f"mean ± standard deviation of {folds} folds" if folds > 1 else "one fold"
+
+
+def _certainty(record: Record) -> str:
+    """How far the gain of the row SAFS is to be trusted."""
+    rows = {row["name"]: row for row in record.rows}
+    if "SAFS" not in rows or "pruned" not in rows:
+        return ""
+    gain = _gain(rows["SAFS"], rows["pruned"])
+    if gain.low is None:
+        return (
+            "With one fold nothing is known of the uncertainty of the gain: run more seeds, and give all their folders "
+            "to python -m safs_ray.report."
+        )
+    told = (
+        "which leaves out 0" if gain.certain else "which includes 0, so that this run alone does not show a difference"
+    )
+    return (
+        f"Below a gain stands its {CONFIDENT} interval, by Student’s t over the differences of the folds; that of SAFS "
+        f"is {interval(gain)} points, {told}. Folds share most of their images, so that other seeds differ by more."
+    )
+
+
+def _winner(record: Record) -> dict[str, functions.Activation]:
+    try:
+        return functions.learned(record)
+    except ConfigurationError:  # a user's own operator is not here; the figure says so
+        return {}
+
+
+def _hyperparameters(record: Record) -> str:
+    if record.results:
+        return listed(Hyperparameters(**record.results["hyperparameters"]))
+    leading = [sweep.winner for sweep in record.sweeps if sweep.name != "stage 2"]
+    return listed(leading[-1].hyperparameters) if leading else ""
+
+
+def _search(record: Record) -> str:
+    run, taken = record.configuration, record.search_cost
+    trials = f"{taken['trials']:,} trials"
+    if run.search.protocol == "staged":
+        trials += f", {run.search.chains:,} of them chains of stage 1"
+    return (
+        f"Protocol {run.search.protocol}, strategy {run.search.strategy}, hyperparameters by {run.tune.searcher}: "
+        f"{trials}; {taken['evaluations']:,} evaluations of candidates trained, {taken['evaluations_saved']:,} more "
+        f"answered by the board, {taken['diverged']:,} steps diverged."
+    )
+
+
+def _trials(record: Record) -> Iterator[dict[str, Any]]:
+    for sweep in record.sweeps:
+        for trial in sweep.trials:
+            yield {
+                "sweep": sweep.name,
+                "number": trial.number,
+                "name": trial.name,
+                "hyperparameters": listed(trial.hyperparameters),
+                "steps": trial.steps,
+                "fate": trial.fate,
+                "best": f"{100 * trial.best_accuracy:.1f}",
+                "assignment": " ".join(trial.best_assignment),
+                "won": trial is sweep.winner,
+            }
+
+
+def _command(record: Record) -> str:
+    file = shlex.quote(f"{shown(record.folder)}/{CONFIGURATION}")
+    return f"python -m safs_ray.tune {file} run.name={record.name}-again"
+
+
+def changed(configuration: Configuration) -> Iterator[tuple[str, str, str]]:
+    """Key, value and default of all that differs from the defaults, but for the name and place of the run."""
+    defaults = flattened(Configuration())
+    for key, value in flattened(configuration).items():
+        if value != defaults[key] and key not in ("run.name", "run.storage"):
+            yield key, value, defaults[key]

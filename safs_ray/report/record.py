@@ -1,0 +1,153 @@
+"""A run folder as the report reads it, whether the run is finished or not."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import takewhile
+from typing import Any
+
+from safs_ray import config, stages
+from safs_ray.config import CONFIGURATION, Configuration, refusal
+from safs_ray.network import Network
+from safs_ray.report.results import RESULTS, search_cost, table
+from safs_ray.report.sweeps import Sweep, sweeps_of
+from safs_ray.search.evaluation import Evaluation
+from safs_ray.search.records import read_evaluations
+from safs_ray.stages import Result
+from safs_ray.storage import Folder
+
+Row = dict[str, Any]
+"""A row of results.json."""
+
+
+@dataclass(frozen=True)
+class Record:
+    """What is known of a run; all but the configuration may be missing.
+
+    Attributes:
+        text: config.yaml as it stands in the folder.
+        results: the content of results.json, None before the run has ended.
+        evaluations: in the order of arrival.
+    """
+
+    folder: Folder
+    configuration: Configuration
+    text: str
+    results: dict[str, Any] | None
+    evaluations: tuple[Evaluation, ...]
+
+    @classmethod
+    def read(cls, folder: Folder) -> Record:
+        """The record of a run folder.
+
+        Raises:
+            ConfigurationError: the folder holds no run, or a configuration that this version does not know.
+        """
+        if not folder.exists(CONFIGURATION):
+            raise refusal("run", str(folder), f"holds no {CONFIGURATION}; allowed: the folder of a run")
+        text = folder.read(CONFIGURATION).decode()
+        configuration = config.validate(config.parse(text, f"{folder}/{CONFIGURATION}"))
+        results = folder.read_json(RESULTS) if folder.exists(RESULTS) else None
+        return cls(folder, configuration, text, results, tuple(read_evaluations(folder / "evaluations")))
+
+    @property
+    def name(self) -> str:
+        """The name of the folder, which may have been renamed since the run."""
+        return str(self.folder).rpartition("/")[2]
+
+    @property
+    def finished(self) -> bool:
+        return self.results is not None
+
+    @property
+    def versions(self) -> str:
+        """The versions of Python and of the packages, as the run wrote them; empty when it did not."""
+        first = self.text.partition("\n")[0]
+        return first.removeprefix("# ") if first.startswith("# ") else ""
+
+    def result(self, stage: str) -> Result | None:
+        """What a stage made; None when it is not complete or its network was not kept."""
+        return Result.load(self.folder / "networks" / stage)
+
+    def metrics(self, stage: str) -> dict[str, Any] | None:
+        """The numbers of :meth:`result`, without its network."""
+        folder = self.folder / "networks" / stage
+        return dict(folder.read_json("metrics.json")) if folder.exists("metrics.json") else None
+
+    def folds(self, row: str) -> list[str]:
+        """The stages that evaluated a row in the end, on the folds up to the first that is not done."""
+        names = (f"final/{row}/fold-{fold}" for fold in range(self.configuration.final.folds))
+        return list(takewhile(self.metrics, names))
+
+    def finals(self, row: str) -> list[Result]:
+        """The final evaluation of a row on each of :meth:`folds`."""
+        return [result for stage in self.folds(row) if (result := self.result(stage))]
+
+    @cached_property
+    def sweeps(self) -> tuple[Sweep, ...]:
+        """The sweeps of which a trial is known, in the order of the run."""
+        searched = self.finished or self.folder.exists("networks/final")
+        return sweeps_of(self.configuration, self.evaluations, self.results, searched)
+
+    @cached_property
+    def rows(self) -> list[Row]:
+        """The rows of the table; of an unfinished run those that are known, from the folds that are done."""
+        if self.results is not None:
+            return list(self.results["rows"])
+        finals = {row: done for row in self.row_names if (done := self.finals(row))}
+        starts = {row: start for row in finals if row != "dense" and (start := self._start(row))}
+        known = {row: done for row, done in finals.items() if row == "dense" or row in starts}
+        return table(starts, known, self.evaluations)
+
+    @property
+    def row_names(self) -> tuple[str, ...]:
+        """The rows that the table has, or will have."""
+        dense = () if self.configuration.model.pruned else ("dense",)
+        return (*dense, "pruned", *self.configuration.final.ablations, "SAFS")
+
+    @property
+    def search_cost(self) -> dict[str, Any]:
+        """What the search of the row SAFS took, so far or in all; see :func:`results.search_cost`."""
+        if self.results is not None:
+            return dict(self.results["search"])
+        return search_cost(self.evaluations)
+
+    @cached_property
+    def start(self) -> Network | None:
+        """The network that the last training of the row SAFS begins from, with its own activations."""
+        own, found = self._start("pruned"), self._start("SAFS")
+        if own is None or found is None:
+            return None
+        default = stages.searchable(own.network, self.configuration).assignment
+        return stages.searchable(found.network, self.configuration).assign(default)
+
+    def _start(self, row: str) -> Result | None:
+        """The network that the last training of a row begins from."""
+        after_search = self.configuration.search.when == "before" and row in ("stage 1", "SAFS")
+        return self.result("pruned-found" if after_search else "pruned")
+
+    @cached_property
+    def found(self) -> Network | None:
+        """The best network; before there is one, the network that the search starts from with the best assignment."""
+        if best := self.result("best"):
+            return best.network
+        leaders = [sweep.best_assignment for sweep in self.sweeps if sweep.name != "stage 2"]
+        if self.start is None or not leaders:
+            return None
+        return self.start.assign(leaders[-1])
+
+
+def flattened(configuration: Configuration) -> dict[str, str]:
+    """Every key with its value as text."""
+    return dict(_leaves(configuration.model_dump(mode="json"), ""))
+
+
+def _leaves(values: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, str]]:
+    for key, value in values.items():
+        if isinstance(value, dict):
+            yield from _leaves(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)

@@ -1,0 +1,57 @@
+"""Numbers and hyperparameters as a person reads them, in the terminal and on the page."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from safs_ray.config import Hyperparameters
+from safs_ray.report.intervals import CONFIDENCE, Estimate
+from safs_ray.storage import Folder
+
+
+def percent(accuracy: dict[str, Any]) -> str:
+    """An accuracy of results.json in per cent."""
+    return spread(accuracy["mean"], accuracy["sd"])
+
+
+def spread(mean: float, deviation: float | None) -> str:
+    """A mean with its standard deviation, where it has one, both fractions, in per cent."""
+    return f"{100 * mean:.1f}" if deviation is None else f"{100 * mean:.1f} ± {100 * deviation:.1f}"
+
+
+def points(difference: float) -> str:
+    """A difference of fractions in points, with its sign."""
+    return f"{100 * difference:+.1f}".replace("-", "−")
+
+
+def interval(found: Estimate) -> str:
+    """The interval of a difference in points; empty where there is none."""
+    if found.low is None or found.high is None:
+        return ""
+    return f"{points(found.low)} to {points(found.high)}"
+
+
+CONFIDENT = f"{100 * CONFIDENCE:g} %"
+
+
+def shown(folder: Folder) -> str:
+    """A folder as a person would type it here."""
+    path = Path(str(folder))
+    return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(folder)
+
+
+def seconds(value: float) -> str:
+    """A duration with as many digits as it deserves."""
+    return f"{value:,.0f} s" if value >= 10 else f"{value:.1f} s"
+
+
+def listed(hyperparameters: Hyperparameters) -> str:
+    """Hyperparameters in one line, without those that had no effect."""
+    values = hyperparameters.model_dump()
+    unused = () if hyperparameters.optimizer == "sgd" else ("momentum",)
+    shown = {name: value for name, value in values.items() if name not in unused and value is not False}
+    return ", ".join(
+        f"{name.replace('_', ' ')} {value:.3g}" if isinstance(value, float) else f"{name.replace('_', ' ')} {value}"
+        for name, value in shown.items()
+    )

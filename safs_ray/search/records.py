@@ -1,0 +1,65 @@
+"""Evaluations on storage: Parquet parts in the folder ``evaluations`` of a run."""
+
+from __future__ import annotations
+
+import io
+import logging
+from collections.abc import Sequence
+from dataclasses import asdict, fields
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from safs_ray.search.evaluation import Evaluation, Ledger
+from safs_ray.storage import DamagedError, Folder
+
+log = logging.getLogger("safs_ray")
+
+_TYPES = {
+    "str": pa.string(), "Phase": pa.string(), "Assignment": pa.list_(pa.string()),
+    "int": pa.int64(), "float": pa.float64(), "bool": pa.bool_(),
+}  # fmt: skip
+SCHEMA = pa.schema([pa.field(field.name, _TYPES[str(field.type)]) for field in fields(Evaluation)])
+
+
+def read_evaluations(folder: Folder) -> list[Evaluation]:
+    """Every evaluation in a run's folder of Parquet parts, once, in the order of arrival; none where it is not there.
+
+    Those of damaged parts are left out, with a warning.
+    """
+    ledger = Ledger()
+    for name in names_of_parts(folder):
+        try:
+            part = read_part(folder, name)
+        except DamagedError as error:
+            log.warning("warning: %s; its evaluations are left out", error)
+            continue
+        for evaluation in part:
+            ledger.record(evaluation)
+    return ledger.evaluations
+
+
+def names_of_parts(folder: Folder) -> list[str]:
+    """The files in the order in which they were begun."""
+    return [name for name in folder.names() if name.endswith(".parquet")]
+
+
+def read_part(folder: Folder, name: str) -> list[Evaluation]:
+    """The evaluations of one part.
+
+    Raises:
+        DamagedError: the file is not what was written.
+    """
+    content = io.BytesIO(folder.read(name))
+    try:
+        rows = pq.read_table(content, schema=SCHEMA).to_pylist()
+        return [Evaluation(**{**row, "assignment": tuple(row["assignment"])}) for row in rows]
+    except (pa.ArrowException, OSError, TypeError) as error:
+        raise DamagedError(f"{folder}/{name} is damaged ({str(error).splitlines()[0]})") from None
+
+
+def to_parquet(evaluations: Sequence[Evaluation]) -> bytes:
+    """The content of one part."""
+    sink = io.BytesIO()
+    pq.write_table(pa.Table.from_pylist([asdict(evaluation) for evaluation in evaluations], SCHEMA), sink)
+    return sink.getvalue()
