@@ -69,7 +69,7 @@ class Run:
     def made_with(self, recipe: Recipe, stages: str) -> None:
         """Delete what stages have made with another recipe, before a sweep that went on found this one."""
         folder = self.folder / "networks" / stages
-        if folder.exists(RECIPE) and folder.read_json(RECIPE) != recipe.as_json():
+        if folder.exists(RECIPE) and Recipe.from_json(folder.read_json(RECIPE)) != recipe:
             folder.delete()
         folder.write_json(RECIPE, recipe.as_json())
 

@@ -23,7 +23,8 @@ ENDS = 600
 
 
 def command(*arguments: str, directory: Path | None = None) -> subprocess.Popen[str]:
-    """``python -m safs_ray.tune`` in a process group of its own."""
+    """``python -m safs_ray.tune``, which listens to SIGINT even where a shell has put the tests in its background."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     return subprocess.Popen(
         [sys.executable, "-m", "safs_ray.tune", *arguments],
         cwd=directory,

@@ -71,7 +71,7 @@ def test_an_interruption_is_honest(
     stopped = disturbed(number, after, 0.5 if after else 4.0, str(tiny), f"run.name={run.name}")
     assert stopped.code == 130, stopped.output
     last = stopped.output.splitlines()[-1]
-    assert last.startswith("interrupted; ")
+    assert last.startswith("interrupted")
     assert "Traceback" not in stopped.output
     resumed = (run / "config.yaml").exists()
     if resumed:

@@ -1,0 +1,350 @@
+"""The command ``python -m safs_ray.tune``: from its words to a run and its exit code."""
+
+from __future__ import annotations
+
+import argparse
+import fcntl
+import logging
+import os
+import platform
+import signal
+import sys
+import traceback
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from datetime import datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import ray
+from ray.exceptions import RayTaskError
+from rich.console import Console
+
+import safs_ray
+from safs_ray import config, stages
+from safs_ray.config import CONFIGURATION, Configuration, ConfigurationError, PruningSection, refusal
+from safs_ray.data import Splits
+from safs_ray.network import Network
+from safs_ray.pruning.masks import count_kept
+from safs_ray.pruning.structure import select
+from safs_ray.report import page
+from safs_ray.report.record import Record
+from safs_ray.report.results import RESULTS
+from safs_ray.report.table import show
+from safs_ray.report.wording import shown
+from safs_ray.storage import Folder
+from safs_ray.tune.board import NAMESPACE
+from safs_ray.tune.changes import changed, differences, reopen
+from safs_ray.tune.progress import duration, show_lines
+from safs_ray.tune.search import FailedSearchError
+from safs_ray.tune.standing import standing
+from safs_ray.tune.sweep import sweep
+from safs_ray.tune.warm_start import take_over
+
+TOKEN = Path("~/.ray/auth_token")
+"""What lets a process into a Ray cluster; Ray writes it for all to read."""
+
+FINISHED, FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run or resume a sweep; returns the exit code."""
+    parsed = _parser().parse_args(arguments)
+    if str(Path.cwd()) not in sys.path:  # where a user's own modules lie, and where Ray's workers look for them
+        sys.path.append(str(Path.cwd()))
+    signal.signal(signal.SIGTERM, _interrupt)
+    console = Console(highlight=False, markup=False)
+    try:
+        configuration = _resumed(parsed.resume, parsed.words) if parsed.resume else _new(parsed.words)
+    except ConfigurationError as error:
+        return _end(BAD_INPUT, f"error: {error}")
+    folder = Folder.at(configuration.location)
+    try:
+        results = _run(configuration, folder, console)
+    except ConfigurationError as error:
+        return _end(BAD_INPUT, f"error: {error}")
+    except KeyboardInterrupt:
+        return _end(INTERRUPTED, f"interrupted; {_left(configuration, folder)}")
+    except FailedSearchError as error:
+        return _end(FAILED, f"failed: {error}; {_left(configuration, folder)}")
+    except Exception as error:
+        cause = error.cause if isinstance(error, RayTaskError) else error
+        if not isinstance(cause, OSError):  # of a disk or a network the message says all
+            traceback.print_exc()
+        message = f"{type(cause).__name__}: {cause}".splitlines()[0]
+        return _end(FAILED, f"failed: {message}; {_left(configuration, folder)}")
+    return _conclude(folder, results, console)
+
+
+def _run(configuration: Configuration, folder: Folder, console: Console) -> dict[str, Any]:
+    """Do what is left of a run; returns its results."""
+    if folder.exists(RESULTS):
+        finished: dict[str, Any] = folder.read_json(RESULTS)
+        return finished
+    dataset = stages.load(configuration)
+    splits = stages.folds(configuration, dataset).search()
+    network = stages.check(configuration, dataset, splits)
+    given = _given(configuration, network, splits, folder)
+    with _blaming("run.storage", configuration.run.storage):
+        take_over(configuration, folder)
+        if not folder.exists(CONFIGURATION):
+            folder.write(CONFIGURATION, (_versions() + config.dump(configuration)).encode())
+        if given:
+            given.save(_given_stage(configuration, folder))  # as if the stage had been done
+    with _alone(folder):
+        _announce(configuration, splits, given.network if given else network, folder, console)
+        show_lines()
+        try:
+            _connect(configuration)
+            return sweep(configuration, dataset, folder)
+        except RayTaskError as error:
+            if isinstance(error.cause, ConfigurationError):
+                raise ConfigurationError(str(error.cause)) from None
+            raise
+        finally:
+            ray.shutdown()
+
+
+@contextmanager
+def _alone(folder: Folder) -> Iterator[None]:
+    """Keep other processes out of a run on a local disk or NFS; a bucket knows no locks.
+
+    Raises:
+        ConfigurationError: another process is at it.
+    """
+    if not Path(str(folder)).is_dir():
+        yield
+        return
+    directory = os.open(str(folder), os.O_RDONLY)
+    try:
+        fcntl.flock(directory, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    except BlockingIOError:
+        raise refusal("--resume", str(folder), "another process is at this run") from None
+    finally:
+        os.close(directory)
+
+
+def _left(configuration: Configuration, folder: Folder) -> str:
+    """What an end that is none leaves, and how to go on."""
+    if not folder.exists(CONFIGURATION):
+        return "nothing was begun"
+    return f"{standing(configuration, folder)}. Go on with: {_resume_command(folder)}"
+
+
+@contextmanager
+def _blaming(key: str, value: str) -> Iterator[None]:
+    """Turn a failure to read or write into the error of one key."""
+    try:
+        yield
+    except (OSError, pa.ArrowInvalid) as error:
+        raise refusal(key, value, str(error)) from None
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m safs_ray.tune",
+        description="Search the activation functions and hyperparameters of a sparse network.",
+        epilog="example: python -m safs_ray.tune tune_configs/lenet5_mnist.yaml run.seed=1 search.steps=10",
+    )
+    parser.add_argument(
+        "words",
+        nargs="*",
+        metavar="CONFIG.yaml key.path=value",
+        help="a configuration (default: quickstart.yaml) and values that replace its own",
+    )
+    parser.add_argument(
+        "--resume",
+        metavar="RUN",
+        help="go on with the run in this folder, with key.path=value changes if there are any",
+    )
+    return parser
+
+
+def _new(words: Sequence[str]) -> Configuration:
+    """The configuration of a new run, whose folder must be free."""
+    named = bool(words) and "=" not in words[0]
+    path = Path(words[0]) if named else _quickstart()
+    configuration = config.load(path, words[1:] if named else words)
+    folder = Folder.at(configuration.location)
+    with _blaming("run.storage", configuration.run.storage):
+        begun, finished = folder.exists(CONFIGURATION), folder.exists(RESULTS)
+    if begun:
+        how = f"python -m safs_ray.report {shown(folder)}" if finished else _resume_command(folder)
+        state = "finished" if finished else "unfinished"
+        raise refusal("run.name", configuration.run.name, f"{folder} holds a {state} run ({how}); choose another name")
+    return configuration
+
+
+def _given(configuration: Configuration, network: Network, splits: Splits, folder: Folder) -> stages.Result | None:
+    """The network of model.weights; a run that was begun has it in its folder and needs the file no more."""
+    if configuration.model.weights and (begun := stages.Result.load(_given_stage(configuration, folder))):
+        return begun
+    return stages.given(configuration, network.specification, splits)
+
+
+def _given_stage(configuration: Configuration, folder: Folder) -> Folder:
+    return folder / "networks" / ("pruned" if configuration.model.pruned else "dense")
+
+
+def _resumed(run: str, words: Sequence[str]) -> Configuration:
+    """The configuration of a run that was begun, wherever its folder lies now, with changes that it may take."""
+    folder = Folder.at(run)
+    with _blaming("--resume", run):
+        if not folder.exists(CONFIGURATION):
+            raise refusal("--resume", run, f"holds no {CONFIGURATION}; allowed: the folder of a run that was begun")
+        text = folder.read(CONFIGURATION).decode()
+    values = config.parse(text, f"{folder}/{CONFIGURATION}")
+    storage, _, name = str(folder).rpartition("/")
+    begun = {**values, "run": {**values.get("run", {}), "storage": storage, "name": name}}
+    configuration = changed(begun, words)
+    changes = differences(config.validate(begun), configuration)
+    if changes:
+        with _blaming("--resume", run):
+            reopen(folder, list(changes))
+            notes = "".join(f"# resumed with {key}: {new}, was {old}\n" for key, (old, new) in changes.items())
+            header = "".join(line for line in text.splitlines(keepends=True) if line.startswith("#"))
+            folder.write(CONFIGURATION, (header + notes + config.dump(configuration)).encode())
+    return configuration
+
+
+def _quickstart() -> Path:
+    """quickstart.yaml in an installed package, or beside the package in a checkout."""
+    package = Path(safs_ray.__file__).parent
+    installed = package / "tune_configs" / "quickstart.yaml"
+    return installed if installed.exists() else package.parent / "tune_configs" / "quickstart.yaml"
+
+
+def _versions() -> str:
+    packages = ("safs_ray", "ray", "torch", "torchvision", "hyperopt", "numpy", "pyarrow")
+    versions = ", ".join(f"{name} {version(name)}" for name in packages)
+    return f"# Python {platform.python_version()}, {versions}\n"
+
+
+def _announce(configuration: Configuration, splits: Splits, network: Network, folder: Folder, console: Console) -> None:
+    """Say what will run and about how long."""
+    plan = stages.plan(configuration)
+    workers = _workers(configuration)
+    dense, others = plan["dense training"], sum(plan.values()) - plan["dense training"]
+    seconds = stages.seconds_per_epoch(configuration, network, splits) * dense
+    seconds += stages.seconds_per_epoch(configuration, _sparse(configuration, network), splits) * others
+    data = splits.train.images.shape
+    fine_tuning = " and a fine-tuning" if plan["fine-tuning"] else ""
+    condition = " if ASHA stops no trial" if configuration.tune.scheduler == "asha" else ""
+    console.print(
+        f"{configuration.run.name}: {configuration.model.name} on {configuration.data.source}, "
+        f"{len(splits.train):,} training, {len(splits.validation):,} validation and {len(splits.test):,} test "
+        f"images of {data[1]}x{data[2]}x{data[3]}, {network.specification.classes} classes\n"
+        f"{_origin(configuration, network)}"
+        f"  {len(network.sites)} sites{_division(configuration)}, {len(configuration.search.operators)} operators, "
+        f"{configuration.tune.trials} trials of {configuration.search.steps} evaluations{fine_tuning}, "
+        f"{configuration.final.folds} folds\n"
+        f"  at most {sum(plan.values()):,} epochs ({', '.join(f'{name} {n:,}' for name, n in plan.items())})\n"
+        f"  about {duration(seconds / workers)} on {workers} worker{'s' * (workers > 1)} of this machine{condition}\n"
+        f"  run folder {folder}\n"
+        f"  watch      tensorboard --logdir {shown(folder)}\n"
+        f"  go on      {_resume_command(folder)}   (after an interruption)",
+        soft_wrap=True,
+    )
+
+
+def _sparse(configuration: Configuration, network: Network) -> Network:
+    """A network as sparse as this one will be, for the time that its epochs take."""
+    if configuration.model.pruned or configuration.search.when == "during":
+        return network
+    magnitudes = {name: weight.abs() for name, weight in network.prunable().items()}
+    section = configuration.pruning
+    return network.masked(select(magnitudes, section.sparsity, section, {}))
+
+
+def _division(configuration: Configuration) -> str:
+    search = configuration.search
+    return {"layer": "", "network": " of one operator", "group": f" of {search.groups} groups"}[search.granularity]
+
+
+def _origin(configuration: Configuration, network: Network) -> str:
+    """Where the weights come from, and how many stay."""
+    lines = f"  starts from {configuration.model.weights}\n" if configuration.model.weights else ""
+    if not configuration.model.pruned:
+        return f"{lines}  {_pruning(configuration.pruning, network)}\n"
+    kept, count = network.nonzero_weights, network.prunable_count
+    return f"{lines}  sparsity {100 * network.sparsity:.6g} % as it comes: {kept:,} of {count:,} weights stay\n"
+
+
+def _pruning(section: PruningSection, network: Network) -> str:
+    """How many weights will be left, and by which pruner."""
+    magnitudes = {name: weight.abs() for name, weight in network.prunable().items()}
+    left = count_kept(select(magnitudes, section.sparsity, section, {}))  # as many as by any score
+    about = "about " if section.structure == "filters" else ""
+    return (
+        f"sparsity {100 * section.sparsity:g} %{' of the filters' if about else ''} by {section.score}, "
+        f"allocation {section.allocation}, structure {section.structure}, schedule {section.schedule}: "
+        f"{about}{left:,} of {network.prunable_count:,} weights stay"
+    )
+
+
+def _workers(configuration: Configuration) -> int:
+    return max(1, (os.cpu_count() or 1) // configuration.tune.resources.cpu)
+
+
+def _connect(configuration: Configuration) -> None:
+    """Connect to Ray, starting it for this run alone unless the configuration names a cluster."""
+    quiet: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": False, "namespace": NAMESPACE}
+    try:
+        if configuration.run.address == "local":
+            ray.init(address="local", include_dashboard=False, **quiet)
+        else:
+            with _blaming("run.address", configuration.run.address):
+                ray.init(address=configuration.run.address, **quiet)
+    except SystemExit:  # what Ray's own handler of SIGTERM, which it sets on the way, makes of it
+        raise KeyboardInterrupt from None
+    signal.signal(signal.SIGTERM, _interrupt)
+    with suppress(FileNotFoundError):
+        TOKEN.expanduser().chmod(0o600)
+    for name in ("ray.tune", "ray.train"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+
+
+def _interrupt(*_: Any) -> None:
+    """On SIGTERM do what Ctrl-C does: Tune saves its state on SIGINT alone."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # so a shell starts what it runs in the background
+        raise KeyboardInterrupt
+    os.kill(os.getpid(), signal.SIGINT)
+
+
+def _conclude(folder: Folder, results: dict[str, Any], console: Console) -> int:
+    """Show the table of a finished run, and write its page if there is none yet."""
+    console.print()
+    show(results, console)
+    console.print(
+        f"\n  report         {_page(folder)}\n"
+        f"  run folder     {folder}\n"
+        f"  best network   {folder / 'networks' / 'best'}\n"
+        f"  table again    python -m safs_ray.report {shown(folder)}\n"
+        f"  take it away   python -m safs_ray.export {shown(folder)} --format onnx\n"
+        f"  TensorBoard    tensorboard --logdir {shown(folder)}",
+        soft_wrap=True,
+    )
+    return FINISHED
+
+
+def _page(folder: Folder) -> str:
+    """Where the run's page is; of one that cannot be made, why: the run is finished all the same."""
+    if not folder.exists(page.PAGE):
+        try:
+            record = Record.read(folder)
+            folder.write(page.PAGE, page.render(record, page.figures(record), datetime.now()).encode())
+        except Exception as error:
+            return f"not written ({type(error).__name__}: {error})".splitlines()[0]
+    return f"{shown(folder)}/{page.PAGE}"
+
+
+def _end(code: int, message: str) -> int:
+    print(message, file=sys.stderr)
+    return code
+
+
+def _resume_command(folder: Folder) -> str:
+    return f"python -m safs_ray.tune --resume {shown(folder)}"
