@@ -30,8 +30,9 @@ class ConfigurationError(ValueError):
     """A user's mistake, told in one printable line without secrets."""
 
     def __init__(self, message: str) -> None:
-        line = _shortened(" ".join(message.split()), LONGEST_MESSAGE)
-        super().__init__("".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in line))
+        line = " ".join(message.split())
+        printable = (sign if sign.isprintable() else sign.encode("unicode_escape").decode() for sign in line)
+        super().__init__(_shortened("".join(printable), LONGEST_MESSAGE))
 
 
 def refusal(key: str, value: object, allowed: str) -> ConfigurationError:

@@ -21,13 +21,13 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from safs_ray import models, schedules, sources
+from safs_ray import memory, models, schedules, sources
 from safs_ray.config import Configuration, Execution, Hyperparameters, refusal
-from safs_ray.data import Dataset, Folds, Splits
+from safs_ray.data import Dataset, Folds, Splits, batch_count
 from safs_ray.models import Specification
 from safs_ray.models.weights import Weights
 from safs_ray.network import Network
-from safs_ray.operators import find
+from safs_ray.operators import check_names, find
 from safs_ray.pruning.rules import rule_of
 from safs_ray.randomness import derive
 from safs_ray.search.assignment import Assignment
@@ -99,8 +99,10 @@ def load(configuration: Configuration) -> Dataset:
     """The run's images, the pool in an order drawn from the run's seed.
 
     Raises:
-        ConfigurationError: the images cannot be read or do not fit together.
+        ConfigurationError: the images cannot be read or do not fit together; or, before any is read, there is no
+            network or operator of a name or this machine has not the resources.
     """
+    _check_without_images(configuration)
     return sources.load(configuration.data).shuffled(configuration.run.seed)
 
 
@@ -142,21 +144,48 @@ def check(configuration: Configuration, dataset: Dataset, splits: Splits) -> Net
     """Build the network once, so that pieces that do not fit are refused before any work.
 
     Raises:
-        ConfigurationError: unknown operators or network, images that the network cannot take, or sites that
-            cannot be grouped.
+        ConfigurationError: unknown operators or network, images that the network cannot take, batches that do not
+            fit into memory, or sites that cannot be grouped.
     """
+    _check_without_images(configuration)
     find(configuration.search.operators, "search.operators")
     if len(splits.train) < 2:
         allowed = f"{configuration.final.folds} folds of it leave {len(splits.train)} images to train on; at least 2"
         raise refusal("data.validation", configuration.data.validation, allowed)
-    _check_resources(configuration)
     specification = specify(configuration, dataset, splits)
     models.check(specification)
+    _check_batches(configuration, specification, dataset, splits)
     network = Network.initial(specification, configuration.run.seed)
     if not network.prunable_count:
         raise refusal("model.name", specification.model, "has no convolution or linear layer that could be pruned")
     searchable(network, configuration)
     return network
+
+
+def _check_without_images(configuration: Configuration) -> None:
+    models.find(configuration.model.name)
+    check_names(configuration.search.operators, "search.operators")
+    _check_resources(configuration)
+
+
+def _check_batches(
+    configuration: Configuration, specification: Specification, dataset: Dataset, splits: Splits
+) -> None:
+    """Refuse batches that memory cannot hold, or of a single image where the network needs more."""
+    needs = models.footprint_of(specification)
+    sizes = len(splits.train), len(dataset.pool) - len(splits.validation)  # before the final evaluation, and in it
+    for section in (configuration.dense, configuration.pruning):
+        batch_size = section.hyperparameters.batch_size
+        key = f"{'dense' if section is configuration.dense else 'pruning'}.hyperparameters.batch_size"
+        if not needs.single and any(size // batch_count(size, batch_size) == 1 for size in sizes):
+            leaves = f"{' and '.join(f'{size:,}' for size in sizes)} training images leave a batch of a single one"
+            raise refusal(key, batch_size, f"{leaves}, too few for the network's batch normalisation")
+        largest = min(batch_size, sizes[0])
+        takes, room = 2 * needs.weights + largest * needs.image, memory.free()
+        if takes > room and configuration.run.address == "local" and not configuration.tune.resources.gpu:
+            images = f"{largest:,} images of {'x'.join(map(str, splits.train.images.shape[1:]))}"
+            there = f"and {memory.readable(room)} of memory are free"
+            raise refusal(key, batch_size, f"a step of training with {images} takes {memory.readable(takes)}, {there}")
 
 
 def _check_resources(configuration: Configuration) -> None:
@@ -318,13 +347,13 @@ def search(
     Args:
         course: the steps of the chain; without one, those of protocol joint.
     """
-    memory = Ledger()
+    ledger = Ledger()
     steps = course or joint(configuration)
     start = searchable(network, configuration)
-    chain = Chain(start, splits, hyperparameters, configuration, device, memory, steps, trial="chain-0")
+    chain = Chain(start, splits, hyperparameters, configuration, device, ledger, steps, trial="chain-0")
     while not chain.finished:
         evaluation = chain.step()
-    return Found(chain.network(), hyperparameters, evaluation.best_accuracy, tuple(memory.evaluations))
+    return Found(chain.network(), hyperparameters, evaluation.best_accuracy, tuple(ledger.evaluations))
 
 
 def finish(

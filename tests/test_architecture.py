@@ -15,6 +15,7 @@ import safs_ray
 PACKAGE = Path(safs_ray.__file__).parent
 ROOMS = (
     "config",
+    "memory",
     "storage",
     "randomness",
     "references",

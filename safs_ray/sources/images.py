@@ -7,12 +7,12 @@ import math
 from collections.abc import Iterable
 
 import numpy as np
-import psutil
 import torch
 from PIL import Image
 from torch import Tensor
 from torch.nn.functional import interpolate
 
+from safs_ray import memory
 from safs_ray.config import refusal
 from safs_ray.data import Array
 
@@ -29,16 +29,12 @@ def require_memory(source: str, count: int, *shape: int) -> None:
     Raises:
         ConfigurationError: naming both sizes.
     """
-    size, free = count * math.prod(shape), psutil.virtual_memory().available
+    size, free = count * math.prod(shape), memory.free()
     if COPIES * size > free:
-        images = f"{count:,} images of {'x'.join(map(str, shape))} take {_gigabytes(size)}"
-        memory = f"which a run holds {COPIES} times, and {_gigabytes(free)} of memory are free"
+        images = f"{count:,} images of {'x'.join(map(str, shape))} take {memory.readable(size)}"
+        held = f"which a run holds {COPIES} times, and {memory.readable(free)} of memory are free"
         way_out = "data.size=PIXELS makes them smaller, data.limit=COUNT takes fewer"
-        raise refusal("data.source", source, f"{images}, {memory}; {way_out}")
-
-
-def _gigabytes(size: int) -> str:
-    return f"{size / 1e9:,.1f} GB"
+        raise refusal("data.source", source, f"{images}, {held}; {way_out}")
 
 
 def decoded(files: Iterable[tuple[str, str | io.BytesIO]], count: int, size: int | None, source: str) -> Array:
