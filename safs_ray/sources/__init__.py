@@ -57,7 +57,7 @@ def _parts(section: DataSection) -> tuple[Part, Part]:
         return torchvision(section)
     if kind in FOLDERS and argument:
         return FOLDERS[kind](Path(argument), section.size)
-    if argument and (found := re.fullmatch(r"imagenet16(?:-(\d+))?", kind)):
+    if argument and (found := re.fullmatch(r"imagenet16(?:-(\d{1,6}))?", kind)):
         return imagenet16(Path(argument), int(found[1] or CLASSES))
     if is_reference(section.source):
         return own(section.source)
@@ -67,7 +67,7 @@ def _parts(section: DataSection) -> tuple[Part, Part]:
 
 
 def _classes(source: str, *parts: Part) -> int:
-    """One more than the highest label."""
+    """One more than the highest label; at least 2."""
     labels = np.concatenate([part.labels for part in parts])
     if len(labels) == 0:
         return 0
@@ -75,6 +75,8 @@ def _classes(source: str, *parts: Part) -> int:
     if lowest < 0 or highest >= max(1000, len(labels)):
         wrong = lowest if lowest < 0 else highest
         raise refusal("data.source", source, f"labels must be 0, 1, …, one for each class; found {wrong}")
+    if lowest == highest:
+        raise refusal("data.source", source, f"needs images of at least two classes, has those of class {lowest}")
     return int(highest) + 1
 
 
