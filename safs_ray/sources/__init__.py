@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from safs_ray.config import ConfigurationError, DataSection, refusal
-from safs_ray.data import Array, Dataset, Examples
+from safs_ray.data import Array, Dataset, Examples, as_tensors
 from safs_ray.references import is_reference
 from safs_ray.sources.folders import imagefolder, parquet
 from safs_ray.sources.imagenet16 import CLASSES, imagenet16
@@ -100,7 +100,7 @@ def _dataset(section: DataSection, train: Part, test: Part, classes: int) -> Dat
 
 def _examples(images: Array, labels: Array, channels: int, size: int | None, source: str) -> Examples:
     """Gray images get equal channels where the other part of the set is in colour."""
-    tensor = torch.from_numpy(images)
+    tensor = as_tensors({"images": images})["images"]
     if tensor.shape[1] != channels:
         tensor = tensor.expand(-1, channels, -1, -1).contiguous()
     return Examples(resized(tensor, size, source), torch.from_numpy(labels.astype(np.int64)))

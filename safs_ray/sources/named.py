@@ -101,6 +101,8 @@ def _other(dataset: Any, folder: Path) -> str:
 
     archives = [(Path(dataset.__name__, "raw", name), md5) for name, md5 in getattr(dataset, "resources", ())]
     batches = [*getattr(dataset, "train_list", ()), *getattr(dataset, "test_list", ())]
+    if batches:
+        batches.append((dataset.meta["filename"], dataset.meta["md5"]))
     for name, md5 in [*archives, *((Path(dataset.base_folder, name), md5) for name, md5 in batches)]:
         if (folder / name).is_file() and not check_integrity(folder / name, md5):
             return f": {folder / name} is not the published file, which has the md5 {md5},"
