@@ -36,6 +36,10 @@ from safs_ray.search.evaluation import Evaluation, Ledger
 from safs_ray.storage import Folder
 from safs_ray.training import Report, Trainer, Training, accuracy, silent, train
 
+METRICS = "metrics.json"
+NUMBERS = {"validation_accuracy": float, "test_accuracy": float | None, "core_seconds": float}
+"""What it holds, beside the fingerprint of the network."""
+
 
 @dataclass(frozen=True)
 class Result:
@@ -54,23 +58,37 @@ class Result:
     test_accuracy: float | None = None
 
     def save(self, folder: Folder) -> None:
-        """Write the network and then metrics.json, which says that the stage is complete."""
+        """Write the network and then metrics.json, which says that the stage is complete, and of which network."""
         self.network.save(folder)
         folder.write_json(
-            "metrics.json",
+            METRICS,
             {
                 "validation_accuracy": self.validation_accuracy,
                 "test_accuracy": self.test_accuracy,
                 "core_seconds": self.core_seconds,
+                "fingerprint": self.network.fingerprint,
             },
         )
 
     @classmethod
     def load(cls, folder: Folder) -> Result | None:
-        """The result in a folder; None when the stage has not completed there."""
-        if not folder.exists("metrics.json"):
+        """The result in a folder; None when the stage has not completed there.
+
+        Raises:
+            DamagedError: a file of a stage that has completed is missing or not what was written.
+        """
+        if not folder.exists(METRICS):
             return None
-        return cls(Network.load(folder), **folder.read_json("metrics.json"))
+        metrics = folder.read_json(METRICS)
+        try:
+            network = Network.load(folder)
+        except FileNotFoundError as error:
+            raise folder.damaged(METRICS, f"of its network a file is missing ({error})") from None
+        if not isinstance(metrics, dict) or metrics.pop("fingerprint", None) != network.fingerprint:
+            raise folder.damaged(METRICS, "it is of another network than lies there")
+        if metrics.keys() != NUMBERS.keys() or not all(isinstance(metrics[key], NUMBERS[key]) for key in NUMBERS):
+            raise folder.damaged(METRICS, f"it must hold the numbers {', '.join(NUMBERS)}")
+        return cls(network, **metrics)
 
 
 @dataclass(frozen=True)
