@@ -186,6 +186,10 @@ def _check_without_images(configuration: Configuration) -> None:
     _check_resources(configuration)
 
 
+COPIES = 4
+"""A training holds at least so many of the weights: where it started, as they are, their gradients, and the best."""
+
+
 def _check_batches(
     configuration: Configuration, specification: Specification, dataset: Dataset, splits: Splits
 ) -> None:
@@ -199,7 +203,7 @@ def _check_batches(
             leaves = f"{' and '.join(f'{size:,}' for size in sizes)} training images leave a batch of a single one"
             raise refusal(key, batch_size, f"{leaves}, too few for the network's batch normalisation")
         largest = min(batch_size, sizes[0])
-        takes, room = 2 * needs.weights + largest * needs.image, memory.free()
+        takes, room = COPIES * needs.weights + largest * needs.image, memory.free()
         if takes > room and configuration.run.address == "local" and not configuration.tune.resources.gpu:
             images = f"{largest:,} images of {'x'.join(map(str, splits.train.images.shape[1:]))}"
             there = f"and {memory.readable(room)} of memory are free"

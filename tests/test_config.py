@@ -662,6 +662,14 @@ class TestYaml:
         assert message_of_file(content).endswith(": is not valid YAML: it has more than 100,000 characters")
         assert time.process_time() - start < 2
 
+    @pytest.mark.parametrize(
+        "tag",
+        ["python/object/apply:os.mkdir", "python/object/new:os.mkdir", "python/name:os.mkdir", "python/module:os"],
+    )
+    def test_no_tag_reaches_code(self, tag: str) -> None:
+        assert "could not determine a constructor" in message_of_file(f"run: !!{tag} [made]\n")
+        assert not Path("made").exists()
+
     def test_a_file_without_end_is_refused(self) -> None:
         told = told_by(lambda: load("/dev/zero"))
         assert told == "configuration=/dev/zero: is not valid YAML: it has more than 100,000 characters"

@@ -398,8 +398,8 @@ def test_pieces_that_do_not_fit_are_refused(
 
 @pytest.fixture
 def scarce(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A machine that has 0.5 MB left."""
-    monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(available=500_000))
+    """A machine that has 0.9 MB left."""
+    monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(available=900_000))
 
 
 def batched(configuration: Configuration, section: str, batch_size: int) -> Configuration:
@@ -417,8 +417,8 @@ def test_a_batch_that_memory_cannot_hold_is_refused_with_both_sizes(
     with pytest.raises(ConfigurationError) as caught:
         stages.check(batched(configuration, section, 10**9), dataset, splits)
     assert str(caught.value) == (
-        f"{section}.hyperparameters.batch_size=1000000000: a step of training with 96 images of 1x8x8 takes 0.6 MB, "
-        "and 0.5 MB of memory are free"
+        f"{section}.hyperparameters.batch_size=1000000000: a step of training with 96 images of 1x8x8 takes 1.0 MB, "
+        "and 0.9 MB of memory are free"
     )
     stages.check(batched(configuration, section, 32), dataset, splits)
 

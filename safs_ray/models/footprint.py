@@ -13,7 +13,7 @@ class Footprint:
     """The memory of one step of training, and the batches that it can take.
 
     Attributes:
-        weights: bytes of the parameters; their gradients take as much again.
+        weights: bytes of the parameters.
         image: bytes that each image of a batch keeps for the backward pass.
         single: whether a batch may be a single image; batch normalisation can take no statistics of one value.
     """
