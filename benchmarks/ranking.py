@@ -2,7 +2,7 @@
 
     python benchmarks/ranking.py
 
-trains what ranking.parquet lacks (in all about 15 minutes of one core), then prints the table of README.md.
+trains what ranking.parquet lacks (in all about 5 minutes of one core), then prints the table of README.md.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
-from record_evaluations import FOLDER, SETTING, prepare
+from record_evaluations import FOLDER, SETTING, prepare, train
 from scipy.stats import spearmanr
 
 from safs_ray import config
 from safs_ray.network import Network
 from safs_ray.randomness import derive
-from safs_ray.search.assignment import Assignment, random_assignment
-from safs_ray.training import Trainer, Training
+from safs_ray.search.assignment import random_assignment
+from safs_ray.training import Training
 
 CURVES = FOLDER / "ranking.parquet"
 CANDIDATES = 32
@@ -58,13 +58,6 @@ def record(operators: tuple[str, ...], network: Network, training: Training) -> 
         print(f"{index + 1} of {CANDIDATES}", flush=True)
     ordered = sorted(rows, key=lambda row: row["candidate"])
     return {run: np.array([row["validation_accuracy"] for row in ordered if row["run"] == run]) for run in RUNS}
-
-
-def train(network: Network, candidate: Assignment, training: Training) -> list[float]:
-    """Validation accuracy after every epoch; 0 for those that a divergence left out."""
-    curve: list[float] = []
-    Trainer(network.assign(candidate), training).run(lambda _, accuracy: curve.append(accuracy))
-    return curve + [0.0] * (training.epochs - len(curve))
 
 
 def table(curves: dict[str, Curves]) -> list[str]:

@@ -29,7 +29,7 @@ from safs_ray.network import Network
 from safs_ray.pruning.allocation import ALLOCATIONS
 from safs_ray.pruning.rules import FixedMasks
 from safs_ray.sparse import plan
-from safs_ray.sparse.execution import DenseModule, Executable
+from safs_ray.sparse.execution import DenseModule, Executable, keep_memory
 from safs_ray.sparse.module import SparseModule
 
 SHAPES = {"lenet5": (1, 28, 256), "mlp": (1, 28, 256), "vgg16": (3, 32, 128), "resnet18": (3, 32, 128)}
@@ -47,6 +47,7 @@ def main() -> None:
     parser.add_argument("--operator", default="relu", help="the operator of every site")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
+    keep_memory()
     print("| network | allocation | sparsity | nonzeros | left | dense ms | sparse ms | ratio | expected |")
     print("|---|---|---|---|---|---|---|---|---|")
     for model in arguments.models:
@@ -67,7 +68,7 @@ def _line(model: str, allocation: str, sparsity: float, operator: str, seconds: 
     sparse = SparseModule(made, network, network.build())
     times = _times([_step(dense, channels, size, count), _step(sparse, channels, size, count)], seconds)
     return (
-        f"| {model} | {allocation} | {sparsity:g} | {network.nonzero_weights:,} | {len(sparse.values):,} | "
+        f"| {model} | {allocation} | {sparsity:g} | {network.nonzero_weights:,} | {sum(map(len, sparse.weights)):,} | "
         f"{times[0]:.2f} | {times[1]:.2f} | {times[0] / times[1]:.1f} | {made.gain:.1f} |"
     )
 

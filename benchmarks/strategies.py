@@ -59,7 +59,9 @@ class Runs:
 
 
 def main(seeds: int) -> None:
-    costs = {tuple(row["assignment"]): row["cost"] for row in pq.read_table(TABLE).to_pylist()}
+    epochs = config.load(SETTING).search.epochs
+    rows = pq.read_table(TABLE).to_pylist()
+    costs = {tuple(row["assignment"]): 1 - max(row["validation_accuracy"][:epochs]) for row in rows}
     runs = {name: contend(settings, costs, seeds) for name, settings in CONTENDERS.items()}
     draw(runs, min(costs.values()))
     for line in table(runs, costs):

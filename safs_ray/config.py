@@ -435,6 +435,12 @@ class TuneSection(Section):
     reduction_factor: int = Field(2, ge=2, le=1000, description="ASHA keeps one in so many trials at each rung")
     brackets: int = Field(1, ge=1, le=16, description="groups of trials, each with a longer grace period in ASHA")
     resources: ResourcesSection = Field(ResourcesSection(), description="of each trial and stage")
+    warm_start: str | None = Field(
+        None,
+        min_length=1,
+        description="folder of an earlier run that differs only in search, finetune, tune and final: its networks "
+        "are taken over, its evaluations are not made again, and HyperOpt learns from its trials",
+    )
     space: SpaceSection = Field(SpaceSection(), description="what HyperOpt may propose")
 
 
@@ -583,7 +589,7 @@ def load(path: str | Path, overrides: Sequence[str] = ()) -> Configuration:
     Raises:
         ConfigurationError: the file is missing or not YAML, or a key or value is not allowed.
     """
-    return validate(_overridden(_read(Path(path)), overrides))
+    return validate(overridden(_read(Path(path)), overrides))
 
 
 def validate(values: Mapping[str, Any]) -> Configuration:
@@ -634,7 +640,12 @@ def _yaml(text: str) -> Any:
     return yaml.load(text, _Loader)
 
 
-def _overridden(values: dict[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
+def overridden(values: dict[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
+    """Nested keys and values with ``key.path=value`` overrides applied.
+
+    Raises:
+        ConfigurationError: an override is not of that form.
+    """
     for override in overrides:
         key, equals, text = override.partition("=")
         if not equals or not key:

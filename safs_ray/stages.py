@@ -22,6 +22,7 @@ from dataclasses import dataclass, replace
 import torch
 
 from safs_ray import memory, models, schedules, sources
+from safs_ray.checkpoints import Checkpoints
 from safs_ray.config import Configuration, Execution, Hyperparameters, refusal
 from safs_ray.data import Dataset, Folds, Splits, batch_count
 from safs_ray.models import Specification
@@ -222,21 +223,27 @@ def _check_resources(configuration: Configuration) -> None:
         raise refusal("tune.resources.gpu", resources.gpu, f"this machine has {torch.cuda.device_count()} GPUs")
 
 
+def sweeps(configuration: Configuration) -> list[tuple[Course, int]]:
+    """What the trials of each sweep of a run do, and how many trials it has."""
+    trials = configuration.tune.trials
+    if configuration.search.protocol == "joint":
+        found = [(joint(configuration), trials)]
+    else:
+        found = [(stage_1(configuration), configuration.search.chains), (stage_2(configuration, "SAFS"), trials)]
+    if "stage 2" in configuration.final.ablations:
+        found.append((stage_2(configuration, "stage 2"), trials))
+    return found
+
+
 def plan(configuration: Configuration) -> dict[str, int]:
     """Epochs of each part of a run in which no trial is stopped and no evaluation repeated."""
-    section, final, trials = configuration.search, configuration.final, configuration.tune.trials
-    if section.protocol == "joint":
-        sweeps = [(joint(configuration), trials)]
-    else:
-        sweeps = [(stage_1(configuration), section.chains), (stage_2(configuration, "SAFS"), trials)]
-    if "stage 2" in final.ablations:
-        sweeps.append((stage_2(configuration, "stage 2"), trials))
+    section, final, courses = configuration.search, configuration.final, sweeps(configuration)
     return {
         "dense training": 0 if configuration.model.weights else configuration.dense.epochs,
         "pruning": pruning_epochs(configuration) * (2 if section.when == "before" else 1),
-        "search": sum(count * course.evaluations * section.epochs for course, count in sweeps),
+        "search": sum(count * course.evaluations * section.epochs for course, count in courses),
         "fine-tuning": sum(
-            count * course.stretches * configuration.finetune.epochs_per_step for course, count in sweeps
+            count * course.stretches * configuration.finetune.epochs_per_step for course, count in courses
         ),
         "final evaluation": (2 + len(final.ablations)) * final.folds * final.epochs,
     }
@@ -271,7 +278,12 @@ def seconds_per_epoch(configuration: Configuration, network: Network, splits: Sp
 
 
 def train_dense(
-    configuration: Configuration, dataset: Dataset, splits: Splits, device: torch.device, report: Report = silent
+    configuration: Configuration,
+    dataset: Dataset,
+    splits: Splits,
+    device: torch.device,
+    report: Report = silent,
+    checkpoints: Checkpoints | None = None,
 ) -> Result:
     """Train a network from initial weights, with its own activations.
 
@@ -279,7 +291,7 @@ def train_dense(
         ConfigurationError: the training diverged.
     """
     network = Network.initial(specify(configuration, dataset, splits), derive(configuration.run.seed, "dense"))
-    training = _dense_training(configuration, splits, device)
+    training = replace(_dense_training(configuration, splits, device), checkpoints=checkpoints)
     return _trained(network, training, report, blamed="dense.hyperparameters.learning_rate")
 
 
@@ -308,7 +320,12 @@ def given(configuration: Configuration, specification: Specification, splits: Sp
 
 
 def prune(
-    network: Network, configuration: Configuration, splits: Splits, device: torch.device, report: Report = silent
+    network: Network,
+    configuration: Configuration,
+    splits: Splits,
+    device: torch.device,
+    report: Report = silent,
+    checkpoints: Checkpoints | None = None,
 ) -> Result:
     """Make a dense network sparse by ``pruning.schedule``; one shot without epochs only sets weights to zero.
 
@@ -331,6 +348,7 @@ def prune(
         device,
         configuration.data,
         execution=configuration.run.execution,
+        checkpoints=checkpoints,
     )
     rewound = None
     if section.rewind is not None:
@@ -372,7 +390,7 @@ def search(
     ledger = Ledger()
     steps = course or joint(configuration)
     start = searchable(network, configuration)
-    chain = Chain(start, splits, hyperparameters, configuration, device, ledger, steps, trial="chain-0")
+    chain = Chain(start, splits, hyperparameters, configuration, device, ledger, steps, trial=steps.trial(0))
     while not chain.finished:
         evaluation = chain.step()
     return Found(chain.network(), hyperparameters, evaluation.best_accuracy, tuple(ledger.evaluations))
@@ -387,6 +405,7 @@ def finish(
     learn_scales: bool,
     device: torch.device,
     report: Report = silent,
+    checkpoints: Checkpoints | None = None,
 ) -> Result:
     """The last training of a row of the table, the same length for every row; then the test images, once.
 
@@ -406,6 +425,7 @@ def finish(
         learn_scales,
         rule_of(configuration),
         configuration.run.execution,
+        checkpoints,
     )
     # A network that masks were to grow in is no sparse network without that training.
     blamed = "pruning.hyperparameters.learning_rate" if configuration.search.when == "during" else None

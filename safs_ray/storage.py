@@ -69,6 +69,18 @@ class Folder:
             info.base_name for info in found if info.type == fs.FileType.File and not info.base_name.startswith(".")
         )
 
+    def folders(self) -> list[str]:
+        """The names of the folders in the folder, sorted; empty when it is not there."""
+        filesystem, path = self._resolved
+        found = filesystem.get_file_info(fs.FileSelector(path, allow_not_found=True))
+        return sorted(info.base_name for info in found if info.type == fs.FileType.Directory)
+
+    def delete(self) -> None:
+        """Delete the folder and all that is in it, if it is there."""
+        if self.exists():
+            filesystem, path = self._resolved
+            filesystem.delete_dir(path)
+
     def read(self, name: str) -> bytes:
         """The content of a file.
 
@@ -103,6 +115,17 @@ class Folder:
         with filesystem.open_output_stream(temporary) as stream:
             stream.write(content)
         filesystem.move(temporary, f"{path}/{name}")
+
+    def remove(self, name: str) -> None:
+        """Delete a file, if it is there."""
+        filesystem, path = self._file(name)
+        if self.exists(name):
+            filesystem.delete_file(path)
+
+    def set_aside(self, name: str) -> None:
+        """Keep a damaged file as NAME.damaged, out of the way."""
+        filesystem, path = self._file(name)
+        filesystem.move(path, f"{path}.damaged")
 
     def read_json(self, name: str) -> Any:
         """The value in a JSON file.

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import math
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
@@ -12,6 +15,7 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 from torch.optim import SGD, Adam, AdamW, Optimizer, lr_scheduler
 
+from safs_ray.checkpoints import Checkpoints
 from safs_ray.config import ConfigurationError, DataSection, Execution, Hyperparameters, refusal
 from safs_ray.data import Examples, Splits, augmentation, batch_count, batches
 from safs_ray.network import Network
@@ -44,6 +48,8 @@ class Training:
         mask_rule: what becomes of the network's masks while it trains.
         execution: with all weights or with nonzeros alone; the same network but for rounding. It is with all
             weights while masks change, and for optimizers that look at whole tensors.
+        checkpoints: where the training keeps its state while it is under way; without them it begins at its
+            beginning after an interruption.
     """
 
     splits: Splits
@@ -55,10 +61,19 @@ class Training:
     learn_scales: bool = False
     mask_rule: MakeRule = FixedMasks
     execution: Execution = "auto"
+    checkpoints: Checkpoints | None = None
+
+    def key(self, network: Network) -> str:
+        """Equal for trainings in one run that train the same network in the same way."""
+        chosen = self.hyperparameters.model_dump()
+        parts = (network.fingerprint, chosen, self.epochs, self.seed, self.learn_scales)
+        return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:32]
 
 
 class Trainer:
     """Trains one network, an epoch at a time, and remembers the best weights that it saw.
+
+    A training that was under way when its process died goes on from its latest checkpoint, bit for bit.
 
     Two trainers of the same seed draw the same batches and the same augmentation in every epoch, whatever
     network they train, so that differences between candidates are differences between candidates.
@@ -68,18 +83,21 @@ class Trainer:
 
     Attributes:
         epoch: epochs done.
+        accuracy: validation accuracy after the last of them, in [0, 1]; 0 before the first, and once it has diverged.
         best_epoch: the epoch of the highest validation accuracy, among those after which the network had reached
             its sparsity; 0 before the first of them.
         best_accuracy: that accuracy, in [0, 1]; 0 before there is one.
         diverged: whether the loss became infinite or NaN; nothing is trained after that.
+        core_seconds: CPU time of the epochs done, those before an interruption included.
     """
 
     def __init__(self, network: Network, training: Training) -> None:
         self.network = network
         self.training = training
         self.epoch = self.best_epoch = 0
-        self.best_accuracy = 0.0
+        self.accuracy = self.best_accuracy = 0.0
         self.diverged = False
+        self.core_seconds = 0.0
         self._train = training.splits.train.to(training.device)
         self._validation = training.splits.validation.to(training.device)
         whole = training.mask_rule is not FixedMasks or training.hyperparameters.optimizer in PER_TENSOR
@@ -94,16 +112,26 @@ class Trainer:
         self._optimizer = _optimizer(self._module, training.hyperparameters)
         self._schedule = SCHEDULES[training.hyperparameters.schedule](self._optimizer, training.epochs)
         self._best = network
+        self._kept_at = time.monotonic()
+        self._key = training.key(network) if training.checkpoints else ""
+        if training.checkpoints and (kept := training.checkpoints.load(self._key)):
+            self.load_state_dict(kept)
 
     def run_epoch(self) -> float:
         """Train one epoch; returns the validation accuracy after it, in [0, 1], or 0 when it diverged."""
         if self.diverged:
             return 0.0
+        start = time.process_time()
         loss = self._pass_over_training_images()
         self.epoch += 1
-        if not math.isfinite(loss):
-            self.diverged = True
-            return 0.0
+        self.diverged = not math.isfinite(loss)
+        self.accuracy = 0.0 if self.diverged else self._validate()
+        self.core_seconds += time.process_time() - start
+        self._keep()
+        return self.accuracy
+
+    def _validate(self) -> float:
+        """The validation accuracy, which the schedule and the best network follow."""
         accuracy = _accuracy(self._module, self._validation)
         if isinstance(self._schedule, lr_scheduler.ReduceLROnPlateau):
             self._schedule.step(accuracy)
@@ -113,6 +141,16 @@ class Trainer:
             self.best_epoch, self.best_accuracy = self.epoch, accuracy
             self._best = self.current()
         return accuracy
+
+    def _keep(self) -> None:
+        """Write a checkpoint when the last one is old, and after a long training: a stage may be made of several."""
+        checkpoints = self.training.checkpoints
+        if not checkpoints:
+            return
+        ended = self.epoch == self.training.epochs and self.core_seconds >= checkpoints.seconds
+        if ended or time.monotonic() - self._kept_at >= checkpoints.seconds:
+            checkpoints.save(self._key, self.state_dict())
+            self._kept_at = time.monotonic()
 
     def run(self, report: Report = silent) -> Trainer:
         """Train the epochs that are left, calling ``report(epochs done, validation accuracy)`` after each."""
@@ -134,6 +172,8 @@ class Trainer:
         """All that :meth:`load_state_dict` needs to go on bit for bit; plain values and tensors."""
         return {
             "epoch": self.epoch,
+            "accuracy": self.accuracy,
+            "core_seconds": self.core_seconds,
             "best_epoch": self.best_epoch,
             "best_accuracy": self.best_accuracy,
             "diverged": self.diverged,
@@ -146,6 +186,7 @@ class Trainer:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.epoch, self.best_epoch = state["epoch"], state["best_epoch"]
+        self.accuracy, self.core_seconds = state["accuracy"], state["core_seconds"]
         self.best_accuracy = state["best_accuracy"]
         self.diverged = state["diverged"]
         self._best = replace(self.network, **state["best"])

@@ -18,6 +18,7 @@ ROOMS = (
     "config",
     "memory",
     "storage",
+    "checkpoints",
     "randomness",
     "references",
     "data",

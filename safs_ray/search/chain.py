@@ -8,13 +8,12 @@ the assignment found, each with hyperparameters of its own.
 from __future__ import annotations
 
 import random
-import time
 from dataclasses import dataclass, replace
 from statistics import mode
-from typing import Any
 
 import torch
 
+from safs_ray.checkpoints import Checkpoints
 from safs_ray.config import Configuration, Hyperparameters
 from safs_ray.data import Splits
 from safs_ray.network import Network
@@ -57,6 +56,10 @@ class Course:
         """Whether each trial has its own, or all have the default ones."""
         return self.sweep != "stage 1"
 
+    def trial(self, number: int) -> str:
+        """The name of a trial; people count from 1."""
+        return f"{'trial' if self.own_hyperparameters else 'chain'}-{number + 1}"
+
     def epochs(self, steps: int, configuration: Configuration) -> int:
         """Epochs that the first so many steps train when no evaluation is repeated."""
         evaluations = min(steps, self.evaluations)
@@ -84,7 +87,8 @@ class Chain:
     """Evaluates candidates, then fine-tunes the best of them with learnable scales, as its course says.
 
     The fine-tuning starts from the pruned weights again. Everything that happens follows from the arguments:
-    two chains of the same arguments take the same steps.
+    two chains of the same arguments take the same steps. What the memory holds of the chain's own steps is taken as
+    it was: so a chain that was interrupted comes back to where it was by taking its steps again.
 
     Args:
         network: the pruned network, or the dense one where its trainings prune it; its channels are grouped where the
@@ -94,6 +98,7 @@ class Chain:
         memory: evaluations of this and other chains.
         course: the steps to take.
         trial: name of the trial, from which the strategy's seed is derived.
+        checkpoints: of trainings that are under way.
     """
 
     def __init__(
@@ -106,6 +111,7 @@ class Chain:
         memory: Memory,
         course: Course,
         trial: str,
+        checkpoints: Checkpoints | None = None,
     ) -> None:
         search, seed = configuration.search, configuration.run.seed
         self.course = course
@@ -114,7 +120,10 @@ class Chain:
         self._network = network
         self._configuration = configuration
         self._memory = memory
+        self._recorded = memory.steps(course.sweep, trial)
         self._trainer: Trainer | None = None
+        self._broken = False
+        self._spent = 0.0  # core-seconds of the fine-tuning that are accounted for
         self._evaluation = Training(
             splits,
             hyperparameters,
@@ -124,6 +133,7 @@ class Chain:
             configuration.data,
             mask_rule=rule_of(configuration),
             execution=configuration.run.execution,
+            checkpoints=checkpoints,
         )
         self._fine_tuning = replace(
             self._evaluation,
@@ -142,15 +152,29 @@ class Chain:
 
     @property
     def finished(self) -> bool:
-        """Whether no step is left."""
-        broken = self._trainer is not None and self._trainer.diverged
-        return broken or self.iteration >= self.course.steps
+        """Whether no step is left: the course is done, or the fine-tuning diverged."""
+        return self._broken or self.iteration >= self.course.steps
+
+    @property
+    def replaying(self) -> bool:
+        """Whether the next step was taken and recorded before."""
+        return self.iteration in self._recorded
 
     def step(self) -> Evaluation:
-        """Take the next step and keep it in the memory."""
-        searching = self.iteration < self.course.evaluations
-        evaluation = self._evaluate_candidate() if searching else self._fine_tune()
-        self._memory.record(evaluation)
+        """Take the next step and keep it in the memory, or take it from there.
+
+        Raises:
+            RuntimeError: the memory holds another candidate for this step than the strategy proposes.
+        """
+        recorded = self._recorded.get(self.iteration)
+        if self.iteration < self.course.evaluations:
+            evaluation = self._evaluate_candidate(recorded)
+        else:
+            evaluation = recorded or self._fine_tune()
+            self._broken = evaluation.diverged
+            self._spent += evaluation.core_seconds
+        if not recorded:
+            self._memory.record(evaluation)
         self.iteration += 1
         return evaluation
 
@@ -161,21 +185,20 @@ class Chain:
 
     def network(self) -> Network:
         """The best network of the fine-tuning; the pruned one with the best assignment before it."""
-        if self._trainer is None:
+        stretches = self.iteration - self.course.evaluations
+        if stretches <= 0:
             return self._network.assign(self.best)
-        return self._trainer.best()
+        return self._fine_tuned(stretches).best()
 
-    def _evaluate_candidate(self) -> Evaluation:
+    def _evaluate_candidate(self, recorded: Evaluation | None) -> Evaluation:
         candidate = self.strategy.ask() * self._sites_each
+        if recorded:
+            self._check(recorded, candidate)
+            self.strategy.tell(recorded.cost)
+            return recorded
         key = evaluation_key(self._network, candidate, self._evaluation)
         known = self._memory.recall(key)
-        if known is None:
-            score = evaluate(self._network, candidate, self._evaluation)
-        else:
-            score = Score(known.validation_accuracy, known.diverged, known.core_seconds)
-        # A step taken again after an interruption finds itself: that is no repetition.
-        own = (self.course.sweep, self.trial, self.iteration)
-        repeated = known is not None and known.place != own
+        score = Score.of(known) if known else evaluate(self._network, candidate, self._evaluation)
         accepted = self.strategy.tell(score.cost)
         return Evaluation(
             sweep=self.course.sweep,
@@ -192,17 +215,22 @@ class Chain:
             cost=score.cost,
             accepted=accepted,
             diverged=score.diverged,
-            repeated=repeated,
-            core_seconds=0.0 if repeated else score.core_seconds,
+            repeated=known is not None,
+            core_seconds=score.core_seconds,
         )
 
+    def _check(self, recorded: Evaluation, candidate: Assignment) -> None:
+        if recorded.assignment != candidate:
+            step = f"step {self.iteration + 1} of {self.trial}"
+            raise RuntimeError(
+                f"{step} is recorded as {','.join(recorded.assignment)}, but the strategy proposes "
+                f"{','.join(candidate)}: the run was begun by another version, or with other settings"
+            )
+
     def _fine_tune(self) -> Evaluation:
-        start = time.process_time()
-        trainer = self._trainer = self._trainer or self._new_trainer()
-        before = trainer.epoch
-        accuracy = 0.0
-        while trainer.epoch < before + self._configuration.finetune.epochs_per_step and not trainer.diverged:
-            accuracy = trainer.run_epoch()
+        stretch = self._configuration.finetune.epochs_per_step
+        done = self.iteration - self.course.evaluations
+        trainer = self._fine_tuned(done + 1)
         return Evaluation(
             sweep=self.course.sweep,
             trial=self.trial,
@@ -211,33 +239,25 @@ class Chain:
             key="",
             assignment=self.best,
             hyperparameters=canonical(self._fine_tuning.hyperparameters),
-            epochs=trainer.epoch - before,
+            epochs=trainer.epoch - done * stretch,
             seed=self._fine_tuning.seed,
-            validation_accuracy=accuracy,
+            validation_accuracy=trainer.accuracy,
             best_accuracy=trainer.best_accuracy,
-            cost=WORST_COST if trainer.diverged else 1 - accuracy,
+            cost=WORST_COST if trainer.diverged else 1 - trainer.accuracy,
             accepted=True,
             diverged=trainer.diverged,
             repeated=False,
-            core_seconds=time.process_time() - start,
+            core_seconds=max(0.0, trainer.core_seconds - self._spent),
         )
 
-    def _new_trainer(self) -> Trainer:
-        return Trainer(self._network.assign(self.best), self._fine_tuning)
-
-    def state_dict(self) -> dict[str, Any]:
-        """Plain values and tensors from which :meth:`load_state_dict` goes on exactly, between any two steps."""
-        return {
-            "iteration": self.iteration,
-            "strategy": self.strategy.state_dict(),
-            "trainer": self._trainer.state_dict() if self._trainer else None,
-        }
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on where a chain of the same arguments was."""
-        self.iteration = state["iteration"]
-        self.strategy.load_state_dict(state["strategy"])
-        self._trainer = None
-        if state["trainer"] is not None:
-            self._trainer = self._new_trainer()
-            self._trainer.load_state_dict(state["trainer"])
+    def _fine_tuned(self, stretches: int) -> Trainer:
+        """The fine-tuning after so many stretches, trained as far as it is not yet."""
+        epochs = stretches * self._configuration.finetune.epochs_per_step
+        network = self._network.assign(self.best)
+        trainer = self._trainer or Trainer(network, self._fine_tuning)
+        if trainer.epoch > epochs:  # its checkpoint is younger than what is recorded
+            trainer = Trainer(network, replace(self._fine_tuning, checkpoints=None))
+        while trainer.epoch < epochs and not trainer.diverged:
+            trainer.run_epoch()
+        self._trainer = trainer
+        return trainer

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
@@ -56,17 +55,15 @@ class Evaluation:
     repeated: bool
     core_seconds: float
 
-    @property
-    def place(self) -> tuple[str, str, int]:
-        """Which step of which trial of which sweep it is."""
-        return self.sweep, self.trial, self.iteration
-
 
 class Memory(Protocol):
     """Where evaluations are kept, so that none is trained twice."""
 
     def recall(self, key: str) -> Evaluation | None:
         """The first evaluation of this key that was trained, or None."""
+
+    def steps(self, sweep: str, trial: str) -> dict[int, Evaluation]:
+        """What is recorded of a trial, by iteration."""
 
     def record(self, evaluation: Evaluation) -> None:
         """Keep an evaluation; one of the same place is kept once."""
@@ -76,7 +73,8 @@ class Ledger:
     """A :class:`Memory` in this process."""
 
     def __init__(self, evaluations: Sequence[Evaluation] = ()) -> None:
-        self._steps: dict[tuple[str, str, int], Evaluation] = {}
+        self._all: list[Evaluation] = []
+        self._trials: dict[tuple[str, str], dict[int, Evaluation]] = {}
         self._trained: dict[str, Evaluation] = {}
         for evaluation in evaluations:
             self.record(evaluation)
@@ -84,18 +82,24 @@ class Ledger:
     def recall(self, key: str) -> Evaluation | None:
         return self._trained.get(key)
 
+    def steps(self, sweep: str, trial: str) -> dict[int, Evaluation]:
+        return dict(self._trials.get((sweep, trial), {}))
+
     def record(self, evaluation: Evaluation) -> None:
-        self._steps.setdefault(evaluation.place, evaluation)
+        if evaluation in self:
+            return
+        self._all.append(evaluation)
+        self._trials.setdefault((evaluation.sweep, evaluation.trial), {})[evaluation.iteration] = evaluation
         if evaluation.key and not evaluation.repeated:
             self._trained.setdefault(evaluation.key, evaluation)
 
     def __contains__(self, evaluation: Evaluation) -> bool:
-        return evaluation.place in self._steps
+        return evaluation.iteration in self._trials.get((evaluation.sweep, evaluation.trial), ())
 
     @property
     def evaluations(self) -> list[Evaluation]:
         """Every evaluation, in the order of arrival."""
-        return list(self._steps.values())
+        return list(self._all)
 
 
 @dataclass(frozen=True)
@@ -105,6 +109,11 @@ class Score:
     validation_accuracy: float
     diverged: bool
     core_seconds: float
+
+    @classmethod
+    def of(cls, known: Evaluation) -> Score:
+        """The score of an evaluation that was made before, at no cost now."""
+        return cls(known.validation_accuracy, known.diverged, core_seconds=0.0)
 
     @property
     def cost(self) -> float:
@@ -116,10 +125,9 @@ def evaluate(network: Network, candidate: Assignment, training: Training) -> Sco
 
     The score is the highest validation accuracy after any epoch; a training that diverges scores 0.
     """
-    start = time.process_time()
     trainer = Trainer(network.assign(candidate), training).run()
     accuracy = 0.0 if trainer.diverged else trainer.best_accuracy
-    return Score(accuracy, trainer.diverged, time.process_time() - start)
+    return Score(accuracy, trainer.diverged, trainer.core_seconds)
 
 
 def evaluation_key(network: Network, candidate: Assignment, training: Training) -> str:

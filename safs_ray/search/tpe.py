@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from hyperopt import hp, tpe
-from hyperopt.base import JOB_STATE_DONE, STATUS_OK, Domain, Trials, trials_from_docs
+from hyperopt import hp
+from hyperopt.base import Domain
 
 from safs_ray.config import TpeSection
+from safs_ray.search import parzen
 from safs_ray.search.assignment import Assignment
 from safs_ray.search.proposer import Proposer
 
@@ -32,44 +33,17 @@ class TreeParzen(Proposer):
         self._domain = Domain(None, {label: hp.choice(label, self.operators) for label in self._labels})
 
     def _propose(self) -> Assignment:
-        [proposal] = tpe.suggest(
-            [self.iteration],
-            self._domain,
-            self._trials(),
-            seed=self._draws.getrandbits(32),
-            n_startup_jobs=self.settings.startup,
-            gamma=self.settings.gamma,
-            verbose=False,
-        )
-        chosen = proposal["misc"]["vals"]
-        return tuple(self.operators[chosen[label][0]] for label in self._labels)
+        seed = self._draws.getrandbits(32)
+        if len(self.evaluated) < self.settings.startup:
+            chosen = parzen.draw(self._domain, seed)
+        else:
+            evaluated = [(self._indices(assignment), cost) for assignment, cost in self.evaluated]
+            chosen = parzen.propose(self._domain, evaluated, seed, self.settings.gamma)
+        return tuple(self.operators[chosen[label]] for label in self._labels)
 
-    def _trials(self) -> Trials:
-        """The evaluations in HyperOpt's terms."""
-        return trials_from_docs(
-            [self._document(number, assignment, cost) for number, (assignment, cost) in enumerate(self.evaluated)]
-        )
-
-    def _document(self, number: int, assignment: Assignment, cost: float) -> dict[str, Any]:
+    def _indices(self, assignment: Assignment) -> dict[str, int]:
         chosen = zip(self._labels, assignment, strict=True)
-        return {
-            "tid": number,
-            "state": JOB_STATE_DONE,
-            "result": {"status": STATUS_OK, "loss": cost},
-            "misc": {
-                "tid": number,
-                "cmd": self._domain.cmd,
-                "workdir": None,
-                "idxs": {label: [number] for label in self._labels},
-                "vals": {label: [self.operators.index(operator)] for label, operator in chosen},
-            },
-            "spec": None,
-            "exp_key": None,
-            "owner": None,
-            "version": 0,
-            "book_time": None,
-            "refresh_time": None,
-        }
+        return {label: self.operators.index(operator) for label, operator in chosen}
 
     def _learn(self, cost: float) -> None:
         if set(self._candidate) <= set(self.operators):

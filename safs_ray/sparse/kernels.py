@@ -187,8 +187,17 @@ def _picked(lanes: range, times: int = 1) -> ir.Constant:
 
 
 @compiled
-def combine(out: Floats, source: Floats, values: Floats, rows: Indices, starts: Indices, nonzeros: Indices) -> None:
-    """out[row] = values[bias] + sum of values[weight] * source[base + offset], for every row of ``out``.
+def combine(
+    begin: int,
+    end: int,
+    out: Floats,
+    source: Floats,
+    values: Floats,
+    rows: Indices,
+    starts: Indices,
+    nonzeros: Indices,
+) -> None:
+    """out[row] = values[bias] + sum of values[weight] * source[base + offset], for ``rows[begin:end]``.
 
     Args:
         out: (blocks, rows, LANES), written.
@@ -201,7 +210,7 @@ def combine(out: Floats, source: Floats, values: Floats, rows: Indices, starts: 
     nothing = values.dtype.type(0)
     for block in range(out.shape[0]):
         first, first_source = block * out.shape[1], block * source.shape[1]
-        for i in range(len(rows)):
+        for i in range(begin, end):
             row, number, base, bias = rows[i, 0], rows[i, 1], first_source + rows[i, 2], rows[i, 3]
             total = spread(values[bias] if bias >= 0 else nothing)
             for j in range(starts[number], starts[number + 1]):
@@ -211,30 +220,43 @@ def combine(out: Floats, source: Floats, values: Floats, rows: Indices, starts: 
 
 @compiled
 def correlate(
-    out: Floats, gradient: Floats, source: Floats, weights: Indices, bands: int, starts: Indices, pairs: Indices
+    begin: int,
+    end: int,
+    out: Floats,
+    gradient: Floats,
+    source: Floats,
+    weights: Indices,
+    bands: int,
+    together: int,
+    starts: Indices,
+    pairs: Indices,
 ) -> None:
     """out[weight] += sum over its pairs, and over images, of gradient[row] * source[row].
 
     Args:
+        begin, end: of the weights.
         out: (weights,), added to.
         gradient, source: (blocks, rows, LANES).
         weights: (weights, 3): the number of a weight's list of pairs, and the bases from which the two rows of a pair
             count. Weights may share a list.
         bands: every list is cut into so many bands; all weights finish a band before the next begins, so that what
             they share stays in the cache. Band j of list i is ``starts[i * bands + j]`` to the next.
+        together: blocks that a weight's pairs go through before the next weight.
         pairs: (pairs, 2): offsets of the gradient's and of the source's row.
     """
     nothing = out.dtype.type(0)
-    for block in range(gradient.shape[0]):
-        first, first_source = block * gradient.shape[1], block * source.shape[1]
+    for first in range(0, gradient.shape[0], together):
+        last = min(first + together, gradient.shape[0])
         for band in range(bands):
-            for i in range(len(weights)):
+            for i in range(begin, end):
                 number = weights[i, 0] * bands + band
-                base, source_base = first + weights[i, 1], first_source + weights[i, 2]
                 total = spread(nothing)
-                for j in range(starts[number], starts[number + 1]):
-                    row = load(gradient, base + pairs[j, 0])
-                    total = plus_product(total, row, load(source, source_base + pairs[j, 1]))
+                for block in range(first, last):
+                    base = block * gradient.shape[1] + weights[i, 1]
+                    source_base = block * source.shape[1] + weights[i, 2]
+                    for j in range(starts[number], starts[number + 1]):
+                        row = load(gradient, base + pairs[j, 0])
+                        total = plus_product(total, row, load(source, source_base + pairs[j, 1]))
                 out[i] += sum_of(total)
 
 
@@ -288,25 +310,32 @@ def unpool(out: Floats, gradient: Floats, pooled: Floats, source: Floats, window
 
 
 @compiled
-def moments(mean: Doubles, deviation: Doubles, seen: float, source: Floats, known: Floats, pixels: int) -> float:
-    """Take more images into the mean and the summed squared deviation of every channel, over pixels and images.
+def moments(
+    begin: int,
+    end: int,
+    mean: Doubles,
+    deviation: Doubles,
+    seen: float,
+    source: Floats,
+    known: Floats,
+    pixels: int,
+) -> None:
+    """Take images into the mean and the summed squared deviation of channels, over pixels and images.
 
     Each block's own are merged one by one (Chan et al. 1979): no large numbers are subtracted.
 
     Args:
+        begin, end: of the channels.
         mean, deviation: (channels,), of what was seen before; written.
         seen: pixels of a channel seen before, 0 at first.
         source: (blocks, channels * pixels, LANES).
         known: (blocks, LANES), 1 where a lane holds an image, else 0.
-
-    Returns:
-        ``seen`` with these pixels.
     """
     nothing = source.dtype.type(0)
     for block in range(source.shape[0]):
         lanes = load(known, block)
         count = sum_of(lanes) * pixels
-        for channel in range(len(mean)):
+        for channel in range(begin, end):
             first = block * source.shape[1] + channel * pixels
             total = spread(nothing)
             for row in range(first, first + pixels):
@@ -320,14 +349,13 @@ def moments(mean: Doubles, deviation: Doubles, seen: float, source: Floats, know
             mean[channel] += step * count / (seen + count)
             deviation[channel] += sum_of(total) + step * step * seen * count / (seen + count)
         seen += count
-    return seen
 
 
 @compiled
-def rescale(out: Floats, source: Floats, scale: Floats, shift: Floats, pixels: int) -> None:
-    """out = source * scale + shift, by channel."""
+def rescale(begin: int, end: int, out: Floats, source: Floats, scale: Floats, shift: Floats, pixels: int) -> None:
+    """out = source * scale + shift, for the channels ``begin:end``."""
     for block in range(source.shape[0]):
-        for channel in range(len(scale)):
+        for channel in range(begin, end):
             first = block * source.shape[1] + channel * pixels
             factor, summand = spread(scale[channel]), spread(shift[channel])
             for row in range(first, first + pixels):
@@ -335,11 +363,20 @@ def rescale(out: Floats, source: Floats, scale: Floats, shift: Floats, pixels: i
 
 
 @compiled
-def covary(total: Doubles, product: Doubles, gradient: Floats, source: Floats, mean: Doubles, pixels: int) -> None:
-    """By channel, the sums of the gradient and of its products with the source less its mean; added to."""
+def covary(
+    begin: int,
+    end: int,
+    total: Doubles,
+    product: Doubles,
+    gradient: Floats,
+    source: Floats,
+    mean: Doubles,
+    pixels: int,
+) -> None:
+    """By channel, add the sums of the gradient and of its products with the source less its mean."""
     nothing = source.dtype.type(0)
     for block in range(source.shape[0]):
-        for channel in range(len(mean)):
+        for channel in range(begin, end):
             first = block * source.shape[1] + channel * pixels
             centre = spread(source.dtype.type(mean[channel]))
             own, with_source = spread(nothing), spread(nothing)
@@ -352,15 +389,25 @@ def covary(total: Doubles, product: Doubles, gradient: Floats, source: Floats, m
 
 
 @compiled
-def mix(out: Floats, gradient: Floats, source: Floats, known: Floats, factors: Floats, pixels: int) -> None:
+def mix(
+    begin: int,
+    end: int,
+    out: Floats,
+    gradient: Floats,
+    source: Floats,
+    known: Floats,
+    factors: Floats,
+    pixels: int,
+) -> None:
     """out = gradient * a + source * b + c by channel, and 0 in the lanes that hold no image.
 
     Args:
+        begin, end: of the channels.
         factors: (3, channels): a, b and c. The gradient is 0 in lanes that hold no image.
     """
     for block in range(source.shape[0]):
         lanes = load(known, block)
-        for channel in range(factors.shape[1]):
+        for channel in range(begin, end):
             first = block * source.shape[1] + channel * pixels
             a, b, c = spread(factors[0, channel]), spread(factors[1, channel]), spread(factors[2, channel])
             for row in range(first, first + pixels):

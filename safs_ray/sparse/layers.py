@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cache
+from itertools import pairwise
 from typing import Any, Protocol, cast
 
 import numpy as np
@@ -40,6 +43,30 @@ class Layer(Protocol):
         """The gradients of ``source``, where wanted, and of ``values``, where it has any."""
 
 
+SHARED = 1 << 20
+"""Numbers in an array from which on work on it is shared among threads."""
+
+
+def share(kernel: Callable[..., None], count: int, size: int, *arguments: object) -> None:
+    """Run ``kernel(begin, end, *arguments)`` over 0 to ``count``, in parts for as many threads as torch may use.
+
+    What a part writes is its own and summed in the kernel's order: the bits are the same for any number of threads.
+    """
+    threads = torch.get_num_threads() if size >= SHARED else 1
+    if threads == 1:
+        kernel(0, count, *arguments)
+        return
+    ends = [count * part // threads for part in range(threads + 1)]
+    parts = [_workers(threads).submit(kernel, begin, end, *arguments) for begin, end in pairwise(ends)]
+    for part in parts:
+        part.result()
+
+
+@cache
+def _workers(threads: int) -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(threads)
+
+
 @dataclass(frozen=True)
 class Combination:
     """Every row of a result as a weighted sum of rows: what :func:`kernels.combine` runs over."""
@@ -55,7 +82,7 @@ class Combination:
 
     def __call__(self, source: Floats, values: Floats) -> Floats:
         out = empty(len(source), len(self.rows), values.dtype)
-        combine(out, source, values, self.rows, self.starts, self.nonzeros)
+        share(combine, len(self.rows), out.size, out, source, values, self.rows, self.starts, self.nonzeros)
         return out
 
 
@@ -69,7 +96,10 @@ class Correlation:
     pairs: Indices
 
     def __call__(self, out: Floats, gradient: Floats, source: Floats) -> None:
-        correlate(out, gradient, source, self.weights, self.bands, self.starts, self.pairs)
+        # Short lists go through all images at once: a vector's sum costs more than a few products.
+        together = len(gradient) if len(self.pairs) < 4 * len(self.starts) else 1
+        arguments = self.weights, self.bands, max(1, together), self.starts, self.pairs
+        share(correlate, len(self.weights), gradient.size, out, gradient, source, *arguments)
 
 
 @dataclass(frozen=True)
@@ -130,8 +160,7 @@ class Pool:
     ) -> tuple[Floats | None, None]:
         if not wanted:
             return None, None
-        found = empty(len(source), source.shape[1], source.dtype)
-        found[:] = 0
+        found = torch.zeros(source.shape, dtype=torch_dtype(source.dtype)).numpy()
         unpool(found, gradient, memory, source, self.windows)
         return found, None
 
@@ -167,7 +196,8 @@ class Normalise:
         summand = (shift - mean * factor).astype(values.dtype)
         outs = [empty(len(source), source.shape[1], values.dtype) for source in sources]
         for out, source in zip(outs, sources, strict=True):
-            rescale(out, source, factor.astype(values.dtype), summand, self._pixels)
+            arguments = source, factor.astype(values.dtype), summand, self._pixels
+            share(rescale, len(factor), out.size, out, *arguments)
         return outs, np.stack((mean, inverse))
 
     def backward(
@@ -183,14 +213,14 @@ class Normalise:
         mean, inverse = memory
         total, product = np.zeros_like(mean), np.zeros_like(mean)
         for gradient, source in zip(gradients, sources, strict=True):
-            covary(total, product, gradient, source, mean, self._pixels)
+            share(covary, len(mean), source.size, total, product, gradient, source, mean, self._pixels)
         a = np.split(values, 2)[0] * inverse
         count = _images(known) * self._pixels if training else np.inf
         b = -a * inverse * inverse * product / count
         factors = np.stack((a, b, -a * total / count - b * mean)).astype(values.dtype)
         outs = [empty(len(source), source.shape[1], values.dtype) for source in sources]
         for out, gradient, source, lanes in zip(outs, gradients, sources, known, strict=True):
-            mix(out, gradient, source, lanes, factors, self._pixels)
+            share(mix, len(mean), out.size, out, gradient, source, lanes, factors, self._pixels)
         return outs, np.concatenate((product * inverse, total)).astype(values.dtype)
 
     def _statistics(self, sources: Sequence[Floats], known: Sequence[Floats]) -> tuple[Doubles, Doubles]:
@@ -198,7 +228,8 @@ class Normalise:
         mean, deviation = np.zeros((2, sources[0].shape[1] // self._pixels))
         seen = 0.0
         for source, lanes in zip(sources, known, strict=True):
-            seen = moments(mean, deviation, seen, source, lanes, self._pixels)
+            share(moments, len(mean), source.size, mean, deviation, seen, source, lanes, self._pixels)
+            seen += float(lanes.sum()) * self._pixels
         with torch.no_grad():
             for running, latest in zip(self._running, (mean, deviation / max(seen - 1, 1)), strict=True):
                 step = torch.from_numpy(latest).to(running.dtype) - running[self._live]
@@ -218,7 +249,11 @@ def _images(known: Sequence[Floats]) -> float:
 
 def empty(blocks: int, rows: int, dtype: np.dtype[Any]) -> npt.NDArray[Any]:
     """A new array; torch's memory begins at a cache line, numpy's does not."""
-    return torch.empty(blocks, rows, LANES, dtype=torch.float32 if dtype == np.float32 else torch.float64).numpy()
+    return torch.empty(blocks, rows, LANES, dtype=torch_dtype(dtype)).numpy()
+
+
+def torch_dtype(dtype: np.dtype[Any]) -> torch.dtype:
+    return torch.float32 if dtype == np.float32 else torch.float64
 
 
 class _Apply(torch.autograd.Function):

@@ -69,8 +69,18 @@ run, and the bits of the results with it."""
 def _gain(steps: Sequence[Step], kept: Kept, live: Sequence[Live], layers: Mapping[int, Layer]) -> float:
     uses = sum(layer.ahead.uses for layer in layers.values() if isinstance(layer, Linear))
     sparse = SPARSE_USE * uses + NEURON * sum(int(own.sum()) for own in live)
-    everything = {owner: np.ones_like(mask) for owner, mask in kept.items()}
-    return (_uses(steps, everything) + NEURON * sum(step.neurons for step in steps)) / sparse
+    dense = sum(_dense_uses(step, kept) for step in steps) + NEURON * sum(step.neurons for step in steps)
+    return dense / sparse
+
+
+def _dense_uses(step: Step, kept: Kept) -> int:
+    """How often a dense layer uses a weight for one image; a convolution fills its channels up to eights."""
+    if not isinstance(step.operation, Affine):
+        return 0
+    outputs, inputs, places = kept[step.operation.owner].shape
+    if step.operation.groups == 1 and len(step.operation.table) > 1:
+        outputs, inputs = 8 * -(-outputs // 8), 8 * -(-inputs // 8)
+    return int(outputs * inputs * places * step.pixels)
 
 
 def _uses(steps: Sequence[Step], kept: Kept) -> int:

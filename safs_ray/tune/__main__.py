@@ -11,8 +11,9 @@ import os
 import platform
 import signal
 import sys
+import traceback
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,7 @@ from rich.console import Console
 import safs_ray
 from safs_ray import config, stages
 from safs_ray.config import Configuration, ConfigurationError, PruningSection, refusal
-from safs_ray.data import Dataset, Splits
+from safs_ray.data import Splits
 from safs_ray.network import Network
 from safs_ray.pruning.masks import count_kept
 from safs_ray.pruning.structure import select
@@ -33,11 +34,16 @@ from safs_ray.report.results import RESULTS
 from safs_ray.report.table import show
 from safs_ray.storage import Folder
 from safs_ray.tune.board import NAMESPACE
+from safs_ray.tune.changes import CONFIGURATION, changed, differences, reopen
 from safs_ray.tune.progress import duration, show_lines
-from safs_ray.tune.search import FailedSearchError, InterruptedSearchError
+from safs_ray.tune.search import FailedSearchError
+from safs_ray.tune.standing import standing
 from safs_ray.tune.sweep import sweep
+from safs_ray.tune.warm_start import take_over
 
-CONFIGURATION = "config.yaml"
+TOKEN = Path("~/.ray/auth_token")
+"""What lets a process into a Ray cluster; Ray writes it for all to read."""
+
 FINISHED, FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
 
 
@@ -46,32 +52,63 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parsed = _parser().parse_args(arguments)
     if str(Path.cwd()) not in sys.path:  # where a user's own modules lie, and where Ray's workers look for them
         sys.path.append(str(Path.cwd()))
+    signal.signal(signal.SIGTERM, _interrupt)
     console = Console(highlight=False, markup=False)
     try:
         configuration = _resumed(parsed.resume, parsed.words) if parsed.resume else _new(parsed.words)
-        folder = Folder.at(configuration.location)
-        if folder.exists(RESULTS):
-            return _conclude(folder, folder.read_json(RESULTS), console)
-        dataset = stages.load(configuration)
-        splits = stages.folds(configuration, dataset).search()
-        network = stages.check(configuration, dataset, splits)
-        given = _given(configuration, network, splits, folder)
-        with _blaming("run.storage", configuration.run.storage):
-            if not parsed.resume:
-                folder.write(CONFIGURATION, (_versions() + config.dump(configuration)).encode())
-            if given:
-                given.save(_given_stage(configuration, folder))  # as if the stage had been done
-        _announce(configuration, splits, given.network if given else network, folder, console)
-        results = _sweep(configuration, dataset, folder)
     except ConfigurationError as error:
         return _end(BAD_INPUT, f"error: {error}")
-    except FailedSearchError as error:
-        return _end(FAILED, f"failed: {error}")
-    except InterruptedSearchError:
-        return _end(INTERRUPTED, f"interrupted; finished work is kept. Go on with: {_resume_command(folder)}")
+    folder = Folder.at(configuration.location)
+    try:
+        results = _run(configuration, folder, console)
+    except ConfigurationError as error:
+        return _end(BAD_INPUT, f"error: {error}")
     except KeyboardInterrupt:
-        return _end(INTERRUPTED, "interrupted before anything was begun")
+        return _end(INTERRUPTED, f"interrupted; {_left(configuration, folder)}")
+    except FailedSearchError as error:
+        return _end(FAILED, f"failed: {error}; {_left(configuration, folder)}")
+    except Exception as error:
+        cause = error.cause if isinstance(error, RayTaskError) else error
+        if not isinstance(cause, OSError):  # of a disk or a network the message says all
+            traceback.print_exc()
+        message = f"{type(cause).__name__}: {cause}".splitlines()[0]
+        return _end(FAILED, f"failed: {message}; {_left(configuration, folder)}")
     return _conclude(folder, results, console)
+
+
+def _run(configuration: Configuration, folder: Folder, console: Console) -> dict[str, Any]:
+    """Do what is left of a run; returns its results."""
+    if folder.exists(RESULTS):
+        finished: dict[str, Any] = folder.read_json(RESULTS)
+        return finished
+    dataset = stages.load(configuration)
+    splits = stages.folds(configuration, dataset).search()
+    network = stages.check(configuration, dataset, splits)
+    given = _given(configuration, network, splits, folder)
+    with _blaming("run.storage", configuration.run.storage):
+        take_over(configuration, folder)
+        if not folder.exists(CONFIGURATION):
+            folder.write(CONFIGURATION, (_versions() + config.dump(configuration)).encode())
+        if given:
+            given.save(_given_stage(configuration, folder))  # as if the stage had been done
+    _announce(configuration, splits, given.network if given else network, folder, console)
+    show_lines()
+    try:
+        _connect(configuration)
+        return sweep(configuration, dataset, folder)
+    except RayTaskError as error:
+        if isinstance(error.cause, ConfigurationError):
+            raise ConfigurationError(str(error.cause)) from None
+        raise
+    finally:
+        ray.shutdown()
+
+
+def _left(configuration: Configuration, folder: Folder) -> str:
+    """What an end that is none leaves, and how to go on."""
+    if not folder.exists(CONFIGURATION):
+        return "nothing was begun"
+    return f"{standing(configuration, folder)}. Go on with: {_resume_command(folder)}"
 
 
 @contextmanager
@@ -95,7 +132,11 @@ def _parser() -> argparse.ArgumentParser:
         metavar="CONFIG.yaml key.path=value",
         help="a configuration (default: quickstart.yaml) and values that replace its own",
     )
-    parser.add_argument("--resume", metavar="RUN", help="go on with the run in this folder")
+    parser.add_argument(
+        "--resume",
+        metavar="RUN",
+        help="go on with the run in this folder, with key.path=value changes if there are any",
+    )
     return parser
 
 
@@ -126,9 +167,7 @@ def _given_stage(configuration: Configuration, folder: Folder) -> Folder:
 
 
 def _resumed(run: str, words: Sequence[str]) -> Configuration:
-    """The configuration of a run that was begun, wherever its folder lies now."""
-    if words:
-        raise refusal("--resume", " ".join(words), "a run goes on with its own configuration; give none")
+    """The configuration of a run that was begun, wherever its folder lies now, with changes that it may take."""
     folder = Folder.at(run)
     with _blaming("--resume", run):
         if not folder.exists(CONFIGURATION):
@@ -136,7 +175,16 @@ def _resumed(run: str, words: Sequence[str]) -> Configuration:
         text = folder.read(CONFIGURATION).decode()
     values = config.parse(text, f"{folder}/{CONFIGURATION}")
     storage, _, name = str(folder).rpartition("/")
-    return config.validate({**values, "run": {**values.get("run", {}), "storage": storage, "name": name}})
+    begun = {**values, "run": {**values.get("run", {}), "storage": storage, "name": name}}
+    configuration = changed(begun, words)
+    changes = differences(config.validate(begun), configuration)
+    if changes:
+        with _blaming("--resume", run):
+            reopen(folder, list(changes))
+            notes = "".join(f"# resumed with {key}: {new}, was {old}\n" for key, (old, new) in changes.items())
+            header = "".join(line for line in text.splitlines(keepends=True) if line.startswith("#"))
+            folder.write(CONFIGURATION, (header + notes + config.dump(configuration)).encode())
+    return configuration
 
 
 def _quickstart() -> Path:
@@ -218,32 +266,22 @@ def _workers(configuration: Configuration) -> int:
     return max(1, (os.cpu_count() or 1) // configuration.tune.resources.cpu)
 
 
-def _sweep(configuration: Configuration, dataset: Dataset, folder: Folder) -> dict[str, Any]:
-    show_lines()
-    try:
-        _connect(configuration)
-        return sweep(configuration, dataset, folder)
-    except KeyboardInterrupt:
-        raise InterruptedSearchError from None
-    except RayTaskError as error:
-        if isinstance(error.cause, ConfigurationError):
-            raise ConfigurationError(str(error.cause)) from None
-        raise
-    finally:
-        ray.shutdown()
-
-
 def _connect(configuration: Configuration) -> None:
     """Connect to Ray, starting it for this run alone unless the configuration names a cluster."""
     quiet: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": False, "namespace": NAMESPACE}
-    if configuration.run.address == "local":
-        ray.init(address="local", include_dashboard=False, **quiet)
-    else:
-        with _blaming("run.address", configuration.run.address):
-            ray.init(address=configuration.run.address, **quiet)
+    try:
+        if configuration.run.address == "local":
+            ray.init(address="local", include_dashboard=False, **quiet)
+        else:
+            with _blaming("run.address", configuration.run.address):
+                ray.init(address=configuration.run.address, **quiet)
+    except SystemExit:  # what Ray's own handler of SIGTERM, which it sets on the way, makes of it
+        raise KeyboardInterrupt from None
+    signal.signal(signal.SIGTERM, _interrupt)
+    with suppress(FileNotFoundError):
+        TOKEN.expanduser().chmod(0o600)
     for name in ("ray.tune", "ray.train"):
         logging.getLogger(name).setLevel(logging.ERROR)
-    signal.signal(signal.SIGTERM, _interrupt)  # now: ray.init() sets a handler of its own
 
 
 def _interrupt(*_: Any) -> None:

@@ -1,6 +1,6 @@
 """The board: a named actor that keeps every evaluation of a run and serves repeats.
 
-Its records lie as Parquet parts in the run folder; a part is rewritten, whole, with each record until it is
+Its records lie as Parquet parts in the run folder; a part is written again, whole, with each record until it is
 full, so that an evaluation that was reported is never lost.
 """
 
@@ -15,7 +15,8 @@ import pyarrow.parquet as pq
 import ray
 
 from safs_ray.search.evaluation import Evaluation, Ledger
-from safs_ray.storage import Folder
+from safs_ray.storage import DamagedError, Folder
+from safs_ray.tune.progress import log
 
 NAMESPACE = "safs"
 PART_ROWS = 256
@@ -28,24 +29,46 @@ SCHEMA = pa.schema([pa.field(field.name, _TYPES[str(field.type)]) for field in f
 
 
 class Board:
-    """The actor's class: a ledger whose records are on storage before :meth:`record` returns."""
+    """The actor's class: a ledger whose records are on storage before :meth:`record` returns.
 
-    def __init__(self, location: str) -> None:
+    Parts that are damaged are set aside: their evaluations are made again, with the same bits.
+
+    Args:
+        location: of the records.
+        earlier: of the records of another run, which are served but are not this run's.
+    """
+
+    def __init__(self, location: str, earlier: str) -> None:
         self._folder = Folder.at(location)
-        self._ledger = Ledger(read_evaluations(self._folder))
+        self._ledger, self._earlier = Ledger(), Ledger(read_evaluations(Folder.at(earlier)))
+        self._number, self._part = 0, list[Evaluation]()  # the part that is being filled
+        for name in _parts(self._folder):
+            self._number, self._part = int(name[len("part-") : -len(".parquet")]), []
+            try:
+                self._part = _read_part(self._folder, name)
+            except DamagedError as error:
+                log.warning("warning: %s; its evaluations will be made again", error)
+                self._folder.set_aside(name)
+            for evaluation in self._part:
+                self._ledger.record(evaluation)
 
     def recall(self, key: str) -> Evaluation | None:
         """The first evaluation of this key that was trained, or None."""
-        return self._ledger.recall(key)
+        return self._ledger.recall(key) or self._earlier.recall(key)
 
     def record(self, evaluation: Evaluation) -> None:
         """Keep an evaluation; one of the same trial and iteration is kept once."""
         if evaluation in self._ledger:
             return
+        full = len(self._part) == PART_ROWS
+        number, part = (self._number + 1, [evaluation]) if full else (self._number, [*self._part, evaluation])
+        self._folder.write(f"part-{number:05d}.parquet", _to_parquet(part))
+        self._number, self._part = number, part  # not before: a disk may be full
         self._ledger.record(evaluation)
-        evaluations = self._ledger.evaluations
-        part = (len(evaluations) - 1) // PART_ROWS
-        self._folder.write(f"part-{part:05d}.parquet", _to_parquet(evaluations[part * PART_ROWS :]))
+
+    def steps(self, sweep: str, trial: str) -> dict[int, Evaluation]:
+        """What is recorded of a trial, by iteration."""
+        return self._ledger.steps(sweep, trial)
 
     def evaluations(self) -> list[Evaluation]:
         """Every evaluation of the run, in the order of arrival."""
@@ -61,22 +84,45 @@ class BoardClient:
     def recall(self, key: str) -> Evaluation | None:
         return cast(Evaluation | None, ray.get(self._actor.recall.remote(key)))
 
+    def steps(self, sweep: str, trial: str) -> dict[int, Evaluation]:
+        return cast(dict[int, Evaluation], ray.get(self._actor.steps.remote(sweep, trial)))
+
     def record(self, evaluation: Evaluation) -> None:
         ray.get(self._actor.record.remote(evaluation))
 
+    def evaluations(self) -> list[Evaluation]:
+        """Every evaluation of the run, in the order of arrival."""
+        return cast(list[Evaluation], ray.get(self._actor.evaluations.remote()))
 
-def open_board(name: str, location: str) -> Any:
+
+def open_board(name: str, location: str, earlier: str) -> Any:
     """The run's board, started when it is not running; it comes back with its records when its node is lost."""
     actor = ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=3)(Board)
-    return actor.options(name=name, namespace=NAMESPACE, get_if_exists=True).remote(location)
+    return actor.options(name=name, namespace=NAMESPACE, get_if_exists=True).remote(location, earlier)
 
 
 def read_evaluations(folder: Folder) -> list[Evaluation]:
-    """Every evaluation in a run's folder of Parquet parts."""
-    tables = [pq.read_table(io.BytesIO(folder.read(name))) for name in folder.names()]
-    return [
-        Evaluation(**{**row, "assignment": tuple(row["assignment"])}) for table in tables for row in table.to_pylist()
-    ]
+    """Every evaluation in a run's folder of Parquet parts; those of damaged parts are left out, with a warning."""
+    found: list[Evaluation] = []
+    for name in _parts(folder):
+        try:
+            found += _read_part(folder, name)
+        except DamagedError as error:
+            log.warning("warning: %s; its evaluations are left out", error)
+    return found
+
+
+def _parts(folder: Folder) -> list[str]:
+    return [name for name in folder.names() if name.endswith(".parquet")]
+
+
+def _read_part(folder: Folder, name: str) -> list[Evaluation]:
+    content = io.BytesIO(folder.read(name))
+    try:
+        rows = pq.read_table(content, schema=SCHEMA).to_pylist()
+        return [Evaluation(**{**row, "assignment": tuple(row["assignment"])}) for row in rows]
+    except (pa.ArrowException, OSError, TypeError) as error:
+        raise DamagedError(f"{folder}/{name} is damaged ({str(error).splitlines()[0]})") from None
 
 
 def _to_parquet(evaluations: list[Evaluation]) -> bytes:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import copy
 import math
 import random
+from collections.abc import Mapping
 from typing import Any
 
-from ray.tune import Callback
 from ray.tune.experiment import Trial
 from ray.tune.schedulers import AsyncHyperBandScheduler
 
@@ -17,33 +16,44 @@ from safs_ray.randomness import derive
 class SuccessiveHalving(AsyncHyperBandScheduler):
     """ASHA in which a trial's bracket follows from the seed and the trial's name.
 
-    Ray draws it from NumPy's global generator, and again when a sweep is resumed. The odds are Ray's: brackets that
-    begin earlier, and so have more rungs, are the likelier ones, by e for each rung.
+    Ray draws it from NumPy's global generator. The odds are Ray's: brackets that begin earlier, and so have more
+    rungs, are the likelier ones, by e for each rung.
     """
 
     def __init__(self, seed: int, **settings: Any) -> None:
         super().__init__(**settings)
         self._seed = seed
+        self._expected: dict[str, tuple[int, bool]] = {}
+
+    def remember(self, trial: str, accuracies: Mapping[int, float]) -> None:
+        """Take a trial that has ended into the rungs that it reached.
+
+        Args:
+            accuracies: by step, from 1.
+        """
+        for milestone, reached in self._bracket(trial)._rungs:
+            if milestone in accuracies:
+                reached[trial] = accuracies[milestone]
+
+    def expect(self, trial: str, steps: int, stopped: bool) -> None:
+        """Decide again as before on a trial that will report steps that it had taken already.
+
+        Args:
+            steps: that it had taken; it is stopped at none before the last of them, and there if it was.
+        """
+        self._expected[trial] = steps, stopped
 
     def on_trial_add(self, tune_controller: Any, trial: Trial) -> None:  # noqa: ARG002
+        self._trial_info[trial.trial_id] = self._bracket(str(trial))
+
+    def on_trial_result(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> str:
+        """Whether the trial goes on."""
+        decision: str = super().on_trial_result(tune_controller, trial, result)
+        steps, stopped = self._expected.get(str(trial), (0, False))
+        if result[self._time_attr] > steps or (result[self._time_attr] == steps and not stopped):
+            return decision
+        return self.STOP if result[self._time_attr] == steps else self.CONTINUE
+
+    def _bracket(self, trial: str) -> Any:
         odds = [math.exp(len(bracket._rungs)) for bracket in self._brackets]
-        draws = random.Random(derive(self._seed, "bracket", str(trial)))
-        (self._trial_info[trial.trial_id],) = draws.choices(self._brackets, odds)
-
-
-class RungKeeper(Callback):
-    """Saves the rungs of every bracket in every snapshot: Ray restores the scheduler without what it had recorded.
-
-    Ray pickles the callbacks and the scheduler in one piece, so that the scheduler held here stays, after a
-    restore too, the one that decides.
-    """
-
-    def __init__(self, scheduler: SuccessiveHalving) -> None:
-        self._scheduler = scheduler
-
-    def get_state(self) -> dict[str, Any]:
-        return {"rungs": copy.deepcopy([bracket._rungs for bracket in self._scheduler._brackets])}
-
-    def set_state(self, state: dict[str, Any]) -> None:
-        for bracket, rungs in zip(self._scheduler._brackets, state["rungs"], strict=True):
-            bracket._rungs = rungs
+        return random.Random(derive(self._seed, "bracket", trial)).choices(self._brackets, odds)[0]

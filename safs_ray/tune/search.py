@@ -1,4 +1,8 @@
-"""The searches of a run as Tune sweeps, whose trials are chains."""
+"""The searches of a run as Tune sweeps, whose trials are chains.
+
+Every session of a sweep is a new one to Tune: what came before is in the sweep's journal and on the board. See
+:mod:`safs_ray.tune.journal`.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +12,6 @@ import ray
 from ray import tune
 from ray.tune import Tuner
 from ray.tune.experiment import Trial as TuneTrial
-from ray.tune.search.hyperopt import HyperOptSearch
 
 from safs_ray.config import Configuration
 from safs_ray.data import Dataset
@@ -16,21 +19,19 @@ from safs_ray.network import Network
 from safs_ray.randomness import derive
 from safs_ray.search.chain import Course
 from safs_ray.storage import Folder
-from safs_ray.tune import space
+from safs_ray.tune.board import BoardClient
 from safs_ray.tune.callbacks import SearchProgress
-from safs_ray.tune.halving import RungKeeper, SuccessiveHalving
+from safs_ray.tune.halving import SuccessiveHalving
+from safs_ray.tune.journal import JOURNALS, Journal, Past
 from safs_ray.tune.progress import log, percent
-from safs_ray.tune.tasks import Recipe
+from safs_ray.tune.proposals import METRIC, TRIAL, Proposals, default_only, search_space
+from safs_ray.tune.tasks import Recipe, checkpoints_of
 from safs_ray.tune.trainable import Trial
+from safs_ray.tune.warm_start import earlier_trials
 
-METRIC = "best_accuracy"
 ENDED = (TuneTrial.TERMINATED, TuneTrial.ERROR)
 SEARCH = "search"
-WINNERS = "winners"
-
-
-class InterruptedSearchError(Exception):
-    """The search was stopped by a signal before its end; all that was finished is saved."""
+"""Tune's own folder of a run, with the events for TensorBoard."""
 
 
 class FailedSearchError(Exception):
@@ -40,7 +41,7 @@ class FailedSearchError(Exception):
 def search(
     course: Course, network: Network, configuration: Configuration, dataset: Dataset, folder: Folder, board: str
 ) -> Recipe:
-    """The winner of a sweep: read when it was found before, else searched for from where the sweep was.
+    """The winner of a sweep, which is begun, or gone on with from where its journal and the board say that it was.
 
     Args:
         course: what every trial does. HyperOpt proposes its hyperparameters and ASHA stops the weak; the trials of
@@ -50,13 +51,42 @@ def search(
         board: name of the board actor.
 
     Raises:
-        InterruptedSearchError: by SIGINT or SIGTERM.
+        KeyboardInterrupt: by SIGINT or SIGTERM.
         FailedSearchError: no trial reached its end.
     """
-    winners, file = folder / WINNERS, f"{_folder_name(course)}.json"
-    if winners.exists(file):
-        return Recipe.from_json(winners.read_json(file))
-    trainable = tune.with_resources(
+    journal = Journal(folder / JOURNALS, course.sweep)
+    if journal.winner:
+        return journal.winner
+    past = Past(course, journal, BoardClient(board).evaluations())
+    trials = configuration.tune.trials if course.own_hyperparameters else configuration.search.chains
+    left = trials - len(past.done)
+    if left > 0:
+        past.announce(trials)
+        _forget(folder / SEARCH / _folder_name(course), past)
+        trainable = _trainable(course, network, configuration, dataset, folder, board)
+        _fit(_tuner(trainable, course, configuration, folder, past, trials), left)
+        journal = Journal(folder / JOURNALS, course.sweep)
+        past = Past(course, journal, BoardClient(board).evaluations())
+    winner = _winner(past)
+    journal.crown(winner)
+    return winner
+
+
+def _forget(folder: Folder, past: Past) -> None:
+    """Remove what Tune wrote of trials that have to go on: they will write it again, from their first step."""
+    done = {past.course.trial(number) for number in past.done}
+    for trial in set(folder.folders()) - done:
+        (folder / trial).delete()
+
+
+def _folder_name(course: Course) -> str:
+    return course.sweep.replace(" ", "-")
+
+
+def _trainable(
+    course: Course, network: Network, configuration: Configuration, dataset: Dataset, folder: Folder, board: str
+) -> Any:
+    return tune.with_resources(
         tune.with_parameters(
             Trial,
             arrays=dataset.without_test().arrays(),
@@ -64,70 +94,51 @@ def search(
             configuration=configuration.model_dump(mode="json"),
             course=course,
             board=board,
+            checkpoints=checkpoints_of(folder),
         ),
         {"cpu": configuration.tune.resources.cpu, "gpu": configuration.tune.resources.gpu},
     )
-    trials = configuration.tune.trials if course.own_hyperparameters else configuration.search.chains
-    log.info("%s: %d trials of at most %d steps", course.sweep, trials, course.steps)
-    path = folder / SEARCH / _folder_name(course)
-    if Tuner.can_restore(str(path)):
-        tuner = Tuner.restore(str(path), trainable=trainable, restart_errored=True)
-    else:
-        tuner = _new_tuner(trainable, configuration, course, trials, folder)
-    grid = tuner.fit()
-    ran: list[TuneTrial] = grid._experiment_analysis.trials
-    if len(ran) < trials or any(trial.status not in ENDED for trial in ran):
-        raise InterruptedSearchError
-    winner = _winner(ran, configuration, course)
-    winners.write_json(file, winner.as_json())
-    return winner
 
 
-def _folder_name(course: Course) -> str:
-    return course.sweep.replace(" ", "-")
-
-
-def _new_tuner(trainable: Any, configuration: Configuration, course: Course, trials: int, folder: Folder) -> Tuner:
-    section, default = configuration.tune, configuration.pruning.hyperparameters
-    callbacks: list[tune.Callback] = [SearchProgress(configuration, course, trials)]
-    searcher, halving, grid = None, None, None
-    if course.own_hyperparameters:
-        searcher = _searcher(configuration)
-    else:
-        grid = {space.CHAIN: tune.grid_search(list(range(trials)))}
-    if searcher and section.scheduler == "asha":
-        halving = _halving(configuration, course)
-        callbacks.append(RungKeeper(halving))
-
-    def name(trial: TuneTrial) -> str:
-        return space.trial_name(trial.config, default)
-
+def _tuner(
+    trainable: Any, course: Course, configuration: Configuration, folder: Folder, past: Past, trials: int
+) -> Tuner:
+    """Tune's sweep of the trials that are left."""
+    section = configuration.tune
+    earlier = earlier_trials(folder, course)
+    propose = search_space(configuration, earlier) if course.own_hyperparameters else default_only(configuration)
+    asha = course.own_hyperparameters and section.scheduler == "asha"
     tune_config = tune.TuneConfig(
-        search_alg=searcher,
-        scheduler=halving,
-        num_samples=trials if searcher else 1,
+        search_alg=Proposals(past, trials, propose),
+        scheduler=_halving(configuration, past) if asha else None,
+        num_samples=trials - len(past.done),
         max_concurrent_trials=section.max_concurrent or _trials_that_fit(configuration),
         reuse_actors=True,
-        trial_name_creator=name,
-        trial_dirname_creator=name,
+        trial_name_creator=_trial_name,
+        trial_dirname_creator=_trial_name,
     )
     run_config = tune.RunConfig(
         name=_folder_name(course),
         storage_path=str(folder / SEARCH),
         failure_config=tune.FailureConfig(max_failures=3),
-        checkpoint_config=tune.CheckpointConfig(checkpoint_frequency=1, num_to_keep=2),
-        callbacks=callbacks,
+        checkpoint_config=tune.CheckpointConfig(checkpoint_frequency=1, num_to_keep=1),
+        callbacks=[SearchProgress(configuration, past, trials)],
         verbose=0,
     )
-    return Tuner(trainable, param_space=grid, tune_config=tune_config, run_config=run_config)
+    return Tuner(trainable, tune_config=tune_config, run_config=run_config)
 
 
-def _halving(configuration: Configuration, course: Course) -> SuccessiveHalving:
-    """ASHA; in a sweep of short trials with the grace period and the brackets that fit into them."""
+def _trial_name(trial: TuneTrial) -> str:
+    return str(trial.config[TRIAL])
+
+
+def _halving(configuration: Configuration, past: Past) -> SuccessiveHalving:
+    """ASHA with what it knew; in a sweep of short trials with the grace period and the brackets that fit into them."""
+    course = past.course
     section = configuration.tune
     grace = min(section.grace_period, course.steps)
     fitting = [count for count in range(section.brackets) if grace * section.reduction_factor**count <= course.steps]
-    return SuccessiveHalving(
+    halving = SuccessiveHalving(
         derive(configuration.run.seed, "halving"),
         time_attr="training_iteration",
         metric=METRIC,
@@ -137,25 +148,13 @@ def _halving(configuration: Configuration, course: Course) -> SuccessiveHalving:
         reduction_factor=section.reduction_factor,
         brackets=len(fitting),
     )
-
-
-def _searcher(configuration: Configuration) -> HyperOptSearch:
-    """TPE, or random draws, whose first proposal is the default hyperparameters."""
-    section = configuration.tune
-    default = configuration.pruning.hyperparameters
-    first = space.nearest(default, section.space)
-    if first != default:
-        log.info("the default hyperparameters lie outside tune.space; the first trial takes the nearest ones")
-    # TPE begins with random draws, which is all that a random search makes.
-    drawn = section.trials if section.searcher == "random" else max(3, section.trials // 4)
-    return HyperOptSearch(
-        space.build(section.space),
-        metric=METRIC,
-        mode="max",
-        points_to_evaluate=[space.point(first, section.space)],
-        n_initial_points=drawn,
-        random_state_seed=derive(configuration.run.seed, "hyperopt") % 2**32,
-    )
+    for number, entry in enumerate(past.journal.entries):
+        if number in past.done:
+            halving.remember(course.trial(number), past.accuracies(number))
+        else:
+            stopped = entry.ended in ("stopped", "diverged")
+            halving.expect(course.trial(number), entry.steps or len(past.steps(number)), stopped)
+    return halving
 
 
 def _trials_that_fit(configuration: Configuration) -> int:
@@ -168,24 +167,28 @@ def _trials_that_fit(configuration: Configuration) -> int:
     return max(1, int(fit))
 
 
-def _winner(trials: list[TuneTrial], configuration: Configuration, course: Course) -> Recipe:
-    """The trial of the highest validation accuracy among those that reached their end."""
-    ended = [
-        trial
-        for trial in trials
-        if trial.status == TuneTrial.TERMINATED and trial.last_result.get("training_iteration") == course.steps
-    ]
-    if not ended:
-        failed = [trial for trial in trials if trial.status == TuneTrial.ERROR]
-        where = f"; see {failed[0].error_file}" if failed else ""
+def _fit(tuner: Tuner, trials: int) -> None:
+    """Run the trials that are left.
+
+    Raises:
+        KeyboardInterrupt: Tune was stopped by a signal; it returns as if nothing had happened.
+    """
+    ran: list[TuneTrial] = tuner.fit()._experiment_analysis.trials
+    if len(ran) < trials or any(trial.status not in ENDED for trial in ran):
+        raise KeyboardInterrupt
+    for trial in ran:
+        if trial.status == TuneTrial.ERROR:
+            log.warning("warning: %s failed and is left out; see %s", trial, trial.error_file)
+
+
+def _winner(past: Past) -> Recipe:
+    """What the trial of the highest validation accuracy found, among those that reached their end."""
+    course, entries = past.course, past.journal.entries
+    finished = [number for number in past.done if entries[number].ended == "finished"]
+    if not finished:
         raise FailedSearchError(
-            f"{course.sweep}: none of {len(trials)} trials reached its end, {len(failed)} failed{where}"
+            f"{course.sweep}: none of {len(entries)} trials reached its end; {len(entries) - len(past.done)} failed"
         )
-    best = max(ended, key=lambda trial: float(trial.last_result[METRIC]))
-    accuracy = percent(best.last_result[METRIC])
-    log.info("%s: trial %s wins with validation %s", course.sweep, best, accuracy)
-    return Recipe(
-        tuple(best.last_result["best_assignment"].split(",")),
-        space.hyperparameters(best.config, configuration.pruning.hyperparameters),
-        learn_scales=course.own_hyperparameters,
-    )
+    best = max(finished, key=lambda number: entries[number].accuracy)
+    log.info("%s: %s wins with validation %s", course.sweep, course.trial(best), percent(entries[best].accuracy))
+    return Recipe(past.found(best), entries[best].hyperparameters, learn_scales=course.own_hyperparameters)

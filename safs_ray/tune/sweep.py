@@ -20,13 +20,14 @@ from safs_ray.tune.board import open_board
 from safs_ray.tune.progress import log, tell
 from safs_ray.tune.search import search
 from safs_ray.tune.tasks import FOUND, Recipe, Run, final, finish, prepare, prune_found, run_tasks, start_of, test_dense
+from safs_ray.tune.warm_start import EARLIER
 
 
 def sweep(configuration: Configuration, dataset: Dataset, folder: Folder) -> dict[str, Any]:
     """Do all that is left of a run on the Ray that is connected; returns the content of results.json.
 
     Raises:
-        InterruptedSearchError: by a signal during the search; the run can be resumed.
+        KeyboardInterrupt: by a signal; the run can be resumed.
         FailedSearchError: no trial reached its end.
     """
     start = time.monotonic()
@@ -34,7 +35,7 @@ def sweep(configuration: Configuration, dataset: Dataset, folder: Folder) -> dic
     arrays = ray.put(dataset.arrays())
     run = Run(configuration, folder, Queue(actor_options={"num_cpus": 0}))
     board_name = f"board of {folder}"
-    board = open_board(board_name, str(folder / "evaluations"))
+    board = open_board(board_name, str(folder / "evaluations"), str(folder / EARLIER / "evaluations"))
 
     if not configuration.model.pruned:
         log.info("%spruning and retraining", "" if configuration.model.weights else "dense training, ")
@@ -43,12 +44,15 @@ def sweep(configuration: Configuration, dataset: Dataset, folder: Folder) -> dic
     tell(pruned.survey())
 
     def winner_of(course: Course, start: Network) -> Recipe:
-        return search(course, stages.searchable(start, configuration), configuration, dataset, folder, board_name)
+        found = search(course, stages.searchable(start, configuration), configuration, dataset, folder, board_name)
+        run.checkpoints.clear()
+        return found
 
     def pruned_with(recipe: Recipe) -> Network:
         if configuration.search.when != "before":
             return stages.searchable(pruned, configuration).assign(recipe.assignment)
         log.info("pruning and retraining with the assignment that was found")
+        run.made_with(recipe, FOUND)
         run_tasks(run, [(prune_found, (arrays, recipe))], stages.pruning_epochs(configuration))
         found = run.result(FOUND).network
         tell(found.survey())
@@ -59,6 +63,8 @@ def sweep(configuration: Configuration, dataset: Dataset, folder: Folder) -> dic
 
     folds = range(configuration.final.folds)
     log.info("final evaluation, %d folds", len(folds))
+    for row, recipe in recipes.items():
+        run.made_with(recipe, f"final/{row}")
     finishes = [(finish, (arrays, row, recipe, fold)) for fold in folds for row, recipe in recipes.items()]
     dense = [] if configuration.model.pruned else [(test_dense, (arrays,))]  # nothing is known of one pruned elsewhere
     run_tasks(run, [*finishes, *dense], plan["final evaluation"])

@@ -11,6 +11,7 @@ import torch
 from ray.util.queue import Queue
 
 from safs_ray import stages
+from safs_ray.checkpoints import Checkpoints
 from safs_ray.config import Configuration, Hyperparameters
 from safs_ray.data import Array, Dataset
 from safs_ray.search.assignment import Assignment
@@ -49,6 +50,11 @@ class Run:
     folder: Folder
     news: Queue
 
+    @property
+    def checkpoints(self) -> Checkpoints:
+        """Of the trainings that are under way."""
+        return checkpoints_of(self.folder)
+
     def result(self, stage: str) -> Result:
         """What a stage that is complete made.
 
@@ -60,6 +66,13 @@ class Run:
             raise FileNotFoundError(f"{self.folder}/networks/{stage} holds no complete stage")
         return found
 
+    def made_with(self, recipe: Recipe, stages: str) -> None:
+        """Delete what stages have made with another recipe, before a sweep that went on found this one."""
+        folder = self.folder / "networks" / stages
+        if folder.exists(RECIPE) and folder.read_json(RECIPE) != recipe.as_json():
+            folder.delete()
+        folder.write_json(RECIPE, recipe.as_json())
+
     def once(self, stage: str, epochs: int, make: Callable[[Report], Result]) -> Result:
         """A stage's result, from the run folder where it was completed before."""
         done = Result.load(self.folder / "networks" / stage)
@@ -67,6 +80,15 @@ class Run:
             done = make(lambda epoch, accuracy: self.news.put((stage, epoch, epochs, accuracy)))
             done.save(self.folder / "networks" / stage)
         return done
+
+
+RECIPE = "recipe.json"
+"""File of a folder of networks: the recipe that they were made with."""
+
+
+def checkpoints_of(folder: Folder) -> Checkpoints:
+    """Where a run's trainings keep their states."""
+    return Checkpoints(folder / "checkpoints")
 
 
 FOUND = "pruned-found"
@@ -90,11 +112,11 @@ def prepare(run: Run, arrays: dict[str, Array]) -> None:
     splits = stages.folds(configuration, dataset).search()
 
     def dense(report: Report) -> Result:
-        return stages.train_dense(configuration, dataset, splits, device, report)
+        return stages.train_dense(configuration, dataset, splits, device, report, run.checkpoints)
 
     def pruned(report: Report) -> Result:
         network = run.once("dense", configuration.dense.epochs, dense).network
-        return stages.prune(network, configuration, splits, device, report)
+        return stages.prune(network, configuration, splits, device, report, run.checkpoints)
 
     run.once("pruned", stages.pruning_epochs(configuration), pruned)
 
@@ -107,7 +129,7 @@ def prune_found(run: Run, arrays: dict[str, Array], recipe: Recipe) -> None:
     run.once(
         FOUND,
         stages.pruning_epochs(configuration),
-        lambda report: stages.prune(dense, configuration, splits, device, report),
+        lambda report: stages.prune(dense, configuration, splits, device, report, run.checkpoints),
     )
 
 
@@ -121,7 +143,15 @@ def finish(run: Run, arrays: dict[str, Array], row: str, recipe: Recipe, fold: i
         final(row, fold),
         configuration.final.epochs,
         lambda report: stages.finish(
-            network, configuration, splits, fold, recipe.hyperparameters, recipe.learn_scales, device, report
+            network,
+            configuration,
+            splits,
+            fold,
+            recipe.hyperparameters,
+            recipe.learn_scales,
+            device,
+            report,
+            run.checkpoints,
         ),
     )
 
@@ -148,6 +178,7 @@ def run_tasks(run: Run, tasks: Sequence[tuple[Callable[..., None], tuple[Any, ..
         for _ in range(run.news.qsize()):
             progress.epoch(*run.news.get())
         ray.get(done)
+    run.checkpoints.clear()
 
 
 def _set_up(configuration: Configuration) -> torch.device:

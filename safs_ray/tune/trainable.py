@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import torch
 from ray import tune
 
 from safs_ray import stages
-from safs_ray.config import validate
+from safs_ray.checkpoints import Checkpoints
+from safs_ray.config import Hyperparameters, validate
 from safs_ray.data import Array, Dataset
 from safs_ray.network import Frozen, Network
 from safs_ray.search.chain import Chain, Course
-from safs_ray.tune import space
 from safs_ray.tune.board import BoardClient
-
-CHECKPOINT = "chain.pt"
+from safs_ray.tune.proposals import TRIAL
 
 
 class Trial(tune.Trainable):
@@ -35,6 +33,7 @@ class Trial(tune.Trainable):
         configuration: dict[str, Any],
         course: Course,
         board: str,
+        checkpoints: Checkpoints,
     ) -> None:
         self._configuration = validate(configuration)
         torch.set_num_threads(self._configuration.tune.resources.cpu)
@@ -43,6 +42,7 @@ class Trial(tune.Trainable):
         self._network = Network.from_arrays(network)
         self._course = course
         self._board = BoardClient(board)
+        self._checkpoints = checkpoints
         self._chain = self._new_chain(config)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
@@ -51,6 +51,7 @@ class Trial(tune.Trainable):
         return True
 
     def step(self) -> dict[str, Any]:
+        recorded = self._chain.replaying
         evaluation = self._chain.step()
         return {
             "best_accuracy": evaluation.best_accuracy,
@@ -63,25 +64,27 @@ class Trial(tune.Trainable):
             "phase": evaluation.phase,
             "assignment": ",".join(evaluation.assignment),
             "best_assignment": ",".join(self._chain.best),
-            "name": self._chain.trial,
+            "recorded": "before" if recorded else "now",
             "done": self._chain.finished,
         }
 
-    def save_checkpoint(self, checkpoint_dir: str) -> None:
-        torch.save(self._chain.state_dict(), Path(checkpoint_dir) / CHECKPOINT)
+    def save_checkpoint(self, checkpoint_dir: str) -> dict[str, int]:  # noqa: ARG002
+        """Where the chain is: how it came there is on the board."""
+        return {"iteration": self._chain.iteration}
 
-    def load_checkpoint(self, checkpoint: dict[str, Any] | str | None) -> None:
-        self._chain.load_state_dict(torch.load(Path(str(checkpoint)) / CHECKPOINT, weights_only=True))
+    def load_checkpoint(self, checkpoint: dict[str, int] | None) -> None:
+        while self._chain.iteration < (checkpoint or {})["iteration"]:
+            self._chain.step()
 
     def _new_chain(self, config: dict[str, Any]) -> Chain:
-        default = self._configuration.pruning.hyperparameters
         return Chain(
             self._network,
             self._splits,
-            space.hyperparameters(config, default),
+            Hyperparameters(**config["hyperparameters"]),
             self._configuration,
             self._device,
             self._board,
             self._course,
-            space.trial_name(config, default),
+            config[TRIAL],
+            self._checkpoints,
         )

@@ -1,16 +1,18 @@
 from __future__ import annotations
 
-import io
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
 
+from safs_ray.checkpoints import Checkpoints
 from safs_ray.config import Configuration, Hyperparameters
 from safs_ray.data import Splits
 from safs_ray.search.chain import Chain, Course, joint, stage_1, stage_2
 from safs_ray.search.evaluation import Evaluation, Ledger
 from safs_ray.stages import Result
+from safs_ray.storage import Folder
 
 CHOSEN = Hyperparameters(learning_rate=5e-3, batch_size=32)
 
@@ -23,10 +25,12 @@ def chain(
     course: Course | None = None,
     ledger: Ledger | None = None,
     trial: str = "a",
+    checkpoints: Checkpoints | None = None,
 ) -> tuple[Chain, Ledger]:
     ledger = Ledger() if ledger is None else ledger
     steps = course or joint(configuration)
-    return Chain(pruned.network, splits, chosen, configuration, torch.device("cpu"), ledger, steps, trial), ledger
+    cpu = torch.device("cpu")
+    return Chain(pruned.network, splits, chosen, configuration, cpu, ledger, steps, trial, checkpoints), ledger
 
 
 def steps(running: Chain) -> list[Evaluation]:
@@ -66,36 +70,58 @@ def test_fine_tuning_learns_scales_from_the_pruned_weights(
         assert (network.state[name][~mask] == 0).all()
 
 
-@pytest.mark.parametrize("done", range(6))
-def test_saved_and_restored_at_any_step_equals_an_uninterrupted_chain(
-    pruned: Result, splits: Splits, configuration: Configuration, done: int
+@pytest.mark.parametrize("done", range(7))
+@pytest.mark.parametrize("strategy", ["lahc", "genetic"])
+def test_a_chain_begun_again_equals_an_uninterrupted_one(
+    pruned: Result, splits: Splits, configuration: Configuration, done: int, strategy: str
 ) -> None:
-    whole, _ = chain(pruned, splits, configuration)
+    section = configuration.search.model_copy(update={"strategy": strategy})
+    changed = configuration.model_copy(update={"search": section})
+    whole, _ = chain(pruned, splits, changed)
     expected = untimed(steps(whole))
-    first, ledger = chain(pruned, splits, configuration)
-    for _ in range(done):
-        first.step()
-    file = io.BytesIO()
-    torch.save(first.state_dict(), file)
-    file.seek(0)
-    second, _ = chain(pruned, splits, configuration, ledger=ledger)
-    second.load_state_dict(torch.load(file, weights_only=True))
-    steps(second)
+    first, ledger = chain(pruned, splits, changed)
+    kept = [first.step() for _ in range(done)]
+    second, _ = chain(pruned, splits, changed, ledger=ledger)
+    assert second.replaying == (done > 0)
+    assert steps(second)[:done] == kept, "the time they took included: they are read, not made"
     assert untimed(ledger.evaluations) == expected
     assert second.network().fingerprint == whole.network().fingerprint
 
 
-def test_a_step_lost_after_it_was_recorded_is_not_trained_again(
+def test_steps_that_were_lost_are_taken_again(pruned: Result, splits: Splits, configuration: Configuration) -> None:
+    whole, ledger = chain(pruned, splits, configuration)
+    expected = steps(whole)
+    holes = Ledger([evaluation for evaluation in ledger.evaluations if evaluation.iteration not in (1, 4)])
+    again, _ = chain(pruned, splits, configuration, ledger=holes)
+    assert untimed(steps(again)) == untimed(expected)
+    assert len(holes.evaluations) == len(expected)
+
+
+def test_a_record_of_other_settings_is_no_step_of_the_chain(
     pruned: Result, splits: Splits, configuration: Configuration
 ) -> None:
-    first, ledger = chain(pruned, splits, configuration)
-    before = first.state_dict()
-    recorded = first.step()
-    second, _ = chain(pruned, splits, configuration, ledger=ledger)
-    second.load_state_dict(before)
-    assert second.step() == recorded, "the time it took included: it was read, not measured"
-    assert not recorded.repeated
-    assert len(ledger.evaluations) == 1
+    first, _ = chain(pruned, splits, configuration)
+    other = Ledger([replace(first.step(), assignment=("srs", "srs"))])
+    again, _ = chain(pruned, splits, configuration, ledger=other)
+    with pytest.raises(RuntimeError, match="step 1 of a is recorded as srs,srs, but the strategy proposes relu,relu"):
+        again.step()
+
+
+@pytest.mark.parametrize("lost", [0, 1])
+def test_fine_tuning_goes_on_from_its_checkpoint(
+    pruned: Result, splits: Splits, configuration: Configuration, tmp_path: Path, lost: int
+) -> None:
+    """The checkpoint is as old as the last record, or younger by one when that record was lost."""
+    whole, _ = chain(pruned, splits, configuration)
+    expected = untimed(steps(whole))
+    checkpoints = Checkpoints(Folder.at(tmp_path), seconds=0)
+    first, ledger = chain(pruned, splits, configuration, checkpoints=checkpoints)
+    for _ in range(5):
+        first.step()
+    kept = Ledger(ledger.evaluations[: 5 - lost])
+    second, _ = chain(pruned, splits, configuration, ledger=kept, checkpoints=checkpoints)
+    assert untimed(steps(second)) == expected
+    assert second.network().fingerprint == whole.network().fingerprint
 
 
 def test_another_chain_is_served_from_memory(pruned: Result, splits: Splits, configuration: Configuration) -> None:

@@ -32,7 +32,7 @@ def trainer(network: Network, splits: Splits, execution: Execution, seed: int = 
 
 
 def test_auto_is_sparse_where_that_is_faster_and_always_chooses_alike() -> None:
-    very_sparse, hardly = masked("lenet5", 1, 28, 0.99), masked("lenet5", 1, 28, 0.3)
+    very_sparse, hardly = masked("lenet5", 1, 28, 0.99), masked("mlp", 1, 28, 0.3)
     for _ in range(2):
         assert isinstance(executable(very_sparse, "auto", CPU), SparseModule)
         assert isinstance(executable(hardly, "auto", CPU), DenseModule)

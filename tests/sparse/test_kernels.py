@@ -20,7 +20,7 @@ def test_combine_by_hand() -> None:
     values = np.array([2, 3, 0.5], np.float32)
     # Row 1 first, with a bias; both share the list that reads the base's row and the next.
     rows = indices([1, 0, 1, 2], [0, 0, 0, -1])
-    kernels.combine(out, source, values, rows, indices(0, 2), indices([0, 0], [1, 1]))
+    kernels.combine(0, 2, out, source, values, rows, indices(0, 2), indices([0, 0], [1, 1]))
     assert out[0, :, 0].tolist() == [2 * 1 + 3 * 10, 0.5 + 2 * 10 + 3 * 100]
     assert (out == out[:, :, :1]).all()
 
@@ -29,7 +29,9 @@ def test_correlate_by_hand() -> None:
     gradient, source = lanes(1, 2), lanes(3, 5)
     out = np.zeros(2, np.float32)
     weights = indices([0, 0, 0], [1, 1, 0])  # weight 0 has both pairs in two bands, weight 1 one in its second
-    kernels.correlate(out, gradient, source, weights, 2, indices(0, 1, 2, 2, 3), indices([0, 0], [1, 1], [0, 1]))
+    kernels.correlate(
+        0, 2, out, gradient, source, weights, 2, 1, indices(0, 1, 2, 2, 3), indices([0, 0], [1, 1], [0, 1])
+    )
     assert out.tolist() == [LANES * (1 * 3 + 2 * 5), LANES * (2 * 5)]
 
 
@@ -59,9 +61,8 @@ def test_moments_of_numbers_far_from_zero() -> None:
     known = np.ones((3, LANES), np.float32)
     known[2, 5:] = 0
     mean, deviation = np.zeros((2, 2))
-    seen = kernels.moments(mean, deviation, 0.0, source[:1], known[:1], 2)
-    seen = kernels.moments(mean, deviation, seen, source[1:], known[1:], 2)
+    kernels.moments(0, 2, mean, deviation, 0.0, source[:1], known[:1], 2)
+    kernels.moments(0, 2, mean, deviation, 2.0 * LANES, source[1:], known[1:], 2)
     values = np.moveaxis(source, 1, 0).reshape(2, 2, 3 * LANES)[:, :, : 2 * LANES + 5].reshape(2, -1).astype(float)
-    assert seen == values.shape[1]
     np.testing.assert_allclose(mean, values.mean(1), rtol=1e-7)
-    np.testing.assert_allclose(deviation / seen, values.var(1), rtol=1e-3)
+    np.testing.assert_allclose(deviation / values.shape[1], values.var(1), rtol=1e-3)

@@ -30,16 +30,18 @@ FIRST = Evaluation(
     core_seconds=1.5,
 )
 
+NOWHERE = "/nowhere"
+
 
 def test_what_is_recorded_is_on_storage_at_once(tmp_path: Path) -> None:
-    board = Board(str(tmp_path))
+    board = Board(str(tmp_path), NOWHERE)
     board.record(FIRST)
     assert read_evaluations(Folder.at(tmp_path)) == [FIRST]
     assert pq.read_schema(tmp_path / "part-00000.parquet").names == SCHEMA.names
 
 
 def test_parts_are_filled_and_then_left_alone(tmp_path: Path) -> None:
-    board = Board(str(tmp_path))
+    board = Board(str(tmp_path), NOWHERE)
     evaluations = [replace(FIRST, iteration=index, key=str(index)) for index in range(PART_ROWS + 3)]
     for evaluation in evaluations:
         board.record(evaluation)
@@ -49,8 +51,8 @@ def test_parts_are_filled_and_then_left_alone(tmp_path: Path) -> None:
 
 
 def test_a_new_board_knows_what_the_old_one_knew(tmp_path: Path) -> None:
-    Board(str(tmp_path)).record(FIRST)
-    board = Board(str(tmp_path))
+    Board(str(tmp_path), NOWHERE).record(FIRST)
+    board = Board(str(tmp_path), NOWHERE)
     assert board.recall("k") == FIRST
     second = replace(FIRST, iteration=1, key="l")
     board.record(second)
@@ -60,9 +62,46 @@ def test_a_new_board_knows_what_the_old_one_knew(tmp_path: Path) -> None:
 
 @pytest.mark.usefixtures("cluster")
 def test_the_actor_serves_any_process_and_comes_back_with_its_records(tmp_path: Path) -> None:
-    actor = open_board("board", str(tmp_path))
+    actor = open_board("board", str(tmp_path), NOWHERE)
     client = BoardClient("board")
     client.record(FIRST)
     assert client.recall("k") == FIRST
     ray.kill(actor, no_restart=False)
     assert client.recall("k") == FIRST
+
+
+def test_a_damaged_part_is_set_aside_and_the_others_stay(tmp_path: Path) -> None:
+    board = Board(str(tmp_path), NOWHERE)
+    evaluations = [replace(FIRST, iteration=index, key=str(index)) for index in range(2 * PART_ROWS + 3)]
+    for evaluation in evaluations:
+        board.record(evaluation)
+    part = tmp_path / "part-00001.parquet"
+    part.write_bytes(part.read_bytes()[:-20])
+    kept = evaluations[:PART_ROWS] + evaluations[2 * PART_ROWS :]
+    assert read_evaluations(Folder.at(tmp_path)) == kept
+    board = Board(str(tmp_path), NOWHERE)
+    assert board.evaluations() == kept
+    assert part.with_suffix(".parquet.damaged").exists()
+    for evaluation in evaluations:
+        board.record(evaluation)
+    assert read_evaluations(Folder.at(tmp_path)) == board.evaluations()
+    assert set(board.evaluations()) == set(evaluations)
+
+
+def test_a_record_that_could_not_be_written_is_not_kept(tmp_path: Path) -> None:
+    board = Board(str(tmp_path / "board"), NOWHERE)
+    (tmp_path / "board").write_text("a file where the folder should be")
+    with pytest.raises(OSError, match="board"):
+        board.record(FIRST)
+    assert board.evaluations() == []
+    (tmp_path / "board").unlink()
+    board.record(FIRST)
+    assert read_evaluations(Folder.at(tmp_path / "board")) == [FIRST]
+
+
+def test_an_earlier_run_is_served_from_but_not_counted(tmp_path: Path) -> None:
+    Board(str(tmp_path / "one"), NOWHERE).record(FIRST)
+    board = Board(str(tmp_path / "two"), str(tmp_path / "one"))
+    assert board.recall("k") == FIRST
+    assert board.evaluations() == []
+    assert board.steps("SAFS", "a") == {}

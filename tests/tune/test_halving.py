@@ -1,13 +1,13 @@
 from __future__ import annotations
 
 import math
-import pickle
 from collections import Counter
 
 import numpy as np
+import pytest
 from ray.tune.experiment import Trial
 
-from safs_ray.tune.halving import RungKeeper, SuccessiveHalving
+from safs_ray.tune.halving import SuccessiveHalving
 
 STEPS = 8
 
@@ -65,24 +65,31 @@ def test_one_bracket_takes_all() -> None:
     assert set(brackets_of(halving(brackets=1), trials(20))) == {0}
 
 
-def test_a_scheduler_restored_in_the_middle_decides_as_one_that_went_on() -> None:
+def test_a_scheduler_that_remembers_decides_as_one_that_went_on() -> None:
     added = trials(24)
     accuracies = np.random.default_rng(0).random(24).tolist()
-    scheduler = halving()
-    keeper = RungKeeper(scheduler)
-    begun = pickle.dumps((scheduler, keeper))  # as Tune pickles them: once, when the sweep begins
+    whole = halving()
+    brackets = brackets_of(whole, added)
+    expected = [verdicts(whole, *each, range(1, STEPS + 1)) for each in zip(added, accuracies, strict=True)]
 
-    brackets = brackets_of(scheduler, added)
-    for trial, accuracy in list(zip(added, accuracies, strict=True))[:12]:
-        verdicts(scheduler, trial, accuracy, range(1, STEPS + 1))
-    kept = pickle.loads(pickle.dumps(keeper.get_state()))
-    expected = [
-        verdicts(scheduler, *each, range(1, STEPS + 1)) for each in zip(added[12:], accuracies[12:], strict=True)
-    ]
-
-    restored, its_keeper = pickle.loads(begun)
-    its_keeper.set_state(kept)
-    assert brackets_of(restored, added) == brackets
-    found = [verdicts(restored, *each, range(1, STEPS + 1)) for each in zip(added[12:], accuracies[12:], strict=True)]
-    assert found == expected
+    again = halving()
+    for trial, accuracy, said in zip(added[:12], accuracies, expected, strict=False):
+        again.remember(str(trial), dict.fromkeys(range(1, len(said) + 1), accuracy))
+    assert brackets_of(again, added) == brackets
+    pairs = zip(added[12:], accuracies[12:], strict=True)
+    assert [verdicts(again, *each, range(1, STEPS + 1)) for each in pairs] == expected[12:]
     assert len({len(each) for each in expected}) > 2, "some are stopped early, some late"
+
+
+@pytest.mark.parametrize(("steps", "stopped"), [(3, False), (3, True), (4, False), (5, True)])
+def test_what_was_decided_is_decided_again(steps: int, stopped: bool) -> None:
+    """Whatever the rungs hold by now: here others that are far better."""
+    scheduler = halving(brackets=1)
+    for index in range(8):
+        scheduler.remember(f"better {index}", dict.fromkeys(range(1, STEPS + 1), 0.9))
+    (weak,) = trials(1)
+    scheduler.expect(str(weak), steps, stopped)
+    scheduler.on_trial_add(None, weak)
+    said = verdicts(scheduler, weak, 0.1, range(1, STEPS + 1))
+    end = steps if stopped else min(milestone for milestone in (1, 2, 4, 8) if milestone >= steps)
+    assert said == ["CONTINUE"] * (end - 1) + ["STOP"]

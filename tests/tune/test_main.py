@@ -24,10 +24,11 @@ from safs_ray.report.__main__ import main as report
 from safs_ray.search.chain import joint
 from safs_ray.search.evaluation import Evaluation
 from safs_ray.storage import Folder
-from safs_ray.tune import space
 from safs_ray.tune.__main__ import main
 from safs_ray.tune.board import read_evaluations
-from safs_ray.tune.search import METRIC, _halving, _searcher
+from safs_ray.tune.journal import Journal, Past
+from safs_ray.tune.proposals import METRIC, TRIAL, Proposals, search_space
+from safs_ray.tune.search import JOURNALS, _halving
 
 ENDS = 280
 """Seconds within which any tiny run ends."""
@@ -107,7 +108,7 @@ def test_a_run_ends_with_its_table(finished: Path, folder: Path) -> None:
         "act2": {"operator", "alpha", "beta"},
     }
     output = (folder / "output.txt").read_text()
-    for part in ("tensorboard --logdir", "--resume", "SAFS", "act2", "trial  1 of 3", "more saved by the board"):
+    for part in ("tensorboard --logdir", "--resume", "SAFS", "act2", "trial-1  of 3", "more saved by the board"):
         assert part in output
     assert "Traceback" not in output
 
@@ -195,8 +196,8 @@ def test_protocol_staged_with_every_row(finished: Path, tiny: Path) -> None:
     for evaluation in untimed(run):
         sweeps[evaluation.sweep].append(evaluation)
     assert {(evaluation.trial, evaluation.phase) for evaluation in sweeps["stage 1"]} == {
-        ("chain-0", "search"),
         ("chain-1", "search"),
+        ("chain-2", "search"),
     }
     assert sum(evaluation.repeated for evaluation in sweeps["stage 1"]) >= 1, "both chains begin at the same place"
     (best,) = {evaluation.assignment for evaluation in sweeps["SAFS"]}
@@ -271,26 +272,31 @@ def test_after_kill_9_random_proposals_and_brackets_are_as_if_replayed(tiny: Pat
         "run.name=brackets", "tune.trials=6", "tune.searcher=random", "tune.grace_period=1", "tune.brackets=2",
         "tune.max_t=5", "tune.space.optimizers=[tadam,fromage]", "tune.space.tadam.learning_rate=[1e-3,1e-2]",
     )  # fmt: skip
-    assert interrupted_at("trial  3 of 6", signal.SIGKILL, str(tiny), *overrides)[0] == -signal.SIGKILL
+    assert interrupted_at("trial-3  of 6", signal.SIGKILL, str(tiny), *overrides)[0] == -signal.SIGKILL
     run = folder / "runs" / "brackets"
     resumed = start("--resume", str(run))
     output, _ = resumed.communicate(timeout=ENDS)
     assert resumed.returncode == 0, output
 
     configuration = load(tiny, overrides)
-    searcher, halving = _searcher(configuration), _halving(configuration, joint(configuration))
+    past = Past(joint(configuration), Journal(Folder.at(folder / "replayed"), "SAFS"), [])
+    proposals, halving = Proposals(past, 6, search_space(configuration)), _halving(configuration, past)
     taken: dict[str, int] = {}
     for number in range(6):
-        name = space.trial_name(searcher.suggest(str(number)), configuration.pruning.hyperparameters)
-        trial = Trial("chain", stub=True, trial_name_creator=lambda _, name=name: name)
+        proposed: Any = proposals.suggest(str(number))
+        trial = Trial("chain", stub=True, config=proposed, trial_name_creator=lambda trial: trial.config[TRIAL])
         halving.on_trial_add(None, trial)
-        steps = [evaluation.best_accuracy for evaluation in untimed(run) if evaluation.trial == name]
+        steps = [evaluation for evaluation in untimed(run) if evaluation.trial == str(trial)]
+        assert {json.loads(step.hyperparameters)["learning_rate"] for step in steps} == {
+            proposed["hyperparameters"]["learning_rate"]
+        }
         verdicts = [
-            halving.on_trial_result(None, trial, {"training_iteration": step, METRIC: accuracy})
-            for step, accuracy in enumerate(steps, 1)
+            halving.on_trial_result(None, trial, {"training_iteration": step, METRIC: evaluation.best_accuracy})
+            for step, evaluation in enumerate(steps, 1)
         ]
         assert verdicts == ["CONTINUE"] * (len(steps) - 1) + ["STOP"]
-        taken[name] = len(steps)
+        taken[str(trial)] = len(steps)
+    assert [entry.steps for entry in Journal(Folder.at(run / JOURNALS), "SAFS").entries] == list(taken.values())
     assert taken == Counter(evaluation.trial for evaluation in untimed(run))
     assert max(taken.values()) == 5 > min(taken.values())
     assert {halving._brackets.index(bracket) for bracket in halving._trial_info.values()} == {0, 1}

@@ -1,13 +1,10 @@
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import pytest
-from hyperopt.pyll.base import dfs
-from hyperopt.pyll.stochastic import sample
 
 from safs_ray.config import Hyperparameters, Ranges, SgdRanges, SpaceSection
+from safs_ray.search import parzen
 from safs_ray.tune import space
 
 SPACE = SpaceSection()
@@ -20,9 +17,9 @@ NARROW = SpaceSection(
 
 
 def draws(section: SpaceSection, count: int = 300) -> list[Hyperparameters]:
-    generator = np.random.default_rng(0)
-    configs = [sample(space.build(section), rng=generator) for _ in range(count)]
-    return [space.hyperparameters(config, DEFAULT) for config in configs]
+    domain = space.build(section)
+    values = [parzen.draw(domain, seed) for seed in range(count)]
+    return [space.hyperparameters(each, section, domain, DEFAULT.batch_size) for each in values]
 
 
 def test_every_proposal_is_valid_and_lies_in_its_ranges() -> None:
@@ -77,33 +74,15 @@ def test_nearest_brings_every_value_inside() -> None:
 
 
 @pytest.mark.parametrize("section", [SPACE, NARROW], ids=["published", "narrow"])
-@pytest.mark.parametrize("optimizer", ["sgd", "adam", "fromage"])
-def test_a_point_names_every_label_of_the_space(section: SpaceSection, optimizer: str) -> None:
-    chosen = space.nearest(Hyperparameters.model_validate({"optimizer": optimizer}), section)
-    assert set(space.point(chosen, section)) >= labels(section)
-
-
-def test_a_trial_is_named_by_its_hyperparameters() -> None:
-    def name(rate: float) -> str:
-        proposal = {"optimizer": "adam", "learning_rate": rate, "weight_decay": 1e-4}
-        return space.trial_name({space.PROPOSAL: proposal}, DEFAULT)
-
-    assert name(5e-3) == name(5e-3)
-    assert name(5e-3) != name(6e-3)
-
-
-def test_a_chain_of_stage_1_has_a_number_and_the_default_hyperparameters() -> None:
-    config = {space.CHAIN: 3}
-    assert space.trial_name(config, DEFAULT) == "chain-3"
-    assert space.hyperparameters(config, DEFAULT) == DEFAULT
+def test_values_and_hyperparameters_say_the_same(section: SpaceSection) -> None:
+    domain = space.build(section)
+    for chosen in draws(section, 50):
+        values = space.values(chosen, section, domain)
+        assert space.hyperparameters(values, section, domain, DEFAULT.batch_size) == chosen
+        assert {label.split()[0] for label in values} == {"optimizer", chosen.optimizer}
 
 
 def test_a_value_that_is_fixed_is_no_part_of_the_search() -> None:
-    assert labels(NARROW) == {
-        "p_optimizer", "p_sgd_learning_rate", "p_sgd_weight_decay", "p_sgd_schedule", "p_fromage_learning_rate",
+    assert set(space.build(NARROW).params) == {
+        "optimizer", "sgd learning_rate", "sgd weight_decay", "sgd schedule", "fromage learning_rate",
     }  # fmt: skip
-
-
-def labels(section: SpaceSection) -> set[str]:
-    nodes: list[Any] = [node for node in dfs(space.build(section)[space.PROPOSAL]) if node.name == "hyperopt_param"]
-    return {str(node.arg["label"].obj) for node in nodes}

@@ -6,19 +6,21 @@ from typing import Any
 import pytest
 from ray import tune
 
-from safs_ray.config import Configuration
+from safs_ray.checkpoints import Checkpoints
+from safs_ray.config import Configuration, Hyperparameters
 from safs_ray.data import Dataset
 from safs_ray.search.chain import joint
 from safs_ray.stages import Result
+from safs_ray.storage import Folder
 from safs_ray.tune.board import open_board
-from safs_ray.tune.space import PROPOSAL
+from safs_ray.tune.proposals import TRIAL
 from safs_ray.tune.trainable import Trial
 
-TIMED = ("time_", "timestamp", "date", "pid", "hostname", "node_ip", "trial_id", "iterations_since_restore")
+TIMED = ("recorded", "time_", "timestamp", "date", "pid", "hostname", "node_ip", "trial_id", "iterations_since_restore")
 
 
 def proposal(rate: float) -> dict[str, Any]:
-    return {PROPOSAL: {"optimizer": "adam", "learning_rate": rate, "weight_decay": 1e-4}}
+    return {TRIAL: "trial-1", "hyperparameters": Hyperparameters(learning_rate=rate, batch_size=32).model_dump()}
 
 
 def untimed(result: dict[str, Any]) -> dict[str, Any]:
@@ -34,13 +36,14 @@ class Factory:
             "network": pruned.network.to_arrays(),
             "configuration": configuration.model_dump(mode="json"),
             "course": joint(configuration),
+            "checkpoints": Checkpoints(Folder.at(folder / "checkpoints")),
         }
         self._folder = folder
         self._boards: dict[str, Any] = {}
 
     def __call__(self, board: str, rate: float = 5e-3) -> tune.Trainable:
         if board not in self._boards:  # an actor lives as long as its first handle
-            self._boards[board] = open_board(board, str(self._folder / board))
+            self._boards[board] = open_board(board, str(self._folder / board), str(self._folder / "nowhere"))
         kind = tune.with_parameters(Trial, **self._given, board=board)
         trial: tune.Trainable = kind(config=proposal(rate))
         return trial

@@ -1,0 +1,151 @@
+"""The journal of a sweep: what its driver has decided, on storage before anything follows from it.
+
+A sweep is resumed from its journal and from the evaluations on the board, not from Ray's own state: what was proposed
+is proposed again, what ended stays ended, and a trial that was under way takes the steps that it had taken before from
+the board. So nothing is read that a crash could have torn, and nothing is unpickled.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import cached_property
+from typing import Any, Literal
+
+from safs_ray.config import Hyperparameters
+from safs_ray.search.assignment import Assignment
+from safs_ray.search.chain import Course
+from safs_ray.search.evaluation import Evaluation, Ledger
+from safs_ray.storage import Folder
+from safs_ray.tune.progress import log
+from safs_ray.tune.tasks import Recipe
+
+JOURNALS = "journals"
+"""Folder of a run: a journal for each sweep."""
+
+Ending = Literal["finished", "stopped", "diverged"]
+"""How a trial ended: at the end of its course, by ASHA, or by a fine-tuning that diverged."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A trial of the sweep.
+
+    Attributes:
+        ended: how; None while steps are left.
+        steps: that it took, when it has ended.
+        accuracy: validation accuracy that it reached, in [0, 1], when it has ended.
+    """
+
+    hyperparameters: Hyperparameters
+    ended: Ending | None = None
+    steps: int = 0
+    accuracy: float = 0.0
+
+
+class Journal:
+    """The trials of a sweep by number, in the order in which they were proposed, and the sweep's winner.
+
+    A file that is damaged is set aside, and the journal is empty: one trial at a time, the sweep proposes and decides
+    the same again, and takes all steps from the board.
+
+    Args:
+        folder: of the run's journals.
+        sweep: its name.
+    """
+
+    def __init__(self, folder: Folder, sweep: str) -> None:
+        self._folder, self._file = folder, f"{sweep.replace(' ', '-')}.json"
+        self.entries: list[Entry] = []
+        self.winner: Recipe | None = None
+        if folder.exists(self._file):
+            self._read(folder.read(self._file))
+
+    def propose(self, hyperparameters: Hyperparameters) -> int:
+        """Add a trial; returns its number."""
+        self.entries.append(Entry(hyperparameters))
+        self._write()
+        return len(self.entries) - 1
+
+    def end(self, number: int, ending: Ending, steps: int, accuracy: float) -> None:
+        """Say how a trial ended."""
+        self.entries[number] = replace(self.entries[number], ended=ending, steps=steps, accuracy=accuracy)
+        self._write()
+
+    def crown(self, winner: Recipe) -> None:
+        """Say what the sweep has found; it is over."""
+        self.winner = winner
+        self._write()
+
+    def reopen(self) -> None:
+        """Take the winner back: there will be more trials, or longer ones."""
+        if self.winner:
+            self.winner = None
+            self._write()
+
+    def _read(self, text: bytes) -> None:
+        try:
+            content = json.loads(text)
+            self.entries = [_entry(values) for values in content["trials"]]
+            self.winner = Recipe.from_json(content["winner"]) if content["winner"] else None
+        except (ValueError, KeyError, TypeError) as error:
+            log.warning("warning: %s/%s is damaged (%s); set aside", self._folder, self._file, error)
+            self._folder.set_aside(self._file)
+            self.entries, self.winner = [], None
+
+    def _write(self) -> None:
+        winner = self.winner.as_json() if self.winner else None
+        trials = [{**asdict(entry), "hyperparameters": entry.hyperparameters.model_dump()} for entry in self.entries]
+        self._folder.write_json(self._file, {"trials": trials, "winner": winner})
+
+
+def _entry(values: dict[str, Any]) -> Entry:
+    return Entry(**{**values, "hyperparameters": Hyperparameters(**values["hyperparameters"])})
+
+
+class Past:
+    """What a sweep has behind it: its journal, and the steps of its trials that the board has kept."""
+
+    def __init__(self, course: Course, journal: Journal, evaluations: Sequence[Evaluation]) -> None:
+        self.course, self.journal = course, journal
+        self._ledger = Ledger(evaluations)
+
+    @cached_property
+    def done(self) -> list[int]:
+        """The numbers of the trials that have ended for good, and whose steps are all there."""
+        return [number for number, entry in enumerate(self.journal.entries) if self._is_done(number, entry)]
+
+    def _is_done(self, number: int, entry: Entry) -> bool:
+        shorter = entry.ended == "finished" and entry.steps < self.course.steps  # by a max_t that was raised
+        return entry.ended is not None and not shorter and len(self.steps(number)) >= entry.steps
+
+    @property
+    def left(self) -> list[int]:
+        """The numbers of the trials that had begun and have to go on, or to take steps again that were lost."""
+        done = set(self.done)
+        return [number for number in range(len(self.journal.entries)) if number not in done]
+
+    def steps(self, number: int) -> dict[int, Evaluation]:
+        """The recorded steps of a trial by iteration."""
+        return self._ledger.steps(self.course.sweep, self.course.trial(number))
+
+    def accuracies(self, number: int) -> dict[int, float]:
+        """What ASHA was told of a trial, by step from 1."""
+        return {iteration + 1: step.best_accuracy for iteration, step in self.steps(number).items()}
+
+    def found(self, number: int) -> Assignment:
+        """The best assignment of a trial that is done."""
+        steps = self.steps(number)
+        last = steps[max(steps)]
+        if last.phase == "fine-tuning":
+            return last.assignment
+        return min((steps[iteration] for iteration in sorted(steps)), key=lambda step: step.cost).assignment
+
+    def announce(self, trials: int) -> None:
+        """Say what begins or goes on."""
+        log.info("%s: %d trials of at most %d steps", self.course.sweep, trials, self.course.steps)
+        if self.journal.entries:
+            done, left = len(self.done), len(self.left)
+            kept = sum(len(self.steps(number)) for number in range(done + left))
+            log.info("going on: %d trials have ended, %d had begun, their %d steps are kept", done, left, kept)

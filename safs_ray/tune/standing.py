@@ -1,0 +1,33 @@
+"""How far a run has come, in one sentence: what is finished and what is not."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from safs_ray import stages
+from safs_ray.config import Configuration
+from safs_ray.storage import Folder
+from safs_ray.tune.board import read_evaluations
+from safs_ray.tune.journal import JOURNALS, Journal
+from safs_ray.tune.tasks import final
+
+
+def standing(configuration: Configuration, folder: Folder) -> str:
+    """For instance "finished and kept: dense training, pruning, 2 of 8 trials of SAFS (9 steps); the rest is left"."""
+    networks, done = folder / "networks", []
+    if networks.exists("dense/metrics.json"):
+        done.append("dense training")
+    if networks.exists("pruned/metrics.json"):
+        done.append("pruning")
+    steps = Counter(evaluation.sweep for evaluation in read_evaluations(folder / "evaluations"))
+    for course, trials in stages.sweeps(configuration):
+        entries = Journal(folder / JOURNALS, course.sweep).entries
+        if entries:
+            ended = sum(entry.ended is not None for entry in entries)
+            done.append(f"{ended} of {trials} trials of {course.sweep} ({steps[course.sweep]} steps)")
+    rows = ("pruned", *configuration.final.ablations, "SAFS")
+    finals = [final(row, fold) for row in rows for fold in range(configuration.final.folds)]
+    trained = sum(networks.exists(f"{stage}/metrics.json") for stage in finals)
+    if trained:
+        done.append(f"{trained} of {len(finals)} final trainings")
+    return f"finished and kept: {', '.join(done) or 'nothing yet'}; the rest is left"

@@ -1,0 +1,53 @@
+"""What a run takes over from an earlier one of the same pruned network.
+
+It is copied into the run's own folder, so that the run needs the other one no more.
+"""
+
+from __future__ import annotations
+
+from safs_ray.config import Configuration, Hyperparameters, parse, refusal, validate
+from safs_ray.search.chain import Course
+from safs_ray.stages import Result
+from safs_ray.storage import Folder
+from safs_ray.tune.changes import CONFIGURATION, differences
+from safs_ray.tune.journal import JOURNALS, Journal
+
+EARLIER = "earlier"
+"""Folder of a run: evaluations and journals of the run that it was started from."""
+
+COMPLETE = "complete.json"
+
+SAME = ("data.", "model.", "dense.", "pruning.", "run.seed", "search.when")
+"""What decides on the pruned network, and so on what an evaluation means."""
+
+
+def take_over(configuration: Configuration, folder: Folder) -> None:
+    """Copy networks, evaluations and journals of ``tune.warm_start``, once, before a run begins.
+
+    Raises:
+        ConfigurationError: the folder holds no run, or one of another pruned network.
+    """
+    given = configuration.tune.warm_start
+    if not given or folder.exists(f"{EARLIER}/{COMPLETE}"):
+        return
+    source = Folder.at(given)
+    if not source.exists(CONFIGURATION):
+        raise refusal("tune.warm_start", given, f"holds no {CONFIGURATION}; allowed: the folder of a run")
+    earlier = validate(parse(source.read(CONFIGURATION).decode(), f"{source}/{CONFIGURATION}"))
+    for key, (old, new) in differences(earlier, configuration).items():
+        if key.startswith(SAME):
+            raise refusal("tune.warm_start", given, f"has {key}={old!r}, this run {new!r}: they prune another network")
+    for stage in ("dense", "pruned"):
+        made = Result.load(source / "networks" / stage)
+        if made:
+            made.save(folder / "networks" / stage)
+    for kind in ("evaluations", JOURNALS):
+        for name in (source / kind).names():
+            (folder / EARLIER / kind).write(name, (source / kind).read(name))
+    (folder / EARLIER).write_json(COMPLETE, {"run": str(source)})
+
+
+def earlier_trials(folder: Folder, course: Course) -> list[tuple[Hyperparameters, float]]:
+    """The hyperparameters of the earlier run's trials of such a sweep that ended, and their accuracies."""
+    journal = Journal(folder / EARLIER / JOURNALS, course.sweep)
+    return [(entry.hyperparameters, entry.accuracy) for entry in journal.entries if entry.ended]

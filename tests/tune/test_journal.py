@@ -1,0 +1,78 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from safs_ray.config import Configuration, Hyperparameters
+from safs_ray.search.chain import Course, stage_1
+from safs_ray.search.evaluation import Evaluation
+from safs_ray.storage import Folder
+from safs_ray.tune.journal import Entry, Journal, Past
+from safs_ray.tune.tasks import Recipe
+
+CHOSEN = Hyperparameters(learning_rate=5e-3)
+WINNER = Recipe(("relu", "tanh"), CHOSEN, learn_scales=True)
+
+
+def journal(folder: Path) -> Journal:
+    return Journal(Folder.at(folder), "stage 1")
+
+
+def evaluation(trial: str, iteration: int, accuracy: float, assignment: tuple[str, ...] = ("relu",)) -> Evaluation:
+    return Evaluation(
+        "stage 1", trial, iteration, "search", "k", assignment, "{}", 1, 0, accuracy, accuracy, 1 - accuracy,
+        accepted=True, diverged=False, repeated=False, core_seconds=1.0,
+    )  # fmt: skip
+
+
+def test_what_is_decided_is_on_storage_at_once(tmp_path: Path) -> None:
+    assert (journal(tmp_path).entries, journal(tmp_path).winner) == ([], None)
+    written = journal(tmp_path)
+    assert [written.propose(CHOSEN), written.propose(replace_rate(1e-2))] == [0, 1]
+    assert [entry.hyperparameters.learning_rate for entry in journal(tmp_path).entries] == [5e-3, 1e-2]
+    written.end(1, "stopped", 4, 0.5)
+    assert journal(tmp_path).entries == [Entry(CHOSEN), Entry(replace_rate(1e-2), "stopped", 4, 0.5)]
+    written.crown(WINNER)
+    assert journal(tmp_path).winner == WINNER
+    assert Journal(Folder.at(tmp_path), "stage 2").entries == [], "every sweep has its own"
+
+
+def replace_rate(rate: float) -> Hyperparameters:
+    return CHOSEN.model_copy(update={"learning_rate": rate})
+
+
+@pytest.mark.parametrize("length", [0, 1, 40, 150])
+def test_a_damaged_journal_is_set_aside(tmp_path: Path, length: int) -> None:
+    journal(tmp_path).propose(CHOSEN)
+    file = tmp_path / "stage-1.json"
+    file.write_bytes(file.read_bytes()[:length])
+    assert journal(tmp_path).entries == []
+    assert not file.exists()
+    assert (tmp_path / "stage-1.json.damaged").stat().st_size == length
+
+
+def test_trials_whose_steps_are_lost_are_not_done(tmp_path: Path, configuration: Configuration) -> None:
+    written = journal(tmp_path)
+    for steps in (2, 2, 0):
+        number = written.propose(CHOSEN)
+        if steps:
+            written.end(number, "stopped", steps, 0.5)
+    kept = [evaluation("chain-1", 0, 0.4), evaluation("chain-1", 1, 0.5), evaluation("chain-2", 1, 0.5)]
+    past = Past(stage_1(configuration), written, kept)
+    assert (past.done, past.left) == ([0], [1, 2])
+    assert past.accuracies(0) == {1: 0.4, 2: 0.5}
+
+
+def test_what_a_trial_has_found(tmp_path: Path) -> None:
+    written = journal(tmp_path)
+    written.propose(CHOSEN)
+    steps = [
+        evaluation("chain-1", 0, 0.4, ("relu",)),
+        evaluation("chain-1", 1, 0.5, ("tanh",)),
+        evaluation("chain-1", 2, 0.5, ("srs",)),
+    ]
+    assert Past(Course("stage 1", 3, 0), written, steps).found(0) == ("tanh",), "the first of the best"
+    tuned = replace(evaluation("chain-1", 3, 0.3, ("elu",)), phase="fine-tuning")
+    assert Past(Course("stage 1", 3, 1), written, [*steps, tuned]).found(0) == ("elu",)
