@@ -901,10 +901,57 @@ def test_any_damage_to_a_file_is_valid_or_refused_in_one_line(data: st.DataObjec
     told_by(lambda: validate(parse(text[:start] + inserted + text[end:], "file")))
 
 
-@settings(deadline=None, derandomize=True, max_examples=60)
-@given(st.sampled_from(leaves(DEFAULTS)) | st.text(max_size=10), st.text(max_size=12))
-def test_any_override_is_applied_or_refused_in_one_line(empty_file: Path, key: str, value: str) -> None:
-    told_by(lambda: load(empty_file, [f"{key}={value}"]))
+parts = st.sampled_from(
+    ["", " ", "0", "é", "\\", "'", "run", "name", "search", "lahc", "history", "tune", "space", "sgd"]
+)
+keys = st.lists(parts, max_size=6).map(".".join) | st.sampled_from(leaves(DEFAULTS)) | st.text(max_size=10)
+yaml_values = st.text(max_size=12) | st.sampled_from(
+    [
+        "",
+        "~",
+        "null",
+        "yes",
+        "1_0",
+        "0x1F",
+        "0o7",
+        "1e5",
+        "-.inf",
+        ".nan",
+        "<<",
+        "=",
+        "*a",
+        "&a 1",
+        "!!int 1",
+        "!!str 1",
+        "{<<: {seed: 1}}",
+        "{seed: 1, ? name : a}",
+        "[1, [2, {a: }]]",
+        "'",
+        '"\\u0000"',
+        '"\\ud800"',
+        "|\n a",
+        "a: b",
+        "- 1",
+        "2020-01-01",
+        "1:30",
+        "\t1",
+        "\u2028",
+        "1e999",
+        "9" * 400,
+        "{" * 30,
+        "%YAML 9.9\n---\n1",
+        "---",
+        "1 # none",
+    ]  # fmt: skip
+)
+
+
+@settings(deadline=None, derandomize=True, max_examples=150)
+@given(
+    st.lists(st.tuples(keys, st.sampled_from(["=", "=", "=", "", "==", " = "]), yaml_values), min_size=1, max_size=3)
+)
+def test_any_override_is_applied_or_refused_in_one_line(empty_file: Path, given: list[tuple[str, str, str]]) -> None:
+    told_by(lambda: load(empty_file, ["".join(pieces) for pieces in given]))
 
 
 texts = st.text(st.characters(exclude_categories=["Cc", "Cs"]), min_size=1).filter(lambda text: ":" not in text)

@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import time
 import warnings
 from dataclasses import replace
 from pathlib import Path
@@ -275,6 +276,15 @@ def test_plan_of_protocol_staged_with_all_rows(configuration: Configuration) -> 
         "fine-tuning": 2 * 3 * 4,
         "final evaluation": 4 * 2 * 2,
     }
+
+
+def test_the_longest_run_is_planned_at_once(configuration: Configuration) -> None:
+    most = 10**6
+    longest = changed(configuration, "search", steps=most, epochs=most, chains=10**4, protocol="staged")
+    longest = changed(longest, "tune", trials=most)
+    start = time.process_time()
+    assert stages.plan(longest)["search"] == 10**4 * most * most
+    assert time.process_time() - start < 1
 
 
 def test_a_network_that_is_there_takes_no_epochs(configuration: Configuration) -> None:
