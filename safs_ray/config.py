@@ -21,7 +21,9 @@ LONGEST_MESSAGE = 1000
 """Characters of an error, which may quote what a file or a user's function says."""
 
 SECRET = re.compile(
-    r"(?<=://)[^\s@]*:[^\s@]*(?=@)|(?<=[?&])[^=&\s]*(?:key|password|secret|token)[^=&\s]*=[^&\s]*", re.IGNORECASE
+    r"(?<=://)[^\s@:]{0,500}+:[^\s@]{0,500}+(?=@)"
+    r"|(?<=[?&])(?=[^=&\s]{0,50}?(?:key|password|secret|token))[^=&\s]{1,100}+=[^&\s]*",
+    re.IGNORECASE,
 )
 """What gives access in a URI: ``user:password@``, ``?access_token=...``."""
 
@@ -534,7 +536,12 @@ class Configuration(Section):
 
 
 LONGEST_TEXT, MOST_VALUES, DEEPEST = 100_000, 10_000, 20
-"""Of YAML: characters, keys and values with those that aliases repeat, and sections within each other."""
+"""Of a configuration: characters of YAML, keys and values with those that aliases repeat, keys within each other."""
+
+LARGEST = 10**30
+"""No number is larger; of larger ones only the order of magnitude is told."""
+
+TOO_DEEP = f"allowed: at most {DEEPEST} keys within each other"
 
 
 class _Loader(yaml.SafeLoader):
@@ -651,7 +658,7 @@ def overridden(values: dict[str, Any], overrides: Sequence[str]) -> dict[str, An
         if not equals or not key:
             raise refusal("override", override, "must be key.path=value, such as search.steps=5")
         if key.count(".") > DEEPEST:
-            raise refusal(key, text, _TOO_DEEP)
+            raise refusal(key, text, TOO_DEEP)
         try:
             value = _yaml(text)
         except Exception:  # as in parse
@@ -671,9 +678,6 @@ def _with(values: Mapping[str, Any], path: Sequence[str], value: object, key: st
     return {**values, head: _with(inner, rest, value, key)}
 
 
-_TOO_DEEP = f"allowed: at most {DEEPEST} keys within each other"
-
-
 def _plain(value: object, path: tuple[str, ...] = ()) -> Any:
     """A value as JSON has it; paths become texts.
 
@@ -682,10 +686,10 @@ def _plain(value: object, path: tuple[str, ...] = ()) -> Any:
     """
     key = ".".join(path) or "configuration"
     if len(path) > DEEPEST:
-        raise refusal(key, "...", _TOO_DEEP)
+        raise refusal(key, "...", TOO_DEEP)
     if isinstance(value, Mapping):
-        names = (_text(str(name), key) for name in value)
-        return {name: _plain(inner, (*path, name)) for name, inner in zip(names, value.values(), strict=True)}
+        named = [(_text(str(_plain(name, path)), key), inner) for name, inner in value.items()]
+        return {name: _plain(inner, (*path, name)) for name, inner in named}
     if isinstance(value, list | tuple):
         return [_plain(inner, (*path, str(place))) for place, inner in enumerate(value)]
     if isinstance(value, str | PurePath):
@@ -698,17 +702,11 @@ def _plain(value: object, path: tuple[str, ...] = ()) -> Any:
     raise refusal(key, str(value), f"{plain}, is of type {type(value).__name__}")
 
 
-LARGEST = 10**30
-"""No number is larger; of larger ones only the order of magnitude is told."""
-
-
 def _text(text: str, key: str) -> str:
     if any(unicodedata.category(sign) in ("Cc", "Cs") for sign in text):
         raise refusal(key, text, "must be a text without control characters")
     if SECRET.search(text):
-        raise refusal(
-            key, text, "must hold no password or key, which would stand in files and logs; the environment may"
-        )
+        raise refusal(key, text, "must hold no password or key, for files and logs tell it; the environment may")
     return text
 
 

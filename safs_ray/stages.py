@@ -197,12 +197,13 @@ def _check_batches(
     """Refuse batches that memory cannot hold, or of a single image where the network needs more."""
     needs = models.footprint_of(specification)
     sizes = len(splits.train), len(dataset.pool) - len(splits.validation)  # before the final evaluation, and in it
-    for section in (configuration.dense, configuration.pruning):
-        batch_size = section.hyperparameters.batch_size
-        key = f"{'dense' if section is configuration.dense else 'pruning'}.hyperparameters.batch_size"
+    for key, batch_size in (
+        ("dense.hyperparameters.batch_size", configuration.dense.hyperparameters.batch_size),
+        ("pruning.hyperparameters.batch_size", configuration.pruning.hyperparameters.batch_size),
+    ):
         if not needs.single and any(size // batch_count(size, batch_size) == 1 for size in sizes):
             leaves = f"{' and '.join(f'{size:,}' for size in sizes)} training images leave a batch of a single one"
-            raise refusal(key, batch_size, f"{leaves}, too few for the network's batch normalisation")
+            raise refusal(key, batch_size, f"{leaves}, on which this network fails, as batch normalisation does")
         largest = min(batch_size, sizes[0])
         takes, room = COPIES * needs.weights + largest * needs.image, memory.free()
         if takes > room and configuration.run.address == "local" and not configuration.tune.resources.gpu:

@@ -455,8 +455,8 @@ def test_a_batch_of_one_image_is_refused_where_it_has_no_statistics(
     with pytest.raises(ConfigurationError) as caught:
         stages.check(run, dataset, splits)
     assert str(caught.value) == (
-        "pruning.hyperparameters.batch_size=1: 96 and 128 training images leave a batch of a single one, too few for "
-        "the network's batch normalisation"
+        "pruning.hyperparameters.batch_size=1: 96 and 128 training images leave a batch of a single one, on which "
+        "this network fails, as batch normalisation does"
     )
 
 

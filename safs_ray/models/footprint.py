@@ -15,7 +15,7 @@ class Footprint:
     Attributes:
         weights: bytes of the parameters.
         image: bytes that each image of a batch keeps for the backward pass.
-        single: whether a batch may be a single image; batch normalisation can take no statistics of one value.
+        single: whether a batch may be a single image, of which batch normalisation has no statistics.
     """
 
     weights: int
