@@ -90,7 +90,7 @@ def _check_idx(dataset: Any, name: str, folder: Path) -> None:
         try:
             sizes = idx.check(images, labels)
         except (OSError, ValueError) as error:
-            fault = f"holds no complete {name}: {error}; delete it to have it unpacked or downloaded again"
+            fault = f"holds no complete {name}: {error}; what is deleted is unpacked or downloaded again"
             raise refusal("data.folder", str(folder), fault) from None
         require_memory(name, sizes[0], 1, *sizes[1:])
 

@@ -91,7 +91,7 @@ class TestMnist:
                 self.write({**files, name: whole[:end]})
                 told = refused(small)
                 assert told.startswith(f": {RAW / name} "), end
-                assert told.endswith("; delete it to have it unpacked or downloaded again")
+                assert told.endswith("; what is deleted is unpacked or downloaded again")
 
     def test_what_follows_from_the_advice_is_whole_again(
         self, small: Any, packed: dict[str, bytes], files: dict[str, bytes]
