@@ -2,10 +2,65 @@
 
 The rooms, in reading order (each imports only from those before it)::
 
-    config  storage  randomness  data  operators  activations  models  pruning  network
-    training  search  stages  report  tune
+    config  storage  randomness  references  data  sources  operators  activations  models  pruning  network  sparse
+    optimizers  training  schedules  search  stages  report  export  tune
 
 Only :mod:`safs_ray.tune` imports Ray.
+
+As a library, in one process and without Ray::
+
+    run = safs_ray.config.validate({"search": {"steps": 8}})    # or safs_ray.config.load("mine.yaml")
+    safs_ray.stages                                             # train_dense, prune, search, finish, …
+    safs_ray.export.write(network, "onnx", safs_ray.Folder.at("deploy"))
+    module = safs_ray.load("runs/quickstart")                   # uint8 images (N, C, H, W) to logits
+
+What the stages take and give: images are :class:`Examples`, in :class:`Splits` or in a :class:`Dataset` with
+:class:`Folds`; a :class:`Network` is a :class:`Specification`, which names the function that builds its module, with
+weights, masks and activations. A user's mistake is a :class:`ConfigurationError`.
 """
 
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from safs_ray import config, export, stages
+    from safs_ray.config import Configuration, ConfigurationError
+    from safs_ray.data import Dataset, Examples, Folds, Splits
+    from safs_ray.export.loading import load
+    from safs_ray.models import Specification
+    from safs_ray.network import Network
+    from safs_ray.storage import Folder
+
 __version__ = "0.1.0"
+
+__all__ = [
+    "Configuration", "ConfigurationError", "Dataset", "Examples", "Folder", "Folds", "Network", "Specification",
+    "Splits", "config", "export", "load", "stages",
+]  # fmt: skip
+
+_HOMES = {
+    "Configuration": "config",
+    "ConfigurationError": "config",
+    "Dataset": "data",
+    "Examples": "data",
+    "Folder": "storage",
+    "Folds": "data",
+    "Network": "network",
+    "Specification": "models",
+    "Splits": "data",
+    "load": "export.loading",
+}
+"""The module of every name that is none itself. They are imported when they are first used: torch takes a second."""
+
+
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    module = importlib.import_module(f"{__name__}.{_HOMES.get(name, name)}")
+    return getattr(module, name) if name in _HOMES else module
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

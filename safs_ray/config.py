@@ -17,6 +17,9 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+CONFIGURATION = "config.yaml"
+"""The file of a run folder that holds its configuration."""
+
 LONGEST_MESSAGE = 1000
 """Characters of an error, which may quote what a file or a user's function says."""
 

@@ -386,6 +386,10 @@ def search(
     """One chain to its end, in this process; :mod:`safs_ray.tune` runs many, each with its hyperparameters.
 
     Args:
+        network: the sparse network, or the dense one that ``search.when`` has the trainings prune; its activations
+            are where the search starts.
+        splits: images uint8 (N, C, H, W) and labels; ``test`` is not read.
+        hyperparameters: of every candidate's training and of the fine-tuning.
         course: the steps of the chain; without one, those of protocol joint.
     """
     ledger = Ledger()
@@ -415,6 +419,8 @@ def finish(
     Args:
         network: the pruned network, or the dense one that ``search.when`` during prunes here, with the row's
             assignment.
+        fold: number of the fold that the splits are of, from which the seed follows.
+        learn_scales: whether alpha and beta are learned, or stay at 1.
     """
     training = Training(
         splits,

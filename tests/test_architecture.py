@@ -35,6 +35,7 @@ ROOMS = (
     "search",
     "stages",
     "report",
+    "export",
     "tune",
 )
 MODULES = sorted(PACKAGE.rglob("*.py"))

@@ -12,7 +12,7 @@ from safs_ray.network import Network
 from safs_ray.sparse import graph, tables
 from safs_ray.sparse.graph import Affine, Average, MaxPool, Normalisation, Step, UnsupportedError
 from safs_ray.sparse.layers import Layer, Linear
-from safs_ray.sparse.removal import Kept, Live, connections, live_neurons
+from safs_ray.sparse.removal import Kept, Live, connections, kept_weights, live_neurons
 from safs_ray.sparse.tables import Slot
 
 
@@ -44,7 +44,7 @@ def make(network: Network, module: nn.Module) -> Plan:
         UnsupportedError: it cannot be executed so.
     """
     steps = graph.read(module, network.specification.example())
-    kept = _kept(steps, network)
+    kept = kept_weights(steps, network)
     whole_channels = _uses(steps, kept) > MOST_CONNECTIONS
     live = live_neurons(steps, kept, whole_channels)
     slots = _slots(steps, live, kept, whole_channels)
@@ -88,18 +88,6 @@ def _uses(steps: Sequence[Step], kept: Kept) -> int:
     return sum(
         int(kept[step.operation.owner].sum()) * step.pixels for step in steps if isinstance(step.operation, Affine)
     )
-
-
-def _kept(steps: Sequence[Step], network: Network) -> Kept:
-    """The mask of every convolution and linear layer as (outputs, inputs / groups, places); all True without one."""
-    kept = {}
-    for step in steps:
-        if isinstance(step.operation, Affine):
-            name = f"{step.operation.owner}.weight"
-            weight = network.state[name]
-            mask = network.masks[name].numpy() if name in network.masks else np.ones(weight.shape, np.bool_)
-            kept[step.operation.owner] = mask.reshape(*weight.shape[:2], -1)
-    return kept
 
 
 def _slots(steps: Sequence[Step], live: Sequence[Live], kept: Kept, whole_channels: bool) -> dict[str, Slot]:

@@ -12,6 +12,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from safs_ray.network import Network
 from safs_ray.sparse.graph import Activation, Affine, Average, Images, MaxPool, Normalisation, Same, Step, Sum, Table
 
 Live = npt.NDArray[np.bool_]
@@ -21,6 +22,18 @@ Kept = Mapping[str, npt.NDArray[np.bool_]]
 """By owner: the mask (outputs, inputs / groups, places) of a weight."""
 
 Numbers = npt.NDArray[np.int64]
+
+
+def kept_weights(steps: Sequence[Step], network: Network) -> Kept:
+    """The mask of every convolution and linear layer as (outputs, inputs / groups, places); all True without one."""
+    kept = {}
+    for step in steps:
+        if isinstance(step.operation, Affine):
+            name = f"{step.operation.owner}.weight"
+            weight = network.state[name]
+            mask = network.masks[name].numpy() if name in network.masks else np.ones(weight.shape, np.bool_)
+            kept[step.operation.owner] = mask.reshape(*weight.shape[:2], -1)
+    return kept
 
 
 class Connections(NamedTuple):

@@ -6,6 +6,7 @@ Exit codes: 0 finished, 130 interrupted, 1 failed, 2 bad input.
 from __future__ import annotations
 
 import argparse
+import fcntl
 import logging
 import os
 import platform
@@ -25,7 +26,7 @@ from rich.console import Console
 
 import safs_ray
 from safs_ray import config, stages
-from safs_ray.config import Configuration, ConfigurationError, PruningSection, refusal
+from safs_ray.config import CONFIGURATION, Configuration, ConfigurationError, PruningSection, refusal
 from safs_ray.data import Splits
 from safs_ray.network import Network
 from safs_ray.pruning.masks import count_kept
@@ -34,7 +35,7 @@ from safs_ray.report.results import RESULTS
 from safs_ray.report.table import show
 from safs_ray.storage import Folder
 from safs_ray.tune.board import NAMESPACE
-from safs_ray.tune.changes import CONFIGURATION, changed, differences, reopen
+from safs_ray.tune.changes import changed, differences, reopen
 from safs_ray.tune.progress import duration, show_lines
 from safs_ray.tune.search import FailedSearchError
 from safs_ray.tune.standing import standing
@@ -91,17 +92,38 @@ def _run(configuration: Configuration, folder: Folder, console: Console) -> dict
             folder.write(CONFIGURATION, (_versions() + config.dump(configuration)).encode())
         if given:
             given.save(_given_stage(configuration, folder))  # as if the stage had been done
-    _announce(configuration, splits, given.network if given else network, folder, console)
-    show_lines()
+    with _alone(folder):
+        _announce(configuration, splits, given.network if given else network, folder, console)
+        show_lines()
+        try:
+            _connect(configuration)
+            return sweep(configuration, dataset, folder)
+        except RayTaskError as error:
+            if isinstance(error.cause, ConfigurationError):
+                raise ConfigurationError(str(error.cause)) from None
+            raise
+        finally:
+            ray.shutdown()
+
+
+@contextmanager
+def _alone(folder: Folder) -> Iterator[None]:
+    """Keep other processes out of a run on a local disk or NFS; a bucket knows no locks.
+
+    Raises:
+        ConfigurationError: another process is at it.
+    """
+    if not Path(str(folder)).is_dir():
+        yield
+        return
+    directory = os.open(str(folder), os.O_RDONLY)
     try:
-        _connect(configuration)
-        return sweep(configuration, dataset, folder)
-    except RayTaskError as error:
-        if isinstance(error.cause, ConfigurationError):
-            raise ConfigurationError(str(error.cause)) from None
-        raise
+        fcntl.flock(directory, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    except BlockingIOError:
+        raise refusal("--resume", str(folder), "another process is at this run") from None
     finally:
-        ray.shutdown()
+        os.close(directory)
 
 
 def _left(configuration: Configuration, folder: Folder) -> str:

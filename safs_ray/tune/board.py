@@ -41,16 +41,19 @@ class Board:
     def __init__(self, location: str, earlier: str) -> None:
         self._folder = Folder.at(location)
         self._ledger, self._earlier = Ledger(), Ledger(read_evaluations(Folder.at(earlier)))
-        self._number, self._part = 0, list[Evaluation]()  # the part that is being filled
-        for name in _parts(self._folder):
-            self._number, self._part = int(name[len("part-") : -len(".parquet")]), []
+        names = _parts(self._folder)
+        for name in names:
             try:
-                self._part = _read_part(self._folder, name)
+                part = _read_part(self._folder, name)
             except DamagedError as error:
                 log.warning("warning: %s; its evaluations will be made again", error)
                 self._folder.set_aside(name)
-            for evaluation in self._part:
+                continue
+            for evaluation in part:
                 self._ledger.record(evaluation)
+        # Always a new part: a board that a killed driver left behind may still write the last one.
+        self._number = int(names[-1][len("part-") : -len(".parquet")]) + 1 if names else 0
+        self._part: list[Evaluation] = []
 
     def recall(self, key: str) -> Evaluation | None:
         """The first evaluation of this key that was trained, or None."""

@@ -10,9 +10,6 @@ from safs_ray.report.results import RESULTS
 from safs_ray.storage import Folder
 from safs_ray.tune.journal import JOURNALS, Journal
 
-CONFIGURATION = "config.yaml"
-"""File of a run: its configuration."""
-
 FREE = (
     "run.address", "run.device", "tune.max_concurrent", "tune.resources.cpu", "tune.resources.gpu",
 )  # fmt: skip

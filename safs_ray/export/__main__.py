@@ -1,0 +1,83 @@
+"""``python -m safs_ray.export RUN [--format FORMAT] [--output FOLDER]``: a run's best network in one file.
+
+Exit codes: 0 written, 2 bad input.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import pyarrow as pa
+from rich.console import Console
+from rich.table import Table
+
+from safs_ray import export
+from safs_ray.config import ConfigurationError
+from safs_ray.export import formats
+from safs_ray.export.card import CARD, card
+from safs_ray.export.finished import FinishedRun
+from safs_ray.report.table import STYLE
+from safs_ray.sources.images import one_line
+from safs_ray.storage import Folder
+
+WRITTEN, BAD_INPUT = 0, 2
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Export a run's best network; returns the exit code."""
+    parsed = _parser().parse_args(arguments)
+    if str(Path.cwd()) not in sys.path:  # where a user's own modules lie
+        sys.path.append(str(Path.cwd()))
+    try:
+        formats.find(parsed.format)
+        run = FinishedRun.read(parsed.run)
+        folder = Folder.at(parsed.output or run.folder / "export" / parsed.format)
+        exported = export.write(run.best.network, parsed.format, folder)
+        text = card(run, exported).encode()
+        folder.write(CARD, text)
+    except ConfigurationError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return BAD_INPUT
+    except (OSError, pa.ArrowInvalid) as error:
+        print(f"error: output={folder}: cannot be written ({one_line(error)})", file=sys.stderr)
+        return BAD_INPUT
+    _show(Console(highlight=False, markup=False), run, exported, folder, len(text))
+    return WRITTEN
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m safs_ray.export", description="Write the best network of a finished run to one file."
+    )
+    parser.add_argument("run", metavar="RUN", help="folder or URI of the run")
+    parser.add_argument(
+        "--format",
+        default="safetensors",
+        help=f"{', '.join(formats.FORMATS)} (default: %(default)s, which safs_ray.load executes sparsely)",
+    )
+    parser.add_argument("--output", metavar="FOLDER", help="folder or URI to write to (default: RUN/export/FORMAT)")
+    return parser
+
+
+def _show(console: Console, run: FinishedRun, exported: export.Exported, folder: Folder, card_size: int) -> None:
+    table = Table(**STYLE)
+    table.add_column("file")
+    table.add_column("bytes", justify="right")
+    table.add_row(formats.FORMATS[exported.format].file, f"{exported.size:,}")
+    table.add_row(CARD, f"{card_size:,}")
+    console.print(f"{run.folder}/networks/best, written to {folder}", soft_wrap=True)
+    console.print(table)
+    for note in exported.notes:
+        console.print(note, soft_wrap=True)
+    console.print(
+        f"on random images the logits differ by at most {exported.difference:.1e} from those of the original network, "
+        f"the largest of which is {exported.largest:.2g}",
+        soft_wrap=True,
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

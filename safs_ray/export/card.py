@@ -1,0 +1,152 @@
+"""The model card: what an exported network is, what it is worth, how it was made, and what it is not for."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+
+from safs_ray.config import Configuration
+from safs_ray.export import Exported
+from safs_ray.export.finished import FinishedRun
+from safs_ray.export.formats import FORMATS, describe
+from safs_ray.network import Network
+from safs_ray.operators import lookup
+
+CARD = "MODEL_CARD.md"
+
+
+def card(run: FinishedRun, exported: Exported) -> str:
+    """The card of a run's best network as Markdown."""
+    network = run.best.network
+    sections = {
+        "Use": _use(network, exported),
+        "Accuracy": _accuracy(run),
+        "Activations": _activations(network),
+        "What the export changed": _changes(exported),
+        "How it was made": _making(run),
+        "Limits": _limits(run),
+        "Configuration": ["```yaml", run.text.strip(), "```"],
+    }
+    lines = [f"# {run.configuration.run.name}", "", _summary(network, run.configuration)]
+    for heading, text in sections.items():
+        lines += ["", f"## {heading}", "", *text]
+    return "\n".join(lines) + "\n"
+
+
+def _summary(network: Network, configuration: Configuration) -> str:
+    kind = network.specification
+    return (
+        f"A sparse {kind.model} that classifies images of {kind.channels}x{kind.size}x{kind.size} into {kind.classes} "
+        f"classes, trained on {configuration.data.source}. {network.nonzero_weights:,} of its "
+        f"{network.prunable_count:,} convolution and linear weights are nonzero: sparsity "
+        f"{_percent(network.sparsity, 2)} %. safs_ray searched its activation functions and learned their scales by "
+        "Sparse Activation Function Search ([SAFS, AutoML 2023](https://arxiv.org/abs/2305.10964))."
+    )
+
+
+def _use(network: Network, exported: Exported) -> list[str]:
+    chosen, kind = FORMATS[exported.format], network.specification
+    return [
+        f"`{chosen.file}`, {exported.size:,} bytes:",
+        "",
+        "```python",
+        chosen.usage,
+        "```",
+        "",
+        *(f"- {name}: {text}" for name, text in describe(kind).items()),
+        f"- normalisation inside: (pixel / 255 - mean) / deviation; by channel, mean {list(kind.mean)}, deviation "
+        f"{list(kind.deviation)}",
+    ]
+
+
+def _accuracy(run: FinishedRun) -> list[str]:
+    lines = ["| network | validation, % | test, % | sparsity, % | nonzero weights |", "|---|---|---|---|---|"]
+    for row in run.results["rows"]:
+        spreads = " | ".join(_spread(row[name]) for name in ("validation_accuracy", "test_accuracy"))
+        lines.append(f"| {row['name']} | {spreads} | {_percent(row['sparsity'], 2)} | {row['nonzero_weights']:,} |")
+    validation, test = run.best.validation_accuracy, run.best.test_accuracy
+    return [
+        *lines,
+        "",
+        "Mean ± standard deviation over the folds of the final evaluation, where there are several. All sparse rows "
+        "were trained equally long from the same masks. This is the SAFS network of the fold with the highest "
+        f"validation accuracy: {_percent(validation)} % on validation images, {_percent(test or 0)} % on test images.",
+    ]
+
+
+def _activations(network: Network) -> list[str]:
+    lines = ["| site | operator g | alpha | beta | parameters of g |", "|---|---|---|---|---|"]
+    for site, activation in network.activations().items():
+        scales = f"{activation['alpha']:.4g} | {activation['beta']:.4g}"
+        parameters = (
+            f"{name} = {network.state[f'{site}.internal.{name}'].item():.4g}"
+            for name in lookup(activation["operator"]).parameters
+        )
+        lines.append(f"| {site} | {activation['operator']} | {scales} | {', '.join(parameters)} |")
+    return ["Every site computes f(x) = alpha g(beta x), element by element, as it was learned:", "", *lines]
+
+
+def _changes(exported: Exported) -> list[str]:
+    return [
+        *(f"- {note}" for note in exported.notes),
+        f"- on random images its logits differ by at most {exported.difference:.1e} from those of the network that was "
+        f"trained; the largest of them is {exported.largest:.2g}",
+    ]
+
+
+def _making(run: FinishedRun) -> list[str]:
+    configuration, search = run.configuration, run.results["search"]
+    data, pruning = configuration.data, configuration.pruning
+    sample = f", a sample of {data.limit:,} images" if data.limit else ""
+    weights = configuration.model.weights
+    dense = f"taken from {weights}" if weights else f"trained for {configuration.dense.epochs} epochs"
+    how = (
+        "pruned already"
+        if configuration.model.pruned
+        else f"pruned by {pruning.score}, allocation {pruning.allocation}, structure {pruning.structure}, schedule "
+        f"{pruning.schedule}"
+    )
+    return [
+        f"- data: {data.source}{sample}; {_percent(data.validation)} % of the training images validate each fold; the "
+        "test images were read once, at the end",
+        f"- network: {dense}, {how}",
+        f"- search: protocol {configuration.search.protocol}, strategy {configuration.search.strategy}, "
+        f"{search['trials']:,} trials, {search['evaluations']:,} evaluations trained, among the operators "
+        f"{', '.join(configuration.search.operators)}",
+        f"- last training: {configuration.final.epochs} epochs with "
+        + ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in run.results["hyperparameters"].items()),
+        f"- seed {configuration.run.seed}, from which every random draw follows",
+        f"- made with {_versions(run.text)}; exported with Python {platform.python_version()}, torch "
+        f"{torch.__version__}",
+    ]
+
+
+def _versions(text: str) -> str:
+    """What the first line of config.yaml names."""
+    first = text.partition("\n")[0]
+    return first.removeprefix("#").strip() if first.startswith("#") else "versions that are not known"
+
+
+def _limits(run: FinishedRun) -> list[str]:
+    kind, source, survey = run.best.network.specification, run.configuration.data.source, run.best.network.survey()
+    lines = [
+        f"- It was trained and tested on images of {source} alone; how it does on others is not known. Images of "
+        f"another size than {kind.size}x{kind.size} must be resized first, with their channels in the same order.",
+        "- Operators, hyperparameters and weights were chosen by validation accuracy, which therefore is optimistic.",
+        "- The softmax of its logits is not calibrated.",
+    ]
+    if constant := survey.outputs - survey.reached:
+        lines.append(f"- {constant} of {survey.outputs} classes have a logit that is the same for every image.")
+    return lines
+
+
+def _spread(values: Mapping[str, Any]) -> str:
+    deviation = "" if values["sd"] is None else f" ± {_percent(values['sd'])}"
+    return f"{_percent(values['mean'])}{deviation}"
+
+
+def _percent(fraction: float, digits: int = 1) -> str:
+    return f"{100 * fraction:.{digits}f}"

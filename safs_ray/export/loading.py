@@ -1,0 +1,55 @@
+"""Networks that safs_ray wrote, as modules that run. Neither Ray nor the run's data are needed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import get_args
+
+import torch
+
+from safs_ray.config import ConfigurationError, Execution, refusal
+from safs_ray.export import sparse_file
+from safs_ray.network import Network
+from safs_ray.sources.images import one_line
+from safs_ray.sparse.execution import Executable, executable
+from safs_ray.storage import Folder
+
+
+def load(path: str | Path, execution: Execution = "auto", device: str = "cpu") -> Executable:
+    """A network as a torch module in evaluation mode.
+
+    It maps uint8 images (N, C, H, W), pixels from 0 to 255, to logits (N, classes); it normalises them itself.
+
+    Args:
+        path: a run folder, whose best network is taken; a folder that a network was saved in; or a file
+            ``network.safetensors`` that was exported, or its folder. A path or a URI.
+        execution: "dense" computes with all weights, "sparse" with nonzeros alone, on a CPU; "auto" as is faster.
+        device: where torch is to compute, for instance "cuda".
+
+    Raises:
+        ConfigurationError: there is no network, it is damaged, or it cannot be executed so.
+    """
+    if execution not in get_args(Execution):
+        raise refusal("execution", execution, f"allowed: {', '.join(get_args(Execution))}")
+    try:
+        network = _network(str(path))
+    except ConfigurationError:
+        raise
+    except Exception as error:  # whatever a missing or damaged file makes the readers stumble over
+        raise refusal("path", str(path), f"cannot be read ({type(error).__name__}: {one_line(error)})") from None
+    return executable(network, execution, torch.device(device)).eval()
+
+
+def _network(path: str) -> Network:
+    folder = Folder.at(path)
+    for place in (folder, folder / "networks" / "best"):
+        if place.exists("network.json"):
+            return Network.load(place)
+    name = sparse_file.FILE
+    if path.endswith(".safetensors"):
+        parent, _, name = str(folder).rpartition("/")
+        folder = Folder.at(parent or "/")
+    elif not folder.exists(name):
+        allowed = "a finished run, a folder that a network was saved in, or an exported network.safetensors"
+        raise refusal("path", path, f"holds no network; allowed: {allowed}")
+    return sparse_file.read(folder.read(name))

@@ -1,0 +1,71 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from safs_ray.checkpoints import Checkpoints
+from safs_ray.config import Configuration, Hyperparameters
+from safs_ray.data import Splits
+from safs_ray.stages import Result
+from safs_ray.storage import Folder
+from safs_ray.training import Trainer, Training
+
+
+def training(configuration: Configuration, splits: Splits, checkpoints: Checkpoints | None) -> Training:
+    chosen = Hyperparameters(learning_rate=5e-3, batch_size=32, schedule="cosine")
+    return Training(splits, chosen, 4, 0, torch.device("cpu"), configuration.data, checkpoints=checkpoints)
+
+
+@pytest.mark.parametrize("done", [1, 3, 4])
+def test_a_training_goes_on_bit_for_bit(
+    pruned: Result, splits: Splits, configuration: Configuration, tmp_path: Path, done: int
+) -> None:
+    whole = Trainer(pruned.network, training(configuration, splits, None)).run()
+    kept = training(configuration, splits, Checkpoints(Folder.at(tmp_path), seconds=0))
+    first = Trainer(pruned.network, kept)
+    for _ in range(done):
+        first.run_epoch()
+    second = Trainer(pruned.network, kept)
+    assert (second.epoch, second.accuracy, second.core_seconds) == (done, first.accuracy, first.core_seconds)
+    second.run()
+    assert second.best().fingerprint == whole.best().fingerprint
+    assert second.current().fingerprint == whole.current().fingerprint
+    assert second.accuracy == whole.accuracy
+
+
+def test_another_training_does_not_take_it(
+    pruned: Result, dense: Result, splits: Splits, configuration: Configuration, tmp_path: Path
+) -> None:
+    kept = training(configuration, splits, Checkpoints(Folder.at(tmp_path), seconds=0))
+    Trainer(pruned.network, kept).run_epoch()
+    assert Trainer(dense.network, kept).epoch == 0
+    assert Trainer(pruned.network.assign(["tanh", "tanh"]), kept).epoch == 0
+    assert Trainer(pruned.network, kept).epoch == 1
+
+
+def test_a_short_training_leaves_nothing(
+    pruned: Result, splits: Splits, configuration: Configuration, tmp_path: Path
+) -> None:
+    Trainer(pruned.network, training(configuration, splits, Checkpoints(Folder.at(tmp_path / "states")))).run()
+    assert not (tmp_path / "states").exists()
+
+
+@pytest.mark.parametrize("length", [0, 10, 40, 300])
+def test_a_damaged_state_is_none(tmp_path: Path, length: int) -> None:
+    checkpoints = Checkpoints(Folder.at(tmp_path))
+    state = {"epoch": 3, "weights": {"a": torch.arange(100.0)}}
+    checkpoints.save("key", state)
+    found = checkpoints.load("key")
+    assert found is not None
+    assert torch.equal(found["weights"]["a"], state["weights"]["a"])  # type: ignore[index]
+    file = tmp_path / "key"
+    content = file.read_bytes()
+    file.write_bytes(content[:length])
+    assert checkpoints.load("key") is None
+    file.write_bytes(content[:-5] + b"x" + content[-4:])
+    assert checkpoints.load("key") is None
+    checkpoints.clear()
+    assert checkpoints.load("key") is None
+    assert not tmp_path.exists()

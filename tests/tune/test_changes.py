@@ -1,0 +1,68 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from safs_ray.config import Configuration, ConfigurationError, Hyperparameters
+from safs_ray.report.results import RESULTS
+from safs_ray.storage import Folder
+from safs_ray.tune.changes import changed, differences, reopen
+from safs_ray.tune.journal import JOURNALS, Journal
+from safs_ray.tune.tasks import Recipe
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        [],
+        ["tune.trials=5"],
+        ["tune.scheduler=none", "tune.resources.cpu=2"],
+        ["run.address=auto", "tune.max_concurrent=4"],
+        ["final.ablations=[stage 1]"],
+    ],
+)
+def test_a_run_may_go_further_and_elsewhere(configuration: Configuration, words: list[str]) -> None:
+    after = changed(configuration.model_dump(mode="json"), words)
+    assert set(differences(configuration, after)) == {word.partition("=")[0] for word in words}
+
+
+@pytest.mark.parametrize(
+    ("word", "message"),
+    [
+        ("run.seed=1", "run.seed=1: the run was begun with 0, and results of both would mix; "),
+        ("data.limit=100", "data.limit=100: the run was begun with 160, and "),
+        ("pruning.sparsity=0.95", "pruning.sparsity=0.95: the run was begun with 0.9, and "),
+        ("search.operators=[relu, elu]", 'search.operators=["relu", "elu"]: the run was begun with '),
+        ("tune.trials=2", "tune.trials=2: the run was begun with 3; allowed: more"),
+        ("tune.max_t=5", "tune.max_t=5: trials had 6 steps; allowed: more"),
+        ("tune.trial=9", "tune.trial=9: unknown key; did you mean trials?"),
+        ("tune.trials", "override=tune.trials: must be key.path=value"),
+    ],
+)
+def test_what_would_mix_or_lose_results_is_refused(configuration: Configuration, word: str, message: str) -> None:
+    with pytest.raises(ConfigurationError) as refused:
+        changed(configuration.model_dump(mode="json"), [word])
+    assert str(refused.value).startswith(message)
+    assert "\n" not in str(refused.value)
+
+
+def test_longer_trials_are_no_loss(configuration: Configuration) -> None:
+    short = changed(configuration.model_dump(mode="json"), ["tune.max_t=6"])
+    assert changed({**short.model_dump(mode="json")}, ["tune.max_t=null"]).iterations == 6
+
+
+@pytest.mark.parametrize(("change", "opened"), [("tune.trials", True), ("tune.max_concurrent", False)])
+def test_only_what_may_lead_to_another_winner_reopens_a_run(tmp_path: Path, change: str, opened: bool) -> None:
+    folder = Folder.at(tmp_path)
+    chosen = Hyperparameters()
+    for sweep in ("stage 1", "SAFS"):
+        journal = Journal(folder / JOURNALS, sweep)
+        journal.end(journal.propose(chosen), "finished", 3, 0.5)
+        journal.crown(Recipe(("relu",), chosen, learn_scales=True))
+    folder.write_json(RESULTS, {})
+    reopen(folder, [change])
+    assert folder.exists(RESULTS) != opened
+    assert (Journal(folder / JOURNALS, "SAFS").winner is None) == opened
+    assert Journal(folder / JOURNALS, "stage 1").winner, "stage 2 is about what stage 1 has found"
+    assert Journal(folder / JOURNALS, "SAFS").entries[0].accuracy == 0.5

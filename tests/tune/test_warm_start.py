@@ -1,0 +1,79 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from safs_ray.config import Configuration, ConfigurationError, Hyperparameters, dump, validate
+from safs_ray.search.chain import joint
+from safs_ray.stages import Result
+from safs_ray.storage import Folder
+from safs_ray.tune.changes import CONFIGURATION
+from safs_ray.tune.journal import JOURNALS, Journal
+from safs_ray.tune.warm_start import EARLIER, earlier_trials, take_over
+
+
+@pytest.fixture
+def earlier(tmp_path: Path, configuration: Configuration, dense: Result, pruned: Result) -> Folder:
+    """A run with two networks, some evaluations and a trial that has ended."""
+    folder = Folder.at(tmp_path / "earlier")
+    folder.write(CONFIGURATION, dump(configuration).encode())
+    dense.save(folder / "networks" / "dense")
+    pruned.save(folder / "networks" / "pruned")
+    (folder / "evaluations").write("part-00000.parquet", b"evaluations")
+    journal = Journal(folder / JOURNALS, "SAFS")
+    journal.end(journal.propose(Hyperparameters(learning_rate=0.02)), "finished", 6, 0.75)
+    journal.propose(Hyperparameters(learning_rate=0.03))
+    return folder
+
+
+def starting(configuration: Configuration, earlier: object, **changes: object) -> Configuration:
+    values = configuration.model_dump(mode="json")
+    values["tune"]["warm_start"] = str(earlier)
+    for path, value in changes.items():
+        section, key = path.split("__")
+        values[section][key] = value
+    return validate(values)
+
+
+def test_networks_evaluations_and_trials_are_copied(
+    tmp_path: Path, configuration: Configuration, earlier: Folder, pruned: Result
+) -> None:
+    run = Folder.at(tmp_path / "run")
+    take_over(starting(configuration, earlier, search__steps=9, tune__trials=5), run)
+    found = Result.load(run / "networks" / "pruned")
+    assert found is not None
+    assert found.network.fingerprint == pruned.network.fingerprint
+    assert (run / EARLIER / "evaluations").read("part-00000.parquet") == b"evaluations"
+    assert earlier_trials(run, joint(configuration)) == [(Hyperparameters(learning_rate=0.02), 0.75)]
+    earlier.delete()
+    take_over(starting(configuration, earlier), run)  # a run that was begun needs the other no more
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"run__seed": 3}, "has run.seed=0, this run 3: they prune another network"),
+        ({"pruning__sparsity": 0.5}, "has pruning.sparsity=0.9, this run 0.5: "),
+        ({"search__when": "before"}, "has search.when='after', this run 'before': "),
+    ],
+)
+def test_a_run_of_another_network_is_refused(
+    tmp_path: Path, configuration: Configuration, earlier: Folder, changes: dict[str, object], message: str
+) -> None:
+    with pytest.raises(ConfigurationError) as refused:
+        take_over(starting(configuration, earlier, **changes), Folder.at(tmp_path / "run"))
+    assert f"tune.warm_start={earlier}" in str(refused.value)
+    assert message in str(refused.value)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_folder_without_a_run_is_refused(tmp_path: Path, configuration: Configuration) -> None:
+    with pytest.raises(ConfigurationError, match=r"holds no config\.yaml"):
+        take_over(starting(configuration, tmp_path), Folder.at(tmp_path / "run"))
+
+
+def test_without_it_nothing_is_copied(tmp_path: Path, configuration: Configuration) -> None:
+    take_over(configuration, Folder.at(tmp_path / "run"))
+    assert not (tmp_path / "run").exists()
+    assert earlier_trials(Folder.at(tmp_path / "run"), joint(configuration)) == []
