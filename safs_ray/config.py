@@ -9,8 +9,9 @@ from __future__ import annotations
 import difflib
 import json
 import re
+import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Annotated, Any, Literal
 
 import yaml
@@ -19,18 +20,36 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 CONFIGURATION = "config.yaml"
 """The file of a run folder that holds its configuration."""
 
+LONGEST_MESSAGE = 1000
+"""Characters of an error, which may quote what a file or a user's function says."""
+
+SECRET = re.compile(
+    r"(?<=://)[^\s@:]{0,500}+:[^\s@]{0,500}+(?=@)"
+    r"|(?<=[?&])(?=[^=&\s]{0,50}?(?:key|password|secret|token))[^=&\s]{1,100}+=[^&\s]*",
+    re.IGNORECASE,
+)
+"""What gives access in a URI: ``user:password@``, ``?access_token=...``."""
+
 
 class ConfigurationError(ValueError):
-    """A user's mistake, told in one line."""
+    """A user's mistake, told in one printable line without secrets."""
 
     def __init__(self, message: str) -> None:
-        super().__init__(" ".join(message.split()))
+        line = " ".join(message.split())
+        printable = (sign if sign.isprintable() else sign.encode("unicode_escape").decode() for sign in line)
+        super().__init__(_shortened("".join(printable), LONGEST_MESSAGE))
 
 
 def refusal(key: str, value: object, allowed: str) -> ConfigurationError:
     """The error that names the key, the value and what is allowed."""
     text = value if isinstance(value, str) else json.dumps(value, default=str)
-    return ConfigurationError(f"{key}={text if len(text) <= 80 else text[:30] + '...' + text[-47:]}: {allowed}")
+    return ConfigurationError(f"{_shortened(key or repr(key))}={_shortened(text)}: {allowed}")
+
+
+def _shortened(text: str, length: int = 80) -> str:
+    """The text without secrets, and without its middle where it is longer than so many characters."""
+    text, head = SECRET.sub("***", text), (length - 3) * 2 // 5
+    return text if len(text) <= length else f"{text[:head]}...{text[head + 3 - length :]}"
 
 
 class Section(BaseModel):
@@ -39,7 +58,8 @@ class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
 
-Count = Annotated[int, Field(ge=1, le=10**9)]
+Count = Annotated[int, Field(ge=1, le=10**6)]
+Images = Annotated[int, Field(ge=1, le=10**9)]
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 
 
@@ -73,7 +93,7 @@ class Hyperparameters(Section):
     momentum: float = Field(0.0, ge=0, lt=1, description="momentum of sgd; others ignore it")
     nesterov: bool = Field(False, description="Nesterov's form of sgd's momentum")
     schedule: ScheduleName = Field("constant", description="course of the learning rate over the epochs")
-    batch_size: Count = Field(256, description="images in a batch")
+    batch_size: Images = Field(256, description="images in a batch")
 
     @model_validator(mode="after")
     def _nesterov_needs_momentum(self) -> Hyperparameters:
@@ -85,9 +105,19 @@ class Hyperparameters(Section):
 Execution = Literal["auto", "dense", "sparse"]
 
 
+def _storage(value: str) -> str:
+    if re.match(r"[A-Za-z][\w+.-]*:(?!//.)", value):
+        raise ValueError("must be a folder or SCHEME://BUCKET/FOLDER, such as s3://bucket/runs")
+    return value
+
+
 class RunSection(Section):
-    name: str = Field("run", pattern=r"^[A-Za-z0-9_-][A-Za-z0-9._-]*$", description="name of the run folder")
-    storage: str = Field("runs", description="folder or URI (s3://, gs://) that holds run folders")
+    name: str = Field(
+        "run", max_length=100, pattern=r"^[A-Za-z0-9_-][A-Za-z0-9._-]*$", description="name of the run folder"
+    )
+    storage: Annotated[str, AfterValidator(_storage)] = Field(
+        "runs", min_length=1, description="folder or URI (s3://, gs://) that holds run folders"
+    )
     seed: int = Field(0, ge=0, lt=2**63, description="seed from which every random draw of the run is derived")
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="auto takes a GPU when one is there")
     execution: Execution = Field(
@@ -105,11 +135,13 @@ class DataSection(Section):
     folder: str = Field("data", description="where torchvision's data sets lie or are downloaded to")
     size: int | None = Field(None, ge=4, le=1024, description="side in pixels to resize images to")
     validation: float = Field(0.1, gt=0, le=0.5, description="fraction of the training images that a fold validates on")
-    limit: Count | None = Field(None, description="use only so many training and test images, a fixed sample")
-    mean: tuple[float, ...] | None = Field(
+    limit: Images | None = Field(None, description="use only so many training and test images, a fixed sample")
+    mean: tuple[Annotated[float, Field(ge=-1000, le=1000)], ...] | None = Field(
         None, description="of each channel, of pixels in [0, 1], to normalise by; default: of the training images"
     )
-    deviation: tuple[Annotated[float, Field(gt=0)], ...] | None = Field(None, description="as mean; goes with it")
+    deviation: tuple[Annotated[float, Field(ge=1e-6, le=1000)], ...] | None = Field(
+        None, description="as mean; goes with it"
+    )
     crop: int = Field(0, ge=0, le=64, description="pixels of padding for random crops in training; 0: none")
     flip: bool = Field(False, description="random horizontal flips in training")
 
@@ -128,7 +160,9 @@ class ModelSection(Section):
         None,
         description="patterns of activations that are no sites; default: squeeze-excitation's, where a network has it",
     )
-    weights: str | None = Field(None, description="state dict to start from, safetensors or torch; default: none")
+    weights: str | None = Field(
+        None, min_length=1, description="state dict to start from, safetensors or torch; default: none"
+    )
     pruned: bool = Field(False, description="the zeros of model.weights stay zeros: nothing more is pruned")
 
     @model_validator(mode="after")
@@ -180,7 +214,7 @@ class PruningSection(Section):
     schedule: Literal["one shot", "gradual", "iterative", "gsm", "swamp", "rigl"] = Field(
         "one shot", description="when weights become zero"
     )
-    epochs: int = Field(20, ge=0, description="epochs of retraining; iterative and swamp: of every round")
+    epochs: int = Field(20, ge=0, le=10**6, description="epochs of retraining; iterative and swamp: of every round")
     until: float = Field(
         0.75, gt=0, le=1, description="gradual, gsm, rigl: fraction of the epochs after which the mask stays"
     )
@@ -191,11 +225,12 @@ class PruningSection(Section):
     rewind: int | None = Field(
         None,
         ge=0,
+        le=10**6,
         description="iterative, swamp: each round begins from the weights after so many epochs of dense training, "
         "0: the initial ones (IMP); null: from those just trained (learning-rate rewinding)",
     )
     particles: int = Field(4, ge=2, le=1000, description="swamp: networks trained in each round and averaged")
-    images: Count = Field(1000, description="snip, grasp: training images that the score looks at")
+    images: Images = Field(1000, description="snip, grasp: training images that the score looks at")
     hyperparameters: Hyperparameters = Field(
         Hyperparameters(), description="of retraining; also the default hyperparameters of the sparse network"
     )
@@ -247,12 +282,12 @@ Move = Literal["redraw", "redraw and swap"]
 
 
 class LahcSection(Section):
-    history: Count = Field(3, description="length of the history")
+    history: int = Field(3, ge=1, le=10**5, description="length of the history")
 
 
 class AnnealingSection(Section):
-    initial_temperature: float = Field(1e4, gt=0, description="for the first neighbour, in units of cost")
-    final_temperature: float = Field(10.0, gt=0, description="for the last neighbour of the budget")
+    initial_temperature: float = Field(1e4, ge=1e-6, le=1e12, description="for the first neighbour, in units of cost")
+    final_temperature: float = Field(10.0, ge=1e-6, le=1e12, description="for the last neighbour of the budget")
 
     @model_validator(mode="after")
     def _cools(self) -> AnnealingSection:
@@ -265,10 +300,10 @@ class AnnealingSection(Section):
 
 
 class GeneticSection(Section):
-    population: int = Field(5, ge=2, le=10**9, description="assignments in a generation")
+    population: int = Field(5, ge=2, le=10**6, description="assignments in a generation")
     crossover: float = Field(0.8, ge=0, le=1, description="probability that a child has two parents")
     mutation: float = Field(0.3, ge=0, le=1, description="probability that one site of a child is redrawn")
-    elites: int = Field(1, ge=0, le=10**9, description="best of a generation that live on, without a new evaluation")
+    elites: int = Field(1, ge=0, le=10**6, description="best of a generation that live on, without a new evaluation")
 
     @model_validator(mode="after")
     def _has_children(self) -> GeneticSection:
@@ -278,8 +313,8 @@ class GeneticSection(Section):
 
 
 class TpeSection(Section):
-    startup: int = Field(10, ge=0, le=10**9, description="random assignments before the first of the model")
-    gamma: float = Field(0.25, gt=0, description="of n evaluations, the best gamma * sqrt(n) are the good ones")
+    startup: int = Field(10, ge=0, le=10**6, description="random assignments before the first of the model")
+    gamma: float = Field(0.25, gt=0, le=100, description="of n evaluations, the best gamma * sqrt(n) are the good ones")
 
 
 class SearchSection(Section):
@@ -288,7 +323,9 @@ class SearchSection(Section):
         description="joint: every trial searches with its own hyperparameters; staged: as published, first the "
         "search with the default ones, then the hyperparameters of the assignment found",
     )
-    chains: Count = Field(1, description="chains of stage 1, protocol staged only; in protocol joint each trial is one")
+    chains: int = Field(
+        1, ge=1, le=10**4, description="chains of stage 1, protocol staged only; in protocol joint each trial is one"
+    )
     when: Literal["after", "before", "during"] = Field(
         "after",
         description="after: the search begins from the pruned network; before: from the dense one, which is pruned "
@@ -305,7 +342,7 @@ class SearchSection(Section):
     granularity: Literal["layer", "network", "group"] = Field(
         "layer", description="what has an operator of its own: each site, all sites together, or groups of its channels"
     )
-    groups: int = Field(2, ge=2, description="groups of channels at each site, where granularity is group")
+    groups: int = Field(2, ge=2, le=10**4, description="groups of channels at each site, where granularity is group")
     steps: Count = Field(20, description="evaluations of a chain, the starting assignment included")
     epochs: Count = Field(10, description="epochs of one evaluation")
     start: Literal["default", "random"] = Field(
@@ -378,9 +415,17 @@ class SpaceSection(Section):
         return ranges
 
 
+def _gpus(value: float) -> float:
+    if value and value != round(value) and not 1e-4 <= value < 1:
+        raise ValueError("must be 0, a fraction of one from 0.0001 on, or a whole number, as Ray wants it")
+    return value
+
+
 class ResourcesSection(Section):
-    cpu: Count = Field(1, description="threads of a trial or stage")
-    gpu: float = Field(0.0, ge=0, description="GPUs of a trial or stage; fractions share one")
+    cpu: int = Field(1, ge=1, le=1024, description="threads of a trial or stage")
+    gpu: Annotated[float, AfterValidator(_gpus)] = Field(
+        0.0, ge=0, le=1024, description="GPUs of a trial or stage; fractions share one"
+    )
 
 
 class TuneSection(Section):
@@ -392,11 +437,12 @@ class TuneSection(Section):
     scheduler: Literal["asha", "none"] = Field("asha", description="asha: stop weak trials; none: stop no trial")
     max_t: Count | None = Field(None, description="step at which a trial ends; default: its last")
     grace_period: Count = Field(4, description="steps before ASHA may stop a trial")
-    reduction_factor: int = Field(2, ge=2, description="ASHA keeps one in so many trials at each rung")
+    reduction_factor: int = Field(2, ge=2, le=1000, description="ASHA keeps one in so many trials at each rung")
     brackets: int = Field(1, ge=1, le=16, description="groups of trials, each with a longer grace period in ASHA")
     resources: ResourcesSection = Field(ResourcesSection(), description="of each trial and stage")
     warm_start: str | None = Field(
         None,
+        min_length=1,
         description="folder of an earlier run that differs only in search, finetune, tune and final: its networks "
         "are taken over, its evaluations are not made again, and HyperOpt learns from its trials",
     )
@@ -404,11 +450,14 @@ class TuneSection(Section):
 
 
 class FinalSection(Section):
-    folds: Count = Field(
-        3, description="last trainings of each row, each on another fold; needs folds * data.validation <= 0.5"
+    folds: int = Field(
+        3,
+        ge=1,
+        le=100,
+        description="last trainings of each row, each on another fold; needs folds * data.validation <= 0.5",
     )
     epochs: Count = Field(30, description="epochs of the last training of every row of the table")
-    ablations: tuple[Literal["stage 1", "stage 2"], ...] = Field(
+    ablations: Annotated[tuple[Literal["stage 1", "stage 2"], ...], AfterValidator(_distinct)] = Field(
         ("stage 1", "stage 2"),
         description="rows beside dense, pruned and SAFS; stage 1: SAFS's operators without scales, with the default "
         "hyperparameters; stage 2: the default activations with scales and hyperparameters of their own search",
@@ -489,8 +538,32 @@ class Configuration(Section):
         return self
 
 
+LONGEST_TEXT, MOST_VALUES, DEEPEST = 100_000, 10_000, 20
+"""Of a configuration: characters of YAML, keys and values with those that aliases repeat, keys within each other."""
+
+LARGEST = 10**30
+"""No number is larger; of larger ones only the order of magnitude is told."""
+
+TOO_DEEP = f"allowed: at most {DEEPEST} keys within each other"
+
+
 class _Loader(yaml.SafeLoader):
-    """YAML 1.1 with three repairs: ``1e-3`` is a number, ``2:4`` is none, and a key given twice is an error."""
+    """YAML 1.1 of plain values, repaired.
+
+    ``1e-3`` is a number; ``2:4``, ``010`` and dates are texts; a key given twice is an error, and so are aliases that
+    repeat each other until a short text holds more than memory does.
+    """
+
+    def construct_document(self, node: yaml.Node) -> Any:
+        inner, count = [node], 0
+        while inner:
+            one = inner.pop()
+            count += 1
+            if count > MOST_VALUES:
+                raise yaml.constructor.ConstructorError(None, None, f"it holds more than {MOST_VALUES:,} values")
+            if isinstance(one, yaml.CollectionNode):
+                inner += [part for entry in one.value for part in (entry if isinstance(entry, tuple) else (entry,))]
+        return super().construct_document(node)
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen: set[Any] = set()
@@ -506,11 +579,18 @@ class _Loader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
+_Loader.yaml_constructors = {
+    tag: construct
+    for tag, construct in yaml.SafeLoader.yaml_constructors.items()
+    if tag is None or tag.rpartition(":")[2] in ("null", "bool", "int", "float", "str", "seq", "map")
+}
 _Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float", re.compile(r"^[-+]?\d+(\.\d*)?[eE][-+]?\d+$"), list("-+0123456789")
+    "tag:yaml.org,2002:float", re.compile(r"^[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+$"), list("-+.0123456789")
 )
-for _digit in "123456789":  # first of all, before the numbers to the base of 60
-    _Loader.yaml_implicit_resolvers[_digit].insert(0, ("tag:yaml.org,2002:str", re.compile(r"^\d+:\d+$")))
+for _sign in "-+0123456789":  # first of all, before octal numbers, those to the base of 60, and timestamps
+    _Loader.yaml_implicit_resolvers[_sign].insert(
+        0, ("tag:yaml.org,2002:str", re.compile(r"^([-+]?0[\d_]+|[-+]?[\d_]+(:[\d_]+)+(\.\d*)?|\d{4}-\d.*)$"))
+    )
 
 
 def load(path: str | Path, overrides: Sequence[str] = ()) -> Configuration:
@@ -529,11 +609,7 @@ def validate(values: Mapping[str, Any]) -> Configuration:
         ConfigurationError: with the first fault found.
     """
     try:
-        text = json.dumps(values, default=str)
-    except (TypeError, ValueError, RecursionError) as error:
-        raise refusal("configuration", str(error), "only texts, numbers, lists and keys that are texts") from None
-    try:
-        return Configuration.model_validate_json(text)
+        return Configuration.model_validate_json(json.dumps(_plain(values)))
     except ValidationError as error:
         raise _first_fault(error) from None
 
@@ -545,10 +621,11 @@ def dump(configuration: Configuration) -> str:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        text = path.read_text()
+        with path.open("rb") as file:
+            text = file.read(4 * LONGEST_TEXT).decode()  # no more of a file that does not end
     except OSError as error:
         raise refusal("configuration", str(path), f"cannot be read ({error.strerror})") from None
-    except UnicodeDecodeError:
+    except ValueError:
         raise refusal("configuration", str(path), "is not a text file") from None
     return parse(text, str(path))
 
@@ -556,7 +633,7 @@ def _read(path: Path) -> dict[str, Any]:
 def parse(text: str, name: str) -> dict[str, Any]:
     """The mapping in a YAML text; ``name`` is what an error calls it."""
     try:
-        values = yaml.load(text, _Loader)
+        values = _yaml(text)
     except Exception as error:  # YAML's constructors raise whatever their conversions raise
         raise refusal("configuration", name, f"is not valid YAML: {error}") from None
     if values is None:
@@ -564,6 +641,13 @@ def parse(text: str, name: str) -> dict[str, Any]:
     if not isinstance(values, dict):
         raise refusal("configuration", name, "must hold sections, such as 'search:', with keys")
     return values
+
+
+def _yaml(text: str) -> Any:
+    """The value of a YAML text; raises whatever a wrong one leads to."""
+    if len(text) > LONGEST_TEXT:
+        raise ValueError(f"it has more than {LONGEST_TEXT:,} characters")
+    return yaml.load(text, _Loader)
 
 
 def overridden(values: dict[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
@@ -576,8 +660,10 @@ def overridden(values: dict[str, Any], overrides: Sequence[str]) -> dict[str, An
         key, equals, text = override.partition("=")
         if not equals or not key:
             raise refusal("override", override, "must be key.path=value, such as search.steps=5")
+        if key.count(".") > DEEPEST:
+            raise refusal(key, text, TOO_DEEP)
         try:
-            value = yaml.load(text, _Loader)
+            value = _yaml(text)
         except Exception:  # as in parse
             raise refusal(key, text, "is not a YAML value") from None
         values = _with(values, key.split("."), value, key)
@@ -591,27 +677,66 @@ def _with(values: Mapping[str, Any], path: Sequence[str], value: object, key: st
         return {**values, head: value}
     inner = values.get(head) or {}
     if not isinstance(inner, Mapping):
-        raise refusal(key, value, f"{head} is a value and has no keys of its own")
+        raise refusal(key, value, f"{_shortened(head)} is a value and has no keys of its own")
     return {**values, head: _with(inner, rest, value, key)}
 
 
+def _plain(value: object, path: tuple[str, ...] = ()) -> Any:
+    """A value as JSON has it; paths become texts.
+
+    Raises:
+        ConfigurationError: JSON has no such value, or no key may have it whatever it means.
+    """
+    key = ".".join(path) or "configuration"
+    if len(path) > DEEPEST:
+        raise refusal(key, "...", TOO_DEEP)
+    if isinstance(value, Mapping):
+        named = [(_text(str(_plain(name, path)), key), inner) for name, inner in value.items()]
+        return {name: _plain(inner, (*path, name)) for name, inner in named}
+    if isinstance(value, list | tuple):
+        return [_plain(inner, (*path, str(place))) for place, inner in enumerate(value)]
+    if isinstance(value, str | PurePath):
+        return _text(str(value), key)
+    if isinstance(value, int) and abs(value) >= LARGEST:
+        raise refusal(key, f"{'-' if value < 0 else ''}2**{value.bit_length() - 1}...", f"must be below {LARGEST:.0e}")
+    if value is None or isinstance(value, bool | int | float):
+        return value
+    plain = "must be a text, a number, true, false, null, a list or keys with values"
+    raise refusal(key, str(value), f"{plain}, is of type {type(value).__name__}")
+
+
+def _text(text: str, key: str) -> str:
+    if any(unicodedata.category(sign) in ("Cc", "Cs") for sign in text):
+        raise refusal(key, text, "must be a text without control characters")
+    if SECRET.search(text):
+        raise refusal(key, text, "must hold no password or key, for files and logs tell it; the environment may")
+    return text
+
+
 def _first_fault(error: ValidationError) -> ConfigurationError:
-    fault = error.errors()[0]
+    fault = error.errors(include_url=False)[0]
     path = [str(part) for part in fault["loc"]]
     key = ".".join(path)
     reason = fault["msg"].removeprefix("Value error, ")
     if fault["type"] == "extra_forbidden":
         return refusal(key, fault["input"], f"unknown key; {_alternatives(path)}")
+    if fault["type"] == "model_type":
+        known = ", ".join(_section(path).model_fields)
+        return refusal(key, fault["input"], f"must be a section, with keys and values; allowed: {known}")
     if fault["type"] == "value_error" and isinstance(fault["input"], dict):
         return ConfigurationError(f"{key}: {reason}" if key else reason)  # a rule between keys names them
     return refusal(key, fault["input"], reason[0].lower() + reason[1:])
 
 
 def _alternatives(path: Sequence[str]) -> str:
-    section: Any = Configuration
-    for part in path[:-1]:
-        section = section.model_fields[part].annotation
-    known = list(section.model_fields)
+    known = list(_section(path[:-1]).model_fields)
     close = difflib.get_close_matches(path[-1], known, n=1)
     hint = f"did you mean {close[0]}? " if close else ""
     return f"{hint}allowed: {', '.join(known)}"
+
+
+def _section(path: Sequence[str]) -> type[Section]:
+    section: Any = Configuration
+    for part in path:
+        section = section.model_fields[part].annotation
+    return section  # type: ignore[no-any-return]

@@ -24,6 +24,9 @@ from safs_ray.storage import Folder
 
 Frozen = tuple[dict[str, Any], dict[str, Array]]
 
+TENSORS, DESCRIPTION = "network.safetensors", "network.json"
+"""The files of a network."""
+
 MASK = "mask:"
 """Prefix of a mask's name in a file, before the name of its weight."""
 
@@ -183,16 +186,32 @@ class Network:
         return cls._assembled(description, as_tensors(arrays))
 
     def save(self, folder: Folder) -> None:
-        """Write network.safetensors and, last, network.json."""
+        """Write network.safetensors and, last, network.json, whose fingerprint is that of both."""
         tensors = {name: tensor.contiguous() for name, tensor in self._tensors().items()}
-        folder.write("network.safetensors", safetensors.torch.save(tensors))
-        folder.write_json("network.json", {**self._description(), "fingerprint": self.fingerprint})
+        folder.write(TENSORS, safetensors.torch.save(tensors))
+        folder.write_json(DESCRIPTION, {**self._description(), "fingerprint": self.fingerprint})
 
     @classmethod
     def load(cls, folder: Folder) -> Network:
-        """The network that :meth:`save` wrote."""
-        tensors = safetensors.torch.load(folder.read("network.safetensors"))
-        return cls._assembled(folder.read_json("network.json"), tensors)
+        """The network that :meth:`save` wrote.
+
+        Raises:
+            FileNotFoundError: one of its files is missing.
+            DamagedError: one of its files is not what was written.
+        """
+        content, description = folder.read(TENSORS), folder.read_json(DESCRIPTION)
+        try:
+            tensors = safetensors.torch.load(content)
+        except Exception as error:  # whatever a damaged file makes the reader stumble over
+            raise folder.damaged(TENSORS, f"it is no safetensors file ({error})") from None
+        try:
+            network, written = cls._assembled(description, tensors), description["fingerprint"]
+            found = network.fingerprint
+        except Exception as error:  # as above: what is missing, or of another type
+            raise folder.damaged(DESCRIPTION, f"it describes no network ({type(error).__name__}: {error})") from None
+        if found != written:
+            raise folder.damaged(DESCRIPTION, f"it has the fingerprint {written}, with {TENSORS} it is {found}")
+        return network
 
     def _sited(self) -> Sited:
         """The module with weights of no meaning, its sites empty."""

@@ -25,7 +25,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from safs_ray.config import refusal
-from safs_ray.references import resolve
+from safs_ray.references import is_reference, resolve
 
 
 @dataclass(frozen=True)
@@ -54,16 +54,29 @@ def lookup(name: str, key: str = "operator") -> Operator:
         ConfigurationError: naming ``key``, for a name that is not in the table, and for a function that is not
             found or is no operator.
     """
+    check_names([name], key)
     if name in OPERATORS:
         return OPERATORS[name]
-    if ":" not in name:
-        allowed = f"{', '.join(OPERATORS)}, or your own as package.module:function"
-        raise refusal(key, name, f"unknown operator; allowed: {allowed}")
     operator = _of_user(name, resolve(name, key))
     fault = _fault(operator)
     if fault:
         raise refusal(key, name, fault)
     return operator
+
+
+def check_names(names: Sequence[str], key: str) -> None:
+    """Refuse names of no operator, without importing those of the user.
+
+    Raises:
+        ConfigurationError: naming ``key``, for a name that is neither in the table nor a ``package.module:function``,
+            or stands twice.
+    """
+    for index, name in enumerate(names):
+        if name in names[:index]:
+            raise refusal(key, name, "stands twice")
+        if name not in OPERATORS and not is_reference(name):
+            allowed = f"{', '.join(OPERATORS)}, or your own as package.module:function"
+            raise refusal(key, name, f"unknown operator; allowed: {allowed}")
 
 
 def find(names: Sequence[str], key: str) -> list[Operator]:
@@ -72,9 +85,7 @@ def find(names: Sequence[str], key: str) -> list[Operator]:
     Raises:
         ConfigurationError: as :func:`lookup`, and for a name that stands twice.
     """
-    for index, name in enumerate(names):
-        if name in names[:index]:
-            raise refusal(key, name, "stands twice")
+    check_names(names, key)
     return [lookup(name, key) for name in names]
 
 
@@ -109,7 +120,7 @@ def _fault(operator: Operator) -> str | None:
                 return "has no gradient"
             gradients = torch.autograd.grad(value.sum(), arguments, allow_unused=True, materialize_grads=True)
             alone = torch.cat([operator.function(point.reshape(1, 1, 1, 1), *arguments[1:]) for point in z.flatten()])
-        except Exception as error:  # the user's function runs, and may raise anything
+        except (Exception, SystemExit) as error:  # the user's function runs, and may raise anything
             given = f" and tensors for {', '.join(operator.parameters)}" if operator.parameters else ""
             return f"fails on a tensor (1, 3, 3, 1){given}: {type(error).__name__}: {error}"
     finite = value.isfinite() & gradients[0].isfinite()

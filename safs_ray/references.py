@@ -6,10 +6,14 @@ These names are the only code that a configuration can reach.
 from __future__ import annotations
 
 import importlib
+import sys
 from collections.abc import Callable
 from typing import Any
 
 from safs_ray.config import refusal
+
+FORBIDDEN = {*sys.stdlib_module_names, "__main__", "safs_ray"}
+"""Modules that hold nothing for a configuration, but functions such as os.abort."""
 
 
 def is_reference(name: str) -> bool:
@@ -22,16 +26,18 @@ def resolve(name: str, key: str) -> Callable[..., Any]:
     """The function of that name; its module is imported from the working directory or an installed package.
 
     Raises:
-        ConfigurationError: naming ``key``, when the module cannot be imported or has no such function.
+        ConfigurationError: naming ``key``, when the module cannot be imported or has no such function, or is Python's
+            or safs_ray's own.
     """
     if not is_reference(name):
         raise refusal(key, name, "must be package.module:function")
     path, _, attribute = name.partition(":")
+    if path.partition(".")[0] in FORBIDDEN:
+        raise refusal(key, name, f"{path} is Python's or safs_ray's own; allowed: modules of yours or installed ones")
     try:
-        module = importlib.import_module(path)
-    except Exception as error:  # the user's module runs, and may raise anything
+        function = getattr(importlib.import_module(path), attribute, None)
+    except (Exception, SystemExit) as error:  # the user's module runs, and may raise anything
         raise refusal(key, name, f"{path} cannot be imported ({type(error).__name__}: {error})") from None
-    function = getattr(module, attribute, None)
     if not callable(function):
         raise refusal(key, name, f"{path} has no function {attribute}")
     return function  # type: ignore[no-any-return]

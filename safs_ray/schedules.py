@@ -21,7 +21,7 @@ from safs_ray.network import Network
 from safs_ray.pruning.rules import RULES
 from safs_ray.pruning.scores import Evidence
 from safs_ray.randomness import derive
-from safs_ray.training import EVALUATION_BATCH, Report, Trainer, Training, accuracy, diverging, train
+from safs_ray.training import Report, Trainer, Training, accuracy, diverging, evaluation_batch, train
 
 BLAMED = "pruning.hyperparameters.learning_rate"
 
@@ -183,6 +183,6 @@ def _recalibrated(network: Network, training: Training) -> Network:
     """The network with the running statistics of its batch normalisation taken anew from the training images."""
     module = network.build().to(training.device)
     images = training.splits.train.images
-    parts = images.tensor_split(batch_count(len(images), EVALUATION_BATCH))
+    parts = images.tensor_split(batch_count(len(images), evaluation_batch(images)))
     update_bn((network.specification.normalised(part.to(training.device)) for part in parts), module)
     return network.after(module)

@@ -21,14 +21,14 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from safs_ray import models, schedules, sources
+from safs_ray import memory, models, schedules, sources
 from safs_ray.checkpoints import Checkpoints
 from safs_ray.config import Configuration, Execution, Hyperparameters, refusal
-from safs_ray.data import Dataset, Folds, Splits
+from safs_ray.data import Dataset, Folds, Splits, batch_count
 from safs_ray.models import Specification
 from safs_ray.models.weights import Weights
 from safs_ray.network import Network
-from safs_ray.operators import find
+from safs_ray.operators import check_names, find
 from safs_ray.pruning.rules import rule_of
 from safs_ray.randomness import derive
 from safs_ray.search.assignment import Assignment
@@ -36,6 +36,10 @@ from safs_ray.search.chain import Chain, Course, joint, stage_1, stage_2
 from safs_ray.search.evaluation import Evaluation, Ledger
 from safs_ray.storage import Folder
 from safs_ray.training import Report, Trainer, Training, accuracy, silent, train
+
+METRICS = "metrics.json"
+NUMBERS = {"validation_accuracy": float, "test_accuracy": float | None, "core_seconds": float}
+"""What it holds, beside the fingerprint of the network."""
 
 
 @dataclass(frozen=True)
@@ -55,23 +59,37 @@ class Result:
     test_accuracy: float | None = None
 
     def save(self, folder: Folder) -> None:
-        """Write the network and then metrics.json, which says that the stage is complete."""
+        """Write the network and then metrics.json, which says that the stage is complete, and of which network."""
         self.network.save(folder)
         folder.write_json(
-            "metrics.json",
+            METRICS,
             {
                 "validation_accuracy": self.validation_accuracy,
                 "test_accuracy": self.test_accuracy,
                 "core_seconds": self.core_seconds,
+                "fingerprint": self.network.fingerprint,
             },
         )
 
     @classmethod
     def load(cls, folder: Folder) -> Result | None:
-        """The result in a folder; None when the stage has not completed there."""
-        if not folder.exists("metrics.json"):
+        """The result in a folder; None when the stage has not completed there.
+
+        Raises:
+            DamagedError: a file of a stage that has completed is missing or not what was written.
+        """
+        if not folder.exists(METRICS):
             return None
-        return cls(Network.load(folder), **folder.read_json("metrics.json"))
+        metrics = folder.read_json(METRICS)
+        try:
+            network = Network.load(folder)
+        except FileNotFoundError as error:
+            raise folder.damaged(METRICS, f"of its network a file is missing ({error})") from None
+        if not isinstance(metrics, dict) or metrics.pop("fingerprint", None) != network.fingerprint:
+            raise folder.damaged(METRICS, "it is of another network than lies there")
+        if metrics.keys() != NUMBERS.keys() or not all(isinstance(metrics[key], NUMBERS[key]) for key in NUMBERS):
+            raise folder.damaged(METRICS, f"it must hold the numbers {', '.join(NUMBERS)}")
+        return cls(network, **metrics)
 
 
 @dataclass(frozen=True)
@@ -100,8 +118,10 @@ def load(configuration: Configuration) -> Dataset:
     """The run's images, the pool in an order drawn from the run's seed.
 
     Raises:
-        ConfigurationError: the images cannot be read or do not fit together.
+        ConfigurationError: the images cannot be read or do not fit together; or, before any is read, there is no
+            network or operator of a name or this machine has not the resources.
     """
+    _check_without_images(configuration)
     return sources.load(configuration.data).shuffled(configuration.run.seed)
 
 
@@ -143,21 +163,53 @@ def check(configuration: Configuration, dataset: Dataset, splits: Splits) -> Net
     """Build the network once, so that pieces that do not fit are refused before any work.
 
     Raises:
-        ConfigurationError: unknown operators or network, images that the network cannot take, or sites that
-            cannot be grouped.
+        ConfigurationError: unknown operators or network, images that the network cannot take, batches that do not
+            fit into memory, or sites that cannot be grouped.
     """
+    _check_without_images(configuration)
     find(configuration.search.operators, "search.operators")
     if len(splits.train) < 2:
         allowed = f"{configuration.final.folds} folds of it leave {len(splits.train)} images to train on; at least 2"
         raise refusal("data.validation", configuration.data.validation, allowed)
-    _check_resources(configuration)
     specification = specify(configuration, dataset, splits)
     models.check(specification)
+    _check_batches(configuration, specification, dataset, splits)
     network = Network.initial(specification, configuration.run.seed)
     if not network.prunable_count:
         raise refusal("model.name", specification.model, "has no convolution or linear layer that could be pruned")
     searchable(network, configuration)
     return network
+
+
+def _check_without_images(configuration: Configuration) -> None:
+    models.find(configuration.model.name)
+    check_names(configuration.search.operators, "search.operators")
+    _check_resources(configuration)
+
+
+COPIES = 4
+"""A training holds at least so many of the weights: where it started, as they are, their gradients, and the best."""
+
+
+def _check_batches(
+    configuration: Configuration, specification: Specification, dataset: Dataset, splits: Splits
+) -> None:
+    """Refuse batches that memory cannot hold, or of a single image where the network needs more."""
+    needs = models.footprint_of(specification)
+    sizes = len(splits.train), len(dataset.pool) - len(splits.validation)  # before the final evaluation, and in it
+    for key, batch_size in (
+        ("dense.hyperparameters.batch_size", configuration.dense.hyperparameters.batch_size),
+        ("pruning.hyperparameters.batch_size", configuration.pruning.hyperparameters.batch_size),
+    ):
+        if not needs.single and any(size // batch_count(size, batch_size) == 1 for size in sizes):
+            leaves = f"{' and '.join(f'{size:,}' for size in sizes)} training images leave a batch of a single one"
+            raise refusal(key, batch_size, f"{leaves}, on which this network fails, as batch normalisation does")
+        largest = min(batch_size, sizes[0])
+        takes, room = COPIES * needs.weights + largest * needs.image, memory.free()
+        if takes > room and configuration.run.address == "local" and not configuration.tune.resources.gpu:
+            images = f"{largest:,} images of {'x'.join(map(str, splits.train.images.shape[1:]))}"
+            there = f"and {memory.readable(room)} of memory are free"
+            raise refusal(key, batch_size, f"a step of training with {images} takes {memory.readable(takes)}, {there}")
 
 
 def _check_resources(configuration: Configuration) -> None:
@@ -340,13 +392,13 @@ def search(
         hyperparameters: of every candidate's training and of the fine-tuning.
         course: the steps of the chain; without one, those of protocol joint.
     """
-    memory = Ledger()
+    ledger = Ledger()
     steps = course or joint(configuration)
     start = searchable(network, configuration)
-    chain = Chain(start, splits, hyperparameters, configuration, device, memory, steps, trial=steps.trial(0))
+    chain = Chain(start, splits, hyperparameters, configuration, device, ledger, steps, trial=steps.trial(0))
     while not chain.finished:
         evaluation = chain.step()
-    return Found(chain.network(), hyperparameters, evaluation.best_accuracy, tuple(memory.evaluations))
+    return Found(chain.network(), hyperparameters, evaluation.best_accuracy, tuple(ledger.evaluations))
 
 
 def finish(

@@ -12,7 +12,10 @@ from pyarrow import fs
 
 
 class DamagedError(Exception):
-    """A file is not what was written."""
+    """A file of a run folder is not what was written there: cut short, changed, or put in the place of another.
+
+    The message is one line that names the file and its fault. What the file was made from may make it again.
+    """
 
 
 @dataclass(frozen=True)
@@ -89,6 +92,21 @@ class Folder:
             content: bytes = stream.read()
         return content
 
+    def size(self, name: str) -> int:
+        """Bytes of a file.
+
+        Raises:
+            FileNotFoundError: there is no such file.
+            OSError: it is a folder or a device, which has no size.
+        """
+        filesystem, path = self._file(name)
+        found = filesystem.get_file_info(path)
+        if found.type == fs.FileType.NotFound:
+            raise FileNotFoundError(f"there is no file {path}")
+        if found.type != fs.FileType.File:
+            raise OSError(f"{path} is no regular file")
+        return int(found.size)
+
     def write(self, name: str, content: bytes) -> None:
         """Write a file, replacing one of that name in a single move."""
         filesystem, path = self._resolved
@@ -110,8 +128,21 @@ class Folder:
         filesystem.move(path, f"{path}.damaged")
 
     def read_json(self, name: str) -> Any:
-        """The value in a JSON file."""
-        return json.loads(self.read(name))
+        """The value in a JSON file.
+
+        Raises:
+            FileNotFoundError: there is no such file.
+            DamagedError: it is no JSON.
+        """
+        content = self.read(name)
+        try:
+            return json.loads(content)
+        except (ValueError, RecursionError) as error:
+            raise self.damaged(name, f"it is no JSON ({error})") from None
+
+    def damaged(self, name: str, fault: str) -> DamagedError:
+        """The error that names a file of this folder and its fault."""
+        return DamagedError(" ".join(f"{self}/{name} is not what was written there: {fault}".split()))
 
     def write_json(self, name: str, value: Any) -> None:
         """Write a value as indented JSON."""

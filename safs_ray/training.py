@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
+from torch import Tensor
 from torch.nn.functional import cross_entropy
 from torch.optim import SGD, Adam, AdamW, Optimizer, lr_scheduler
 
@@ -24,7 +25,7 @@ from safs_ray.randomness import generator
 from safs_ray.sparse.execution import Executable, executable
 
 EVALUATION_BATCH = 1000
-"""Images in a batch without gradients."""
+"""Images in a batch without gradients, where they are no larger than 3x32x32; fewer of larger ones."""
 
 Report = Callable[[int, float], None]
 """Called after every epoch with the epochs done and the validation accuracy."""
@@ -244,15 +245,17 @@ def accuracy(network: Network, examples: Examples, device: torch.device, executi
     return _accuracy(executable(network, execution, device), examples.to(device))
 
 
+def evaluation_batch(images: Tensor) -> int:
+    """How many of such images (N, C, H, W) a batch without gradients takes."""
+    return max(1, min(EVALUATION_BATCH, EVALUATION_BATCH * 3 * 32 * 32 // math.prod(images.shape[1:])))
+
+
 @torch.inference_mode()
 def _accuracy(module: Executable, examples: Examples) -> float:
     module.eval()
     correct = torch.zeros((), dtype=torch.int64, device=examples.labels.device)
-    for images, labels in zip(
-        torch.split(examples.images, EVALUATION_BATCH),
-        torch.split(examples.labels, EVALUATION_BATCH),
-        strict=True,
-    ):
+    size = evaluation_batch(examples.images)
+    for images, labels in zip(torch.split(examples.images, size), torch.split(examples.labels, size), strict=True):
         logits = module(images)
         # The argmax of NaN is a class like any other: a broken network must not score by chance.
         correct += ((logits.argmax(1) == labels) & logits.isfinite().all(1)).sum()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -15,6 +16,7 @@ import safs_ray
 PACKAGE = Path(safs_ray.__file__).parent
 ROOMS = (
     "config",
+    "memory",
     "storage",
     "checkpoints",
     "randomness",
@@ -68,6 +70,40 @@ def test_imports_point_up(module: Path) -> None:
 @pytest.mark.parametrize("module", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
 def test_only_tune_imports_ray(module: Path) -> None:
     assert room_of(module) == "tune" or not any(name.split(".")[0] == "ray" for name in imports(module))
+
+
+UNPICKLES = {"sources/imagenet16.py": "bytes of published sums alone"}
+"""The modules that may import pickle, and why that is safe."""
+
+
+def calls(module: Path) -> Iterator[tuple[str, ast.Call]]:
+    for node in ast.walk(ast.parse(module.read_text())):
+        if isinstance(node, ast.Call):
+            yield ast.unparse(node.func), node
+
+
+@pytest.mark.parametrize("module", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_no_module_runs_what_a_file_says(module: Path) -> None:
+    """Weights are read as tensors alone, YAML as plain values, and nothing is unpickled but what is listed above."""
+    if str(module.relative_to(PACKAGE)) not in UNPICKLES:
+        assert not {"pickle", "cloudpickle", "dill", "joblib", "marshal", "shelve"} & set(imports(module))
+    for name, call in calls(module):
+        keywords = {keyword.arg: ast.unparse(keyword.value) for keyword in call.keywords}
+        assert name not in ("eval", "exec", "os.system", "yaml.unsafe_load", "yaml.full_load"), name
+        assert name != "torch.load" or keywords["weights_only"] == "True"
+        assert name not in ("np.load", "numpy.load") or keywords.get("allow_pickle", "False") == "False"
+        assert name != "yaml.load" or ast.unparse(call.args[1]) == "_Loader"
+
+
+def test_no_secret_is_read_from_the_environment() -> None:
+    read = [
+        ast.unparse(argument)
+        for module in MODULES
+        for name, call in calls(module)
+        for argument in call.args[:1]
+        if name in ("os.environ.get", "os.getenv", "environ.get", "getenv")
+    ]
+    assert not [name for name in read if re.search("KEY|SECRET|TOKEN|PASSWORD|CREDENTIAL", name, re.IGNORECASE)]
 
 
 def test_the_core_works_where_ray_cannot_be_imported() -> None:

@@ -2,7 +2,9 @@ from __future__ import annotations
 
 import copy
 import json
-from collections.abc import Callable, Mapping
+import re
+import time
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, get_args
 
@@ -51,30 +53,35 @@ def inside(values: Mapping[str, Any], path: str) -> object:
 
 def message(values: Mapping[str, Any]) -> str:
     """The message with which values are refused; one line."""
-    with pytest.raises(ConfigurationError) as refused:
-        validate(values)
-    text = str(refused.value)
-    assert text == " ".join(text.splitlines())
-    return text
+    told = told_by(lambda: validate(values))
+    assert told is not None
+    return told
 
 
 def message_of_file(text: str | bytes) -> str:
     """The message with which run.yaml, with this content, is refused; one line."""
     Path("run.yaml").write_bytes(text if isinstance(text, bytes) else text.encode())
-    with pytest.raises(ConfigurationError) as refused:
-        load("run.yaml")
-    told = str(refused.value)
-    assert told == " ".join(told.splitlines())
+    told = told_by(lambda: load("run.yaml"))
+    assert told is not None
     return told
 
 
 def told_by(attempt: Callable[[], Configuration]) -> str | None:
-    """The message of a refusal; None when there is none. Any other error passes."""
+    """The message of a refusal, one short printable line; None when there is none. Any other error passes."""
     try:
         attempt()
     except ConfigurationError as error:
-        return str(error)
+        told = str(error)
+        assert told.isprintable(), told
+        assert 0 < len(told) <= 1000
+        return told
     return None
+
+
+def shown(value: object) -> str:
+    """How a message tells a value of JSON, without the middle of a long one."""
+    text = value if isinstance(value, str) else json.dumps(value)
+    return text if len(text) <= 80 else f"{text[:30]}...{text[-47:]}"
 
 
 def leaves(values: Mapping[str, Any], prefix: str = "") -> list[str]:
@@ -109,12 +116,22 @@ class TestKeys:
             "tune.space.adam.momentum=[0.5, 0.9]: unknown key; allowed: learning_rate, weight_decay"
         )
 
-    @pytest.mark.parametrize("key", [1, None, True, 1.5])
+    @pytest.mark.parametrize("key", [1, None, True, 1.5, ("a", 1)])
     def test_a_key_that_is_no_text_is_unknown(self, key: object) -> None:
         assert "unknown key" in message({key: 1})  # type: ignore[dict-item]
 
+    def test_a_key_that_is_a_number_beyond_all_bounds_is_refused(self) -> None:
+        assert message({"run": {10**5000: 1}}) == "run=2**16609...: must be below 1e+30"  # type: ignore[dict-item]
+
     def test_a_section_that_is_a_value_is_refused(self) -> None:
-        assert message({"search": 5}) == "search=5: input should be an object"
+        assert message({"search": {"lahc": 5}}) == (
+            "search.lahc=5: must be a section, with keys and values; allowed: history"
+        )
+
+    def test_an_empty_section_is_told(self) -> None:
+        assert message({"dense": None}) == (
+            "dense=null: must be a section, with keys and values; allowed: epochs, hyperparameters"
+        )
 
 
 class TestValues:
@@ -159,7 +176,7 @@ class TestValues:
             ("search.strategy", "hill climbing", "'lahc', 'random', 'annealing', 'genetic' or 'tpe'"),
             ("search.genetic.population", 1, "greater than or equal to 2"),
             ("search.genetic.mutation", 1.1, "less than or equal to 1"),
-            ("search.annealing.final_temperature", 0, "greater than 0"),
+            ("search.annealing.final_temperature", 0, "greater than or equal to 0.000001"),
             ("search.tpe.gamma", 0, "greater than 0"),
             ("tune.reduction_factor", 1, "greater than or equal to 2"),
             ("tune.resources.gpu", -0.5, "greater than or equal to 0"),
@@ -188,11 +205,26 @@ class TestValues:
             ("run.device", "gpu", "'auto', 'cpu' or 'cuda'"),
             ("run.name", "", "string should match pattern"),
             ("run.name", "a/b", "string should match pattern"),
+            ("run.name", "a" * 101, "at most 100 characters"),
+            ("run.storage", "", "at least 1 character"),
+            ("run.storage", "s3://", "must be a folder or SCHEME://BUCKET/FOLDER"),
+            ("run.storage", "s3:/bucket", "must be a folder or SCHEME://BUCKET/FOLDER"),
+            ("model.weights", "", "at least 1 character"),
+            ("final.ablations", ["stage 1", "stage 1"], "must name each choice once"),
+            ("tune.resources.gpu", 1.5, "0, a fraction of one from 0.0001 on, or a whole number"),
+            ("tune.resources.gpu", 1e-5, "0, a fraction of one from 0.0001 on, or a whole number"),
+            ("search.steps", 10**18, "less than or equal to 1000000"),
+            ("search.chains", 10**6, "less than or equal to 10000"),
+            ("search.lahc.history", 10**9, "less than or equal to 100000"),
+            ("search.tpe.gamma", 1e308, "less than or equal to 100"),
+            ("pruning.epochs", 10**9, "less than or equal to 1000000"),
+            ("search.groups", 10**9, "less than or equal to 10000"),
+            ("tune.reduction_factor", 10**9, "less than or equal to 1000"),
         ],
     )
     def test_a_value_out_of_range_is_told_with_the_limit(self, path: str, value: object, limit: str) -> None:
         text = message(nested(path, value))
-        assert text.startswith(f"{path}={value if isinstance(value, str) else json.dumps(value)}: ")
+        assert text.startswith(f"{path}={shown(value)}: ")
         assert limit in text
 
     @pytest.mark.parametrize(
@@ -208,6 +240,9 @@ class TestValues:
             ("dense.hyperparameters.learning_rate", 10),
             ("dense.hyperparameters.momentum", 0),
             ("tune.resources.gpu", 0.25),
+            ("tune.resources.gpu", 2.0),
+            ("run.storage", "/"),
+            ("run.storage", "file:///runs"),
         ],
     )
     def test_a_value_at_the_limit_is_taken(self, path: str, value: object) -> None:
@@ -251,8 +286,82 @@ class TestValues:
         message({"two\nlines": 1})
         message({"run": {"two\nlines": 1}})
 
-    def test_numbers_beyond_any_float_are_refused(self) -> None:
-        assert "final.folds" in message({"final": {"folds": 10**400}})
+    @pytest.mark.parametrize(
+        ("number", "told"), [(10**400, "2**1328..."), (-(10**5000), "-2**16609...")], ids=["400", "5000"]
+    )
+    def test_of_numbers_beyond_all_bounds_the_order_is_told(self, number: int, told: str) -> None:
+        assert message({"final": {"folds": number}}) == f"final.folds={told}: must be below 1e+30"
+
+    def test_every_number_has_an_upper_limit(self) -> None:
+        """Or else some number lets a run ask for memory without end."""
+        schema = Configuration.model_json_schema()
+        unlimited = [
+            f"{name}.{key}"
+            for name, section in {"": schema, **schema["$defs"]}.items()
+            for key, property_ in section["properties"].items()
+            for numeric in numbers(property_)
+            if not {"maximum", "exclusiveMaximum"} & numeric.keys()
+        ]
+        assert set(unlimited) == {f"{kind}.{key}" for kind, key in RANGES}, "whose ends a validator limits"
+
+    @pytest.mark.parametrize("text", ["a\0b", "a\x1b[2Jb", "a\ud800b", "a\nb", "\x7f"])
+    @pytest.mark.parametrize(
+        "path", ["run.storage", "data.source", "model.weights", "search.operators", "model.exclude"]
+    )
+    def test_control_characters_are_refused_and_not_printed(self, path: str, text: str) -> None:
+        value = [text, "relu"] if path in ("search.operators", "model.exclude") else text
+        assert message(nested(path, value)).endswith(": must be a text without control characters")
+
+    def test_text_of_any_language_is_taken(self) -> None:
+        for text in ("läufe", "запуски", "試行", "🚀 runs"):
+            assert validate(nested("run.storage", text)).run.storage == text
+
+    @pytest.mark.parametrize(
+        ("path", "value", "told"),
+        [
+            ("run.storage", "s3://AKIA0:h/u+sh=@bucket/runs", "s3://***@bucket/runs"),
+            ("run.storage", "abfs://box@account/runs?client_secret=hush&x=1", "abfs://box@account/runs?***&x=1"),
+            ("model.weights", "s3://AKIA0:hush@bucket/w.pt", "s3://***@bucket/w.pt"),
+            ("run.address", "ray://me:hush@host:1", "ray://***@host:1"),
+        ],
+    )
+    def test_a_secret_is_refused_and_not_told(self, path: str, value: str, told: str) -> None:
+        text = message(nested(path, value))
+        assert text.startswith(f"{path}={told}: must hold no password or key")
+        assert "hush" not in text
+
+    @pytest.mark.parametrize("text", ["://", "a://:", ":", "?key", "&token", "://a:b", "?key=&", "@", "://@"])
+    def test_a_text_that_repeats_what_secrets_look_like_takes_no_time(self, text: str) -> None:
+        start = time.process_time()
+        told_by(lambda: validate({"run": {"storage": f"s3://{text * (90_000 // len(text))}"}}))
+        assert time.process_time() - start < 2
+
+    def test_a_secret_is_not_told_wherever_it_stands_and_however_long_it_is(self) -> None:
+        assert "hush" not in message({"run": {"storage": f"s3://me:{'hush' * 100}@bucket/{'runs' * 100}"}})
+        assert "hush" not in message({"run": {"storge": "s3://me:hush@bucket"}})
+        assert "hush" not in message({"run": {"s3://me:hush@bucket": 1}})
+
+    @pytest.mark.parametrize("value", [{1, 2}, b"bytes", object(), complex(1, 2), {"a": {3}}])
+    def test_what_yaml_cannot_say_is_refused_with_its_key(self, value: object) -> None:
+        assert message({"run": {"seed": value}}).startswith("run.seed")
+        assert "must be a text, a number" in message({"run": {"seed": value}})
+
+    def test_a_path_is_a_text(self) -> None:
+        assert validate({"data": {"folder": Path("images")}}).data.folder == "images"
+
+    def test_values_without_end_are_refused(self) -> None:
+        loop: dict[str, Any] = {}
+        loop["run"] = loop
+        assert message(loop).endswith(": allowed: at most 20 keys within each other")
+        assert message({"run": {"seed": [[[[[[[[[[[[[[[[[[[[[1]]]]]]]]]]]]]]]]]]]]]}}).startswith("run.seed.0.0.0")
+
+    def test_a_long_key_is_cut(self) -> None:
+        assert message({"run": {"k" * 10**5: 1}}).startswith("run." + "k" * 26 + "..." + "k" * 47 + "=1: unknown key")
+
+    def test_a_long_message_is_cut(self) -> None:
+        text = str(ConfigurationError("a" + "x" * 10**6 + "z"))
+        assert len(text) == 1000
+        assert (text[0], text[-1]) == ("a", "z")
 
     def test_a_refusal_names_key_value_and_what_is_allowed_in_one_line(self) -> None:
         assert str(refusal("a.b", [1, "x"], "allowed: 2")) == 'a.b=[1, "x"]: allowed: 2'
@@ -480,7 +589,9 @@ class TestYaml:
             "run: !!python/object:object {}\n",
             "run: *nothing\n",
             "[" * 5000,
-            "run: {name: 2020-13-45}\n",
+            "run: !!set {a, b}\n",
+            "run: {name: !!binary aGk=}\n",
+            "run: {name: =}\n",
             "run: {seed: 0b_}\n",
             "run: {seed: !!int abc}\n",
             "run: {seed: !!bool abc}\n",
@@ -496,7 +607,9 @@ class TestYaml:
             "python object",
             "unknown alias",
             "deep",
-            "no such date",
+            "set",
+            "bytes",
+            "equals sign",
             "binary without digits",
             "tagged integer",
             "tagged boolean",
@@ -510,11 +623,69 @@ class TestYaml:
 
     @pytest.mark.parametrize(
         "text",
-        ["2020-01-01: 1\n", "? !!binary aGk=\n: 1\n", "run: &loop {name: *loop}\n"],
-        ids=["date as a key", "binary as a key", "loop"],
+        ["2020-01-01: 1\n", "? !!binary aGk=\n: 1\n", "run: &loop {name: *loop}\n", "? {a: 1}\n: 1\n", "null: 1\n"],
+        ids=["date as a key", "binary as a key", "loop", "keys as a key", "null as a key"],
     )
-    def test_yaml_that_json_cannot_express_is_refused(self, text: str) -> None:
+    def test_odd_keys_are_refused(self, text: str) -> None:
         assert message_of_file(text)
+
+    @pytest.mark.parametrize("text", ["2020-01-01", "2020-13-45", "007", "010", "1:30", "1:30:00"])
+    def test_what_yaml_would_make_something_else_of_is_text(self, text: str) -> None:
+        assert validate(parse(f"run: {{storage: {text}}}", "file")).run.storage == text
+        assert message(parse(f"run: {{seed: {text}}}", "file")) == f"run.seed={text}: input should be a valid integer"
+
+    @pytest.mark.parametrize(
+        ("text", "value"),
+        [(".5e0", 0.5), ("+5.e-1", 0.5), ("5e-1", 0.5), (".5", 0.5), ("0", 0), ("0.0", 0), ("0x0", 0)],
+    )
+    def test_numbers_are_numbers(self, text: str, value: float) -> None:
+        assert validate(parse(f"pruning: {{sparsity: {text}}}", "file")).pruning.sparsity == value
+
+    @pytest.mark.parametrize("text", [".5e999", "-1e400", ".nan", ".inf", "-.INF"])
+    def test_numbers_that_are_not_finite_are_refused(self, text: str) -> None:
+        told = message(parse(f"pruning: {{sparsity: {text}}}", "file"))
+        assert told.startswith("pruning.sparsity=")
+        assert told.endswith(": input should be a finite number")
+
+    def test_anchors_and_merges_are_understood(self) -> None:
+        text = "dense: {hyperparameters: &same {learning_rate: 0.5}}\npruning: {hyperparameters: *same}\n"
+        values = validate(parse(text, "file"))
+        assert values.pruning.hyperparameters == values.dense.hyperparameters
+        text = "dense: {hyperparameters: &same {learning_rate: 0.5}}\npruning: {hyperparameters: {<<: *same}}\n"
+        assert validate(parse(text, "file")) == values
+
+    @pytest.mark.parametrize(
+        "line", ["a{next}: &a{next} [*a{last}, *a{last}]", "a{next}: &a{next} {{<<: [*a{last}, *a{last}]}}"]
+    )
+    def test_a_short_text_that_holds_much_is_refused_at_once(self, line: str) -> None:
+        first = "a0: &a0 " + ("{k: 1}" if "<<" in line else "[x]")
+        lines = [line.format(last=number, next=number + 1) for number in range(60)]
+        start = time.process_time()
+        told = message_of_file("\n".join([first, *lines]))
+        assert told == "configuration=run.yaml: is not valid YAML: it holds more than 10,000 values"
+        assert time.process_time() - start < 2
+
+    @pytest.mark.parametrize("content", ["a" * 100_001, "- " * 60_000, "{" * 200_000, "\n" * 10**6])
+    def test_a_long_text_is_refused_at_once(self, content: str) -> None:
+        start = time.process_time()
+        assert message_of_file(content).endswith(": is not valid YAML: it has more than 100,000 characters")
+        assert time.process_time() - start < 2
+
+    @pytest.mark.parametrize(
+        "tag",
+        ["python/object/apply:os.mkdir", "python/object/new:os.mkdir", "python/name:os.mkdir", "python/module:os"],
+    )
+    def test_no_tag_reaches_code(self, tag: str) -> None:
+        assert "could not determine a constructor" in message_of_file(f"run: !!{tag} [made]\n")
+        assert not Path("made").exists()
+
+    def test_a_file_without_end_is_refused(self) -> None:
+        told = told_by(lambda: load("/dev/zero"))
+        assert told == "configuration=/dev/zero: is not valid YAML: it has more than 100,000 characters"
+
+    def test_a_name_that_no_file_can_have_is_told(self) -> None:
+        for name in ("a\0b", "a" * 5000):
+            assert told_by(lambda name=name: load(name))  # type: ignore[misc]
 
     @pytest.mark.parametrize("text", ["hello", "3", "[1, 2]", "- run\n"])
     def test_a_file_without_sections_is_refused(self, text: str) -> None:
@@ -601,6 +772,10 @@ class TestOverrides:
             ("search={steps: 1, steps: 2}", "search={steps: 1, steps: 2}: is not a YAML value"),
             ("search.steps=0", "search.steps=0: input should be greater than or equal to 1"),
             ("run.seed='1'", "run.seed=1: input should be a valid integer"),
+            ("a." * 5000 + "b=1", "a." * 15 + "..." + "a." * 23 + "b=1: allowed: at most 20 keys within each other"),
+            (".=1", "''={\"\": 1}: unknown key; allowed: " + ", ".join(DEFAULTS)),
+            ("run..seed=1", 'run.={"seed": 1}: unknown key; allowed: ' + ", ".join(DEFAULTS["run"])),
+            ("search.operators.0=relu", 'search.operators={"0": "relu"}: input should be a valid array'),
         ],
     )
     def test_an_override_that_cannot_be_applied_is_told(self, path: Path, override: str, told: str) -> None:
@@ -612,12 +787,12 @@ class TestOverrides:
         "override",
         [
             "search.steps=" + "[" * 5000,
-            "run.name=2020-13-45",
+            "run.name=!!timestamp 2020-01-01",
             "run.seed=0b_",
             "run.name={[1, 2]: 3}",
             "run.seed=" + "9" * 5000,
         ],
-        ids=["deep", "no such date", "binary without digits", "list as a key", "5000 digits"],
+        ids=["deep", "timestamp", "binary without digits", "list as a key", "5000 digits"],
     )
     def test_an_override_that_yaml_cannot_construct_is_told(self, path: Path, override: str) -> None:
         with pytest.raises(ConfigurationError) as refused:
@@ -636,6 +811,20 @@ def empty_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("configuration") / "empty.yaml"
     path.write_text("")
     return path
+
+
+RANGES = [(kind, key) for kind in ("Ranges", "SgdRanges") for key in ("learning_rate", "weight_decay")]
+RANGES.append(("SgdRanges", "momentum"))
+
+
+def numbers(schema: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+    """The parts of a JSON schema that are numbers."""
+    if schema.get("type") in ("integer", "number"):
+        yield schema
+    for inner in [*schema.get("anyOf", ()), *schema.get("prefixItems", ())]:
+        yield from numbers(inner)
+    if "items" in schema:
+        yield from numbers(schema["items"])
 
 
 scalars = (
@@ -677,12 +866,38 @@ def mutated(draw: st.DrawFn) -> dict[str, Any]:
 @settings(deadline=None, derandomize=True, max_examples=150)
 @given(mutated())
 def test_any_mutation_is_valid_or_refused_in_one_line(values: dict[str, Any]) -> None:
-    told = told_by(lambda: validate(values))
-    if told is None:
+    if told_by(lambda: validate(values)) is None:
         configuration = validate(values)
         assert validate(parse(dump(configuration), "dump")) == configuration
-    else:
-        assert len(told.splitlines()) == 1
+
+
+odd_values = (
+    st.sampled_from([None, True, "", " ", [], {}, [[]], {"a": {}}, -1, 0, 1, 0.5, 10**9, 10**18, -(10**18), 10**400])
+    | st.sampled_from([1e308, 5e-324, -0.0, float("nan"), float("inf"), "é", "\ud800", "\0", "x" * 10**4, [0] * 10**3])
+    | st.lists(st.floats() | st.integers() | st.text(max_size=4), max_size=3)
+    | st.text(max_size=8)
+)
+
+
+@settings(deadline=None, derandomize=True, max_examples=300)
+@given(st.sampled_from(leaves(DEFAULTS)), odd_values)
+def test_a_wrong_value_is_told_with_its_key_and_what_is_allowed(path: str, value: object) -> None:
+    told = told_by(lambda: validate(nested(path, value)))
+    if told is None:
+        return
+    key, equals, rest = told.partition("=")
+    assert equals
+    if key.startswith(path):  # a fault of one value: KEY=VALUE: what is allowed
+        place = key.removeprefix(path).strip(".")
+        wrong = value[int(place)] if place.isdigit() and isinstance(value, list) and value[int(place) :] else value
+        text, colon, allowed = rest.rpartition(": ")
+        assert colon
+        assert len(allowed) > 10
+        if isinstance(wrong, str) and wrong.isprintable():
+            assert " ".join(shown(wrong).split()) in text
+    else:  # a rule between keys
+        assert path.rpartition(".")[2] in told
+        assert re.search("allowed|must|needs|exceeds|beyond", told)
 
 
 @settings(deadline=None, derandomize=True, max_examples=60)
@@ -692,25 +907,42 @@ def test_any_damage_to_a_file_is_valid_or_refused_in_one_line(data: st.DataObjec
     start = data.draw(st.integers(0, len(text)))
     end = data.draw(st.integers(start, min(len(text), start + 12)))
     inserted = data.draw(st.text("{}[]:,&*#?|-<>=!%@\\\"'\n\t .0123456789eabrun", max_size=12))
-    told = told_by(lambda: validate(parse(text[:start] + inserted + text[end:], "file")))
-    assert told is None or len(told.splitlines()) == 1
+    told_by(lambda: validate(parse(text[:start] + inserted + text[end:], "file")))
 
 
-@settings(deadline=None, derandomize=True, max_examples=60)
-@given(st.sampled_from(leaves(DEFAULTS)) | st.text(max_size=10), st.text(max_size=12))
-def test_any_override_is_applied_or_refused_in_one_line(empty_file: Path, key: str, value: str) -> None:
-    told = told_by(lambda: load(empty_file, [f"{key}={value}"]))
-    assert told is None or len(told.splitlines()) == 1
+PARTS = ["", " ", "0", "é", "\\", "'", "run", "name", "search", "lahc", "history", "tune", "space", "sgd"]
+ODDITIES = (
+    "", "~", "null", "yes", "1_0", "0x1F", "0o7", "1e5", "-.inf", ".nan", "<<", "=", "*a", "&a 1", "!!int 1", "!!str 1",
+    "{<<: {seed: 1}}", "{seed: 1, ? name : a}", "[1, [2, {a: }]]", "'", '"\\u0000"', '"\\ud800"', "|\n a", "a: b",
+    "- 1", "2020-01-01", "1:30", "\t1", "\u2028", "1e999", "9" * 400, "{" * 30, "%YAML 9.9\n---\n1", "---", "1 # none",
+)  # fmt: skip
+keys = (
+    st.lists(st.sampled_from(PARTS), max_size=6).map(".".join) | st.sampled_from(leaves(DEFAULTS)) | st.text(max_size=9)
+)
+signs = st.sampled_from(["=", "=", "=", "", "==", " = "])
 
+
+@settings(deadline=None, derandomize=True, max_examples=150)
+@given(st.lists(st.tuples(keys, signs, st.text(max_size=12) | st.sampled_from(ODDITIES)), min_size=1, max_size=3))
+def test_any_override_is_applied_or_refused_in_one_line(empty_file: Path, given: list[tuple[str, str, str]]) -> None:
+    told_by(lambda: load(empty_file, ["".join(pieces) for pieces in given]))
+
+
+texts = st.text(st.characters(exclude_categories=["Cc", "Cs"]), min_size=1).filter(lambda text: ":" not in text)
 
 valid_values = st.fixed_dictionaries(
     {},
     optional={
         "run": st.fixed_dictionaries(
-            {}, optional={"name": st.from_regex(r"\A[A-Za-z0-9_-]+\Z"), "storage": st.text(), "seed": st.integers(0)}
+            {},
+            optional={
+                "name": st.from_regex(r"\A[A-Za-z0-9_-]+\Z"),
+                "storage": texts,
+                "seed": st.integers(0, 2**63 - 1),
+            },
         ),
         "data": st.fixed_dictionaries(
-            {}, optional={"size": st.none() | st.integers(4, 1024), "flip": st.booleans(), "source": st.text()}
+            {}, optional={"size": st.none() | st.integers(4, 1024), "flip": st.booleans(), "source": texts}
         ),
         "pruning": st.fixed_dictionaries(
             {},
@@ -727,18 +959,20 @@ valid_values = st.fixed_dictionaries(
                 ),
             },
         ),
-        "search": st.fixed_dictionaries({}, optional={"operators": st.lists(st.text(), min_size=2, max_size=5)}),
-        "tune": st.fixed_dictionaries({}, optional={"resources": st.fixed_dictionaries({"gpu": st.floats(0, 8)})}),
+        "search": st.fixed_dictionaries({}, optional={"operators": st.lists(texts, min_size=2, max_size=5)}),
+        "tune": st.fixed_dictionaries(
+            {}, optional={"resources": st.fixed_dictionaries({"gpu": st.floats(1e-4, 1) | st.sampled_from([0.0, 8.0])})}
+        ),
     },
 )
 
 
-@settings(deadline=None, derandomize=True)
+@settings(deadline=None, derandomize=True, max_examples=50)
 @given(valid_values)
 def test_a_dump_is_the_whole_configuration(values: dict[str, Any]) -> None:
     configuration = validate(values)
-    assert validate(parse(dump(configuration), "dump")) == configuration
     written = parse(dump(configuration), "dump")
+    assert validate(written) == configuration
     assert leaves(written) == leaves(DEFAULTS)
     for path in leaves(values):
         assert inside(written, path) == inside(values, path)

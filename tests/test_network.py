@@ -1,12 +1,14 @@
 from __future__ import annotations
 
 import os
+import random
 import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import safetensors.torch
 import torch
 from torch import nn
 
@@ -14,7 +16,7 @@ from safs_ray.config import ConfigurationError
 from safs_ray.models import ARCHITECTURES, Architecture, Specification
 from safs_ray.network import Network
 from safs_ray.pruning.allocation import layer
-from safs_ray.storage import Folder
+from safs_ray.storage import DamagedError, Folder
 
 
 @pytest.fixture
@@ -77,6 +79,75 @@ def test_built_module_computes_what_was_saved(sparse: Network, tmp_path: Path) -
     assert loaded.assignment == sparse.assignment
     assert loaded.specification == sparse.specification
     assert {name: mask.dtype for name, mask in loaded.masks.items()} == dict.fromkeys(sparse.masks, torch.bool)
+
+
+class TestDamage:
+    """Files of a network that are not what was written."""
+
+    @pytest.fixture
+    def folder(self, sparse: Network, tmp_path: Path) -> Path:
+        sparse.save(Folder.at(tmp_path))
+        return tmp_path
+
+    def told(self, folder: Path, name: str) -> str:
+        with pytest.raises(DamagedError) as damaged:
+            Network.load(Folder.at(folder))
+        start = f"{folder}/{name} is not what was written there: "
+        assert str(damaged.value).startswith(start)
+        assert "\n" not in str(damaged.value)
+        return str(damaged.value).removeprefix(start)
+
+    @pytest.mark.parametrize("name", ["network.safetensors", "network.json"])
+    def test_a_file_cut_anywhere(self, folder: Path, name: str) -> None:
+        whole, draws = (folder / name).read_bytes(), random.Random(0)
+        for end in [0, 1, len(whole) - 2, *draws.sample(range(len(whole)), 20)]:
+            (folder / name).write_bytes(whole[:end])
+            assert self.told(folder, name).startswith("it is no ")
+
+    @pytest.mark.parametrize("name", ["network.safetensors", "network.json"])
+    def test_a_file_changed_anywhere(self, folder: Path, name: str) -> None:
+        whole, draws = (folder / name).read_bytes(), random.Random(0)
+        for place in draws.sample(range(len(whole)), 40):
+            changed = bytearray(whole)
+            changed[place] ^= 1 << draws.randrange(8)
+            (folder / name).write_bytes(changed)
+            with pytest.raises(DamagedError):
+                Network.load(Folder.at(folder))
+
+    def test_the_file_of_another_network(self, folder: Path, sparse: Network, tmp_path: Path) -> None:
+        other = replace(sparse, state={**sparse.state, "fc3.bias": sparse.state["fc3.bias"] + 1})
+        other.save(Folder.at(tmp_path / "other"))
+        for name in ("network.safetensors", "network.json"):
+            own = (folder / name).read_bytes()
+            (folder / name).write_bytes((tmp_path / "other" / name).read_bytes())
+            assert self.told(folder, "network.json").startswith("it has the fingerprint ")
+            (folder / name).write_bytes(own)
+        assert Network.load(Folder.at(folder)).fingerprint == sparse.fingerprint
+
+    @pytest.mark.parametrize(
+        "content",
+        ["[]", "null", "{}", '"text"', '{"fingerprint": 1}', '{"specification": 3, "sites": 4, "fingerprint": 5}'],
+    )
+    def test_json_of_something_else(self, folder: Path, content: str) -> None:
+        (folder / "network.json").write_text(content)
+        assert self.told(folder, "network.json").startswith("it describes no network (")
+
+    def test_tensors_that_are_missing_or_of_other_shapes(self, folder: Path) -> None:
+        tensors = safetensors.torch.load_file(folder / "network.safetensors")
+        for changed in (
+            {name: tensor for name, tensor in tensors.items() if name != "fc3.bias"},
+            {**tensors, "fc3.bias": torch.zeros(3)},
+            {**tensors, "fc3.bias": tensors["fc3.bias"].double()},
+            {**tensors, "mask:fc3.bias": torch.ones(10, dtype=torch.bool)},
+        ):
+            safetensors.torch.save_file(changed, folder / "network.safetensors")
+            assert self.told(folder, "network.json").startswith("it has the fingerprint ")
+
+    def test_a_missing_file_is_no_damage(self, folder: Path) -> None:
+        for name in ("network.json", "network.safetensors"):
+            (folder / name).unlink()
+            with pytest.raises(FileNotFoundError):
+                Network.load(Folder.at(folder))
 
 
 def test_arrays_round_trip(sparse: Network) -> None:

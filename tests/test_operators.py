@@ -534,6 +534,10 @@ class TestOfAUser:
         given = "fails on a tensor (1, 3, 3, 1) and tensors for negative_slope: TypeError: "
         assert str(refused.value).startswith(f"operator=torch.nn.functional:leaky_relu: {given}")
 
+    def test_no_module_is_imported_for_names_of_which_one_is_wrong(self, mine: str) -> None:
+        with pytest.raises(ConfigurationError, match=r"^search\.operators=tan: unknown operator"):
+            find(["nowhere_at_all:f", f"{mine}:missing", "tan"], "search.operators")
+
     def test_one_given_twice_is_told(self, mine: str) -> None:
         with pytest.raises(ConfigurationError, match="cube: stands twice"):
             find([f"{mine}:cube", f"{mine}:cube"], "search.operators")

@@ -245,6 +245,13 @@ class TestParquetErrors:
         assert text.startswith("data.source")
         assert text.endswith("found -1")
 
+    def test_a_single_class_is_told(self, folder: Path) -> None:
+        source = self.write(folder, [encoded(image) for image in pixels(2, 5, 5)], [3, 3])
+        (folder / "test.parquet").write_bytes((folder / "train.parquet").read_bytes())
+        assert (
+            message(source) == "data.source=parquet:images: needs images of at least two classes, has those of class 3"
+        )
+
     def test_a_row_without_image_is_told(self, folder: Path) -> None:
         text = message(self.write(folder, [encoded(pixels(1, 5, 5)[0]), None], [0, 1]))
         assert text == "data.source=parquet:images: train.parquet needs image as a struct with bytes in every row"
@@ -382,8 +389,12 @@ class TestImageFolder:
         self.write(Path("images"))
         write_folder(Path("images"), {"test/fish/z.png": encoded(pixels(1, 5, 5)[0])})
         assert message("imagefolder:images") == (
-            "data.source=imagefolder:images: train has the classes ['cat', 'dog'], test has ['cat', 'dog', 'fish']"
+            "data.source=imagefolder:images: train has no folder of the class fish"
         )
+        Path("images/test/fish/z.png").unlink()
+        Path("images/test/fish").rmdir()
+        write_folder(Path("images"), {"train/eel/z.png": encoded(pixels(1, 5, 5)[0])})
+        assert message("imagefolder:images") == "data.source=imagefolder:images: test has no folder of the class eel"
 
     def test_a_broken_image_is_told_with_its_path(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.chdir(tmp_path)
@@ -502,6 +513,10 @@ def test_an_unknown_source_is_told_with_the_known_ones(source: str) -> None:
         f"data.source={source}: allowed: digits, mnist, fashion_mnist, kmnist, cifar10, cifar100, parquet:FOLDER, "
         "imagefolder:FOLDER, imagenet16:FOLDER, imagenet16-CLASSES:FOLDER or package.module:function"
     )
+
+
+def test_a_number_of_classes_without_end_is_told() -> None:
+    assert "allowed: digits, mnist" in message(f"imagenet16-{'9' * 5000}:folder")
 
 
 @pytest.mark.parametrize("source", ["digits:here", "PARQUET:a"])

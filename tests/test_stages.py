@@ -3,21 +3,24 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import time
 import warnings
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
+import psutil
 import pytest
 import torch
 
 from safs_ray import stages
-from safs_ray.config import Configuration, ConfigurationError, Hyperparameters
+from safs_ray.config import Configuration, ConfigurationError, Hyperparameters, ResourcesSection
 from safs_ray.data import Dataset, Splits
 from safs_ray.models import Specification
 from safs_ray.network import Network
 from safs_ray.randomness import derive
 from safs_ray.stages import Result
-from safs_ray.storage import Folder
+from safs_ray.storage import DamagedError, Folder
 from safs_ray.training import Trainer, accuracy
 
 
@@ -204,6 +207,63 @@ def test_sweeps_in_the_order_of_the_run(configuration: Configuration) -> None:
     assert listed(staged) == [("stage 1", 4, 5), ("SAFS", 2, 3), ("stage 2", 2, 3)]
 
 
+class TestDamage:
+    """Files of a stage that has completed, and are not what was written."""
+
+    @pytest.fixture
+    def folder(self, pruned: Result, tmp_path: Path) -> Path:
+        pruned.save(Folder.at(tmp_path))
+        return tmp_path
+
+    def told(self, folder: Path) -> str:
+        with pytest.raises(DamagedError) as damaged:
+            Result.load(Folder.at(folder))
+        assert str(damaged.value).startswith(f"{folder}/")
+        assert "\n" not in str(damaged.value)
+        return str(damaged.value).removeprefix(f"{folder}/").replace(" is not what was written there", "")
+
+    @pytest.mark.parametrize("name", ["metrics.json", "network.json", "network.safetensors"])
+    def test_a_file_cut_anywhere(self, folder: Path, name: str) -> None:
+        whole = (folder / name).read_bytes()
+        for end in (0, 1, len(whole) // 2, len(whole) - 2):
+            (folder / name).write_bytes(whole[:end])
+            assert self.told(folder).startswith(f"{name}: it is no ")
+
+    @pytest.mark.parametrize("name", ["network.json", "network.safetensors"])
+    def test_a_missing_file(self, folder: Path, name: str) -> None:
+        (folder / name).unlink()
+        told = self.told(folder)
+        assert told.startswith("metrics.json: of its network a file is missing (")
+        assert name in told
+
+    def test_files_of_another_stage(self, folder: Path, dense: Result, tmp_path: Path) -> None:
+        other = tmp_path / "other"
+        dense.save(Folder.at(other))
+        metrics = (folder / "metrics.json").read_bytes()
+        (folder / "metrics.json").write_bytes((other / "metrics.json").read_bytes())
+        assert self.told(folder) == "metrics.json: it is of another network than lies there"
+        (folder / "metrics.json").write_bytes(metrics)
+        for name in ("network.json", "network.safetensors"):
+            (folder / name).write_bytes((other / name).read_bytes())
+        assert self.told(folder) == "metrics.json: it is of another network than lies there"
+
+    @pytest.mark.parametrize(
+        "change",
+        [{"validation_accuracy": "0.5"}, {"test_accuracy": [1]}, {"core_seconds": None}, {"more": 1.0}, None],
+    )
+    def test_metrics_that_are_no_numbers(self, folder: Path, change: dict[str, object] | None) -> None:
+        metrics = json.loads((folder / "metrics.json").read_text())
+        changed = {"fingerprint": metrics["fingerprint"]} if change is None else {**metrics, **change}
+        (folder / "metrics.json").write_text(json.dumps(changed))
+        told = "metrics.json: it must hold the numbers validation_accuracy, test_accuracy, core_seconds"
+        assert self.told(folder) == told
+
+    @pytest.mark.parametrize("content", ["[]", "3", "{}", "null"])
+    def test_metrics_of_nothing(self, folder: Path, content: str) -> None:
+        (folder / "metrics.json").write_text(content)
+        assert self.told(folder) == "metrics.json: it is of another network than lies there"
+
+
 def test_plan_counts_epochs(configuration: Configuration) -> None:
     assert stages.plan(configuration) == {
         "dense training": 3,
@@ -225,6 +285,15 @@ def test_plan_of_protocol_staged_with_all_rows(configuration: Configuration) -> 
         "fine-tuning": 2 * 3 * 4,
         "final evaluation": 4 * 2 * 2,
     }
+
+
+def test_the_longest_run_is_planned_at_once(configuration: Configuration) -> None:
+    most = 10**6
+    longest = changed(configuration, "search", steps=most, epochs=most, chains=10**4, protocol="staged")
+    longest = changed(longest, "tune", trials=most)
+    start = time.process_time()
+    assert stages.plan(longest)["search"] == 10**4 * most * most
+    assert time.process_time() - start < 1
 
 
 def test_a_network_that_is_there_takes_no_epochs(configuration: Configuration) -> None:
@@ -344,6 +413,84 @@ def test_pieces_that_do_not_fit_are_refused(
     with pytest.raises(ConfigurationError) as caught:
         stages.check(changed(configuration, section, **values), dataset, splits)
     assert str(caught.value).startswith(message)
+
+
+@pytest.fixture
+def scarce(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine that has 0.9 MB left."""
+    monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(available=900_000))
+
+
+def batched(configuration: Configuration, section: str, batch_size: int) -> Configuration:
+    hyperparameters = getattr(configuration, section).hyperparameters.model_copy(update={"batch_size": batch_size})
+    return changed(configuration, section, hyperparameters=hyperparameters)
+
+
+@pytest.mark.usefixtures("scarce")
+@pytest.mark.parametrize("section", ["dense", "pruning"])
+def test_a_batch_that_memory_cannot_hold_is_refused_with_both_sizes(
+    configuration: Configuration, dataset: Dataset, section: str
+) -> None:
+    splits = stages.folds(configuration, dataset).search()
+    assert len(splits.train) == 96
+    with pytest.raises(ConfigurationError) as caught:
+        stages.check(batched(configuration, section, 10**9), dataset, splits)
+    assert str(caught.value) == (
+        f"{section}.hyperparameters.batch_size=1000000000: a step of training with 96 images of 1x8x8 takes 1.0 MB, "
+        "and 0.9 MB of memory are free"
+    )
+    stages.check(batched(configuration, section, 32), dataset, splits)
+
+
+@pytest.mark.parametrize(("batch_size", "fits"), [(1, False), (2, True), (1000, True)])
+def test_a_batch_of_one_image_is_refused_where_it_has_no_statistics(
+    configuration: Configuration,
+    dataset: Dataset,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    batch_size: int,
+    fits: bool,
+) -> None:
+    (tmp_path / "normalised_of_a_user.py").write_text(
+        "from torch import nn\ndef network():\n    return nn.Sequential(\n"
+        "        nn.Flatten(), nn.Linear(64, 9), nn.BatchNorm1d(9), nn.ReLU(), nn.Linear(9, 10))\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    run = changed(batched(configuration, "pruning", batch_size), "model", name="normalised_of_a_user:network")
+    splits = stages.folds(run, dataset).search()
+    if fits:
+        assert stages.check(run, dataset, splits).sites
+        return
+    with pytest.raises(ConfigurationError) as caught:
+        stages.check(run, dataset, splits)
+    assert str(caught.value) == (
+        "pruning.hyperparameters.batch_size=1: 96 and 128 training images leave a batch of a single one, on which "
+        "this network fails, as batch normalisation does"
+    )
+
+
+@pytest.mark.parametrize(
+    ("section", "values", "told"),
+    [
+        ("model", {"name": "resnet50"}, "model.name=resnet50: allowed: lenet5"),
+        ("search", {"operators": ("relu", "side_effect_of_a_user:f", "tan")}, "search.operators=tan: unknown operator"),
+        ("tune", {"resources": ResourcesSection(cpu=1000)}, "tune.resources.cpu=1000: this machine has"),
+    ],
+)
+def test_what_needs_no_images_is_refused_before_any_is_read_or_code_runs(
+    configuration: Configuration,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    section: str,
+    values: dict[str, object],
+    told: str,
+) -> None:
+    (tmp_path / "side_effect_of_a_user.py").write_text("raise SystemExit('imported')\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    run = changed(changed(configuration, "data", source="side_effect_of_a_user:images"), section, **values)
+    with pytest.raises(ConfigurationError) as caught:
+        stages.load(run)
+    assert str(caught.value).startswith(told)
 
 
 def test_more_threads_than_cores_are_refused(configuration: Configuration, dataset: Dataset) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from safs_ray.storage import Folder
+from safs_ray.storage import DamagedError, Folder
 
 
 @pytest.fixture(params=["path", "uri"])
@@ -76,6 +76,31 @@ def test_a_missing_file_is_a_file_not_found_error(folder: Folder) -> None:
         folder.read("a")
     with pytest.raises(FileNotFoundError):
         folder.read_json("a")
+
+
+def test_a_file_has_a_size_and_nothing_else_has(folder: Folder) -> None:
+    folder.write("a", b"12345")
+    (folder / "inner").write("b", b"")
+    assert folder.size("a") == 5
+    assert folder.size("inner/b") == 0
+    with pytest.raises(FileNotFoundError):
+        folder.size("b")
+    for name in ("inner", ""):
+        with pytest.raises(OSError, match=r"is no regular file$"):
+            folder.size(name)
+    with pytest.raises(OSError, match=r"is no regular file$"):
+        Folder.at("/dev").size("zero")
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b'{"a": 1', b"{'a': 1}", b"\xff\xfe\x00", bytes(100), b"[" * 10**5, b'{"a": 1} {"a": 2}']
+)
+def test_what_is_no_json_is_damaged(folder: Folder, content: bytes) -> None:
+    folder.write("a.json", content)
+    with pytest.raises(DamagedError) as damaged:
+        folder.read_json("a.json")
+    assert str(damaged.value).startswith(f"{folder}/a.json is not what was written there: it is no JSON (")
+    assert "\n" not in str(damaged.value)
 
 
 def test_json_round_trips_as_text_with_a_last_newline(folder: Folder) -> None:

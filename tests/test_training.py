@@ -22,7 +22,7 @@ from safs_ray.models import Specification
 from safs_ray.network import Network
 from safs_ray.pruning.rules import RULES, FixedMasks, MakeRule
 from safs_ray.stages import Result
-from safs_ray.training import OPTIMIZERS, SCHEDULES, Trainer, Training, accuracy, silent, train
+from safs_ray.training import OPTIMIZERS, SCHEDULES, Trainer, Training, accuracy, evaluation_batch, silent, train
 
 PLAIN = DataSection()
 AUGMENTED = DataSection(crop=2, flip=True)
@@ -312,3 +312,11 @@ def test_images_are_normalised_by_channel() -> None:
 def test_configured_names_are_all_there(configuration: Configuration) -> None:
     assert set(configuration.tune.space.sgd.schedules) == set(SCHEDULES)
     assert set(get_args(OptimizerName)) == set(OPTIMIZERS)
+
+
+@pytest.mark.parametrize(
+    ("shape", "size"),
+    [((1, 28, 28), 1000), ((3, 32, 32), 1000), ((3, 64, 64), 250), ((3, 224, 224), 20), ((3, 1024, 1024), 1)],
+)
+def test_large_images_are_evaluated_fewer_at_a_time(shape: tuple[int, int, int], size: int) -> None:
+    assert evaluation_batch(torch.zeros(1, dtype=torch.uint8).expand(10**6, *shape)) == size

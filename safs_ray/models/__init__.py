@@ -11,12 +11,13 @@ from torch import nn
 from safs_ray.config import refusal
 from safs_ray.models import own
 from safs_ray.models.convolutional import efficientnet_b0, lenet5, mlp, resnet18, vgg16
+from safs_ray.models.footprint import Footprint, footprint
 from safs_ray.models.local_vit import localvit_t
 from safs_ray.models.specification import Specification
 from safs_ray.randomness import derive
 from safs_ray.references import is_reference
 
-__all__ = ["ARCHITECTURES", "Architecture", "Specification", "build", "check", "find"]
+__all__ = ["ARCHITECTURES", "Architecture", "Footprint", "Specification", "build", "check", "find", "footprint_of"]
 
 
 @dataclass(frozen=True)
@@ -78,3 +79,14 @@ def check(specification: Specification) -> None:
     """
     if specification.model not in ARCHITECTURES:
         own.check(specification)
+
+
+def footprint_of(specification: Specification) -> Footprint:
+    """What training the network takes; of the table's networks without building them.
+
+    Raises:
+        ConfigurationError: as :func:`build`.
+    """
+    device = "meta" if specification.model in ARCHITECTURES else "cpu"  # a user's function need not know of meta
+    with torch.random.fork_rng(devices=[]), torch.device(device):
+        return footprint(build(specification, seed=0), specification.example())

@@ -35,7 +35,7 @@ def build(specification: Specification) -> nn.Module:
 
 
 def check(specification: Specification) -> None:
-    """Try a user's network on two images, so that one that cannot be used is refused before any work.
+    """Try a user's network on two images, forward and back, so that one that cannot be used is refused before any work.
 
     Says which dropout it is used without.
 
@@ -43,13 +43,14 @@ def check(specification: Specification) -> None:
         ConfigurationError: it does not map two images to finite logits (2, classes), draws random numbers in
             training, or has weights that are not plain parameters.
     """
-    with torch.random.fork_rng(devices=[]), torch.no_grad():
+    with torch.random.fork_rng(devices=[]):
         _check_layers(specification, _made(specification))
         images = torch.rand(specification.example().shape, generator=generator(0, "two images"))
         module = build(specification)
         before = torch.get_rng_state()
         for training in (True, False):
-            _check_logits(specification, module.train(training), images)
+            with torch.set_grad_enabled(training):
+                _check_logits(specification, module.train(training), images)
         if not torch.equal(torch.get_rng_state(), before):
             drawing = "draws random numbers in training, as stochastic depth and dropout within attention do"
             raise _refusal(specification, f"{drawing}; turn that off, for no run could be repeated")
@@ -62,7 +63,7 @@ def _made(specification: Specification) -> nn.Module:
         parameters = inspect.signature(function).parameters
         takes_all = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values())
         module = function(**{name: value for name, value in images.items() if takes_all or name in parameters})
-    except Exception as error:  # the user's function runs, and may raise anything
+    except (Exception, SystemExit) as error:  # the user's function runs, and may raise anything
         raise _refusal(specification, f"fails ({type(error).__name__}: {error})") from None
     if not isinstance(module, nn.Module):
         raise _refusal(specification, f"must return a torch.nn.Module, returns {type(module).__name__}")
@@ -83,7 +84,9 @@ def _check_logits(specification: Specification, module: nn.Module, images: Tenso
     count, shape = len(images), "x".join(map(str, images.shape[1:]))
     try:
         logits = module(images)
-    except Exception as error:  # the user's network runs, and may raise anything
+        if isinstance(logits, Tensor) and torch.is_grad_enabled():
+            logits.sum().backward()  # type: ignore[no-untyped-call]
+    except (Exception, SystemExit) as error:  # the user's network runs, and may raise anything
         reason = f"fails on {count} images of {shape} ({type(error).__name__}: {error})"
         raise _refusal(specification, reason) from None
     if not isinstance(logits, Tensor):

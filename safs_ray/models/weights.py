@@ -13,6 +13,7 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
+from safs_ray import memory
 from safs_ray.config import ConfigurationError, refusal
 from safs_ray.storage import Folder
 
@@ -40,11 +41,17 @@ class Weights:
         """The weights in a file; names that end in .safetensors are of that format, all others of torch's.
 
         Raises:
-            ConfigurationError: the file is missing, damaged, or holds something else than a state dict.
+            ConfigurationError: the file is missing, damaged, larger than memory, or holds something else than a state
+                dict.
         """
-        folder, _, name = file.rpartition("/")
+        path, _, name = file.rpartition("/")
         try:
-            content = Folder.at(folder or ("/" if file.startswith("/") else ".")).read(name)
+            folder = Folder.at(path or ("/" if file.startswith("/") else "."))
+            size, free = folder.size(name), memory.free()
+            if 2 * size > free:  # as a file and as tensors
+                takes = f"takes twice its {memory.readable(size)}, and {memory.readable(free)} of memory are free"
+                raise _refusal(file, takes)
+            content = folder.read(name)
         except (OSError, pa.ArrowInvalid) as error:
             reason = "there is no such file" if isinstance(error, FileNotFoundError) else f"cannot be read ({error})"
             raise _refusal(file, reason) from None
@@ -87,10 +94,10 @@ class Weights:
     def _check(self, name: str, tensor: Tensor, wanted: Tensor) -> None:
         if tensor.shape != wanted.shape:
             raise _refusal(self.file, f"{name} has shape {tuple(tensor.shape)}, must have {tuple(wanted.shape)}")
-        if tensor.layout != torch.strided or tensor.dtype.is_floating_point != wanted.dtype.is_floating_point:
-            raise _refusal(self.file, f"{name} is a {tensor.layout} tensor of {tensor.dtype}, must be {wanted.dtype}")
-        if not tensor.isfinite().all():
-            raise _refusal(self.file, f"{name} holds NaN or infinity")
+        if tensor.dtype.is_floating_point != wanted.dtype.is_floating_point:
+            raise _refusal(self.file, f"{name} is of {tensor.dtype}, must be of {wanted.dtype}")
+        if not tensor.to(wanted.dtype).isfinite().all():
+            raise _refusal(self.file, f"{name} holds NaN, infinity or what {wanted.dtype} cannot hold")
 
 
 def _state(file: str, content: bytes) -> dict[str, Tensor]:
@@ -104,6 +111,11 @@ def _state(file: str, content: bytes) -> dict[str, Tensor]:
     for name, tensor in held.items():
         if not isinstance(name, str) or not isinstance(tensor, Tensor):
             raise _refusal(file, f"must hold a state dict, tensors by name; {name} is of type {type(tensor).__name__}")
+        if tensor.layout != torch.strided or tensor.is_quantized or tensor.is_complex() or not tensor.is_cpu:
+            kind = f"a {tensor.layout} tensor of {tensor.dtype} on {tensor.device}"
+            raise _refusal(file, f"{name} is {kind}; allowed: dense ones of real numbers")
+        if tensor.nbytes > len(content):  # a view that repeats few values
+            raise _refusal(file, f"{name} has shape {tuple(tensor.shape)}, of more values than the file holds")
     return dict(held)
 
 
@@ -128,9 +140,12 @@ def _unpruned(file: str, state: Mapping[str, Tensor]) -> tuple[dict[str, Tensor]
     pruned, masks = dict(state), {}
     for name in (name.removesuffix("_mask") for name in state if name.endswith("_mask")):
         if f"{name}_orig" in state:
-            mask, original = pruned.pop(f"{name}_mask").bool(), pruned.pop(f"{name}_orig")
-            if mask.shape != original.shape:
-                raise _refusal(file, f"{name}_mask has shape {tuple(mask.shape)}, must have {tuple(original.shape)}")
+            given, original = pruned.pop(f"{name}_mask"), pruned.pop(f"{name}_orig")
+            if given.shape != original.shape:
+                raise _refusal(file, f"{name}_mask has shape {tuple(given.shape)}, must have {tuple(original.shape)}")
+            mask = given.bool()
+            if not torch.equal(mask.double(), given.double()):
+                raise _refusal(file, f"{name}_mask holds other numbers than 0 and 1")
             pruned[name], masks[name] = torch.where(mask, original, 0), mask
     return pruned, masks
 

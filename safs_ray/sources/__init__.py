@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from safs_ray.config import ConfigurationError, DataSection, refusal
-from safs_ray.data import Array, Dataset, Examples
+from safs_ray.data import Array, Dataset, Examples, as_tensors
 from safs_ray.references import is_reference
 from safs_ray.sources.folders import imagefolder, parquet
 from safs_ray.sources.imagenet16 import CLASSES, imagenet16
@@ -57,7 +57,7 @@ def _parts(section: DataSection) -> tuple[Part, Part]:
         return torchvision(section)
     if kind in FOLDERS and argument:
         return FOLDERS[kind](Path(argument), section.size)
-    if argument and (found := re.fullmatch(r"imagenet16(?:-(\d+))?", kind)):
+    if argument and (found := re.fullmatch(r"imagenet16(?:-(\d{1,6}))?", kind)):
         return imagenet16(Path(argument), int(found[1] or CLASSES))
     if is_reference(section.source):
         return own(section.source)
@@ -67,7 +67,7 @@ def _parts(section: DataSection) -> tuple[Part, Part]:
 
 
 def _classes(source: str, *parts: Part) -> int:
-    """One more than the highest label."""
+    """One more than the highest label; at least 2."""
     labels = np.concatenate([part.labels for part in parts])
     if len(labels) == 0:
         return 0
@@ -75,6 +75,8 @@ def _classes(source: str, *parts: Part) -> int:
     if lowest < 0 or highest >= max(1000, len(labels)):
         wrong = lowest if lowest < 0 else highest
         raise refusal("data.source", source, f"labels must be 0, 1, …, one for each class; found {wrong}")
+    if lowest == highest:
+        raise refusal("data.source", source, f"needs images of at least two classes, has those of class {lowest}")
     return int(highest) + 1
 
 
@@ -98,7 +100,7 @@ def _dataset(section: DataSection, train: Part, test: Part, classes: int) -> Dat
 
 def _examples(images: Array, labels: Array, channels: int, size: int | None, source: str) -> Examples:
     """Gray images get equal channels where the other part of the set is in colour."""
-    tensor = torch.from_numpy(images)
+    tensor = as_tensors({"images": images})["images"]
     if tensor.shape[1] != channels:
         tensor = tensor.expand(-1, channels, -1, -1).contiguous()
     return Examples(resized(tensor, size, source), torch.from_numpy(labels.astype(np.int64)))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from safs_ray import memory
 from safs_ray.config import ConfigurationError, refusal
 from safs_ray.data import Array
 from safs_ray.sources.images import decoded, one_line
@@ -18,6 +20,9 @@ from safs_ray.sources.part import Indices, Part
 
 ROWS = 256
 """Rows of a Parquet file whose images are in memory, encoded, at a time."""
+
+LABEL_BYTES = 2 * 8
+"""Of one label, as Parquet has it and as a tensor."""
 
 
 def parquet(folder: Path, size: int | None) -> tuple[Part, Part]:
@@ -31,17 +36,13 @@ def parquet(folder: Path, size: int | None) -> tuple[Part, Part]:
 
 def _parquet_part(path: Path, size: int | None) -> Part:
     source = f"parquet:{path.parent}"
-    try:
+    with _reading(path):
         file = pq.ParquetFile(path)
-        names = file.schema_arrow.names
-        column = next((name for name in ("image", "img") if name in names), None)
-        if column is None or "label" not in names:
-            raise _unfit(path, f"the columns image (or img) and label; it has {', '.join(names)}")
-        labels = file.read(["label"])["label"]
-    except (pa.ArrowException, OSError) as error:
-        raise _unreadable(path, error) from None
-    if not pa.types.is_integer(labels.type) or labels.null_count or len(labels) == 0:
-        raise _unfit(path, "label as integers in every row")
+        names = list(file.schema_arrow.names)
+    column = next((name for name in ("image", "img") if names.count(name) == 1), None)
+    if column is None or names.count("label") != 1:
+        raise _unfit(path, f"the columns image (or img) and label; it has {', '.join(names)}")
+    labels = _labels(file, path)
     content = file.schema_arrow.field(column).type
     if pa.types.is_struct(content) and content.get_field_index("bytes") >= 0:
         content = content.field("bytes").type
@@ -53,13 +54,27 @@ def _parquet_part(path: Path, size: int | None) -> Part:
         files = ((f"{path.name} row {row}", io.BytesIO(content)) for row, content in rows)
         return decoded(files, len(chosen), size, source)
 
-    return Part(labels.to_numpy(), read)
+    return Part(labels, read)
+
+
+def _labels(file: pq.ParquetFile, path: Path) -> Array:
+    """The column label, unless a small file says that it has more rows than memory holds."""
+    rows, free = file.metadata.num_rows, memory.free()
+    if LABEL_BYTES * rows > free:
+        takes = f"{memory.readable(LABEL_BYTES * rows)} of memory for the labels of {rows:,} rows"
+        raise _unfit(path, f"{takes}, and {memory.readable(free)} are free")
+    with _reading(path):
+        labels = file.read(["label"])["label"]
+    if not pa.types.is_integer(labels.type) or labels.null_count or len(labels) == 0:
+        raise _unfit(path, "label as integers in every row")
+    numbers: Array = labels.to_numpy()
+    return numbers
 
 
 def _contents(file: pq.ParquetFile, path: Path, column: str, chosen: Indices) -> Iterator[bytes]:
     """The image files in ascending rows."""
     first = 0
-    try:
+    with _reading(path):
         for batch in file.iter_batches(ROWS, columns=[column]):
             images = batch.column(0)
             if pa.types.is_struct(images.type):
@@ -69,18 +84,23 @@ def _contents(file: pq.ParquetFile, path: Path, column: str, chosen: Indices) ->
             for row in chosen[(chosen >= first) & (chosen < first + len(images))]:
                 yield images[row - first].as_py()
             first += len(images)
-    except (pa.ArrowException, OSError) as error:
-        raise _unreadable(path, error) from None
+
+
+@contextmanager
+def _reading(path: Path) -> Iterator[None]:
+    """Tell in one line what a damaged file leads to."""
+    try:
+        yield
+    except ConfigurationError:
+        raise
+    except Exception as error:  # pyarrow raises many kinds
+        missing = isinstance(error, FileNotFoundError)
+        reason = f"there is no file {path}" if missing else f"{path.name} cannot be read ({one_line(error)})"
+        raise refusal("data.source", f"parquet:{path.parent}", reason) from None
 
 
 def _unfit(path: Path, needed: str) -> ConfigurationError:
     return refusal("data.source", f"parquet:{path.parent}", f"{path.name} needs {needed}")
-
-
-def _unreadable(path: Path, error: Exception) -> ConfigurationError:
-    missing = isinstance(error, FileNotFoundError)
-    reason = f"there is no file {path}" if missing else f"{path.name} cannot be read ({one_line(error)})"
-    return refusal("data.source", f"parquet:{path.parent}", reason)
 
 
 def imagefolder(folder: Path, size: int | None) -> tuple[Part, Part]:
@@ -96,10 +116,11 @@ def imagefolder(folder: Path, size: int | None) -> tuple[Part, Part]:
     for name in ("train", "test"):
         try:
             parts.append(ImageFolder(str(folder / name)))
-        except OSError as error:
-            raise refusal("data.source", source, f"{one_line(error)}") from None
-    if parts[0].classes != parts[1].classes:
-        raise refusal("data.source", source, f"train has the classes {parts[0].classes}, test has {parts[1].classes}")
+        except (OSError, ValueError) as error:
+            raise refusal("data.source", source, one_line(error)) from None
+    for one, other in ((0, 1), (1, 0)):
+        if lacking := sorted(set(parts[one].classes) - set(parts[other].classes)):
+            raise refusal("data.source", source, f"{('train', 'test')[other]} has no folder of the class {lacking[0]}")
     train, test = (_folder_part([path for path, _ in part.samples], part.targets, size, source) for part in parts)
     return train, test
 

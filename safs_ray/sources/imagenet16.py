@@ -20,6 +20,8 @@ from safs_ray.sources.part import Part, held
 
 CLASSES = 1000
 IMAGES = 1_281_167 + 50_000
+LARGEST = 2**28
+"""Bytes; all published files are smaller."""
 
 SUMS = {
     "train_data_batch_1": "27846dcaa50de8e21a7d1a35f30f0e91",
@@ -61,9 +63,12 @@ def _batch(folder: Path, name: str, md5: str, classes: int) -> tuple[Array, Arra
     """Images (N, 3, 16, 16) and labels from 0, of the classes wanted."""
     source = f"imagenet16:{folder}"
     try:
-        content = (folder / name).read_bytes()
+        with (folder / name).open("rb") as file:
+            content = file.read(LARGEST + 1)
     except OSError as error:
         raise refusal("data.source", source, f"{folder / name} cannot be read ({error.strerror})") from None
+    if len(content) > LARGEST:
+        raise refusal("data.source", source, f"{name} is not the published file: it has more than {LARGEST:,} bytes")
     found = hashlib.md5(content, usedforsecurity=False).hexdigest()
     if found != md5:
         raise refusal("data.source", source, f"{name} is not the published file: its md5 is {found}, must be {md5}")

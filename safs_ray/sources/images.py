@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import io
 import math
+import warnings
 from collections.abc import Iterable
+from functools import cache
 
 import numpy as np
-import psutil
 import torch
 from PIL import Image
 from torch import Tensor
 from torch.nn.functional import interpolate
 
+from safs_ray import memory
 from safs_ray.config import refusal
 from safs_ray.data import Array
 
@@ -29,16 +31,12 @@ def require_memory(source: str, count: int, *shape: int) -> None:
     Raises:
         ConfigurationError: naming both sizes.
     """
-    size, free = count * math.prod(shape), psutil.virtual_memory().available
+    size, free = count * math.prod(shape), memory.free()
     if COPIES * size > free:
-        images = f"{count:,} images of {'x'.join(map(str, shape))} take {_gigabytes(size)}"
-        memory = f"which a run holds {COPIES} times, and {_gigabytes(free)} of memory are free"
+        images = f"{count:,} images of {'x'.join(map(str, shape))} take {memory.readable(size)}"
+        held = f"which a run holds {COPIES} times, and {memory.readable(free)} of memory are free"
         way_out = "data.size=PIXELS makes them smaller, data.limit=COUNT takes fewer"
-        raise refusal("data.source", source, f"{images}, {memory}; {way_out}")
-
-
-def _gigabytes(size: int) -> str:
-    return f"{size / 1e9:,.1f} GB"
+        raise refusal("data.source", source, f"{images}, {held}; {way_out}")
 
 
 def decoded(files: Iterable[tuple[str, str | io.BytesIO]], count: int, size: int | None, source: str) -> Array:
@@ -48,13 +46,17 @@ def decoded(files: Iterable[tuple[str, str | io.BytesIO]], count: int, size: int
         files: the name that an error gives to an image, and its path or content.
 
     Raises:
-        ConfigurationError: a file that is no image, images of several sizes, or more of them than memory holds.
+        ConfigurationError: a file that is no image or has more pixels than Pillow trusts, images of several sizes, or
+            more of them than memory holds.
     """
+    with warnings.catch_warnings(action="ignore"):  # of what does not keep Pillow from reading an image
+        warnings.simplefilter("error", Image.DecompressionBombWarning)
+        return _stacked(((name, _opened(name, file, size, source)) for name, file in files), count, source)
+
+
+def _stacked(images: Iterable[tuple[str, Image.Image]], count: int, source: str) -> Array:
     pixels = np.zeros((0, 1, 0, 0), np.uint8)
-    for row, (name, file) in enumerate(files):
-        image = _opened(name, file, source)
-        if size:
-            image = image.resize((size, size), Image.Resampling.BILINEAR)
+    for row, (name, image) in enumerate(images):
         channels = max(len(image.getbands()), pixels.shape[1])
         if row == 0:
             require_memory(source, count, channels, image.height, image.width)
@@ -69,14 +71,24 @@ def decoded(files: Iterable[tuple[str, str | io.BytesIO]], count: int, size: int
     return pixels
 
 
-def _opened(name: str, file: str | io.BytesIO, source: str) -> Image.Image:
+def _opened(name: str, file: str | io.BytesIO, size: int | None, source: str) -> Image.Image:
+    """The image, gray or in colour, resized when a size is given."""
     try:
-        image = Image.open(file)
-        if image.mode.startswith("I;16"):  # Pillow would clip 16 bits, not scale them
-            return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
-        return image.convert("L" if image.mode in ("1", "L") else "RGB")
+        with Image.open(file, formats=_formats()) as opened:
+            if opened.mode.startswith("I;16"):  # Pillow would clip 16 bits, not scale them
+                image = Image.fromarray((np.asarray(opened) >> 8).astype(np.uint8))
+            else:
+                image = opened.convert("L" if opened.mode in ("1", "L") else "RGB")
+        return image.resize((size, size), Image.Resampling.BILINEAR) if size else image
     except Exception as error:  # each of Pillow's decoders raises errors of its own
         raise refusal("data.source", source, f"{name} is not an image ({one_line(error).split(' <')[0]})") from None
+
+
+@cache
+def _formats() -> list[str]:
+    """All that Pillow reads by itself: it hands EPS, which is a program, to Ghostscript."""
+    Image.init()
+    return [kind for kind in Image.ID if kind != "EPS"]
 
 
 def resized(images: Tensor, size: int | None, source: str) -> Tensor:
@@ -95,7 +107,7 @@ def resized(images: Tensor, size: int | None, source: str) -> Tensor:
     return torch.cat(parts)
 
 
-def one_line(error: Exception) -> str:
+def one_line(error: BaseException) -> str:
     """What an error says, in at most 160 characters."""
     text = " ".join(str(error).split()) or type(error).__name__
     return text if len(text) <= 160 else text[:157] + "..."

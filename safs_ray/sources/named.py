@@ -7,8 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from safs_ray.config import DataSection, refusal
-from safs_ray.sources.images import one_line
+from safs_ray.config import ConfigurationError, DataSection, refusal
+from safs_ray.sources import idx
+from safs_ray.sources.images import one_line, require_memory
 from safs_ray.sources.part import Part, held
 
 TORCHVISION = {
@@ -41,30 +42,68 @@ def torchvision(section: DataSection) -> tuple[Part, Part]:
     Raises:
         ConfigurationError: the files are missing or damaged and cannot be downloaded.
     """
-    from torchvision import datasets
+    from torchvision import datasets  # here: torchvision takes seconds to import, in every worker
 
     return downloaded(getattr(datasets, TORCHVISION[section.source]), section.source, Path(section.folder))
 
 
 def downloaded(dataset: Any, name: str, folder: Path) -> tuple[Part, Part]:
-    """The parts of a data set of torchvision's kind: a class with ``data`` and ``targets``."""
+    """The parts of a data set of torchvision's kind: a class with ``data`` and ``targets``.
+
+    Raises:
+        ConfigurationError: as :func:`torchvision`.
+    """
     reason = ""
     for download in (False, True):
         try:
+            _check_idx(dataset, name, folder)
             train, test = (dataset(folder, train=train, download=download) for train in (True, False))
             return _part(train), _part(test)
+        except ConfigurationError:
+            raise
         except Exception as error:  # torchvision raises whatever the files or the network made it raise
             reason = one_line(error)
     raise refusal(
         "data.folder",
         str(folder),
-        f"holds no complete {name} and it cannot be downloaded ({reason}); put torchvision's files of it there, or "
-        "name another folder with data.folder=, or use data.source=digits",
+        f"holds no complete {name}{_other(dataset, folder)} and it cannot be downloaded ({reason}); put torchvision's "
+        "files of it there, or name another folder with data.folder=, or use data.source=digits",
     )
 
 
 def _part(dataset: Any) -> Part:
     """Images are (N, H, W) or (N, H, W, C) in torchvision."""
-    images = np.asarray(dataset.data)
+    images, labels = np.asarray(dataset.data), np.asarray(dataset.targets)
+    if images.dtype != np.uint8 or images.ndim not in (3, 4) or labels.shape != images.shape[:1]:
+        raise ValueError(f"{images.dtype} images of shape {images.shape}, labels of shape {labels.shape}")
     images = images[:, None] if images.ndim == 3 else np.ascontiguousarray(images.transpose(0, 3, 1, 2))
-    return held(images, np.asarray(dataset.targets))
+    return held(images, labels)
+
+
+def _check_idx(dataset: Any, name: str, folder: Path) -> None:
+    """Refuse damaged files of a data set of MNIST's kind, once all are there; torchvision downloads those that lack."""
+    archives = [archive for archive, _ in getattr(dataset, "resources", ())]
+    paths = [folder / dataset.__name__ / "raw" / Path(archive).stem for archive in archives]
+    if not all(path.is_file() for path in paths):
+        return
+    for images, labels in zip(paths[::2], paths[1::2], strict=True):
+        try:
+            sizes = idx.check(images, labels)
+        except (OSError, ValueError) as error:
+            fault = f"holds no complete {name}: {error}; what is deleted is unpacked or downloaded again"
+            raise refusal("data.folder", str(folder), fault) from None
+        require_memory(name, sizes[0], 1, *sizes[1:])
+
+
+def _other(dataset: Any, folder: Path) -> str:
+    """Which file is there, but is not the published one, so that torchvision does not open it."""
+    from torchvision.datasets.utils import check_integrity
+
+    archives = [(Path(dataset.__name__, "raw", name), md5) for name, md5 in getattr(dataset, "resources", ())]
+    batches = [*getattr(dataset, "train_list", ()), *getattr(dataset, "test_list", ())]
+    if batches:
+        batches.append((dataset.meta["filename"], dataset.meta["md5"]))
+    for name, md5 in [*archives, *((Path(dataset.base_folder, name), md5) for name, md5 in batches)]:
+        if (folder / name).is_file() and not check_integrity(folder / name, md5):
+            return f": {folder / name} is not the published file, which has the md5 {md5},"
+    return ""

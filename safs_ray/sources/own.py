@@ -10,8 +10,8 @@ from torch import Tensor
 from safs_ray.config import refusal
 from safs_ray.data import Array
 from safs_ray.references import resolve
-from safs_ray.sources.images import one_line
-from safs_ray.sources.part import Part, held
+from safs_ray.sources.images import one_line, require_memory
+from safs_ray.sources.part import Indices, Part
 
 RETURNED = ("train_images", "train_labels", "test_images", "test_labels")
 
@@ -28,7 +28,7 @@ def own(name: str) -> tuple[Part, Part]:
     function = resolve(name, "data.source")
     try:
         returned = function()
-    except Exception as error:  # the user's function runs, and may raise anything
+    except (Exception, SystemExit) as error:  # the user's function runs, and may raise anything
         raise refusal("data.source", name, f"fails ({type(error).__name__}: {one_line(error)})") from None
     if not isinstance(returned, tuple | list) or len(returned) != len(RETURNED):
         length = f" of {len(returned)}" if isinstance(returned, tuple | list) else ""
@@ -42,10 +42,13 @@ def own(name: str) -> tuple[Part, Part]:
 
 
 def _array(value: Any, part: str, name: str) -> Array:
-    if isinstance(value, Tensor):
-        return value.detach().cpu().numpy()
-    if isinstance(value, np.ndarray):
-        return value
+    try:
+        if isinstance(value, Tensor):
+            return value.detach().cpu().numpy()
+        if isinstance(value, np.ndarray):
+            return np.asarray(value)
+    except Exception as error:  # numpy has no sparse, quantised or meta tensors, nor bfloat16
+        raise refusal("data.source", name, f"{part} cannot be read ({one_line(error)})") from None
     raise refusal("data.source", name, f"{part} must be a tensor or an array, is a {_kind(value)}")
 
 
@@ -57,7 +60,12 @@ def _part(arrays: dict[str, Array], part: str, name: str) -> Part:
     if not np.issubdtype(labels.dtype, np.integer) or labels.shape != images.shape[:1]:
         wanted = f"must be integers of shape {images.shape[:1]}"
         raise refusal("data.source", name, f"{part}_labels {wanted}, are {labels.dtype} of shape {labels.shape}")
-    return held(np.ascontiguousarray(images), labels)
+
+    def read(chosen: Indices) -> Array:
+        require_memory(name, len(chosen), *images.shape[1:])  # an array may be a view of far fewer values
+        return np.ascontiguousarray(images if len(chosen) == len(images) else images[chosen])
+
+    return Part(labels, read)
 
 
 def _kind(value: object) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from safs_ray.config import Configuration, overridden, refusal, validate
@@ -49,16 +49,16 @@ def _allowed() -> str:
 
 def differences(before: Configuration, after: Configuration) -> dict[str, tuple[Any, Any]]:
     """Old and new value by the path of each key that is not equal."""
-    old, new = dict(_leaves(before.model_dump(mode="json"))), dict(_leaves(after.model_dump(mode="json")))
+    old, new = leaves(before.model_dump(mode="json")), leaves(after.model_dump(mode="json"))
     return {key: (old[key], new[key]) for key in new if old[key] != new[key]}
 
 
-def _leaves(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+def leaves(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested values by the path of their keys."""
+    found: dict[str, Any] = {}
     for key, value in values.items():
-        if isinstance(value, dict):
-            yield from _leaves(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", value
+        found |= leaves(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
+    return found
 
 
 def reopen(folder: Folder, changes: Sequence[str]) -> None:

@@ -34,9 +34,9 @@ from safs_ray.report.record import Record
 from safs_ray.report.results import RESULTS
 from safs_ray.report.table import show
 from safs_ray.report.wording import shown
-from safs_ray.storage import Folder
+from safs_ray.storage import DamagedError, Folder
 from safs_ray.tune.board import NAMESPACE
-from safs_ray.tune.changes import changed, differences, reopen
+from safs_ray.tune.changes import changed, differences, leaves, reopen
 from safs_ray.tune.progress import duration, show_lines
 from safs_ray.tune.search import FailedSearchError
 from safs_ray.tune.standing import standing
@@ -80,7 +80,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _run(configuration: Configuration, folder: Folder, console: Console) -> dict[str, Any]:
     """Do what is left of a run; returns its results."""
-    if folder.exists(RESULTS):
+    with suppress(DamagedError, FileNotFoundError):
         finished: dict[str, Any] = folder.read_json(RESULTS)
         return finished
     dataset = stages.load(configuration)
@@ -180,8 +180,10 @@ def _new(words: Sequence[str]) -> Configuration:
 
 def _given(configuration: Configuration, network: Network, splits: Splits, folder: Folder) -> stages.Result | None:
     """The network of model.weights; a run that was begun has it in its folder and needs the file no more."""
-    if configuration.model.weights and (begun := stages.Result.load(_given_stage(configuration, folder))):
-        return begun
+    if configuration.model.weights:
+        with suppress(DamagedError):
+            if begun := stages.Result.load(_given_stage(configuration, folder)):
+                return begun
     return stages.given(configuration, network.specification, splits)
 
 
@@ -195,10 +197,11 @@ def _resumed(run: str, words: Sequence[str]) -> Configuration:
     with _blaming("--resume", run):
         if not folder.exists(CONFIGURATION):
             raise refusal("--resume", run, f"holds no {CONFIGURATION}; allowed: the folder of a run that was begun")
-        text = folder.read(CONFIGURATION).decode()
+        text = folder.read(CONFIGURATION).decode(errors="replace")
     values = config.parse(text, f"{folder}/{CONFIGURATION}")
     storage, _, name = str(folder).rpartition("/")
-    begun = {**values, "run": {**values.get("run", {}), "storage": storage, "name": name}}
+    begun = _whole(values, f"{folder}/{CONFIGURATION}")
+    begun["run"] |= {"storage": storage or "/", "name": name}
     configuration = changed(begun, words)
     changes = differences(config.validate(begun), configuration)
     if changes:
@@ -208,6 +211,17 @@ def _resumed(run: str, words: Sequence[str]) -> Configuration:
             header = "".join(line for line in text.splitlines(keepends=True) if line.startswith("#"))
             folder.write(CONFIGURATION, (header + notes + config.dump(configuration)).encode())
     return configuration
+
+
+def _whole(values: dict[str, Any], file: str) -> dict[str, Any]:
+    """Values of a run's configuration, in which every key is written out: without one they would be other settings."""
+    for key in leaves(config.validate(values).model_dump(mode="json")):
+        place: Any = values
+        for part in key.split("."):
+            if not isinstance(place, dict) or part not in place:
+                raise refusal("--resume", file, f"lacks {key}: it was cut short, or written by another version")
+            place = place[part]
+    return values
 
 
 def _quickstart() -> Path:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -16,9 +17,9 @@ from safs_ray.config import Configuration, Hyperparameters
 from safs_ray.data import Array, Dataset
 from safs_ray.search.assignment import Assignment
 from safs_ray.stages import Result
-from safs_ray.storage import Folder
+from safs_ray.storage import DamagedError, Folder
 from safs_ray.training import Report
-from safs_ray.tune.progress import StageProgress
+from safs_ray.tune.progress import StageProgress, log
 
 
 @dataclass(frozen=True)
@@ -66,16 +67,29 @@ class Run:
             raise FileNotFoundError(f"{self.folder}/networks/{stage} holds no complete stage")
         return found
 
+    def kept(self, stage: str) -> Result | None:
+        """What a stage has made before; None when it has not, or when its files are damaged, which are deleted."""
+        folder = self.folder / "networks" / stage
+        try:
+            return Result.load(folder)
+        except DamagedError as error:
+            log.warning("warning: %s; it is made again", error)
+            folder.delete()
+            return None
+
     def made_with(self, recipe: Recipe, stages: str) -> None:
         """Delete what stages have made with another recipe, before a sweep that went on found this one."""
         folder = self.folder / "networks" / stages
-        if folder.exists(RECIPE) and Recipe.from_json(folder.read_json(RECIPE)) != recipe:
+        before = None
+        with suppress(FileNotFoundError, DamagedError):
+            before = Recipe.from_json(folder.read_json(RECIPE))
+        if before != recipe:
             folder.delete()
-        folder.write_json(RECIPE, recipe.as_json())
+            folder.write_json(RECIPE, recipe.as_json())
 
     def once(self, stage: str, epochs: int, make: Callable[[Report], Result]) -> Result:
         """A stage's result, from the run folder where it was completed before."""
-        done = Result.load(self.folder / "networks" / stage)
+        done = self.kept(stage)
         if done is None:
             done = make(lambda epoch, accuracy: self.news.put((stage, epoch, epochs, accuracy)))
             done.save(self.folder / "networks" / stage)
@@ -115,9 +129,11 @@ def prepare(run: Run, arrays: dict[str, Array]) -> None:
         return stages.train_dense(configuration, dataset, splits, device, report, run.checkpoints)
 
     def pruned(report: Report) -> Result:
-        network = run.once("dense", configuration.dense.epochs, dense).network
+        network = run.result("dense").network
         return stages.prune(network, configuration, splits, device, report, run.checkpoints)
 
+    if not configuration.model.pruned:
+        run.once("dense", configuration.dense.epochs, dense)
     run.once("pruned", stages.pruning_epochs(configuration), pruned)
 
 

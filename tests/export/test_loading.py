@@ -74,7 +74,7 @@ def test_what_cannot_be_loaded_is_told_in_one_line(run_folder: Path, tmp_path: P
     description = json.loads((run_folder / "networks" / "best" / "network.json").read_text())
     (tmp_path / "network.json").write_text(json.dumps(description))
     (tmp_path / "network.safetensors").write_bytes(b"damaged")
-    with pytest.raises(ConfigurationError, match=r"cannot be read \(SafetensorError: "):
+    with pytest.raises(ConfigurationError, match=r"cannot be read \(DamagedError: "):
         load(tmp_path)
     with pytest.raises(ConfigurationError, match=r"^execution=fast: allowed: auto, dense, sparse$"):
         load(run_folder, "fast")  # type: ignore[arg-type]

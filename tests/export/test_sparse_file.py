@@ -89,3 +89,14 @@ def test_the_header_tells_all_else(network: Network) -> None:
 def test_another_safetensors_file_is_refused() -> None:
     with pytest.raises(ValueError, match="does not describe a network"):
         sparse_file.read(safetensors.torch.save({"a": torch.zeros(1)}))
+
+
+def test_a_small_file_that_says_it_is_large_takes_no_memory(network: Network) -> None:
+    content = sparse_file.write(network, {})
+    shape = json.dumps(list(network.state["fc1.weight"].shape))
+    assert content.count(shape.encode()) == 1
+    large = shape.replace("120", "9" * 18)
+    length = int.from_bytes(content[:8], "little") + len(large) - len(shape)
+    changed = length.to_bytes(8, "little") + content[8:].replace(shape.encode(), large.encode())
+    with pytest.raises(MemoryError, match=r"^fc1\.weight of shape \[9{18}, 256\] takes "):
+        sparse_file.read(changed)

@@ -59,6 +59,15 @@ def number():
 def failing(classes):
     raise ValueError("no such\\nthing")
 
+def leaving(classes):
+    raise SystemExit("usage: network.py FILE")
+
+def backward(classes):
+    class Rounding(Net):
+        def forward(self, x):
+            return super().forward(torch.relu_(self.fc1.weight[:1, :1] * 0 + x.relu_()).sigmoid().add_(1).sqrt_())
+    return Rounding(16, classes)
+
 def unfit():
     return Net(7, 10)
 
@@ -146,6 +155,8 @@ def test_it_is_built_for_training() -> None:
     [
         ("number", "must return a torch.nn.Module, returns int"),
         ("failing", "fails (ValueError: no such thing)"),
+        ("leaving", "fails (SystemExit: usage: network.py FILE)"),
+        ("backward", "fails on 2 images of 1x4x4 (RuntimeError: one of the variables needed for gradient"),
         ("Net", "fails (TypeError: "),
         ("missing", "net_of_a_user has no function missing"),
         ("unfit", "fails on 2 images of 1x4x4 (RuntimeError: "),

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import pickle
+import random
+import struct
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -125,10 +129,40 @@ def test_a_pruned_bias_is_refused(folder: Path) -> None:
         ({"0.weight": torch.ones(4, 3)}, "lacks 0.bias and 7 more; it holds 0.weight"),
         ({**state(), "3.weight": torch.ones(1)}, "holds 3.weight, which the network has not"),
         ({**state(), "2.weight": torch.ones(2, 5)}, "2.weight has shape (2, 5), must have (2, 4)"),
-        ({**state(), "2.weight": torch.full((2, 4), torch.nan)}, "2.weight holds NaN or infinity"),
-        ({**state(), "1.running_var": torch.full((4,), torch.inf)}, "1.running_var holds NaN or infinity"),
-        ({**state(), "2.bias": torch.ones(2, dtype=torch.int64)}, "2.bias is a torch.strided tensor of torch.int64"),
+        ({**state(), "2.weight": torch.full((2, 4), torch.nan)}, "2.weight holds NaN, infinity or what torch.float32"),
+        ({**state(), "1.running_var": torch.full((4,), torch.inf)}, "1.running_var holds NaN, infinity or what"),
+        ({**state(), "2.bias": torch.tensor([1, 1e300]).double()}, "2.bias holds NaN, infinity or what torch.float32"),
+        (
+            {**state(), "2.bias": torch.tensor([1, torch.nan]).to(torch.float8_e5m2)},
+            "2.bias holds NaN, infinity or what torch.float32 cannot hold",
+        ),
+        ({**state(), "2.bias": torch.ones(2, dtype=torch.int64)}, "2.bias is of torch.int64, must be of torch.float32"),
+        ({**state(), "1.num_batches_tracked": torch.ones(())}, "1.num_batches_tracked is of torch.float32, must be of"),
+        (
+            {**state(), "2.bias": torch.ones(2, device="meta")},
+            "2.bias is a torch.strided tensor of torch.float32 on meta",
+        ),
         ({**state(), "2.bias": torch.ones(2, dtype=torch.complex64)}, "2.bias is a torch.strided tensor of torch.com"),
+        (
+            {**state(), "2.bias": torch.ones(1).expand(10**9, 10**9)},
+            "2.bias has shape (1000000000, 1000000000), of more",
+        ),
+        (
+            {f"0.weight_{kind}": torch.ones(1).expand(10**6, 10**6) for kind in ("orig", "mask")},
+            "0.weight_orig has shape (1000000, 1000000), of more values than the file holds",
+        ),
+        (
+            {"0.weight_orig": torch.ones(2), "0.weight_mask": torch.ones(2).to_sparse()},
+            "0.weight_mask is a torch.sparse",
+        ),
+        (
+            {"0.weight_orig": torch.ones(2), "0.weight_mask": torch.tensor([0.5, 1])},
+            "0.weight_mask holds other numbers",
+        ),
+        (
+            {"0.weight_orig": torch.ones(1), "0.weight_mask": torch.tensor([torch.nan])},
+            "0.weight_mask holds other numb",
+        ),
         ({**state(), "2.bias": torch.ones(2).to_sparse()}, "2.bias is a torch.sparse_coo tensor of torch.float32"),
         ({**state(), 7: torch.ones(1)}, "must hold a state dict, tensors by name; 7 is of type Tensor"),
         ([1, 2], "must hold a state dict; what it holds is of type list"),
@@ -175,16 +209,66 @@ def test_a_whole_module_is_refused_without_advice_to_trust_it(folder: Path) -> N
 
 
 @pytest.mark.parametrize("name", ["w.safetensors", "w.pt", "old.bin"])
-@pytest.mark.parametrize("part", [0, 0.02, 0.5, 0.99])
-def test_a_damaged_file_is_told(folder: Path, name: str, part: float) -> None:
+def test_a_file_cut_anywhere_is_told(folder: Path, name: str) -> None:
     SAVERS[name](state(), folder / name)
-    content = (folder / name).read_bytes()
-    (folder / name).write_bytes(content[: int(part * len(content))])
-    assert refused(name).startswith("is no ")
+    whole, draws = (folder / name).read_bytes(), random.Random(0)
+    for end in [0, 1, 8, len(whole) - 1, *draws.sample(range(len(whole)), 60)]:
+        (folder / name).write_bytes(whole[:end])
+        assert refused(name).startswith("is no "), end
 
 
-def test_a_missing_file_and_a_folder_are_told(folder: Path) -> None:
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("name", ["w.safetensors", "w.pt", "old.bin"])
+def test_a_file_changed_anywhere_is_read_or_told(folder: Path, name: str) -> None:
+    SAVERS[name](state(), folder / name)
+    whole, draws = (folder / name).read_bytes(), random.Random(0)
+    for place in draws.sample(range(len(whole)), 150):
+        changed = bytearray(whole)
+        changed[place] = draws.randrange(256)
+        (folder / name).write_bytes(changed)
+        with suppress(ConfigurationError):
+            assert all(tensor.isfinite().all() for tensor in read(name)[1].state_dict().values())
+
+
+def header(length: int | None = None, content: bytes = b"", **entry: object) -> bytes:
+    """The head of a safetensors file with one tensor "0.weight"."""
+    text = json.dumps({"0.weight": entry}).encode()
+    return struct.pack("<Q", len(text) if length is None else length) + text + content
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        header(length=2**62),
+        header(length=10**9),
+        header(dtype="F32", shape=[10**9, 10**9], data_offsets=[0, 4], content=bytes(4)),
+        header(dtype="F32", shape=[2**63, 2], data_offsets=[0, 4], content=bytes(4)),
+        header(dtype="F32", shape=[-1], data_offsets=[0, 4], content=bytes(4)),
+        header(dtype="F32", shape=[1], data_offsets=[0, 2**63], content=bytes(4)),
+        header(dtype="F33", shape=[1], data_offsets=[0, 4], content=bytes(4)),
+    ],
+    ids=["header", "large header", "values", "overflow", "negative", "offsets", "type"],
+)
+def test_absurd_claims_of_a_header_are_told(folder: Path, content: bytes) -> None:
+    (folder / "w.safetensors").write_bytes(content)
+    assert refused("w.safetensors").startswith("is no safetensors file (")
+
+
+def test_names_of_any_length_and_kind_are_told_in_one_short_line(folder: Path) -> None:
+    safetensors.torch.save_file({"\x1b[2J\n" + "n" * 10**5: torch.ones(1)}, folder / "w.safetensors")
+    assert len(refused("w.safetensors")) <= 1000
+
+
+def test_a_file_larger_than_memory_is_not_read(folder: Path) -> None:
+    """A file of a petabyte that takes no place on the disk."""
+    with (folder / "w.pt").open("wb") as file:
+        file.truncate(10**13)
+    assert refused("w.pt").startswith("takes twice its 10,000.0 GB, and ")
+
+
+def test_what_is_no_file_is_told(folder: Path) -> None:
     (folder / "there").mkdir()
     assert refused("nowhere/w.pt") == "there is no such file"
-    assert refused("there").startswith("cannot be read (")
     assert refused("ftp2://host/w.pt").startswith("cannot be read (")
+    for name in ("there", "/dev/zero"):
+        assert refused(name).endswith(f"{name} is no regular file)")

@@ -7,6 +7,7 @@ import pickle
 import random
 import subprocess
 import sys
+import tracemalloc
 from pathlib import Path
 from typing import Any, get_args
 
@@ -64,6 +65,21 @@ def run(running: Strategy, steps: int = STEPS) -> list[tuple[Assignment, bool]]:
 
 def candidates(running: Strategy, steps: int = STEPS) -> list[Assignment]:
     return [candidate for candidate, _ in run(running, steps)]
+
+
+def test_the_largest_settings_take_little_memory_before_the_search_has_begun(name: str) -> None:
+    settings = {
+        "strategy": name,
+        "steps": 10**6,
+        "lahc": {"history": 10**5},
+        "genetic": {"population": 10**6, "elites": 10**6 - 1},
+        "tpe": {"startup": 10**6, "gamma": 100},
+    }
+    tracemalloc.start()
+    run(make(config.validate({"search": settings}).search, START, 0), 3)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 20e6
 
 
 def through_a_file(state: dict[str, Any]) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import pickle
+import random
 from pathlib import Path
 from typing import Any
 
@@ -69,6 +70,30 @@ def test_a_file_of_another_sum_is_refused_and_never_unpickled(tmp_path: Path, ba
         f"train_data_batch_2 is not the published file: its md5 is {found}, must be {sums['train_data_batch_2']}"
     )
     assert not (tmp_path / "harm").exists()
+
+
+def test_a_file_cut_anywhere_is_refused_by_name(tmp_path: Path, batches: list[dict[str, Any]]) -> None:
+    assert len(batches) == 3
+    sums, draws = sums_of(tmp_path), random.Random(0)
+    for name in sums:
+        whole = (tmp_path / name).read_bytes()
+        for end in (0, len(whole) - 1, *draws.sample(range(len(whole)), 5)):
+            (tmp_path / name).write_bytes(whole[:end])
+            with pytest.raises(ConfigurationError, match=f": {name} is not the published file: its md5 is "):
+                read(tmp_path, 1000, sums)
+        (tmp_path / name).write_bytes(whole)
+
+
+@pytest.mark.usefixtures("batches")
+def test_a_file_larger_than_any_published_one_is_not_read_to_its_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sums = sums_of(tmp_path)
+    monkeypatch.setitem(read.__globals__, "LARGEST", 50_000)
+    with (tmp_path / "val_data").open("r+b") as file:
+        file.truncate(2**40)
+    with pytest.raises(ConfigurationError, match=r"val_data is not the published file: it has more than 50,000 bytes$"):
+        read(tmp_path, 1000, sums)
 
 
 @pytest.mark.usefixtures("batches")

@@ -1,9 +1,16 @@
 from __future__ import annotations
 
 import io
+import os
+import random
+import struct
+import time
+import zlib
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import psutil
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -13,7 +20,81 @@ from PIL import Image
 
 from safs_ray.config import ConfigurationError, DataSection
 from safs_ray.sources import load
-from safs_ray.sources.images import require_memory, resized
+from safs_ray.sources.images import decoded, require_memory, resized
+
+
+def encoded(kind: str, **options: Any) -> bytes:
+    """An image of 20x20 in colour."""
+    file = io.BytesIO()
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (20, 20, 3), dtype=np.uint8)).save(file, kind, **options)
+    return file.getvalue()
+
+
+def pixels_or_fault(content: bytes, size: int | None = None) -> npt.NDArray[np.generic] | str:
+    """What an image holds, or the line with which it is refused; any other error passes."""
+    try:
+        return decoded([("a.png", io.BytesIO(content))], 1, size, "here")
+    except ConfigurationError as error:
+        told = str(error)
+    assert told.startswith("data.source=here: a.png is not an image (")
+    assert told.isprintable()
+    return told
+
+
+KINDS = ("PNG", "JPEG", "GIF", "BMP", "PPM", "TIFF", "WEBP")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_an_image_cut_anywhere_is_refused_or_has_all_its_pixels(kind: str) -> None:
+    whole = encoded(kind)
+    draws, refused = random.Random(0), 0
+    for end in [0, 1, len(whole) - 1, *draws.sample(range(len(whole)), 40)]:
+        found = pixels_or_fault(whole[:end])
+        refused += isinstance(found, str)
+        assert isinstance(found, str) or np.array_equal(found, pixels_or_fault(whole)), end
+    assert refused > 38
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("kind", KINDS)
+def test_an_image_changed_anywhere_is_read_or_refused(kind: str) -> None:
+    whole, draws = encoded(kind), random.Random(0)
+    for _ in range(120):
+        changed = bytearray(whole)
+        for _ in range(draws.randint(1, 3)):
+            changed[draws.randrange(draws.choice((40, len(whole))))] = draws.randrange(256)
+        pixels_or_fault(bytes(changed), draws.choice((None, 4)))
+
+
+def chunk(kind: bytes, content: bytes) -> bytes:
+    return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+
+
+@pytest.mark.parametrize("size", [None, 32])
+@pytest.mark.parametrize("sides", [(9_500, 9_500), (20_000, 20_000), (2**31 - 1, 1), (100_000, 100_000)])
+def test_a_decompression_bomb_is_refused_before_it_is_decoded(sides: tuple[int, int], size: int | None) -> None:
+    """A PNG of some bytes that claims so many pixels."""
+    header = chunk(b"IHDR", struct.pack(">IIBBBBB", *sides, 8, 2, 0, 0, 0))
+    bomb = b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", zlib.compress(bytes(1000))) + chunk(b"IEND", b"")
+    start = time.process_time()
+    assert isinstance(pixels_or_fault(bomb, size), str)
+    assert time.process_time() - start < 1
+
+
+@pytest.mark.parametrize("content", [b"P6 0 5 255\n", b"P6 5 0 255\n", b"P5 0 0 255\n"])
+def test_an_image_without_pixels_is_refused(content: bytes) -> None:
+    assert isinstance(pixels_or_fault(content), str)
+
+
+def test_no_program_is_run_on_an_image(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pillow would hand EPS to Ghostscript."""
+    program = tmp_path / "gs"
+    program.write_text(f"#!/bin/sh\ntouch {tmp_path}/ran\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    monkeypatch.setattr("PIL.EpsImagePlugin.gs_binary", None)
+    assert isinstance(pixels_or_fault(encoded("EPS")), str)
+    assert not (tmp_path / "ran").exists()
 
 
 def available() -> int:

@@ -34,6 +34,22 @@ returned = {
     "channels": (images, labels, images[:, :1], labels),
     "oblong": (images[:, :, :3], labels, images[:, :, :3], labels),
     "one": (images, labels, images[:1], labels[:1]),
+    "single": (images, labels * 0, images, labels * 0),
+    "sparse": (images.to_sparse(), labels, images, labels),
+    "meta": (images.to("meta"), labels, images, labels),
+    "brain": (images, labels.bfloat16(), images, labels),
+    "objects": (images, np.array([None] * 6), images, labels),
+    "scalar": (images, torch.tensor(3), images, labels),
+    "numbers": (images, [0, 1, 2, 0, 1, 2], images, labels),
+    "no_pixels": (images[:, :, :0], labels, images, labels),
+    "text": "four",
+    "keys": {"train_images": images},
+    "view": (
+        np.broadcast_to(np.zeros((1, 3, 1024, 1024), np.uint8), (10**6, 3, 1024, 1024)),
+        np.arange(10**6) % 2, images.numpy(), labels.numpy()
+    ),
+    "read_only": (np.broadcast_to(images.numpy(), images.shape), labels.numpy(), images.numpy(), labels.numpy()),
+    "big_endian": (images.numpy(), labels.numpy().astype(">i4"), images.numpy(), labels.numpy().astype(np.uint64)),
 }
 
 for name in returned:
@@ -41,6 +57,18 @@ for name in returned:
 
 def failing():
     raise OSError("no disk,\\nno data")
+
+def leaving():
+    raise SystemExit(3)
+
+def endless():
+    yield images
+
+def verbose():
+    raise ValueError("x" * 10**6)
+
+def wanting(argument):
+    return returned["tensors"]
 """
 
 
@@ -87,6 +115,16 @@ def test_images_are_resized() -> None:
         ("negative", "labels must be 0, 1, …, one for each class; found -1"),
         ("channels", "train_images have 3 channels, test_images 1"),
         ("one", "needs at least two test images, has 1"),
+        ("single", "needs images of at least two classes, has those of class 0"),
+        ("objects", "train_labels must be integers of shape (6,), are object of shape (6,)"),
+        ("scalar", "train_labels must be integers of shape (6,), are int64 of shape ()"),
+        ("numbers", "train_labels must be a tensor or an array, is a list"),
+        ("no_pixels", "train_images must be uint8 of shape (N, C, H, W), are uint8 of shape (6, 3, 0, 4)"),
+        ("text", "must return (train_images, train_labels, test_images, test_labels), returns a str"),
+        ("keys", "must return (train_images, train_labels, test_images, test_labels), returns a dict"),
+        ("endless", "must return (train_images, train_labels, test_images, test_labels), returns a generator"),
+        ("leaving", "fails (SystemExit: 3)"),
+        ("verbose", f"fails (ValueError: {'x' * 157}...)"),
         ("failing", "fails (OSError: no disk, no data)"),
         ("missing", "data_of_a_user has no function missing"),
     ],
@@ -100,3 +138,27 @@ def test_what_is_no_data_is_refused_in_one_line(function: str, reason: str) -> N
 def test_images_that_are_not_square_are_told_with_the_way_out() -> None:
     with pytest.raises(ConfigurationError, match=r"\(3, 3, 4\) and \(3, 3, 4\) are not squares .* data\.size=PIXELS"):
         load_from("oblong")
+
+
+@pytest.mark.parametrize(
+    ("function", "reason"),
+    [
+        ("sparse", "train_images cannot be read ("),
+        ("meta", "train_images cannot be read ("),
+        ("brain", "train_labels cannot be read ("),
+        ("wanting", "fails (TypeError: wanting() missing 1 required positional argument"),
+        ("view", "1,000,000 images of 3x1024x1024 take 3,145.7 GB, which a run holds 3 times, and "),
+    ],
+)
+def test_what_numpy_or_memory_cannot_hold_is_refused(function: str, reason: str) -> None:
+    with pytest.raises(ConfigurationError) as refused:
+        load_from(function)
+    assert str(refused.value).startswith(f"data.source=data_of_a_user:{function}: {reason}")
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("function", ["read_only", "big_endian"])
+def test_any_memory_layout_is_taken(function: str) -> None:
+    loaded = load_from(function)
+    assert np.array_equal(loaded.pool.images.numpy(), IMAGES)
+    assert loaded.pool.labels.tolist() == [0, 1, 2, 0, 1, 2]
