@@ -26,7 +26,11 @@ EVALUATIONS = st.builds(
 )
 
 
-@given(st.lists(EVALUATIONS, max_size=4))
+def place(evaluation: Evaluation) -> tuple[str, str, int]:
+    return evaluation.sweep, evaluation.trial, evaluation.iteration
+
+
+@given(st.lists(EVALUATIONS, max_size=4, unique_by=place))
 @settings(max_examples=30, deadline=None)
 def test_what_is_written_is_read_as_it_was(
     tmp_path_factory: pytest.TempPathFactory, evaluations: list[Evaluation]
@@ -48,3 +52,5 @@ def test_parts_are_read_in_their_order_and_a_missing_folder_is_empty(tmp_path: P
     folder.write("part-00001.parquet", to_parquet([two]))
     folder.write("part-00000.parquet", to_parquet([one]))
     assert read_evaluations(folder) == [one, two]
+    folder.write("part-00002.parquet", to_parquet([one]))
+    assert read_evaluations(folder) == [one, two], "a step that two sessions have written is one step"

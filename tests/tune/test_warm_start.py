@@ -4,11 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from safs_ray.config import Configuration, ConfigurationError, Hyperparameters, dump, validate
+from safs_ray.config import CONFIGURATION, Configuration, ConfigurationError, Hyperparameters, dump, validate
 from safs_ray.search.chain import joint
 from safs_ray.stages import Result
 from safs_ray.storage import Folder
-from safs_ray.tune.changes import CONFIGURATION
 from safs_ray.tune.journal import JOURNALS, Journal
 from safs_ray.tune.warm_start import EARLIER, earlier_trials, take_over
 
