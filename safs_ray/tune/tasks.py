@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import ray
 import torch
-from ray.util.queue import Queue
+from ray.util.queue import Empty, Queue
 
 from safs_ray import stages
 from safs_ray.checkpoints import Checkpoints
@@ -20,6 +20,9 @@ from safs_ray.stages import Result
 from safs_ray.storage import DamagedError, Folder
 from safs_ray.training import Report
 from safs_ray.tune.progress import StageProgress, log
+
+News = tuple[str, int, int, float]
+"""Stage, epochs done, epochs, validation accuracy."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +47,7 @@ class Run:
     """What every task of a run is given, beside the data.
 
     Attributes:
-        news: takes (stage, epochs done, epochs, validation accuracy) after every epoch.
+        news: takes :data:`News` after every epoch.
     """
 
     configuration: Configuration
@@ -191,10 +194,17 @@ def run_tasks(run: Run, tasks: Sequence[tuple[Callable[..., None], tuple[Any, ..
     progress = StageProgress(epochs)
     while waiting:
         done, waiting = ray.wait(waiting, timeout=0.5)
-        for _ in range(run.news.qsize()):
-            progress.epoch(*run.news.get())
+        for news in _news(run.news):
+            progress.epoch(*news)
         ray.get(done)
     run.checkpoints.clear()
+
+
+def _news(queue: Queue) -> Iterator[News]:
+    """What there is; it is gone with the queue's process when that is killed."""
+    with suppress(Empty):
+        while True:
+            yield queue.get_nowait()
 
 
 def _set_up(configuration: Configuration) -> torch.device:

@@ -97,10 +97,11 @@ def test_a_worker_killed_in_the_middle_of_an_evaluation(
     output, killed = "", 0
     for line in process.stdout:
         output += line
-        if "step" in line and killed < 3:
-            for worker in workers_of(process.pid, "ray::"):
+        if "  step  " in line and killed < 3:
+            workers = [worker for worker in workers_of(process.pid) if KILLED[killed] in worker.cmdline()[0]]
+            for worker in workers:
                 worker.kill()
-                killed += 1
+            killed += bool(workers)
     assert process.wait() == 0, output
     found = outcome(runs / "worker")
     table.add(
@@ -110,12 +111,16 @@ def test_a_worker_killed_in_the_middle_of_an_evaluation(
     assert found == expected
 
 
-def workers_of(driver: int, name: str) -> list[psutil.Process]:
-    """The processes of a run's Ray actors of a class."""
+KILLED = ("Trainable", "Board", "Queue")
+"""Ray's names of the processes that are killed, one after the other."""
+
+
+def workers_of(driver: int) -> list[psutil.Process]:
+    """The processes of a run's Ray actors."""
     found = []
     for process in psutil.Process(driver).children(recursive=True):
         with suppress(psutil.NoSuchProcess):
-            if name in "".join(process.cmdline()[:1]):
+            if process.cmdline() and process.cmdline()[0].startswith("ray::"):
                 found.append(process)
     return found
 
