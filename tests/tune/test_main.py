@@ -255,6 +255,46 @@ def test_after_kill_9_a_resumed_run_ends_like_one_never_interrupted(finished: Pa
         assert mine["test_accuracy"] == other["test_accuracy"]
 
 
+@pytest.mark.slow
+def test_a_finished_run_goes_on_with_more_and_longer_trials(finished: Path, tiny: Path) -> None:
+    process = start(str(tiny), "run.name=further", "tune.trials=2", "tune.max_t=5")
+    output, _ = process.communicate(timeout=ENDS)
+    assert process.returncode == 0, output
+    run = finished.parent / "further"
+    before = untimed(run)
+    resumed = start("--resume", str(run), "tune.trials=3", "tune.max_t=null", "final.ablations=[stage 1]")
+    output, _ = resumed.communicate(timeout=ENDS)
+    assert resumed.returncode == 0, output
+    assert "# resumed with tune.trials: 3, was 2" in (run / "config.yaml").read_text()
+    assert untimed(run)[: len(before)] == before, "what was known is still known"
+    assert {step.trial for step in untimed(run)} == {"trial-1", "trial-2", "trial-3"}
+    assert [row["name"] for row in results(run)["rows"]] == ["dense", "pruned", "stage 1", "SAFS"]
+    assert max(step.iteration for step in untimed(run)) == 5, "who had reached the end of the shorter course goes on"
+    moved = finished.parent / "moved"
+    run.rename(moved)
+    again = start("--resume", str(moved))
+    output, _ = again.communicate(timeout=ENDS)
+    assert again.returncode == 0, output
+    refused = start("--resume", str(moved), "run.seed=5")
+    output, _ = refused.communicate(timeout=ENDS)
+    assert refused.returncode == 2
+    assert output.startswith("error: run.seed=5: the run was begun with 0")
+
+
+@pytest.mark.slow
+def test_a_warm_start_makes_no_evaluation_again(finished: Path, tiny: Path) -> None:
+    process = start(str(tiny), "run.name=warm", f"tune.warm_start={finished}")
+    output, _ = process.communicate(timeout=ENDS)
+    assert process.returncode == 0, output
+    run = finished.parent / "warm"
+    for stage in ("dense", "pruned"):
+        mine, other = (Network.load(Folder.at(place / "networks" / stage)) for place in (run, finished))
+        assert mine.fingerprint == other.fingerprint
+    first = [step for step in untimed(run) if step.trial == "trial-1" and step.phase == "search"]
+    assert all(step.repeated for step in first), "the first trial has the default hyperparameters in both"
+    assert json.loads((run / "earlier" / "complete.json").read_text()) == {"run": str(finished)}
+
+
 def test_sigterm_ends_a_run_in_the_background_of_a_shell(finished: Path, tiny: Path) -> None:
     """A shell lets what it starts in the background ignore SIGINT."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
