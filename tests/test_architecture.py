@@ -16,6 +16,7 @@ import safs_ray
 PACKAGE = Path(safs_ray.__file__).parent
 ROOMS = (
     "config",
+    "keys",
     "memory",
     "storage",
     "checkpoints",

@@ -7,8 +7,10 @@ import fcntl
 import logging
 import os
 import platform
+import shutil
 import signal
 import sys
+import textwrap
 import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -25,7 +27,8 @@ from rich.console import Console
 import safs_ray
 from safs_ray import config, stages
 from safs_ray.config import CONFIGURATION, Configuration, ConfigurationError, PruningSection, refusal
-from safs_ray.data import Splits
+from safs_ray.data import Dataset, Splits
+from safs_ray.keys import keys, written
 from safs_ray.network import Network
 from safs_ray.pruning.masks import count_kept
 from safs_ray.pruning.structure import select
@@ -51,16 +54,20 @@ FINISHED, FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run or resume a sweep; returns the exit code."""
-    parsed = _parser().parse_args(arguments)
+    parsed = _parser().parse_intermixed_args(arguments)
     if str(Path.cwd()) not in sys.path:  # where a user's own modules lie, and where Ray's workers look for them
         sys.path.append(str(Path.cwd()))
     signal.signal(signal.SIGTERM, _interrupt)
     console = Console(highlight=False, markup=False)
     try:
         configuration = _resumed(parsed.resume, parsed.words) if parsed.resume else _new(parsed.words)
+        folder = Folder.at(configuration.location)
+        if parsed.print_config:
+            return _print(configuration, parsed.words, console)
+        if parsed.dry_run:
+            return _try_out(configuration, folder, console)
     except ConfigurationError as error:
         return _end(BAD_INPUT, f"error: {error}")
-    folder = Folder.at(configuration.location)
     try:
         results = _run(configuration, folder, console)
     except ConfigurationError as error:
@@ -83,10 +90,7 @@ def _run(configuration: Configuration, folder: Folder, console: Console) -> dict
     with suppress(DamagedError, FileNotFoundError):
         finished: dict[str, Any] = folder.read_json(RESULTS)
         return finished
-    dataset = stages.load(configuration)
-    splits = stages.folds(configuration, dataset).search()
-    network = stages.check(configuration, dataset, splits)
-    given = _given(configuration, network, splits, folder)
+    dataset, splits, network, given = _checked(configuration, folder)
     with _blaming("run.storage", configuration.run.storage):
         take_over(configuration, folder)
         if not folder.exists(CONFIGURATION):
@@ -94,7 +98,7 @@ def _run(configuration: Configuration, folder: Folder, console: Console) -> dict
         if given:
             given.save(_given_stage(configuration, folder))  # as if the stage had been done
     with _alone(folder):
-        _announce(configuration, splits, given.network if given else network, folder, console)
+        _announce(configuration, splits, network, folder, console)
         show_lines()
         try:
             _connect(configuration)
@@ -105,6 +109,39 @@ def _run(configuration: Configuration, folder: Folder, console: Console) -> dict
             raise
         finally:
             ray.shutdown()
+
+
+def _checked(configuration: Configuration, folder: Folder) -> tuple[Dataset, Splits, Network, stages.Result | None]:
+    """The data, those of the search, the network that the run begins from, and it as a stage where it was given.
+
+    Raises:
+        ConfigurationError: some of it cannot be read, or does not fit together.
+    """
+    dataset = stages.load(configuration)
+    splits = stages.folds(configuration, dataset).search()
+    network = stages.check(configuration, dataset, splits)
+    given = _given(configuration, network, splits, folder)
+    return dataset, splits, given.network if given else network, given
+
+
+def _try_out(configuration: Configuration, folder: Folder, console: Console) -> int:
+    """Check everything, time an epoch and say what the run would cost."""
+    _, splits, network, _ = _checked(configuration, folder)
+    _announce(configuration, splits, network, folder, console)
+    console.print("  nothing was begun: a dry run")
+    return FINISHED
+
+
+def _print(configuration: Configuration, words: Sequence[str], console: Console) -> int:
+    """Every key and its value, and where that is from."""
+    path, overrides = _split(words)
+    given = {word.partition("=")[0] for word in overrides}
+    in_file = leaves(config.parse(path.read_text(), str(path)))
+    for key, value in leaves(configuration.model_dump(mode="json")).items():
+        line = any(key == word or key.startswith(f"{word}.") for word in given)
+        origin = "command line" if line else str(path) if key in in_file else "default"
+        console.print(f"{f'{key}={written(value)}':<60}  # {origin}", soft_wrap=True)
+    return FINISHED
 
 
 @contextmanager
@@ -147,7 +184,8 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m safs_ray.tune",
         description="Search the activation functions and hyperparameters of a sparse network.",
-        epilog="example: python -m safs_ray.tune tune_configs/lenet5_mnist.yaml run.seed=1 search.steps=10",
+        epilog=_key_table(),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument(
         "words",
@@ -155,19 +193,28 @@ def _parser() -> argparse.ArgumentParser:
         metavar="CONFIG.yaml key.path=value",
         help="a configuration (default: quickstart.yaml) and values that replace its own",
     )
-    parser.add_argument(
-        "--resume",
-        metavar="RUN",
-        help="go on with the run in this folder, with key.path=value changes if there are any",
+    either = parser.add_mutually_exclusive_group()
+    either.add_argument(
+        "--resume", metavar="RUN", help="go on with the run in this folder, with changes if there are any"
     )
+    either.add_argument("--dry-run", action="store_true", help="check everything, and say what the run would cost")
+    either.add_argument("--print-config", action="store_true", help="print every value and where it is from")
     return parser
+
+
+def _key_table() -> str:
+    """Every key with its type, its default and a line of meaning."""
+    lines = ["example: python -m safs_ray.tune tune_configs/lenet5_mnist.yaml run.seed=1 search.steps=10", "", "keys:"]
+    width = shutil.get_terminal_size().columns - 2
+    for key in keys():
+        lines.append(f"  {key.path}  ({key.kind}; default: {key.default})")
+        lines += textwrap.wrap(key.meaning, width, initial_indent=" " * 6, subsequent_indent=" " * 6)
+    return "\n".join(lines)
 
 
 def _new(words: Sequence[str]) -> Configuration:
     """The configuration of a new run, whose folder must be free."""
-    named = bool(words) and "=" not in words[0]
-    path = Path(words[0]) if named else _quickstart()
-    configuration = config.load(path, words[1:] if named else words)
+    configuration = config.load(*_split(words))
     folder = Folder.at(configuration.location)
     with _blaming("run.storage", configuration.run.storage):
         begun, finished = folder.exists(CONFIGURATION), folder.exists(RESULTS)
@@ -176,6 +223,12 @@ def _new(words: Sequence[str]) -> Configuration:
         state = "finished" if finished else "unfinished"
         raise refusal("run.name", configuration.run.name, f"{folder} holds a {state} run ({how}); choose another name")
     return configuration
+
+
+def _split(words: Sequence[str]) -> tuple[Path, Sequence[str]]:
+    """The file of a configuration, and what replaces its values."""
+    named = bool(words) and "=" not in words[0]
+    return (Path(words[0]), words[1:]) if named else (_quickstart(), words)
 
 
 def _given(configuration: Configuration, network: Network, splits: Splits, folder: Folder) -> stages.Result | None:

@@ -390,6 +390,35 @@ def test_bad_input_is_one_line_before_any_work(
     assert set(tiny.parent.rglob("*")) == before
 
 
+def test_a_dry_run_says_what_a_run_would_cost_and_begins_nothing(
+    tiny: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = set(tiny.parent.rglob("*"))
+    assert main([str(tiny), "--dry-run", "run.name=dry"]) == 0
+    printed = capsys.readouterr().out
+    assert "at most 37 epochs" in printed
+    assert "nothing was begun" in printed
+    assert set(tiny.parent.rglob("*")) == before
+    assert main([str(tiny), "--dry-run", "run.name=dry", "data.source=digit"]) == 2
+
+
+def test_every_value_and_where_it_is_from(tiny: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    small = tiny.with_name("small.yaml")
+    small.write_text("run: {name: small}\nsearch: {steps: 3}\n")
+    assert main([str(small), "tune.resources={cpu: 1}", "search.epochs=2", "--print-config"]) == 0
+    lines = dict(line.split("  # ") for line in capsys.readouterr().out.splitlines())
+    origins = {line.strip(): origin for line, origin in lines.items()}
+    assert origins["search.steps=3"] == str(small)
+    assert origins["search.epochs=2"] == origins["tune.resources.cpu=1"] == "command line"
+    assert origins["final.folds=3"] == "default"
+
+
+def test_help_names_every_key(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="0"):
+        main(["--help"])
+    assert "tune.brackets  (integer from 1 to 16; default: 1)" in capsys.readouterr().out
+
+
 def test_a_missing_configuration_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["nowhere.yaml"]) == 2
     assert capsys.readouterr().err == "error: configuration=nowhere.yaml: cannot be read (No such file or directory)\n"
