@@ -438,4 +438,4 @@ def test_storage_that_cannot_be_written_is_one_line(tiny: Path, capsys: pytest.C
 
 def test_report_of_no_run_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert report([str(tmp_path)]) == 2
-    assert "holds no results.json" in capsys.readouterr().err
+    assert "holds no config.yaml" in capsys.readouterr().err
