@@ -124,6 +124,10 @@ class RunSection(Section):
         "auto", description="dense: with all weights; sparse: with nonzeros alone (CPU); auto: what is faster"
     )
     address: str = Field("local", description="Ray cluster: local, auto, or an address")
+    verbose: int = Field(1, ge=0, le=1, description="1: a line for every step; 0: warnings and the result alone")
+    events: str | None = Field(
+        None, min_length=1, description="file that every event is appended to, a line of JSON each; default: none"
+    )
 
 
 class DataSection(Section):

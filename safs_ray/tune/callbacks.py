@@ -9,7 +9,12 @@ from ray.tune.experiment import Trial
 
 from safs_ray.config import Configuration
 from safs_ray.tune.journal import Past
-from safs_ray.tune.progress import Clock, log, percent
+from safs_ray.tune.progress import Clock, event, log, percent
+
+TOLD = (
+    "phase", "assignment", "validation_accuracy", "best_accuracy", "cost", "accepted", "repeated", "diverged"
+)  # fmt: skip
+"""What the event of a step has of its result."""
 
 
 class SearchProgress(Callback):
@@ -49,6 +54,7 @@ class SearchProgress(Callback):
             trial, self._trials, step, steps, result["phase"],
             percent(result["validation_accuracy"]), percent(result["best_accuracy"]), percent(self._best),
             _verdict(result), self._clock.left(),
+            extra=event("step", **self._told(trial), step=step, **{key: result[key] for key in TOLD}),
         )  # fmt: skip
 
     def on_trial_complete(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
@@ -58,10 +64,14 @@ class SearchProgress(Callback):
         if skipped:
             broken = trial.last_result["fine_tuning"] and trial.last_result["diverged"]
             why = "its fine-tuning diverged" if broken else "stopped by ASHA, weaker than others were there"
-            log.info("%-8s ended after step %d: %s", trial, step, why)
+            told = event("ended", **self._told(trial), step=step, why=why)
+            log.info("%-8s ended after step %d: %s", trial, step, why, extra=told)
 
     def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
-        log.info("%-8s failed; see %s", trial, trial.error_file)
+        log.info("%-8s failed; see %s", trial, trial.error_file, extra=event("failed", **self._told(trial)))
+
+    def _told(self, trial: Trial) -> dict[str, Any]:
+        return {"sweep": self._course.sweep, "trial": str(trial)}
 
     def _epochs(self, steps: int) -> int:
         return self._course.epochs(steps, self._configuration)

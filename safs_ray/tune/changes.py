@@ -12,7 +12,8 @@ from safs_ray.storage import Folder
 from safs_ray.tune.journal import JOURNALS, Journal
 
 FREE = (
-    "run.address", "run.device", "tune.max_concurrent", "tune.resources.cpu", "tune.resources.gpu",
+    "run.address", "run.device", "run.verbose", "run.events", "tune.max_concurrent", "tune.resources.cpu",
+    "tune.resources.gpu",
 )  # fmt: skip
 """Where and how fast a run is computed."""
 

@@ -98,8 +98,10 @@ def _run(configuration: Configuration, folder: Folder, console: Console) -> dict
         if given:
             given.save(_given_stage(configuration, folder))  # as if the stage had been done
     with _alone(folder):
-        _announce(configuration, splits, network, folder, console)
-        show_lines()
+        with _blaming("run.events", str(configuration.run.events)):
+            show_lines(configuration.run.verbose, configuration.run.events)
+        if configuration.run.verbose:
+            _announce(configuration, splits, network, folder, console)
         try:
             _connect(configuration)
             return sweep(configuration, dataset, folder)

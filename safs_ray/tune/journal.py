@@ -18,7 +18,7 @@ from safs_ray.search.assignment import Assignment
 from safs_ray.search.chain import Course
 from safs_ray.search.evaluation import Evaluation, Ledger
 from safs_ray.storage import Folder
-from safs_ray.tune.progress import log
+from safs_ray.tune.progress import event, log
 from safs_ray.tune.tasks import Recipe
 
 JOURNALS = "journals"
@@ -144,7 +144,8 @@ class Past:
 
     def announce(self, trials: int) -> None:
         """Say what begins or goes on."""
-        log.info("%s: %d trials of at most %d steps", self.course.sweep, trials, self.course.steps)
+        told = event("sweep", sweep=self.course.sweep, trials=trials, steps=self.course.steps)
+        log.info("%s: %d trials of at most %d steps", self.course.sweep, trials, self.course.steps, extra=told)
         if self.journal.entries:
             done, left = len(self.done), len(self.left)
             kept = sum(len(self.steps(number)) for number in range(done + left))

@@ -2,22 +2,53 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import sys
 import time
+from typing import Any
 
 from safs_ray.pruning.flow import Survey
 
 log = logging.getLogger("safs_ray")
 
 
-def show_lines() -> None:
-    """Print the lines on the standard output, each with the time of day."""
+def show_lines(verbose: int, events: str | None) -> None:
+    """Print the lines on the standard output, each with the time of day, and write events to a file.
+
+    Args:
+        verbose: 0 prints warnings alone.
+        events: file that gets a line of JSON for every event.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
     handler = logging.StreamHandler(sys.stdout)
     handler.setFormatter(logging.Formatter("%(asctime)s  %(message)s", "%H:%M:%S"))
-    log.handlers = [handler]
+    handler.setLevel(logging.INFO if verbose else logging.WARNING)
+    log.handlers = [handler, *([EventFile(events)] if events else [])]
     log.setLevel(logging.INFO)
     log.propagate = False
+
+
+class EventFile(logging.FileHandler):
+    """Appends what is logged to a file, a JSON object a line: time, level, message and what :func:`event` added."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__(path, encoding="utf-8")
+
+    def format(self, record: logging.LogRecord) -> str:
+        """One line; times are seconds since 1970."""
+        told = {"time": record.created, "level": record.levelname.lower(), **record.__dict__.get(EVENT, {})}
+        return json.dumps({**told, "message": record.getMessage()})
+
+
+EVENT = "event"
+
+
+def event(kind: str, **values: object) -> dict[str, Any]:
+    """What a machine is told of a line that a person reads, for ``extra`` of :data:`log`."""
+    return {EVENT: {"event": kind, **values}}
 
 
 def duration(seconds: float) -> str:
@@ -35,7 +66,7 @@ def percent(fraction: float) -> str:
 
 def tell(survey: Survey) -> None:
     """Say what pruning has left, and warn of layers of which that is nothing."""
-    log.info("%s", survey.summary)
+    log.info("%s", survey.summary, extra=event("pruned"))
     if survey.warning:
         log.warning("warning: %s", survey.warning)
 
@@ -74,4 +105,5 @@ class StageProgress:
         log.info(
             "%-15s epoch %3d of %3d   validation %s   %s left here",
             stage, epoch, epochs, percent(accuracy), self._clock.left(),
+            extra=event("epoch", stage=stage, epoch=epoch, epochs=epochs, validation_accuracy=accuracy),
         )  # fmt: skip

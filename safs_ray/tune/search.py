@@ -23,7 +23,7 @@ from safs_ray.tune.board import BoardClient
 from safs_ray.tune.callbacks import SearchProgress
 from safs_ray.tune.halving import SuccessiveHalving
 from safs_ray.tune.journal import JOURNALS, Journal, Past
-from safs_ray.tune.progress import log, percent
+from safs_ray.tune.progress import event, log, percent
 from safs_ray.tune.proposals import METRIC, TRIAL, Proposals, default_only, search_space
 from safs_ray.tune.tasks import Recipe, checkpoints_of
 from safs_ray.tune.trainable import Trial
@@ -190,5 +190,7 @@ def _winner(past: Past) -> Recipe:
             f"{course.sweep}: none of {len(entries)} trials reached its end; {len(entries) - len(past.done)} failed"
         )
     best = max(finished, key=lambda number: entries[number].accuracy)
-    log.info("%s: %s wins with validation %s", course.sweep, course.trial(best), percent(entries[best].accuracy))
+    name, accuracy = course.trial(best), entries[best].accuracy
+    told = event("won", sweep=course.sweep, trial=name, validation_accuracy=accuracy)
+    log.info("%s: %s wins with validation %s", course.sweep, name, percent(accuracy), extra=told)
     return Recipe(past.found(best), entries[best].hyperparameters, learn_scales=course.own_hyperparameters)

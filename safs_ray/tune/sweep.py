@@ -17,7 +17,7 @@ from safs_ray.report import results
 from safs_ray.search.chain import Course, joint, stage_1, stage_2
 from safs_ray.storage import Folder
 from safs_ray.tune.board import open_board
-from safs_ray.tune.progress import log, tell
+from safs_ray.tune.progress import event, log, tell
 from safs_ray.tune.search import search
 from safs_ray.tune.tasks import FOUND, Recipe, Run, final, finish, prepare, prune_found, run_tasks, start_of, test_dense
 from safs_ray.tune.warm_start import EARLIER
@@ -62,7 +62,7 @@ def sweep(configuration: Configuration, dataset: Dataset, folder: Folder) -> dic
     recipes = _recipes(configuration, first, pruned, winner_of, pruned_with)
 
     folds = range(configuration.final.folds)
-    log.info("final evaluation, %d folds", len(folds))
+    log.info("final evaluation, %d folds", len(folds), extra=event("final evaluation", folds=len(folds)))
     for row, recipe in recipes.items():
         run.made_with(recipe, f"final/{row}")
     finishes = [(finish, (arrays, row, recipe, fold)) for fold in folds for row, recipe in recipes.items()]
@@ -88,6 +88,7 @@ def sweep(configuration: Configuration, dataset: Dataset, folder: Folder) -> dic
         "finished": True,
     }
     folder.write_json(results.RESULTS, content)
+    log.info("finished", extra=event("finished", results=str(folder / results.RESULTS)))
     return content
 
 

@@ -22,6 +22,8 @@ STEP = {
     "repeated": 0,
     "accepted": 1,
     "recorded": "now",
+    "assignment": "relu,relu",
+    "cost": 0.5,
 }
 
 

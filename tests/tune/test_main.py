@@ -51,7 +51,7 @@ def tiny(folder: Path, configuration: Configuration) -> Path:
 @pytest.fixture(scope="module")
 def finished(folder: Path, tiny: Path) -> Path:
     """The folder of a run that nothing disturbed."""
-    process = start(str(tiny))
+    process = start(str(tiny), f"run.events={folder / 'events.jsonl'}")
     output, _ = process.communicate(timeout=ENDS)
     assert process.returncode == 0, output
     (folder / "output.txt").write_text(output)
@@ -183,6 +183,7 @@ def test_tensorboard_shows_accuracy_cost_acceptance_and_phase(finished: Path) ->
     assert [event.value for event in events.Scalars("ray/tune/fine_tuning")] == [0, 0, 0, 0, 1, 1]
 
 
+@pytest.mark.slow
 def test_protocol_staged_with_every_row(finished: Path, tiny: Path) -> None:
     process = start(
         str(tiny), "run.name=staged", "search.protocol=staged", "search.chains=2", "final.ablations=[stage 1, stage 2]"
@@ -212,6 +213,16 @@ def test_protocol_staged_with_every_row(finished: Path, tiny: Path) -> None:
     assert stage_1.assignment == safs.assignment == best
     assert {activation["alpha"] for activation in stage_1.activations().values()} == {1.0}
     assert 1.0 not in {activation["alpha"] for activation in safs.activations().values()}
+
+
+def test_every_event_is_a_line_of_json(finished: Path, folder: Path) -> None:
+    events = [json.loads(line) for line in (folder / "events.jsonl").read_text().splitlines()]
+    steps = [event for event in events if event.get("event") == "step"]
+    told = [(step["trial"], step["validation_accuracy"]) for step in steps]
+    assert told == [(evaluation.trial, evaluation.validation_accuracy) for evaluation in untimed(finished)]
+    assert {"epoch", "pruned", "sweep", "step", "ended", "won", "final evaluation", "finished"} <= {
+        event.get("event") for event in events
+    }
 
 
 def test_a_finished_run_is_shown_not_repeated(finished: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -295,6 +306,7 @@ def test_a_warm_start_makes_no_evaluation_again(finished: Path, tiny: Path) -> N
     assert json.loads((run / "earlier" / "complete.json").read_text()) == {"run": str(finished)}
 
 
+@pytest.mark.slow
 def test_sigterm_ends_a_run_in_the_background_of_a_shell(finished: Path, tiny: Path) -> None:
     """A shell lets what it starts in the background ignore SIGINT."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)

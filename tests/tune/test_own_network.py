@@ -67,6 +67,7 @@ def start(folder: Path, *arguments: str) -> subprocess.Popen[str]:
     )
 
 
+@pytest.mark.slow
 def test_goes_through_and_its_file_is_needed_once(tmp_path: Path, mask: torch.Tensor) -> None:
     begun = start(tmp_path, *KEYS, "run.name=own")
     assert begun.stdout is not None

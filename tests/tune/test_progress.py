@@ -1,12 +1,14 @@
 from __future__ import annotations
 
+import json
 import logging
 import pickle
+from pathlib import Path
 
 import pytest
 
 from safs_ray.pruning.flow import Survey
-from safs_ray.tune.progress import Clock, duration, percent, tell
+from safs_ray.tune.progress import Clock, duration, event, log, percent, show_lines, tell
 
 
 @pytest.mark.parametrize(
@@ -51,3 +53,28 @@ def test_clock_tells_the_time_left_at_the_pace_so_far(monkeypatch: pytest.Monkey
     now, clock.done = 120.0, 4
     assert clock.left() == "30 s"
     assert pickle.loads(pickle.dumps(clock)).done == 4
+
+
+def test_events_are_lines_of_json_beside_what_a_person_reads(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = log.handlers[:], log.propagate
+    file = tmp_path / "events.jsonl"
+    try:
+        show_lines(1, str(file))
+        log.info("%s wins", "trial-2", extra=event("won", trial="trial-2", validation_accuracy=0.5))
+        show_lines(0, str(file))
+        log.info("quiet")
+        log.warning("loud")
+    finally:
+        log.handlers, log.propagate = before
+    first, second, third = (json.loads(line) for line in file.read_text().splitlines())
+    assert first == {
+        "time": first["time"], "level": "info", "event": "won", "trial": "trial-2", "validation_accuracy": 0.5,
+        "message": "trial-2 wins",
+    }  # fmt: skip
+    assert (second["message"], third["level"]) == ("quiet", "warning")
+    printed = capsys.readouterr().out
+    assert "trial-2 wins" in printed
+    assert "loud" in printed
+    assert "quiet" not in printed
