@@ -14,7 +14,9 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+_PASSWORD = re.compile(r"(?<=://)[^/@\s]*:\S*@")
 
 
 class ConfigurationError(ValueError):
@@ -26,14 +28,35 @@ class ConfigurationError(ValueError):
 
 def refusal(key: str, value: object, allowed: str) -> ConfigurationError:
     """The error that names the key, the value and what is allowed."""
-    text = value if isinstance(value, str) else json.dumps(value, default=str)
-    return ConfigurationError(f"{key}={text if len(text) <= 80 else text[:30] + '...' + text[-47:]}: {allowed}")
+    text = _masked(value if isinstance(value, str) else json.dumps(value, default=str))
+    shown = text if len(text) <= 80 else f"{text[:30]}...{text[-47:]}"
+    return ConfigurationError(f"{key}={shown}: {_masked(allowed)}")
+
+
+def _masked(text: str) -> str:
+    return _PASSWORD.sub("***@", text)
+
+
+def without_password(text: str) -> str:
+    """The same text.
+
+    Raises:
+        ValueError: it holds a URI with a user's password, which would be printed and kept in the run folder.
+    """
+    if _PASSWORD.search(text):
+        raise ValueError("must hold no password; allowed: in the environment, or where the storage's own tools keep it")
+    return text
 
 
 class Section(BaseModel):
     """A group of keys; immutable, no other key allowed."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+
+    @field_validator("*")
+    @classmethod
+    def _without_password(cls, value: object) -> object:
+        return without_password(value) if isinstance(value, str) else value
 
 
 Count = Annotated[int, Field(ge=1, le=10**9)]
@@ -434,7 +457,9 @@ class Configuration(Section):
     @property
     def location(self) -> str:
         """Path or URI of the run folder."""
-        return f"{self.run.storage.rstrip('/')}/{self.run.name}"
+        storage = self.run.storage
+        address, mark, query = storage.partition("?") if "://" in storage else (storage, "", "")
+        return f"{address.rstrip('/')}/{self.run.name}{mark}{query}"
 
     @model_validator(mode="after")
     def _pieces_fit(self) -> Configuration:

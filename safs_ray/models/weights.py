@@ -8,7 +8,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import pyarrow as pa
 import safetensors.torch
 import torch
 from torch import Tensor, nn
@@ -42,10 +41,10 @@ class Weights:
         Raises:
             ConfigurationError: the file is missing, damaged, or holds something else than a state dict.
         """
-        folder, _, name = file.rpartition("/")
         try:
-            content = Folder.at(folder or ("/" if file.startswith("/") else ".")).read(name)
-        except (OSError, pa.ArrowInvalid) as error:
+            place = Folder.at(file)
+            content = place.parent.read(place.name)
+        except (OSError, ValueError) as error:
             reason = "there is no such file" if isinstance(error, FileNotFoundError) else f"cannot be read ({error})"
             raise _refusal(file, reason) from None
         return cls(file, *_unpruned(file, _state(file, content)))
