@@ -152,7 +152,8 @@ class DataSection(Section):
     @model_validator(mode="after")
     def _mean_with_deviation(self) -> DataSection:
         if len(self.mean or ()) != len(self.deviation or ()):
-            raise ValueError("mean and deviation need as many values, one for each channel")
+            mean, deviation = (json.dumps(value) for value in (self.mean, self.deviation))
+            raise ValueError(f"mean={mean} and deviation={deviation} need as many values, one for each channel")
         return self
 
 
@@ -495,7 +496,9 @@ class Configuration(Section):
     @property
     def location(self) -> str:
         """Path or URI of the run folder."""
-        return f"{self.run.storage.rstrip('/')}/{self.run.name}"
+        storage = self.run.storage
+        address, mark, query = storage.partition("?") if "://" in storage else (storage, "", "")
+        return f"{address.rstrip('/')}/{self.run.name}{mark}{query}"
 
     @model_validator(mode="after")
     def _pieces_fit(self) -> Configuration:

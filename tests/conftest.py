@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import os
+from collections.abc import Iterator
 
 import pytest
 import torch
@@ -61,3 +63,22 @@ def dense(configuration: Configuration, dataset: Dataset, splits: Splits, device
 @pytest.fixture(scope="session")
 def pruned(configuration: Configuration, dense: stages.Result, splits: Splits, device: torch.device) -> stages.Result:
     return stages.prune(dense.network, configuration, splits, device)
+
+
+@pytest.fixture(scope="module")
+def bucket() -> Iterator[str]:
+    """The URI of a bucket, on an S3 server of this module's own that listens on loopback."""
+    from moto.server import ThreadedMotoServer
+    from pyarrow.fs import S3FileSystem
+
+    server = ThreadedMotoServer("127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)
+    with pytest.MonkeyPatch.context() as environment:
+        environment.setenv("AWS_ACCESS_KEY_ID", "somebody")
+        environment.setenv("AWS_SECRET_ACCESS_KEY", "something")
+        reached = {"endpoint_override": f"{host}:{port}", "scheme": "http", "region": "us-east-1"}
+        S3FileSystem(allow_bucket_creation=True, **reached).create_dir("bucket")
+        yield "s3://bucket?" + "&".join(f"{key}={value}" for key, value in reached.items())
+    server.stop()

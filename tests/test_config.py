@@ -525,10 +525,33 @@ class TestRulesBetweenKeys:
 
     @pytest.mark.parametrize(
         ("storage", "location"),
-        [("runs", "runs/a.b"), ("runs/", "runs/a.b"), ("s3://bucket/prefix/", "s3://bucket/prefix/a.b")],
+        [
+            ("runs", "runs/a.b"),
+            ("runs/", "runs/a.b"),
+            ("what?", "what?/a.b"),
+            ("s3://bucket/prefix/", "s3://bucket/prefix/a.b"),
+            ("s3://bucket/prefix/?region=eu-west-1&scheme=http", "s3://bucket/prefix/a.b?region=eu-west-1&scheme=http"),
+        ],
     )
     def test_the_run_folder_lies_in_the_storage(self, storage: str, location: str) -> None:
         assert validate({"run": {"name": "a.b", "storage": storage}}).location == location
+
+    @pytest.mark.parametrize("key", [("run", "storage"), ("model", "weights"), ("data", "source")])
+    @pytest.mark.parametrize("secret", ["hush", "hu/sh", "hu+sh=", "hush" * 30])
+    @pytest.mark.parametrize("end", ["bucket", "bucket/prefix", f"bucket/{'long/' * 20}?region=eu-west-1"])
+    def test_a_password_is_refused_and_not_told(self, key: tuple[str, str], secret: str, end: str) -> None:
+        section, name = key
+        told = message({section: {name: f"s3://MYKEY:{secret}@{end}"}})
+        assert told.startswith(f"{section}.{name}=s3://***@bucket")
+        assert "must hold no password" in told
+        assert "hu" not in told
+        assert "MYKEY" not in told
+
+    @pytest.mark.parametrize(
+        "address", ["ray://head:10001", "ray://head:10001/a", "gs://anonymous@bucket", "s3://b/x@y"]
+    )
+    def test_not_every_colon_or_at_sign_is_a_password(self, address: str) -> None:
+        assert validate({"run": {"storage": address}}).run.storage == address
 
     @pytest.mark.parametrize("name", [".", ".."])
     def test_the_run_folder_is_not_the_storage_or_above_it(self, name: str) -> None:

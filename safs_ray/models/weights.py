@@ -8,7 +8,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import pyarrow as pa
 import safetensors.torch
 import torch
 from torch import Tensor, nn
@@ -44,15 +43,16 @@ class Weights:
             ConfigurationError: the file is missing, damaged, larger than memory, or holds something else than a state
                 dict.
         """
-        path, _, name = file.rpartition("/")
         try:
-            folder = Folder.at(path or ("/" if file.startswith("/") else "."))
-            size, free = folder.size(name), memory.free()
+            place = Folder.at(file)
+            size, free = place.parent.size(place.name), memory.free()
             if 2 * size > free:  # as a file and as tensors
                 takes = f"takes twice its {memory.readable(size)}, and {memory.readable(free)} of memory are free"
                 raise _refusal(file, takes)
-            content = folder.read(name)
-        except (OSError, pa.ArrowInvalid) as error:
+            content = place.parent.read(place.name)
+        except ConfigurationError:
+            raise
+        except (OSError, ValueError) as error:
             reason = "there is no such file" if isinstance(error, FileNotFoundError) else f"cannot be read ({error})"
             raise _refusal(file, reason) from None
         return cls(file, *_unpruned(file, _state(file, content)))

@@ -19,7 +19,6 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
 import ray
 from ray.exceptions import RayTaskError
 from rich.console import Console
@@ -61,7 +60,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     console = Console(highlight=False, markup=False)
     try:
         configuration = _resumed(parsed.resume, parsed.words) if parsed.resume else _new(parsed.words)
-        folder = Folder.at(configuration.location)
+        with _blaming("run.storage", configuration.run.storage):
+            folder = Folder.at(configuration.location)
         if parsed.print_config:
             return _print(configuration, parsed.words, console)
         if parsed.dry_run:
@@ -87,7 +87,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _run(configuration: Configuration, folder: Folder, console: Console) -> dict[str, Any]:
     """Do what is left of a run; returns its results."""
-    with suppress(DamagedError, FileNotFoundError):
+    with _blaming("run.storage", configuration.run.storage), suppress(DamagedError, FileNotFoundError):
         finished: dict[str, Any] = folder.read_json(RESULTS)
         return finished
     dataset, splits, network, given = _checked(configuration, folder)
@@ -153,10 +153,10 @@ def _alone(folder: Folder) -> Iterator[None]:
     Raises:
         ConfigurationError: another process is at it.
     """
-    if not Path(str(folder)).is_dir():
+    if folder.root:
         yield
         return
-    directory = os.open(str(folder), os.O_RDONLY)
+    directory = os.open(folder.path, os.O_RDONLY)
     try:
         fcntl.flock(directory, fcntl.LOCK_EX | fcntl.LOCK_NB)
         yield
@@ -178,7 +178,9 @@ def _blaming(key: str, value: str) -> Iterator[None]:
     """Turn a failure to read or write into the error of one key."""
     try:
         yield
-    except (OSError, pa.ArrowInvalid) as error:
+    except ConfigurationError:
+        raise
+    except (OSError, ValueError) as error:  # Arrow's are among them
         raise refusal(key, value, str(error)) from None
 
 
@@ -217,8 +219,8 @@ def _key_table() -> str:
 def _new(words: Sequence[str]) -> Configuration:
     """The configuration of a new run, whose folder must be free."""
     configuration = config.load(*_split(words))
-    folder = Folder.at(configuration.location)
     with _blaming("run.storage", configuration.run.storage):
+        folder = Folder.at(configuration.location)
         begun, finished = folder.exists(CONFIGURATION), folder.exists(RESULTS)
     if begun:
         how = f"python -m safs_ray.report {shown(folder)}" if finished else _resume_command(folder)
@@ -248,15 +250,14 @@ def _given_stage(configuration: Configuration, folder: Folder) -> Folder:
 
 def _resumed(run: str, words: Sequence[str]) -> Configuration:
     """The configuration of a run that was begun, wherever its folder lies now, with changes that it may take."""
-    folder = Folder.at(run)
     with _blaming("--resume", run):
+        folder = Folder.at(run)
         if not folder.exists(CONFIGURATION):
             raise refusal("--resume", run, f"holds no {CONFIGURATION}; allowed: the folder of a run that was begun")
         text = folder.read(CONFIGURATION).decode(errors="replace")
     values = config.parse(text, f"{folder}/{CONFIGURATION}")
-    storage, _, name = str(folder).rpartition("/")
     begun = _whole(values, f"{folder}/{CONFIGURATION}")
-    begun["run"] |= {"storage": storage or "/", "name": name}
+    begun["run"] |= {"storage": str(folder.parent) or "/", "name": folder.name}
     configuration = changed(begun, words)
     changes = differences(config.validate(begun), configuration)
     if changes:

@@ -119,7 +119,8 @@ def _tuner(
     )
     run_config = tune.RunConfig(
         name=_folder_name(course),
-        storage_path=str(folder / SEARCH),
+        storage_path=(folder / SEARCH).path,
+        storage_filesystem=folder.filesystem if folder.root else None,
         failure_config=tune.FailureConfig(max_failures=3),
         checkpoint_config=tune.CheckpointConfig(checkpoint_frequency=1, num_to_keep=1),
         callbacks=[SearchProgress(configuration, past, trials)],

@@ -30,7 +30,10 @@ def take_over(configuration: Configuration, folder: Folder) -> None:
     given = configuration.tune.warm_start
     if not given or folder.exists(f"{EARLIER}/{COMPLETE}"):
         return
-    source = Folder.at(given)
+    try:
+        source = Folder.at(given)
+    except ValueError as error:
+        raise refusal("tune.warm_start", given, str(error)) from None
     if not source.exists(CONFIGURATION):
         raise refusal("tune.warm_start", given, f"holds no {CONFIGURATION}; allowed: the folder of a run")
     earlier = validate(parse(source.read(CONFIGURATION).decode(), f"{source}/{CONFIGURATION}"))
