@@ -153,7 +153,7 @@ class DataSection(Section):
     def _mean_with_deviation(self) -> DataSection:
         if len(self.mean or ()) != len(self.deviation or ()):
             mean, deviation = (json.dumps(value) for value in (self.mean, self.deviation))
-            raise ValueError(f"mean={mean} and deviation={deviation} need as many values, one for each channel")
+            raise ValueError(f"mean={mean} and deviation={deviation} must have as many values, one for each channel")
         return self
 
 

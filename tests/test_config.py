@@ -401,9 +401,10 @@ class TestRulesBetweenKeys:
         assert message(values) == "search.when=before does not go with model.pruned=true; allowed: after"
 
     def test_mean_and_deviation_go_together(self) -> None:
-        told = "data: mean and deviation need as many values, one for each channel"
-        assert message({"data": {"mean": [0.5]}}) == told
-        assert message({"data": {"mean": [0.5], "deviation": [0.5, 0.5]}}) == told
+        told = "must have as many values, one for each channel"
+        assert message({"data": {"mean": [0.5]}}) == f"data: mean=[0.5] and deviation=null {told}"
+        both = {"mean": [0.5], "deviation": [0.5, 0.5]}
+        assert message({"data": both}) == f"data: mean=[0.5] and deviation=[0.5, 0.5] {told}"
         assert validate({"data": {"mean": [0], "deviation": [1]}}).data.deviation == (1.0,)
 
     def test_annealing_does_not_heat(self) -> None:
