@@ -65,7 +65,7 @@ def search(
         _forget(folder / SEARCH / _folder_name(course), past)
         trainable = _trainable(course, network, configuration, dataset, folder, board)
         _fit(_tuner(trainable, course, configuration, folder, past, trials), left)
-        journal = Journal(folder / JOURNALS, course.sweep)
+        journal = Journal(folder / JOURNALS, course.sweep)  # Tune has written it by a copy of this one
         past = Past(course, journal, BoardClient(board).evaluations())
     winner = _winner(past)
     journal.crown(winner)
