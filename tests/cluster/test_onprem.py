@@ -1,4 +1,4 @@
-"""`ray up cluster/onprem.yaml` for real: two nodes on this machine, each with an SSH server and processes of its own."""
+"""`ray up cluster/onprem.yaml` for real: two nodes on this machine, each with an SSH server and its own processes."""
 
 from __future__ import annotations
 
