@@ -12,7 +12,6 @@ from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 
-import pyarrow as pa
 from rich.console import Console
 
 from safs_ray.config import ConfigurationError, refusal
@@ -22,7 +21,7 @@ from safs_ray.report.groups import grouped
 from safs_ray.report.record import Record
 from safs_ray.report.table import show, show_groups, show_rows
 from safs_ray.report.wording import shown
-from safs_ray.storage import Folder
+from safs_ray.storage import DamagedError, Folder
 
 BAD_INPUT = 2
 
@@ -102,7 +101,9 @@ def _blaming(key: str, value: str) -> Iterator[None]:
     """Turn a failure to read or write into the error of one argument."""
     try:
         yield
-    except (OSError, pa.ArrowInvalid) as error:
+    except ConfigurationError:
+        raise
+    except (OSError, ValueError, DamagedError) as error:  # Arrow's are among them
         raise refusal(key, value, str(error)) from None
 
 

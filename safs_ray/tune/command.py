@@ -7,6 +7,7 @@ import fcntl
 import logging
 import os
 import platform
+import shlex
 import shutil
 import signal
 import sys
@@ -223,7 +224,7 @@ def _new(words: Sequence[str]) -> Configuration:
         folder = Folder.at(configuration.location)
         begun, finished = folder.exists(CONFIGURATION), folder.exists(RESULTS)
     if begun:
-        how = f"python -m safs_ray.report {shown(folder)}" if finished else _resume_command(folder)
+        how = f"python -m safs_ray.report {_quoted(folder)}" if finished else _resume_command(folder)
         state = "finished" if finished else "unfinished"
         raise refusal("run.name", configuration.run.name, f"{folder} holds a {state} run ({how}); choose another name")
     return configuration
@@ -314,7 +315,7 @@ def _announce(configuration: Configuration, splits: Splits, network: Network, fo
         f"  at most {sum(plan.values()):,} epochs ({', '.join(f'{name} {n:,}' for name, n in plan.items())})\n"
         f"  about {duration(seconds / workers)} on {workers} worker{'s' * (workers > 1)} of this machine{condition}\n"
         f"  run folder {folder}\n"
-        f"  watch      tensorboard --logdir {shown(folder)}\n"
+        f"  watch      tensorboard --logdir {_quoted(folder)}\n"
         f"  go on      {_resume_command(folder)}   (after an interruption)",
         soft_wrap=True,
     )
@@ -392,9 +393,9 @@ def _conclude(folder: Folder, results: dict[str, Any], console: Console) -> int:
         f"\n  report         {_page(folder)}\n"
         f"  run folder     {folder}\n"
         f"  best network   {folder / 'networks' / 'best'}\n"
-        f"  table again    python -m safs_ray.report {shown(folder)}\n"
-        f"  take it away   python -m safs_ray.export {shown(folder)} --format onnx\n"
-        f"  TensorBoard    tensorboard --logdir {shown(folder)}",
+        f"  table again    python -m safs_ray.report {_quoted(folder)}\n"
+        f"  take it away   python -m safs_ray.export {_quoted(folder)} --format onnx\n"
+        f"  TensorBoard    tensorboard --logdir {_quoted(folder)}",
         soft_wrap=True,
     )
     return FINISHED
@@ -416,5 +417,10 @@ def _end(code: int, message: str) -> int:
     return code
 
 
+def _quoted(folder: Folder) -> str:
+    """The folder as a person can type it in a shell here: a URI may hold & and ?."""
+    return shlex.quote(shown(folder))
+
+
 def _resume_command(folder: Folder) -> str:
-    return f"python -m safs_ray.tune --resume {shown(folder)}"
+    return f"python -m safs_ray.tune --resume {_quoted(folder)}"
