@@ -18,10 +18,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     signal.signal(signal.SIGTERM, _interrupt)
     try:
         from safs_ray.tune import command  # torch and Ray take seconds, in which a signal may come
+
+        return command.main(arguments)
     except KeyboardInterrupt:
         print("interrupted before anything was begun", file=sys.stderr)
         return INTERRUPTED
-    return command.main(arguments)
 
 
 def _interrupt(*_: Any) -> None:

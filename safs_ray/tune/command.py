@@ -362,6 +362,7 @@ def _workers(configuration: Configuration) -> int:
 
 def _connect(configuration: Configuration) -> None:
     """Connect to Ray, starting it for this run alone unless the configuration names a cluster."""
+    os.environ["TUNE_DISABLE_SIGINT_HANDLER"] = "1"  # it would outlast the sweep, and swallow a later Ctrl-C
     quiet: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": False, "namespace": NAMESPACE}
     try:
         if configuration.run.address == "local":
@@ -379,10 +380,8 @@ def _connect(configuration: Configuration) -> None:
 
 
 def _interrupt(*_: Any) -> None:
-    """On SIGTERM do what Ctrl-C does: Tune saves its state on SIGINT alone."""
-    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # so a shell starts what it runs in the background
-        raise KeyboardInterrupt
-    os.kill(os.getpid(), signal.SIGINT)
+    """On SIGTERM do what Ctrl-C does."""
+    raise KeyboardInterrupt
 
 
 def _conclude(folder: Folder, results: dict[str, Any], console: Console) -> int:
@@ -407,7 +406,7 @@ def _page(folder: Folder) -> str:
         try:
             record = Record.read(folder)
             folder.write(page.PAGE, page.render(record, page.figures(record), datetime.now()).encode())
-        except Exception as error:
+        except (Exception, KeyboardInterrupt) as error:
             return f"not written ({type(error).__name__}: {error})".splitlines()[0]
     return f"{shown(folder)}/{page.PAGE}"
 

@@ -172,7 +172,7 @@ def _fit(tuner: Tuner, trials: int) -> None:
     """Run the trials that are left.
 
     Raises:
-        KeyboardInterrupt: Tune was stopped by a signal; it returns as if nothing had happened.
+        KeyboardInterrupt: by SIGINT or SIGTERM; also where Tune, which SIGUSR1 stops, returns as if all were done.
     """
     ran: list[TuneTrial] = tuner.fit()._experiment_analysis.trials
     if len(ran) < trials or any(trial.status not in ENDED for trial in ran):
