@@ -12,6 +12,7 @@ import stat
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -125,22 +126,23 @@ def test_a_write_that_fails_changes_no_file(folder: Folder) -> None:
     assert folder.read("b") == b"after all"
 
 
-@pytest.fixture
+@contextmanager
 def full_disk() -> Iterator[None]:
-    """No file can grow beyond 1,000 bytes, as on a disk without space."""
+    """No file can grow beyond 1,000 bytes, as on a disk without space; that of pytest's own output neither."""
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))
-    yield
-    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-    signal.signal(signal.SIGXFSZ, handler)
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        signal.signal(signal.SIGXFSZ, handler)
 
 
-@pytest.mark.usefixtures("full_disk")
 def test_on_a_full_disk_the_old_file_stays(local: Folder, place: Path) -> None:
     local.write("a", b"whole")
     for name in ("a", "b"):
-        with pytest.raises(OSError, match="large") as raised:
+        with pytest.raises(OSError, match="large") as raised, full_disk():
             local.write(name, bytes(10_000))
         assert raised.value.errno == errno.EFBIG
     assert [path.name for path in place.iterdir()] == ["a"]

@@ -112,7 +112,8 @@ def differing(found: Expected, expected: Expected) -> int:
 
 def kept(run: Path) -> tuple[list[Evaluation], list[Entry], dict[str, str]]:
     """What an unfinished run has on storage: evaluations, trials that ended and stages that are complete."""
-    stages = {str(path.parent): path.read_text() for path in sorted((run / "networks").rglob("metrics.json"))}
+    files = sorted((run / "networks").rglob("metrics.json"))
+    stages = {str(path.parent.relative_to(run)): path.read_text() for path in files}
     ended = [entry for entry in entries(run) if entry.ended] if run.exists() else []
     return untimed(run) if run.exists() else [], ended, stages
 

@@ -248,49 +248,53 @@ import pathlib
 import torch
 
 def bad(z):
-    if pathlib.Path(__file__).with_name("{name}").exists():
-        {what}
+    if pathlib.Path(__file__).with_name("flag").exists():
+        {fault}
     return torch.tanh(z) * 1.5
 """
 
 
-@pytest.mark.parametrize(
-    ("fault", "what"), [("raise", "raise RuntimeError('no such device')"), ("nan", "return z * float('nan')")]
-)
-def test_a_candidate_that_raises_or_diverges(
-    runs: Path, tiny: Path, table: Table, tmp_path: Path, fault: str, what: str
-) -> None:
-    (tmp_path / "own.py").write_text(OWN.format(name=fault, what=what))
-    settings = (str(tiny), "search.operators=[own:bad, tanh]", "search.start=random")
-    if fault == "nan":
-        (tmp_path / fault).touch()
-    code, output = finish(*settings, f"run.name=without-{fault}", directory=tmp_path)
+def test_a_candidate_that_diverges(runs: Path, tiny: Path, table: Table, tmp_path: Path) -> None:
+    settings = own_operator(tiny, tmp_path, "return z * float('nan')")
+    code, output = flagged(tmp_path, *settings, "run.name=diverging")
     assert code == 0, output
-    expected = outcome(runs / f"without-{fault}")
-    if fault == "nan":
-        diverged = [step for step in expected["evaluations"] if step.diverged]
-        assert diverged
-        assert all(step.cost == 1 for step in diverged if step.phase == "search")
-        table.add("a candidate diverges to NaN", "it has the worst cost, and the search goes on", 0, 0)
-        return
-    process = command(*settings, "run.name=with-raise", directory=tmp_path)
+    diverged = [step for step in outcome(runs / "diverging")["evaluations"] if step.diverged]
+    assert diverged
+    assert {step.cost for step in diverged} == {1.0}
+    table.add("a candidate diverges to NaN", "it has the worst cost, and the search goes on", 0, 0)
+
+
+def test_a_trial_that_raises(runs: Path, tiny: Path, table: Table, tmp_path: Path) -> None:
+    settings = own_operator(tiny, tmp_path, "raise RuntimeError('no such device')")
+    code, output = finish(*settings, "run.name=without", directory=tmp_path)
+    assert code == 0, output
+    expected = outcome(runs / "without")
+    run = runs / "raising"
+    code, output = flagged(tmp_path, *settings, f"run.name={run.name}")
+    assert code == 1, output
+    before = kept(run)
+    assert any(not entry.ended for entry in entries(run))
+    (tmp_path / "flag").unlink()
+    code, output = finish("--resume", str(run), directory=tmp_path)
+    assert code == 0, output
+    happened = "exit code 1; resumed when its cause was mended"
+    table.add("a trial raises", happened, lost(before, run), differing(outcome(run), expected))
+    assert outcome(run) == expected
+
+
+def own_operator(tiny: Path, folder: Path, fault: str) -> tuple[str, ...]:
+    """What a run is told of an operator of a user's own, which is faulty while a flag lies beside it."""
+    (folder / "own.py").write_text(OWN.format(fault=fault))
+    return str(tiny), "search.operators=[own:bad, tanh]", "search.start=random"
+
+
+def flagged(folder: Path, *arguments: str) -> tuple[int, str]:
+    """Run a command to its end, and put the flag there when the network has been pruned."""
+    process = command(*arguments, directory=folder)
     assert process.stdout is not None
     output = ""
     for line in process.stdout:
         output += line
-        if "pruned" in line and "left" in line:
-            (tmp_path / fault).touch()
-    assert process.wait() == 1, output
-    run = runs / "with-raise"
-    before = kept(run)
-    assert any(not entry.ended for entry in entries(run))
-    (tmp_path / fault).unlink()
-    code, output = finish("--resume", str(run), directory=tmp_path)
-    assert code == 0, output
-    table.add(
-        "a trial raises",
-        "exit code 1; resumed when its cause was mended",
-        lost(before, run),
-        differing(outcome(run), expected),
-    )
-    assert outcome(run) == expected
+        if "pruned  " in line:
+            (folder / "flag").touch()
+    return process.wait(), output
