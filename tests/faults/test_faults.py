@@ -38,7 +38,7 @@ from tests.faults.runs import (
 pytestmark = pytest.mark.faults
 
 
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", range(6))
 def test_kill_9_of_the_driver_again_and_again(
     runs: Path, tiny: Path, expected: Expected, table: Table, seed: int
 ) -> None:
