@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Literal
 
@@ -96,7 +96,7 @@ class Journal:
 
     def _write(self) -> None:
         winner = self.winner.as_json() if self.winner else None
-        trials = [{**asdict(entry), "hyperparameters": entry.hyperparameters.model_dump()} for entry in self.entries]
+        trials = [{**vars(entry), "hyperparameters": vars(entry.hyperparameters)} for entry in self.entries]
         # On one line: with indentation Python encodes JSON by itself, which takes long for a thousand trials.
         self._folder.write(self._file, json.dumps({"trials": trials, "winner": winner}).encode())
 

@@ -122,7 +122,8 @@ def _tuner(
         storage_path=(folder / SEARCH).path,
         storage_filesystem=folder.filesystem if folder.root else None,
         failure_config=tune.FailureConfig(max_failures=3),
-        checkpoint_config=tune.CheckpointConfig(checkpoint_frequency=1, num_to_keep=1),
+        # A number for each step. Tune makes a snapshot of the whole sweep whenever it is about to delete one.
+        checkpoint_config=tune.CheckpointConfig(checkpoint_frequency=1, num_to_keep=20),
         callbacks=[SearchProgress(configuration, past, trials)],
         verbose=0,
     )
