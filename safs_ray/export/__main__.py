@@ -10,7 +10,6 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-import pyarrow as pa
 from rich.console import Console
 from rich.table import Table
 
@@ -34,15 +33,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         formats.find(parsed.format)
         run = FinishedRun.read(parsed.run)
-        folder = Folder.at(parsed.output or run.folder / "export" / parsed.format)
+        folder = Folder.at(parsed.output) if parsed.output else run.folder / "export" / parsed.format
         exported = export.write(run.best.network, parsed.format, folder)
         text = card(run, exported).encode()
         folder.write(CARD, text)
     except ConfigurationError as error:
         print(f"error: {error}", file=sys.stderr)
         return BAD_INPUT
-    except (OSError, pa.ArrowInvalid) as error:
-        print(f"error: output={folder}: cannot be written ({one_line(error)})", file=sys.stderr)
+    except (OSError, ValueError) as error:  # Arrow's are among them
+        print(f"error: output={parsed.output}: cannot be written ({one_line(error)})", file=sys.stderr)
         return BAD_INPUT
     _show(Console(highlight=False, markup=False), run, exported, folder, len(text))
     return WRITTEN

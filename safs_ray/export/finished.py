@@ -37,9 +37,8 @@ class FinishedRun:
         Raises:
             ConfigurationError: there is no run, it is not finished, or a file of it is damaged.
         """
-        folder = Folder.at(location)
         try:
-            return cls._read(folder, location)
+            return cls._read(Folder.at(location), location)
         except ConfigurationError:
             raise
         except Exception as error:  # whatever a missing or damaged file makes the readers stumble over
