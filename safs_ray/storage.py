@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -14,7 +15,7 @@ from uuid import uuid4
 
 from pyarrow import fs
 
-from safs_ray.config import SECRET
+from safs_ray.config import SECRET, ConfigurationError, refusal
 
 LOCAL = fs.LocalFileSystem()
 
@@ -24,6 +25,21 @@ class DamagedError(Exception):
 
     The message is one line that names the file and its fault. What the file was made from may make it again.
     """
+
+
+@contextmanager
+def blaming(key: str, value: str) -> Iterator[None]:
+    """Turn a failure of storage into the error of the key, or argument, that named the place.
+
+    Raises:
+        ConfigurationError: something cannot be read or written, or is damaged.
+    """
+    try:
+        yield
+    except ConfigurationError:
+        raise
+    except (OSError, ValueError, DamagedError) as error:  # Arrow's are among them
+        raise refusal(key, value, str(error)) from None
 
 
 @dataclass(frozen=True)

@@ -7,21 +7,20 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 
 from rich.console import Console
 
-from safs_ray.config import ConfigurationError, refusal
+from safs_ray.config import ConfigurationError
 from safs_ray.report import comparison, page
 from safs_ray.report.canvas import Absent, Figure
 from safs_ray.report.groups import grouped
 from safs_ray.report.record import Record
 from safs_ray.report.table import show, show_groups, show_rows
 from safs_ray.report.wording import shown
-from safs_ray.storage import DamagedError, Folder
+from safs_ray.storage import Folder, blaming
 
 BAD_INPUT = 2
 
@@ -59,7 +58,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _read(run: str) -> Record:
-    with _blaming("run", run):
+    with blaming("run", run):
         return Record.read(Folder.at(run))
 
 
@@ -85,26 +84,15 @@ def _compare(records: Sequence[Record], file: str, folder: str | None, console: 
 
 def _write(file: str, html: str, drawn: Mapping[str, Figure | Absent], folder: str | None, console: Console) -> None:
     *_, name = file.rpartition("/")
-    with _blaming("--page", file):
+    with blaming("--page", file):
         Folder.at(file.removesuffix(name) or ".").write(name, html.encode())
     console.print(f"\n  page           {file}", soft_wrap=True)
     if folder:
-        with _blaming("--figures", folder):
+        with blaming("--figures", folder):
             for figure in drawn.values():
                 if isinstance(figure, Figure):
                     figure.save(Folder.at(folder))
         console.print(f"  figures        {folder}", soft_wrap=True)
-
-
-@contextmanager
-def _blaming(key: str, value: str) -> Iterator[None]:
-    """Turn a failure to read or write into the error of one argument."""
-    try:
-        yield
-    except ConfigurationError:
-        raise
-    except (OSError, ValueError, DamagedError) as error:  # Arrow's are among them
-        raise refusal(key, value, str(error)) from None
 
 
 if __name__ == "__main__":

@@ -37,7 +37,7 @@ from safs_ray.report.record import Record
 from safs_ray.report.results import RESULTS
 from safs_ray.report.table import show
 from safs_ray.report.wording import shown
-from safs_ray.storage import DamagedError, Folder
+from safs_ray.storage import DamagedError, Folder, blaming
 from safs_ray.tune.board import NAMESPACE
 from safs_ray.tune.changes import changed, differences, leaves, reopen
 from safs_ray.tune.progress import duration, show_lines
@@ -61,7 +61,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     console = Console(highlight=False, markup=False)
     try:
         configuration = _resumed(parsed.resume, parsed.words) if parsed.resume else _new(parsed.words)
-        with _blaming("run.storage", configuration.run.storage):
+        with blaming("run.storage", configuration.run.storage):
             folder = Folder.at(configuration.location)
         if parsed.print_config:
             return _print(configuration, parsed.words, console)
@@ -88,18 +88,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _run(configuration: Configuration, folder: Folder, console: Console) -> dict[str, Any]:
     """Do what is left of a run; returns its results."""
-    with _blaming("run.storage", configuration.run.storage), suppress(DamagedError, FileNotFoundError):
+    with blaming("run.storage", configuration.run.storage), suppress(DamagedError, FileNotFoundError):
         finished: dict[str, Any] = folder.read_json(RESULTS)
         return finished
     dataset, splits, network, given = _checked(configuration, folder)
-    with _blaming("run.storage", configuration.run.storage):
+    with blaming("run.storage", configuration.run.storage):
         take_over(configuration, folder)
         if not folder.exists(CONFIGURATION):
             folder.write(CONFIGURATION, (_versions() + config.dump(configuration)).encode())
         if given:
             given.save(_given_stage(configuration, folder))  # as if the stage had been done
     with _alone(folder):
-        with _blaming("run.events", str(configuration.run.events)):
+        with blaming("run.events", str(configuration.run.events)):
             show_lines(configuration.run.verbose, configuration.run.events)
         if configuration.run.verbose:
             _announce(configuration, splits, network, folder, console)
@@ -159,10 +159,11 @@ def _alone(folder: Folder) -> Iterator[None]:
         return
     directory = os.open(folder.path, os.O_RDONLY)
     try:
-        fcntl.flock(directory, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        try:
+            fcntl.flock(directory, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise refusal("--resume", str(folder), "another process is at this run") from None
         yield
-    except BlockingIOError:
-        raise refusal("--resume", str(folder), "another process is at this run") from None
     finally:
         os.close(directory)
 
@@ -172,17 +173,6 @@ def _left(configuration: Configuration, folder: Folder) -> str:
     if not folder.exists(CONFIGURATION):
         return "nothing was begun"
     return f"{standing(configuration, folder)}. Go on with: {_resume_command(folder)}"
-
-
-@contextmanager
-def _blaming(key: str, value: str) -> Iterator[None]:
-    """Turn a failure to read or write into the error of one key."""
-    try:
-        yield
-    except ConfigurationError:
-        raise
-    except (OSError, ValueError) as error:  # Arrow's are among them
-        raise refusal(key, value, str(error)) from None
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -220,7 +210,7 @@ def _key_table() -> str:
 def _new(words: Sequence[str]) -> Configuration:
     """The configuration of a new run, whose folder must be free."""
     configuration = config.load(*_split(words))
-    with _blaming("run.storage", configuration.run.storage):
+    with blaming("run.storage", configuration.run.storage):
         folder = Folder.at(configuration.location)
         begun, finished = folder.exists(CONFIGURATION), folder.exists(RESULTS)
     if begun:
@@ -251,7 +241,7 @@ def _given_stage(configuration: Configuration, folder: Folder) -> Folder:
 
 def _resumed(run: str, words: Sequence[str]) -> Configuration:
     """The configuration of a run that was begun, wherever its folder lies now, with changes that it may take."""
-    with _blaming("--resume", run):
+    with blaming("--resume", run):
         folder = Folder.at(run)
         if not folder.exists(CONFIGURATION):
             raise refusal("--resume", run, f"holds no {CONFIGURATION}; allowed: the folder of a run that was begun")
@@ -262,7 +252,7 @@ def _resumed(run: str, words: Sequence[str]) -> Configuration:
     configuration = changed(begun, words)
     changes = differences(config.validate(begun), configuration)
     if changes:
-        with _blaming("--resume", run):
+        with blaming("--resume", run):
             reopen(folder, list(changes))
             notes = "".join(f"# resumed with {key}: {new}, was {old}\n" for key, (old, new) in changes.items())
             header = "".join(line for line in text.splitlines(keepends=True) if line.startswith("#"))
@@ -369,7 +359,7 @@ def _connect(configuration: Configuration) -> None:
         if configuration.run.address == "local":
             ray.init(address="local", include_dashboard=False, **quiet)
         else:
-            with _blaming("run.address", configuration.run.address):
+            with blaming("run.address", configuration.run.address):
                 ray.init(address=configuration.run.address, **quiet)
     except SystemExit:  # what Ray's own handler of SIGTERM, which it sets on the way, makes of it
         raise KeyboardInterrupt from None

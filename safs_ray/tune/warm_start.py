@@ -8,7 +8,7 @@ from __future__ import annotations
 from safs_ray.config import CONFIGURATION, Configuration, Hyperparameters, parse, refusal, validate
 from safs_ray.search.chain import Course
 from safs_ray.stages import Result
-from safs_ray.storage import Folder
+from safs_ray.storage import Folder, blaming
 from safs_ray.tune.changes import differences
 from safs_ray.tune.journal import JOURNALS, Journal
 
@@ -30,10 +30,8 @@ def take_over(configuration: Configuration, folder: Folder) -> None:
     given = configuration.tune.warm_start
     if not given or folder.exists(f"{EARLIER}/{COMPLETE}"):
         return
-    try:
+    with blaming("tune.warm_start", given):
         source = Folder.at(given)
-    except ValueError as error:
-        raise refusal("tune.warm_start", given, str(error)) from None
     if not source.exists(CONFIGURATION):
         raise refusal("tune.warm_start", given, f"holds no {CONFIGURATION}; allowed: the folder of a run")
     earlier = validate(parse(source.read(CONFIGURATION).decode(), f"{source}/{CONFIGURATION}"))

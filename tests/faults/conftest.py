@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from safs_ray.config import Configuration, dump
+from safs_ray.config import Configuration
+from tests.command import written
 from tests.faults.runs import Expected, Table, command, outcome
 
 TABLE = pytest.StashKey[Table]()
@@ -37,10 +38,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def tiny(runs: Path, configuration: Configuration) -> Path:
     """The configuration of every run: three trials, one at a time, of four evaluations and two stretches."""
-    path = runs / "tiny.yaml"
-    run = configuration.run.model_copy(update={"name": "whole", "storage": str(runs)})
-    path.write_text(dump(configuration.model_copy(update={"run": run})))
-    return path
+    return written(runs / "tiny.yaml", configuration, "whole", runs)
 
 
 @pytest.fixture(scope="session")

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import json
-import os
 import random
 import signal
 import subprocess
-import sys
 import time
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -17,6 +15,7 @@ from safs_ray.search.evaluation import Evaluation
 from safs_ray.storage import Folder
 from safs_ray.tune.board import read_evaluations
 from safs_ray.tune.journal import JOURNALS, Entry, Journal
+from tests.command import start
 
 ENDS = 600
 """Seconds within which any tiny run ends."""
@@ -25,14 +24,7 @@ ENDS = 600
 def command(*arguments: str, directory: Path | None = None) -> subprocess.Popen[str]:
     """``python -m safs_ray.tune``, which listens to SIGINT even where a shell has put the tests in its background."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    return subprocess.Popen(
-        [sys.executable, "-m", "safs_ray.tune", *arguments],
-        cwd=directory,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        env={**os.environ, "PYTHONUNBUFFERED": "1"},
-    )
+    return start(*arguments, directory=directory)
 
 
 def finish(*arguments: str, directory: Path | None = None) -> tuple[int, str]:
@@ -67,10 +59,10 @@ def disturbed(number: int, after: int, delay: float, *arguments: str) -> Stopped
         lines.append(line)
         seen += line[:2].isdigit() and "validation" in line
     time.sleep(delay)
-    start = time.monotonic()
+    sent = time.monotonic()
     process.send_signal(number)
     rest, _ = process.communicate(timeout=ENDS)
-    seconds = time.monotonic() - start
+    seconds = time.monotonic() - sent
     progress = [line for line in lines if line[:2].isdigit()]
     stage = progress[-1][10:45].strip() if progress else "start of the program"
     return Stopped(process.returncode, "".join(lines) + rest, stage, seconds)

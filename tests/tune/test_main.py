@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
-import subprocess
-import sys
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
@@ -18,7 +15,7 @@ import yaml
 from ray.tune.experiment import Trial
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from safs_ray.config import Configuration, dump, load
+from safs_ray.config import Configuration, load
 from safs_ray.network import Network
 from safs_ray.report.__main__ import main as report
 from safs_ray.search.chain import joint
@@ -29,6 +26,7 @@ from safs_ray.tune.board import read_evaluations
 from safs_ray.tune.journal import Journal, Past
 from safs_ray.tune.proposals import METRIC, TRIAL, Proposals, search_space
 from safs_ray.tune.search import JOURNALS, _halving
+from tests.command import start, written
 
 ENDS = 280
 """Seconds within which any tiny run ends."""
@@ -42,10 +40,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def tiny(folder: Path, configuration: Configuration) -> Path:
     """A configuration file whose runs go to this module's folder."""
-    path = folder / "tiny.yaml"
-    run = configuration.run.model_copy(update={"name": "tiny", "storage": str(folder / "runs")})
-    path.write_text(dump(configuration.model_copy(update={"run": run})))
-    return path
+    return written(folder / "tiny.yaml", configuration, "tiny", folder / "runs")
 
 
 @pytest.fixture(scope="module")
@@ -56,17 +51,6 @@ def finished(folder: Path, tiny: Path) -> Path:
     assert process.returncode == 0, output
     (folder / "output.txt").write_text(output)
     return folder / "runs" / "tiny"
-
-
-def start(*arguments: str, directory: Path | None = None) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [sys.executable, "-m", "safs_ray.tune", *arguments],
-        cwd=directory,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        env={**os.environ, "PYTHONUNBUFFERED": "1"},
-    )
 
 
 def interrupted_at(line: str, signal_number: int, *arguments: str) -> tuple[int, str]:

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -16,6 +14,7 @@ from torch.nn.utils import prune
 import safs_ray
 from safs_ray.network import Network
 from safs_ray.storage import Folder
+from tests.command import start
 
 MODULE = """
 from torch import nn
@@ -56,20 +55,13 @@ def mask(tmp_path: Path) -> torch.Tensor:
     return kept
 
 
-def start(folder: Path, *arguments: str) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [sys.executable, "-m", "safs_ray.tune", *arguments],
-        cwd=folder,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        env={**os.environ, "PYTHONUNBUFFERED": "1", "PYTHONPATH": str(Path(safs_ray.__file__).parent.parent)},
-    )
+def begin(folder: Path, *arguments: str) -> subprocess.Popen[str]:
+    return start(*arguments, directory=folder, PYTHONPATH=str(Path(safs_ray.__file__).parent.parent))
 
 
 @pytest.mark.slow
 def test_goes_through_and_its_file_is_needed_once(tmp_path: Path, mask: torch.Tensor) -> None:
-    begun = start(tmp_path, *KEYS, "run.name=own")
+    begun = begin(tmp_path, *KEYS, "run.name=own")
     assert begun.stdout is not None
     head = ""
     for line in begun.stdout:
@@ -83,7 +75,7 @@ def test_goes_through_and_its_file_is_needed_once(tmp_path: Path, mask: torch.Te
         assert part in head
     (tmp_path / "pruned.pt").unlink()
 
-    resumed = start(tmp_path, "--resume", "runs/own")
+    resumed = begin(tmp_path, "--resume", "runs/own")
     output, _ = resumed.communicate(timeout=280)
     assert resumed.returncode == 0, output
     results = json.loads((tmp_path / "runs" / "own" / "results.json").read_text())

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -15,6 +13,7 @@ from safs_ray.network import Network
 from safs_ray.storage import Folder
 from safs_ray.tune.__main__ import main
 from safs_ray.tune.board import read_evaluations
+from tests.command import start
 
 
 @pytest.fixture
@@ -75,16 +74,6 @@ def test_a_run_in_a_bucket_goes_on_after_kill_9(tiny: Path, bucket: str, tmp_pat
     assert Network.load(folder / "networks" / "final/stage 1/fold-1").sites == ("act1", "act2")
     assert (folder / "search").folders() == ["SAFS"]
     assert (folder.folders(), folder.names()) == (local.folders(), local.names())
-
-
-def start(*arguments: str, **environment: str) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [sys.executable, "-m", "safs_ray.tune", *arguments],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        env={**os.environ, "PYTHONUNBUFFERED": "1", **environment},
-    )
 
 
 def finish(process: subprocess.Popen[str]) -> None:
