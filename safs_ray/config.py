@@ -353,6 +353,11 @@ class SearchSection(Section):
     start: Literal["default", "random"] = Field(
         "default", description="starting assignment: the network's own activations, or random"
     )
+    share: Literal["none", "best"] = Field(
+        "none",
+        description="what a new chain takes from those that are under way or done: nothing, or the best assignment so "
+        "far to start from",
+    )
     strategy: Literal["lahc", "random", "annealing", "genetic", "tpe"] = Field("lahc", description="what proposes")
     move: Move = Field(
         "redraw and swap",

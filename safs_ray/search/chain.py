@@ -60,6 +60,10 @@ class Course:
         """The name of a trial; people count from 1."""
         return f"{'trial' if self.own_hyperparameters else 'chain'}-{number + 1}"
 
+    def number(self, trial: str) -> int:
+        """The number of the trial of this name."""
+        return int(trial.rpartition("-")[2]) - 1
+
     def epochs(self, steps: int, configuration: Configuration) -> int:
         """Epochs that the first so many steps train when no evaluation is repeated."""
         evaluations = min(steps, self.evaluations)
@@ -92,13 +96,15 @@ class Chain:
 
     Args:
         network: the pruned network, or the dense one where its trainings prune it; its channels are grouped where the
-            search asks for it. The search starts at its assignment, or at a random one.
+            search asks for it.
         splits: ``train`` and ``validation`` of the search; ``test`` is not read.
         hyperparameters: of every evaluation and of the fine-tuning.
         memory: evaluations of this and other chains.
         course: the steps to take.
         trial: name of the trial, from which the strategy's seed is derived.
         checkpoints: of trainings that are under way.
+        start: the assignment that the search begins with; None for the network's own or a random one, as the
+            configuration says.
     """
 
     def __init__(
@@ -112,6 +118,7 @@ class Chain:
         course: Course,
         trial: str,
         checkpoints: Checkpoints | None = None,
+        start: Assignment | None = None,
     ) -> None:
         search, seed = configuration.search, configuration.run.seed
         self.course = course
@@ -142,13 +149,13 @@ class Chain:
             learn_scales=True,
         )
         own = derive(seed, "chain", trial)
-        start = network.assignment
+        first = start or network.assignment
         if search.granularity == "network" and course.evaluations:
-            start = (mode(start),)  # the strategy proposes one operator, which goes to every site
-        if search.start == "random" and course.evaluations:
-            start = random_assignment(search.operators, len(start), random.Random(derive(own, "start")))
-        self._sites_each = len(network.sites) // len(start)
-        self.strategy = make(search, start, own)
+            first = (mode(first),)  # the strategy proposes one operator, which goes to every site
+        if search.start == "random" and course.evaluations and not start:
+            first = random_assignment(search.operators, len(first), random.Random(derive(own, "start")))
+        self._sites_each = len(network.sites) // len(first)
+        self.strategy = make(search, first, own)
 
     @property
     def finished(self) -> bool:

@@ -85,6 +85,10 @@ class Ledger:
     def steps(self, sweep: str, trial: str) -> dict[int, Evaluation]:
         return dict(self._trials.get((sweep, trial), {}))
 
+    def trials(self, sweep: str) -> list[str]:
+        """The names of a sweep's trials that have steps."""
+        return [trial for of_sweep, trial in self._trials if of_sweep == sweep]
+
     def record(self, evaluation: Evaluation) -> None:
         if evaluation in self:
             return
@@ -92,6 +96,11 @@ class Ledger:
         self._trials.setdefault((evaluation.sweep, evaluation.trial), {})[evaluation.iteration] = evaluation
         if evaluation.key and not evaluation.repeated:
             self._trained.setdefault(evaluation.key, evaluation)
+
+    def best(self, sweep: str) -> Evaluation | None:
+        """The candidate of a sweep with the lowest cost, the earliest of several; None before any that converged."""
+        candidates = [one for one in self._all if one.sweep == sweep and one.phase == "search" and not one.diverged]
+        return min(candidates, key=lambda one: one.cost, default=None)
 
     def __contains__(self, evaluation: Evaluation) -> bool:
         return evaluation.iteration in self._trials.get((evaluation.sweep, evaluation.trial), ())

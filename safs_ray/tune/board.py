@@ -10,6 +10,7 @@ from typing import Any, cast
 
 import ray
 
+from safs_ray.search.assignment import Assignment
 from safs_ray.search.evaluation import Evaluation, Ledger
 from safs_ray.search.records import names_of_parts, read_evaluations, read_part, to_parquet
 from safs_ray.storage import DamagedError, Folder
@@ -64,6 +65,11 @@ class Board:
         """What is recorded of a trial, by iteration."""
         return self._ledger.steps(sweep, trial)
 
+    def best(self, sweep: str) -> Assignment | None:
+        """The best assignment of a sweep so far, those of the other run included; None before there is any."""
+        found = [best for ledger in (self._earlier, self._ledger) if (best := ledger.best(sweep))]
+        return min(found, key=lambda best: best.cost).assignment if found else None
+
     def evaluations(self) -> list[Evaluation]:
         """Every evaluation of the run, in the order of arrival."""
         return self._ledger.evaluations
@@ -83,6 +89,10 @@ class BoardClient:
 
     def record(self, evaluation: Evaluation) -> None:
         ray.get(self._actor.record.remote(evaluation))
+
+    def best(self, sweep: str) -> Assignment | None:
+        """The best assignment of a sweep so far, or None."""
+        return cast(Assignment | None, ray.get(self._actor.best.remote(sweep)))
 
     def evaluations(self) -> list[Evaluation]:
         """Every evaluation of the run, in the order of arrival."""

@@ -8,7 +8,7 @@ the board. So nothing is read that a crash could have torn, and nothing is unpic
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Literal
@@ -33,12 +33,14 @@ class Entry:
     """A trial of the sweep.
 
     Attributes:
+        start: the assignment that it starts from, where another trial found it.
         ended: how; None while steps are left.
         steps: that it took, when it has ended.
         accuracy: validation accuracy that it reached, in [0, 1], when it has ended.
     """
 
     hyperparameters: Hyperparameters
+    start: Assignment | None = None
     ended: Ending | None = None
     steps: int = 0
     accuracy: float = 0.0
@@ -47,8 +49,7 @@ class Entry:
 class Journal:
     """The trials of a sweep by number, in the order in which they were proposed, and the sweep's winner.
 
-    A file that is damaged is set aside, and the journal is empty: one trial at a time, the sweep proposes and decides
-    the same again, and takes all steps from the board.
+    A file that is damaged is set aside, and the journal is empty; :meth:`Past.recover` writes it again.
 
     Args:
         folder: of the run's journals.
@@ -62,9 +63,9 @@ class Journal:
         if folder.exists(self._file):
             self._read(folder.read(self._file))
 
-    def propose(self, hyperparameters: Hyperparameters) -> int:
+    def propose(self, hyperparameters: Hyperparameters, start: Assignment | None = None) -> int:
         """Add a trial; returns its number."""
-        self.entries.append(Entry(hyperparameters))
+        self.entries.append(Entry(hyperparameters, start))
         self._write()
         return len(self.entries) - 1
 
@@ -102,7 +103,8 @@ class Journal:
 
 
 def _entry(values: dict[str, Any]) -> Entry:
-    return Entry(**{**values, "hyperparameters": Hyperparameters(**values["hyperparameters"])})
+    start = tuple(values["start"]) if values.get("start") else None
+    return Entry(**{**values, "hyperparameters": Hyperparameters(**values["hyperparameters"]), "start": start})
 
 
 class Past:
@@ -111,6 +113,21 @@ class Past:
     def __init__(self, course: Course, journal: Journal, evaluations: Sequence[Evaluation]) -> None:
         self.course, self.journal = course, journal
         self._ledger = Ledger(evaluations)
+
+    def recover(self, propose: Callable[[int], Hyperparameters]) -> None:
+        """Add the trials whose steps are recorded, but which the journal has lost.
+
+        Args:
+            propose: the hyperparameters of a trial without any step among those that have some.
+        """
+        recorded = [self.course.number(trial) for trial in self._ledger.trials(self.course.sweep)]
+        for number in range(len(self.journal.entries), max(recorded, default=-1) + 1):
+            first = self.steps(number).get(0)
+            if not first:
+                self.journal.propose(propose(number))
+            else:
+                start = first.assignment if first.phase == "search" else None
+                self.journal.propose(Hyperparameters.model_validate_json(first.hyperparameters), start)
 
     @cached_property
     def done(self) -> list[int]:

@@ -10,11 +10,15 @@ from ray.tune.search import Searcher
 from safs_ray.config import Configuration, Hyperparameters
 from safs_ray.randomness import derive
 from safs_ray.search import parzen
+from safs_ray.search.assignment import Assignment
 from safs_ray.tune import space
 from safs_ray.tune.journal import Ending, Past
 
 TRIAL = "trial"
 """Key of a trial's name in its config."""
+
+START = "start"
+"""Key of the assignment that a trial starts from, its operators joined by commas, where another trial found it."""
 
 METRIC = "best_accuracy"
 """What trials are compared by: the highest validation accuracy of a trial's phase so far."""
@@ -68,11 +72,13 @@ class Proposals(Searcher):
         past: of the sweep; what is done is not run again.
         count: trials of the sweep, those in the past included.
         propose: the hyperparameters of those that are not in the journal.
+        start: the assignment that these start from; None for what the configuration says.
     """
 
-    def __init__(self, past: Past, count: int, propose: Propose) -> None:
+    def __init__(self, past: Past, count: int, propose: Propose, start: Callable[[], Assignment | None]) -> None:
         super().__init__(metric=METRIC, mode="max")
-        self._journal, self._course, self._count, self._propose = past.journal, past.course, count, propose
+        self._journal, self._course, self._count = past.journal, past.course, count
+        self._propose, self._start = propose, start
         self._waiting = past.left
         self._numbers: dict[str, int] = {}
 
@@ -84,10 +90,11 @@ class Proposals(Searcher):
             return Searcher.FINISHED
         else:
             told = [(entry.hyperparameters, entry.accuracy) for entry in self._journal.entries if entry.ended]
-            number = self._journal.propose(self._propose(len(self._journal.entries), told))
+            number = self._journal.propose(self._propose(len(self._journal.entries), told), self._start())
         self._numbers[trial_id] = number
-        chosen = self._journal.entries[number].hyperparameters
-        return {TRIAL: self._course.trial(number), "hyperparameters": chosen.model_dump()}
+        entry = self._journal.entries[number]
+        given = {START: ",".join(entry.start)} if entry.start else {}
+        return {TRIAL: self._course.trial(number), "hyperparameters": entry.hyperparameters.model_dump(), **given}
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
         """Nothing follows from a trial before its end."""

@@ -6,6 +6,7 @@ Every session of a sweep is a new one to Tune: what came before is in the sweep'
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import ray
@@ -17,6 +18,7 @@ from safs_ray.config import Configuration
 from safs_ray.data import Dataset
 from safs_ray.network import Network
 from safs_ray.randomness import derive
+from safs_ray.search.assignment import Assignment
 from safs_ray.search.chain import Course
 from safs_ray.storage import Folder
 from safs_ray.tune.board import BoardClient
@@ -24,7 +26,7 @@ from safs_ray.tune.callbacks import SearchProgress
 from safs_ray.tune.halving import SuccessiveHalving
 from safs_ray.tune.journal import JOURNALS, Journal, Past
 from safs_ray.tune.progress import event, log, percent
-from safs_ray.tune.proposals import METRIC, TRIAL, Proposals, default_only, search_space
+from safs_ray.tune.proposals import METRIC, TRIAL, Proposals, Propose, default_only, search_space
 from safs_ray.tune.tasks import Recipe, checkpoints_of
 from safs_ray.tune.trainable import Trial
 from safs_ray.tune.warm_start import earlier_trials
@@ -58,13 +60,17 @@ def search(
     if journal.winner:
         return journal.winner
     past = Past(course, journal, BoardClient(board).evaluations())
+    propose = _propose(course, configuration, folder)
+    past.recover(lambda number: propose(number, ()))
     trials = configuration.tune.trials if course.own_hyperparameters else configuration.search.chains
     left = trials - len(past.done)
     if left > 0:
         past.announce(trials)
         _forget(folder / SEARCH / _folder_name(course), past)
         trainable = _trainable(course, network, configuration, dataset, folder, board)
-        _fit(_tuner(trainable, course, configuration, folder, past, trials), left)
+        start = partial(_start, configuration, course, board)
+        proposals = Proposals(past, trials, propose, start)
+        _fit(_tuner(trainable, proposals, configuration, folder, past, trials), left)
         journal = Journal(folder / JOURNALS, course.sweep)  # Tune has written it by a copy of this one
         past = Past(course, journal, BoardClient(board).evaluations())
     winner = _winner(past)
@@ -100,16 +106,27 @@ def _trainable(
     )
 
 
+def _propose(course: Course, configuration: Configuration, folder: Folder) -> Propose:
+    """Where the hyperparameters of the sweep's trials come from."""
+    if not course.own_hyperparameters:
+        return default_only(configuration)
+    return search_space(configuration, earlier_trials(folder, course))
+
+
+def _start(configuration: Configuration, course: Course, board: str) -> Assignment | None:
+    """The assignment that a new chain takes from those before it, if any."""
+    shared = configuration.search.share == "best" and course.evaluations > 0
+    return BoardClient(board).best(course.sweep) if shared else None
+
+
 def _tuner(
-    trainable: Any, course: Course, configuration: Configuration, folder: Folder, past: Past, trials: int
+    trainable: Any, proposals: Proposals, configuration: Configuration, folder: Folder, past: Past, trials: int
 ) -> Tuner:
     """Tune's sweep of the trials that are left."""
-    section = configuration.tune
-    earlier = earlier_trials(folder, course)
-    propose = search_space(configuration, earlier) if course.own_hyperparameters else default_only(configuration)
+    course, section = past.course, configuration.tune
     asha = course.own_hyperparameters and section.scheduler == "asha"
     tune_config = tune.TuneConfig(
-        search_alg=Proposals(past, trials, propose),
+        search_alg=proposals,
         scheduler=_halving(configuration, past) if asha else None,
         num_samples=trials - len(past.done),
         max_concurrent_trials=section.max_concurrent or _trials_that_fit(configuration),

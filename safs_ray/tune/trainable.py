@@ -14,7 +14,7 @@ from safs_ray.data import Array, Dataset
 from safs_ray.network import Frozen, Network
 from safs_ray.search.chain import Chain, Course
 from safs_ray.tune.board import BoardClient
-from safs_ray.tune.proposals import TRIAL
+from safs_ray.tune.proposals import START, TRIAL
 
 
 class Trial(tune.Trainable):
@@ -77,6 +77,7 @@ class Trial(tune.Trainable):
             self._chain.step()
 
     def _new_chain(self, config: dict[str, Any]) -> Chain:
+        start = config.get(START)
         return Chain(
             self._network,
             self._splits,
@@ -87,4 +88,5 @@ class Trial(tune.Trainable):
             self._course,
             config[TRIAL],
             self._checkpoints,
+            tuple(start.split(",")) if start else None,
         )

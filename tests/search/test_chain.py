@@ -9,6 +9,7 @@ import torch
 from safs_ray.checkpoints import Checkpoints
 from safs_ray.config import Configuration, Hyperparameters
 from safs_ray.data import Splits
+from safs_ray.search.assignment import Assignment
 from safs_ray.search.chain import Chain, Course, joint, stage_1, stage_2
 from safs_ray.search.evaluation import Evaluation, Ledger
 from safs_ray.stages import Result
@@ -26,11 +27,13 @@ def chain(
     ledger: Ledger | None = None,
     trial: str = "a",
     checkpoints: Checkpoints | None = None,
+    start: Assignment | None = None,
 ) -> tuple[Chain, Ledger]:
     ledger = Ledger() if ledger is None else ledger
     steps = course or joint(configuration)
     cpu = torch.device("cpu")
-    return Chain(pruned.network, splits, chosen, configuration, cpu, ledger, steps, trial, checkpoints), ledger
+    running = Chain(pruned.network, splits, chosen, configuration, cpu, ledger, steps, trial, checkpoints, start)
+    return running, ledger
 
 
 def steps(running: Chain) -> list[Evaluation]:
@@ -56,6 +59,16 @@ def test_searches_then_fine_tunes_the_best(pruned: Result, splits: Splits, confi
     assert made[3].best_accuracy == best.validation_accuracy
     assert made[5].best_accuracy == max(evaluation.best_accuracy for evaluation in made[4:])
     assert [evaluation.epochs for evaluation in made] == [1, 1, 1, 1, 2, 2]
+
+
+@pytest.mark.parametrize("own", ["default", "random"])
+def test_a_chain_starts_where_it_is_told(
+    pruned: Result, splits: Splits, configuration: Configuration, own: str
+) -> None:
+    section = configuration.search.model_copy(update={"start": own})
+    changed = configuration.model_copy(update={"search": section})
+    running, _ = chain(pruned, splits, changed, start=("tanh", "srs"))
+    assert running.step().assignment == ("tanh", "srs")
 
 
 def test_fine_tuning_learns_scales_from_the_pruned_weights(

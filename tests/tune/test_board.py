@@ -41,6 +41,20 @@ def test_what_is_recorded_is_on_storage_at_once(tmp_path: Path) -> None:
     assert pq.read_schema(tmp_path / "part-00000.parquet").names == SCHEMA.names
 
 
+def test_the_best_of_a_sweep_so_far(tmp_path: Path) -> None:
+    earlier = Board(str(tmp_path / "earlier"), NOWHERE)
+    earlier.record(replace(FIRST, assignment=("srs",), cost=0.5))
+    board = Board(str(tmp_path / "run"), str(tmp_path / "earlier"))
+    assert (board.best("SAFS"), board.best("stage 1")) == (("srs",), None)
+    board.record(replace(FIRST, iteration=1, assignment=("elu",), cost=0.1, diverged=True))
+    board.record(replace(FIRST, iteration=2, assignment=("swish",), cost=0.1, phase="fine-tuning"))
+    board.record(replace(FIRST, iteration=3, assignment=("mish",), cost=0.1, sweep="stage 1"))
+    assert (board.best("SAFS"), board.best("stage 1")) == (("srs",), ("mish",))
+    board.record(replace(FIRST, iteration=4, assignment=("tanh",), cost=0.4))
+    board.record(replace(FIRST, iteration=5, assignment=("gelu",), cost=0.4))
+    assert board.best("SAFS") == ("tanh",), "the earlier of two that are equal"
+
+
 def test_parts_are_filled_and_then_left_alone(tmp_path: Path) -> None:
     board = Board(str(tmp_path), NOWHERE)
     evaluations = [replace(FIRST, iteration=index, key=str(index)) for index in range(PART_ROWS + 3)]

@@ -7,7 +7,7 @@ import pytest
 
 from safs_ray.config import Configuration, Hyperparameters
 from safs_ray.search.chain import Course, stage_1
-from safs_ray.search.evaluation import Evaluation
+from safs_ray.search.evaluation import Evaluation, canonical
 from safs_ray.storage import Folder
 from safs_ray.tune.journal import Entry, Journal, Past
 from safs_ray.tune.tasks import Recipe
@@ -30,10 +30,13 @@ def evaluation(trial: str, iteration: int, accuracy: float, assignment: tuple[st
 def test_what_is_decided_is_on_storage_at_once(tmp_path: Path) -> None:
     assert (journal(tmp_path).entries, journal(tmp_path).winner) == ([], None)
     written = journal(tmp_path)
-    assert [written.propose(CHOSEN), written.propose(replace_rate(1e-2))] == [0, 1]
+    assert [written.propose(CHOSEN), written.propose(replace_rate(1e-2), ("relu", "tanh"))] == [0, 1]
     assert [entry.hyperparameters.learning_rate for entry in journal(tmp_path).entries] == [5e-3, 1e-2]
     written.end(1, "stopped", 4, 0.5)
-    assert journal(tmp_path).entries == [Entry(CHOSEN), Entry(replace_rate(1e-2), "stopped", 4, 0.5)]
+    assert journal(tmp_path).entries == [
+        Entry(CHOSEN),
+        Entry(replace_rate(1e-2), ("relu", "tanh"), "stopped", 4, 0.5),
+    ]
     written.crown(WINNER)
     assert journal(tmp_path).winner == WINNER
     assert Journal(Folder.at(tmp_path), "stage 2").entries == [], "every sweep has its own"
@@ -63,6 +66,21 @@ def test_trials_whose_steps_are_lost_are_not_done(tmp_path: Path, configuration:
     past = Past(stage_1(configuration), written, kept)
     assert (past.done, past.left) == ([0], [1, 2])
     assert past.accuracies(0) == {1: 0.4, 2: 0.5}
+
+
+def test_trials_that_the_journal_has_lost_are_what_their_steps_say(
+    tmp_path: Path, configuration: Configuration
+) -> None:
+    faster, other = replace_rate(0.1), replace_rate(0.2)
+    kept = [
+        replace(evaluation("chain-2", iteration, 0.4, assignment), hyperparameters=canonical(faster))
+        for iteration, assignment in enumerate([("srs", "relu"), ("tanh", "relu")])
+    ]
+    written = journal(tmp_path)
+    Past(stage_1(configuration), written, kept).recover(lambda number: other if number == 0 else CHOSEN)
+    assert journal(tmp_path).entries == written.entries == [Entry(other), Entry(faster, ("srs", "relu"))]
+    Past(stage_1(configuration), written, kept).recover(lambda _: CHOSEN)
+    assert len(written.entries) == 2, "nothing is lacking any more"
 
 
 def test_what_a_trial_has_found(tmp_path: Path) -> None:

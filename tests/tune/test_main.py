@@ -310,6 +310,7 @@ def test_after_kill_9_random_proposals_and_brackets_are_as_if_replayed(tiny: Pat
     overrides = (
         "run.name=brackets", "tune.trials=6", "tune.searcher=random", "tune.grace_period=1", "tune.brackets=2",
         "tune.max_t=5", "tune.space.optimizers=[tadam,fromage]", "tune.space.tadam.learning_rate=[1e-3,1e-2]",
+        "search.share=best",
     )  # fmt: skip
     assert interrupted_at("trial-3  of 6", signal.SIGKILL, str(tiny), *overrides)[0] == -signal.SIGKILL
     run = folder / "runs" / "brackets"
@@ -319,8 +320,9 @@ def test_after_kill_9_random_proposals_and_brackets_are_as_if_replayed(tiny: Pat
 
     configuration = load(tiny, overrides)
     past = Past(joint(configuration), Journal(Folder.at(folder / "replayed"), "SAFS"), [])
-    proposals, halving = Proposals(past, 6, search_space(configuration)), _halving(configuration, past)
+    proposals, halving = Proposals(past, 6, search_space(configuration), lambda: None), _halving(configuration, past)
     taken: dict[str, int] = {}
+    candidates: list[Evaluation] = []
     for number in range(6):
         proposed: Any = proposals.suggest(str(number))
         trial = Trial("chain", stub=True, config=proposed, trial_name_creator=lambda trial: trial.config[TRIAL])
@@ -335,6 +337,9 @@ def test_after_kill_9_random_proposals_and_brackets_are_as_if_replayed(tiny: Pat
         ]
         assert verdicts == ["CONTINUE"] * (len(steps) - 1) + ["STOP"]
         taken[str(trial)] = len(steps)
+        if candidates:
+            assert steps[0].assignment == min(candidates, key=lambda step: step.cost).assignment
+        candidates += [step for step in steps if step.phase == "search"]
     assert [entry.steps for entry in Journal(Folder.at(run / JOURNALS), "SAFS").entries] == list(taken.values())
     assert taken == Counter(evaluation.trial for evaluation in untimed(run))
     assert max(taken.values()) == 5 > min(taken.values())

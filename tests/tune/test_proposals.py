@@ -11,7 +11,7 @@ from safs_ray.search.evaluation import Evaluation
 from safs_ray.storage import Folder
 from safs_ray.tune import space
 from safs_ray.tune.journal import Journal, Past
-from safs_ray.tune.proposals import METRIC, TRIAL, Proposals, search_space
+from safs_ray.tune.proposals import METRIC, START, TRIAL, Proposals, search_space
 
 NARROWED = {
     "published": {},
@@ -38,7 +38,7 @@ def proposals(configuration: Configuration, folder: Path) -> Proposals:
         for number, entry in enumerate(journal.entries)
         for iteration in range(entry.steps)
     ]
-    return Proposals(Past(course, journal, kept), 16, search_space(configuration))
+    return Proposals(Past(course, journal, kept), 16, search_space(configuration), lambda: None)
 
 
 def evaluation(trial: str, iteration: int) -> Evaluation:
@@ -104,6 +104,18 @@ def test_what_was_under_way_comes_first_and_what_failed_has_not_ended(tmp_path: 
     second = proposals(configuration, tmp_path)
     assert [second.suggest(name) for name in "abc"] == begun
     assert second.suggest("d") not in begun
+
+
+def test_a_trial_starts_where_others_have_come_to_and_again_when_it_is_resumed(tmp_path: Path) -> None:
+    configuration = configured("random", {})
+    past = Past(joint(configuration), Journal(Folder.at(tmp_path), "SAFS"), [])
+    best = iter([None, ("relu", "tanh")])
+    first = Proposals(past, 2, search_space(configuration), lambda: next(best))
+    begun: list[Any] = [first.suggest(name) for name in "ab"]
+    assert [config.get(START) for config in begun] == [None, "relu,tanh"]
+    assert [proposals(configuration, tmp_path).suggest("a")] == begun[:1]
+    resumed = proposals(configuration, tmp_path)
+    assert [resumed.suggest(name) for name in "ab"] == begun
 
 
 def test_no_more_trials_than_asked_for(tmp_path: Path) -> None:
