@@ -103,6 +103,8 @@ class Hyperparameters(Section):
 
 
 Execution = Literal["auto", "dense", "sparse"]
+Precision = Literal["auto", "float32", "bf16"]
+MemoryFormat = Literal["auto", "contiguous", "channels_last"]
 
 
 def _storage(value: str) -> str:
@@ -122,6 +124,17 @@ class RunSection(Section):
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="auto takes a GPU when one is there")
     execution: Execution = Field(
         "auto", description="dense: with all weights; sparse: with nonzeros alone (CPU); auto: what is faster"
+    )
+    precision: Precision = Field(
+        "auto",
+        description="of the arithmetic of training; auto: bf16 on a GPU that has it, else float32. Weights, and all "
+        "accuracies, are of float32",
+    )
+    memory_format: MemoryFormat = Field(
+        "auto", description="how images lie in memory; auto: channels_last on a GPU, else contiguous"
+    )
+    deterministic: bool = Field(
+        True, description="the same bits on every run on a GPU; false: whatever is fastest there. A CPU always is"
     )
     address: str = Field("local", description="Ray cluster: local, auto, or an address")
     verbose: int = Field(1, ge=0, le=1, description="1: a line for every step; 0: warnings and the result alone")
@@ -425,7 +438,7 @@ class SpaceSection(Section):
         return ranges
 
 
-def _gpus(value: float) -> float:
+def _gpus(value: float | None) -> float | None:
     if value and value != round(value) and not 1e-4 <= value < 1:
         raise ValueError("must be 0, a fraction of one from 0.0001 on, or a whole number, as Ray wants it")
     return value
@@ -433,8 +446,8 @@ def _gpus(value: float) -> float:
 
 class ResourcesSection(Section):
     cpu: int = Field(1, ge=1, le=1024, description="threads of a trial or stage")
-    gpu: Annotated[float, AfterValidator(_gpus)] = Field(
-        0.0, ge=0, le=1024, description="GPUs of a trial or stage; fractions share one"
+    gpu: Annotated[float | None, AfterValidator(_gpus)] = Field(
+        None, ge=0, le=1024, description="GPUs of a trial or stage, fractions share one; default: 1 where there are any"
     )
 
 
@@ -522,6 +535,8 @@ class Configuration(Section):
             raise ValueError(
                 f"pruning.schedule={self.pruning.schedule} does not go with search.when=during; allowed: gradual"
             )
+        if self.run.execution == "sparse" and self.run.precision == "bf16":
+            raise ValueError("run.execution=sparse does not go with run.precision=bf16; allowed: auto, float32")
         if self.model.weights and self.pruning.rewind is not None:
             raise ValueError(
                 f"pruning.rewind={self.pruning.rewind} does not go with model.weights, whose training is not known; "

@@ -106,11 +106,21 @@ class Found:
         return self.network.assignment
 
 
-def choose_device(configuration: Configuration) -> torch.device:
-    """The device that the configuration names; "auto" is a GPU where this process sees one."""
+def set_up(configuration: Configuration) -> torch.device:
+    """Prepare this process for a stage: threads, and whether a GPU gives the same bits every time.
+
+    Returns:
+        The device that the configuration names; "auto" is a GPU where this process sees one.
+    """
     name = configuration.run.device
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
+    torch.set_num_threads(configuration.tune.resources.cpu)
+    if name == "cuda":
+        same = configuration.run.deterministic
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # without it cuBLAS's sums come in any order
+        torch.use_deterministic_algorithms(same, warn_only=True)
+        torch.backends.cudnn.benchmark = not same
     return torch.device(name)
 
 
@@ -206,21 +216,29 @@ def _check_batches(
             raise refusal(key, batch_size, f"{leaves}, on which this network fails, as batch normalisation does")
         largest = min(batch_size, sizes[0])
         takes, room = COPIES * needs.weights + largest * needs.image, memory.free()
-        if takes > room and configuration.run.address == "local" and not configuration.tune.resources.gpu:
+        if takes > room and configuration.run.address == "local" and not _on_gpu(configuration):
             images = f"{largest:,} images of {'x'.join(map(str, splits.train.images.shape[1:]))}"
             there = f"and {memory.readable(room)} of memory are free"
             raise refusal(key, batch_size, f"a step of training with {images} takes {memory.readable(takes)}, {there}")
 
 
+def _on_gpu(configuration: Configuration) -> bool:
+    """Whether stages compute on a GPU of this machine."""
+    gpus = configuration.tune.resources.gpu
+    return configuration.run.device != "cpu" and gpus != 0 and torch.cuda.is_available()
+
+
 def _check_resources(configuration: Configuration) -> None:
     resources, cores = configuration.tune.resources, os.cpu_count() or 1
-    if configuration.run.device == "cuda" and not resources.gpu:
+    if configuration.run.device == "cuda" and resources.gpu == 0:
         raise refusal("tune.resources.gpu", resources.gpu, "run.device=cuda needs more than 0")
     if configuration.run.address != "local":
         return  # the cluster may grow
     if resources.cpu > cores:
         raise refusal("tune.resources.cpu", resources.cpu, f"this machine has {cores} cores")
-    if resources.gpu > torch.cuda.device_count():
+    if configuration.run.device == "cuda" and not torch.cuda.device_count():
+        raise refusal("run.device", "cuda", "torch finds no GPU on this machine; allowed: auto, cpu")
+    if (resources.gpu or 0) > torch.cuda.device_count():
         raise refusal("tune.resources.gpu", resources.gpu, f"this machine has {torch.cuda.device_count()} GPUs")
 
 
@@ -267,7 +285,7 @@ def seconds_per_epoch(configuration: Configuration, network: Network, splits: Sp
         seed=configuration.run.seed,
         device=torch.device("cpu"),
         data=configuration.data,
-        execution=configuration.run.execution,
+        run=configuration.run,
     )
     trainer = Trainer(network, training)
     trainer.run_epoch()  # the first is slower: torch prepares
@@ -298,7 +316,9 @@ def train_dense(
 
 def _dense_training(configuration: Configuration, splits: Splits, device: torch.device) -> Training:
     section, seed = configuration.dense, derive(configuration.run.seed, "dense")
-    return Training(splits, section.hyperparameters, section.epochs, seed, device, configuration.data)
+    return Training(
+        splits, section.hyperparameters, section.epochs, seed, device, configuration.data, configuration.run
+    )
 
 
 def given(configuration: Configuration, specification: Specification, splits: Splits) -> Result | None:
@@ -348,7 +368,7 @@ def prune(
         seed,
         device,
         configuration.data,
-        execution=configuration.run.execution,
+        configuration.run,
         checkpoints=checkpoints,
     )
     rewound = None
@@ -429,9 +449,9 @@ def finish(
         derive(configuration.run.seed, "final", fold),
         device,
         configuration.data,
+        configuration.run,
         learn_scales,
         rule_of(configuration),
-        configuration.run.execution,
         checkpoints,
     )
     # A network that masks were to grow in is no sparse network without that training.

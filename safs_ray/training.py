@@ -7,16 +7,16 @@ import json
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, autocast
 from torch.nn.functional import cross_entropy
 from torch.optim import SGD, Adam, AdamW, Optimizer, lr_scheduler
 
 from safs_ray.checkpoints import Checkpoints
-from safs_ray.config import ConfigurationError, DataSection, Execution, Hyperparameters, refusal
+from safs_ray.config import ConfigurationError, DataSection, Execution, Hyperparameters, RunSection, refusal
 from safs_ray.data import Examples, Splits, augmentation, batch_count, batches
 from safs_ray.network import Network
 from safs_ray.optimizers import PER_TENSOR, Fromage, TAdam
@@ -44,10 +44,11 @@ class Training:
         epochs: length of the whole training, which the schedule spans.
         seed: seed of the batches and the augmentation.
         data: says how training images are augmented.
+        run: says how the network is computed: with all weights or with nonzeros alone, the same network but for
+            rounding; with which precision; how images lie in memory. It is computed with all weights while masks
+            change, for optimizers that look at whole tensors, and in bf16.
         learn_scales: whether alpha and beta are learned (stage 2) or stay as they are (stage 1).
         mask_rule: what becomes of the network's masks while it trains.
-        execution: with all weights or with nonzeros alone; the same network but for rounding. It is with all
-            weights while masks change, and for optimizers that look at whole tensors.
         checkpoints: where the training keeps its state while it is under way; without them it begins at its
             beginning after an interruption.
     """
@@ -58,10 +59,31 @@ class Training:
     seed: int
     device: torch.device
     data: DataSection
+    run: RunSection = field(default_factory=RunSection)
     learn_scales: bool = False
     mask_rule: MakeRule = FixedMasks
-    execution: Execution = "auto"
     checkpoints: Checkpoints | None = None
+
+    @property
+    def precision(self) -> torch.dtype:
+        """What layers compute in while the network trains."""
+        asked = self.run.precision
+        if asked == "auto":
+            asked = "bf16" if self.device.type == "cuda" and torch.cuda.is_bf16_supported() else "float32"
+        return torch.bfloat16 if asked == "bf16" else torch.float32
+
+    @property
+    def memory_format(self) -> torch.memory_format:
+        """How a batch of images (N, C, H, W) lies in memory; convolutions follow it."""
+        asked = self.run.memory_format
+        last = asked == "channels_last" or (asked == "auto" and self.device.type == "cuda")
+        return torch.channels_last if last else torch.contiguous_format
+
+    @property
+    def execution(self) -> Execution:
+        """How the network is executed while it trains."""
+        whole = self.mask_rule is not FixedMasks or self.hyperparameters.optimizer in PER_TENSOR
+        return "dense" if whole or self.precision is torch.bfloat16 else self.run.execution
 
     def key(self, network: Network) -> str:
         """Equal for trainings in one run that train the same network in the same way."""
@@ -100,8 +122,7 @@ class Trainer:
         self.core_seconds = 0.0
         self._train = training.splits.train.to(training.device)
         self._validation = training.splits.validation.to(training.device)
-        whole = training.mask_rule is not FixedMasks or training.hyperparameters.optimizer in PER_TENSOR
-        self._module = executable(network, "dense" if whole else training.execution, training.device)
+        self._module = executable(network, training.execution, training.device)
         if not training.learn_scales:
             for activation in self._module.activations:
                 activation.freeze_scales()
@@ -122,13 +143,25 @@ class Trainer:
         if self.diverged:
             return 0.0
         start = time.process_time()
-        loss = self._pass_over_training_images()
-        self.epoch += 1
-        self.diverged = not math.isfinite(loss)
-        self.accuracy = 0.0 if self.diverged else self._validate()
+        try:
+            loss = self._pass_over_training_images()
+            self.epoch += 1
+            self.diverged = not math.isfinite(loss)
+            self.accuracy = 0.0 if self.diverged else self._validate()
+        except torch.OutOfMemoryError as error:
+            raise self._out_of_memory() from error
         self.core_seconds += time.process_time() - start
         self._keep()
         return self.accuracy
+
+    def _out_of_memory(self) -> MemoryError:
+        """What to say when the device has not the memory for a batch."""
+        size, shape = self.training.hyperparameters.batch_size, self._train.images.shape[1:]
+        images = f"{size:,} images of {'x'.join(map(str, shape))}"
+        return MemoryError(
+            f"a step of training with {images} takes more memory than the {self.training.device.type} device has left; "
+            "take a smaller batch_size, or give a trial more of it (tune.resources.gpu)"
+        )
 
     def _validate(self) -> float:
         """The validation accuracy, which the schedule and the best network follow."""
@@ -204,7 +237,9 @@ class Trainer:
         augment = augmentation(training.data.crop, training.data.flip, draws)
         total = torch.zeros((), device=training.device)  # summed on the device: no synchronisation per batch
         for batch in batches(self._train, training.hyperparameters.batch_size, order, augment):
-            loss = cross_entropy(self._module(batch.images), batch.labels)
+            with autocast(training.device.type, training.precision, enabled=training.precision is torch.bfloat16):
+                logits = self._module(batch.images.contiguous(memory_format=training.memory_format))
+            loss = cross_entropy(logits.float(), batch.labels)
             self._optimizer.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
             self._rule.before_step()
@@ -230,7 +265,7 @@ def train(network: Network, training: Training, report: Report, blamed: str | No
     best = trainer.best()
     if trainer.best_epoch:
         return best, trainer.best_accuracy
-    return best, accuracy(best, training.splits.validation, training.device, training.execution)
+    return best, accuracy(best, training.splits.validation, training.device, training.run.execution)
 
 
 def diverging(training: Training, blamed: str) -> ConfigurationError:

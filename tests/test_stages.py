@@ -403,7 +403,7 @@ def test_an_exclusion_replaces_the_architectures_own(
         ("search", {"granularity": "group", "groups": 101}, "search.groups=101: site act2 has 100 channels; allowed:"),
         ("data", {"mean": (0.1, 0.2), "deviation": (1.0, 1.0)}, "data.mean=[0.1, 0.2]: the images have 1 channels"),
         ("model", {"exclude": ("act3",)}, "model.exclude=act3: matches nothing; the sites are act1, act2"),
-        ("run", {"device": "cuda"}, "tune.resources.gpu=0.0: run.device=cuda needs more than 0"),
+        ("run", {"device": "cuda"}, "run.device=cuda: torch finds no GPU on this machine"),
     ],
 )
 def test_pieces_that_do_not_fit_are_refused(

@@ -16,11 +16,14 @@ from safs_ray.config import (
     Hyperparameters,
     OptimizerName,
     PruningSection,
+    RunSection,
 )
-from safs_ray.data import Examples, Splits
+from safs_ray.data import Examples, Splits, augmentation, batches
 from safs_ray.models import Specification
 from safs_ray.network import Network
 from safs_ray.pruning.rules import RULES, FixedMasks, MakeRule
+from safs_ray.randomness import generator
+from safs_ray.sparse.execution import executable
 from safs_ray.stages import Result
 from safs_ray.training import OPTIMIZERS, SCHEDULES, Trainer, Training, accuracy, evaluation_batch, silent, train
 
@@ -37,9 +40,10 @@ def trainer(
     data: DataSection = PLAIN,
     learn_scales: bool = False,
     rule: MakeRule = FixedMasks,
+    run: RunSection = RunSection(),  # noqa: B008 - it is frozen
 ) -> Trainer:
     chosen = hyperparameters or Hyperparameters(learning_rate=5e-3, batch_size=32)
-    return Trainer(network, Training(splits, chosen, epochs, seed, torch.device("cpu"), data, learn_scales, rule))
+    return Trainer(network, Training(splits, chosen, epochs, seed, torch.device("cpu"), data, run, learn_scales, rule))
 
 
 def saved_and_loaded(state: object) -> dict[str, object]:
@@ -320,3 +324,77 @@ def test_configured_names_are_all_there(configuration: Configuration) -> None:
 )
 def test_large_images_are_evaluated_fewer_at_a_time(shape: tuple[int, int, int], size: int) -> None:
     assert evaluation_batch(torch.zeros(1, dtype=torch.uint8).expand(10**6, *shape)) == size
+
+
+def test_bf16_trains_weights_of_float32_and_keeps_zeros(pruned: Result, splits: Splits) -> None:
+    trained = trainer(pruned.network, splits, run=RunSection(precision="bf16")).run()
+    exact = trainer(pruned.network, splits).run()
+    assert trained.training.execution == "dense"
+    assert trained.best_accuracy == pytest.approx(exact.best_accuracy, abs=0.1)
+    for name, mask in pruned.network.masks.items():
+        weight = trained.best().state[name]
+        assert weight.dtype == torch.float32
+        assert (weight[~mask] == 0).all()
+        assert not torch.equal(weight, exact.best().state[name])
+        assert torch.allclose(weight, exact.best().state[name], atol=0.05)
+
+
+def test_accuracy_is_that_of_float32(pruned: Result, splits: Splits, device: torch.device) -> None:
+    trained = trainer(pruned.network, splits, run=RunSection(precision="bf16")).run()
+    assert trained.best_accuracy == accuracy(trained.best(), splits.validation, device)
+
+
+def test_bf16_goes_on_bit_for_bit(pruned: Result, splits: Splits) -> None:
+    run = RunSection(precision="bf16")
+    whole = trainer(pruned.network, splits, run=run).run()
+    first, second = trainer(pruned.network, splits, run=run), trainer(pruned.network, splits, run=run)
+    first.run_epoch()
+    second.load_state_dict(saved_and_loaded(first.state_dict()))  # type: ignore[arg-type]
+    assert second.run().current().fingerprint == whole.current().fingerprint
+
+
+def test_the_memory_format_changes_no_more_than_roundings(splits: Splits) -> None:
+    network = Network.initial(Specification("resnet18", 1, 8, 10, (0.5,), (0.25,)), seed=0)
+    chosen = Hyperparameters(optimizer="sgd", learning_rate=1e-3, batch_size=32)
+    few = Splits(splits.train[:64], splits.validation[:8], splits.test)
+    plain, last = (
+        trainer(network, few, chosen, epochs=1, run=RunSection(memory_format=memory_format)).run().current()
+        for memory_format in ("contiguous", "channels_last")
+    )
+    for name, value in plain.state.items():
+        assert torch.allclose(last.state[name], value, atol=1e-4), name
+    assert all(value.is_contiguous() for value in last.state.values())
+
+
+def test_what_is_chosen_follows_from_the_device(splits: Splits) -> None:
+    def training(device: str, run: RunSection) -> Training:
+        return Training(splits, Hyperparameters(), 1, 0, torch.device(device), PLAIN, run)
+
+    cpu, gpu = (training(device, RunSection()) for device in ("cpu", "cuda"))
+    assert (cpu.precision, cpu.memory_format) == (torch.float32, torch.contiguous_format)
+    assert gpu.memory_format == torch.channels_last
+    told = training("cuda", RunSection(precision="bf16", memory_format="contiguous"))
+    assert (told.precision, told.memory_format, told.execution) == (torch.bfloat16, torch.contiguous_format, "dense")
+
+
+def test_no_tensor_of_a_step_stays_on_another_device(pruned: Result, splits: Splits) -> None:
+    meta = torch.device("meta")
+    module = executable(pruned.network, "auto", meta)
+    rule = FixedMasks(module.prunable, pruned.network.masks, 10)
+    augment = augmentation(1, True, generator(0, "augmentation"))
+    for batch in batches(splits.train.to(meta), 32, generator(0, "batches"), augment):
+        loss = torch.nn.functional.cross_entropy(module(batch.images), batch.labels)
+        loss.backward()  # type: ignore[no-untyped-call]
+        rule.before_step()
+        assert loss.device == meta
+    assert all(parameter.grad is not None and parameter.grad.device == meta for parameter in module.weights)
+
+
+def test_too_large_a_batch_is_named_with_the_way_out(pruned: Result, splits: Splits) -> None:
+    def full(*_: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory.")
+
+    running = trainer(pruned.network, splits)
+    running._module.register_forward_pre_hook(full)
+    with pytest.raises(MemoryError, match=r"32 images of 1x8x8 .* smaller batch_size, .*tune\.resources\.gpu"):
+        running.run()

@@ -138,8 +138,8 @@ class Chain:
             derive(seed, "evaluation"),
             device,
             configuration.data,
+            configuration.run,
             mask_rule=rule_of(configuration),
-            execution=configuration.run.execution,
             checkpoints=checkpoints,
         )
         self._fine_tuning = replace(

@@ -40,6 +40,7 @@ from safs_ray.report.wording import shown
 from safs_ray.storage import DamagedError, Folder, blaming
 from safs_ray.tune.board import NAMESPACE
 from safs_ray.tune.changes import changed, differences, leaves, reopen
+from safs_ray.tune.modules import modules
 from safs_ray.tune.progress import duration, show_lines
 from safs_ray.tune.search import FailedSearchError
 from safs_ray.tune.standing import standing
@@ -79,7 +80,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _end(FAILED, f"failed: {error}; {_left(configuration, folder)}")
     except Exception as error:
         cause = error.cause if isinstance(error, RayTaskError) else error
-        if not isinstance(cause, OSError):  # of a disk or a network the message says all
+        if not isinstance(cause, OSError | MemoryError):  # of a disk, a network or a memory the message says all
             traceback.print_exc()
         message = f"{type(cause).__name__}: {cause}".splitlines()[0]
         return _end(FAILED, f"failed: {message}; {_left(configuration, folder)}")
@@ -359,8 +360,11 @@ def _connect(configuration: Configuration) -> None:
         if configuration.run.address == "local":
             ray.init(address="local", include_dashboard=False, **quiet)
         else:
+            os.environ.setdefault(
+                "RAY_OVERRIDE_JOB_RUNTIME_ENV", "1"
+            )  # what a submitted job says of other things stays
             with blaming("run.address", configuration.run.address):
-                ray.init(address=configuration.run.address, **quiet)
+                ray.init(address=configuration.run.address, runtime_env={"py_modules": modules()}, **quiet)
     except SystemExit:  # what Ray's own handler of SIGTERM, which it sets on the way, makes of it
         raise KeyboardInterrupt from None
     signal.signal(signal.SIGTERM, _interrupt)

@@ -7,6 +7,7 @@ Every session of a sweep is a new one to Tune: what came before is in the sweep'
 from __future__ import annotations
 
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import ray
@@ -102,7 +103,7 @@ def _trainable(
             board=board,
             checkpoints=checkpoints_of(folder),
         ),
-        {"cpu": configuration.tune.resources.cpu, "gpu": configuration.tune.resources.gpu},
+        {"cpu": configuration.tune.resources.cpu, "gpu": configuration.tune.resources.gpu or 0},
     )
 
 
@@ -197,7 +198,8 @@ def _fit(tuner: Tuner, trials: int) -> None:
         raise KeyboardInterrupt
     for trial in ran:
         if trial.status == TuneTrial.ERROR:
-            log.warning("warning: %s failed and is left out; see %s", trial, trial.error_file)
+            reason = Path(trial.error_file).read_text().rstrip().rpartition("\n")[2]
+            log.warning("warning: %s failed and is left out (%s); see %s", trial, reason, trial.error_file)
 
 
 def _winner(past: Past) -> Recipe:

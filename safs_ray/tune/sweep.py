@@ -31,6 +31,7 @@ def sweep(configuration: Configuration, dataset: Dataset, folder: Folder) -> dic
         FailedSearchError: no trial reached its end.
     """
     start = time.monotonic()
+    configuration = _placed(configuration)
     plan = stages.plan(configuration)
     arrays = ray.put(dataset.arrays())
     run = Run(configuration, folder, Queue(actor_options={"num_cpus": 0, "max_restarts": -1, "max_task_retries": 3}))
@@ -90,6 +91,16 @@ def sweep(configuration: Configuration, dataset: Dataset, folder: Folder) -> dic
     folder.write_json(results.RESULTS, content)
     log.info("finished", extra=event("finished", results=str(folder / results.RESULTS)))
     return content
+
+
+def _placed(configuration: Configuration) -> Configuration:
+    """The configuration with the GPUs of a trial decided, by what is there."""
+    resources = configuration.tune.resources
+    if resources.gpu is None:
+        have: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
+        gpu = 1.0 if have.get("GPU") and configuration.run.device != "cpu" else 0.0
+        resources = resources.model_copy(update={"gpu": gpu})
+    return configuration.model_copy(update={"tune": configuration.tune.model_copy(update={"resources": resources})})
 
 
 def _recipes(

@@ -8,7 +8,6 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import ray
-import torch
 from ray.util.queue import Empty, Queue
 
 from safs_ray import stages
@@ -124,7 +123,7 @@ def final(row: str, fold: int) -> str:
 
 def prepare(run: Run, arrays: dict[str, Array]) -> None:
     """Ray task: the dense network, and that network pruned and retrained, unless the run began with it."""
-    configuration, device = run.configuration, _set_up(run.configuration)
+    configuration, device = run.configuration, stages.set_up(run.configuration)
     dataset = Dataset.from_arrays(arrays)
     splits = stages.folds(configuration, dataset).search()
 
@@ -142,7 +141,7 @@ def prepare(run: Run, arrays: dict[str, Array]) -> None:
 
 def prune_found(run: Run, arrays: dict[str, Array], recipe: Recipe) -> None:
     """Ray task: the dense network pruned and retrained with the assignment that was found on it."""
-    configuration, device = run.configuration, _set_up(run.configuration)
+    configuration, device = run.configuration, stages.set_up(run.configuration)
     splits = stages.folds(configuration, Dataset.from_arrays(arrays)).search()
     dense = stages.searchable(run.result("dense").network, configuration).assign(recipe.assignment)
     run.once(
@@ -154,7 +153,7 @@ def prune_found(run: Run, arrays: dict[str, Array], recipe: Recipe) -> None:
 
 def finish(run: Run, arrays: dict[str, Array], row: str, recipe: Recipe, fold: int) -> None:
     """Ray task: a row of the table on one fold, the test images included."""
-    configuration, device = run.configuration, _set_up(run.configuration)
+    configuration, device = run.configuration, stages.set_up(run.configuration)
     splits = stages.folds(configuration, Dataset.from_arrays(arrays)).final(fold)
     start = run.result(start_of(configuration, row)).network
     network = stages.searchable(start, configuration).assign(recipe.assignment)
@@ -177,7 +176,7 @@ def finish(run: Run, arrays: dict[str, Array], row: str, recipe: Recipe, fold: i
 
 def test_dense(run: Run, arrays: dict[str, Array]) -> None:
     """Ray task: the dense network, as it is, on the test images."""
-    device = _set_up(run.configuration)
+    device = stages.set_up(run.configuration)
     splits = stages.folds(run.configuration, Dataset.from_arrays(arrays)).search()
     run.once(final("dense", 0), 0, lambda _: stages.test(run.result("dense"), splits, device, "dense"))
 
@@ -189,7 +188,7 @@ def run_tasks(run: Run, tasks: Sequence[tuple[Callable[..., None], tuple[Any, ..
         epochs: how many the tasks train in all, to tell the time that is left.
     """
     need = run.configuration.tune.resources
-    options = {"num_cpus": need.cpu, "num_gpus": need.gpu, "max_retries": 3}
+    options = {"num_cpus": need.cpu, "num_gpus": need.gpu or 0, "max_retries": 3}
     waiting = [ray.remote(task).options(**options).remote(run, *arguments) for task, arguments in tasks]
     progress = StageProgress(epochs)
     while waiting:
@@ -205,8 +204,3 @@ def _news(queue: Queue) -> Iterator[News]:
     with suppress(Empty):
         while True:
             yield queue.get_nowait()
-
-
-def _set_up(configuration: Configuration) -> torch.device:
-    torch.set_num_threads(configuration.tune.resources.cpu)
-    return stages.choose_device(configuration)

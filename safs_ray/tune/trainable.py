@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
 from ray import tune
 
 from safs_ray import stages
@@ -36,8 +35,7 @@ class Trial(tune.Trainable):
         checkpoints: Checkpoints,
     ) -> None:
         self._configuration = validate(configuration)
-        torch.set_num_threads(self._configuration.tune.resources.cpu)
-        self._device = stages.choose_device(self._configuration)
+        self._device = stages.set_up(self._configuration)
         self._splits = stages.folds(self._configuration, Dataset.from_arrays(arrays)).search()
         self._network = Network.from_arrays(network)
         self._course = course

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from safs_ray.config import ConfigurationError, DataSection, Execution, Hyperparameters
+from safs_ray.config import ConfigurationError, DataSection, Execution, Hyperparameters, RunSection
 from safs_ray.data import Splits
 from safs_ray.models import ARCHITECTURES, Architecture, Specification
 from safs_ray.network import Network
@@ -28,7 +28,7 @@ def masked(model: str, channels: int, size: int, sparsity: float) -> Network:
 def trainer(network: Network, splits: Splits, execution: Execution, seed: int = 0) -> Trainer:
     chosen = Hyperparameters(optimizer="sgd", learning_rate=0.05, momentum=0.9, batch_size=50)
     data = DataSection(crop=1, flip=True)
-    return Trainer(network, Training(splits, chosen, 4, seed, CPU, data, learn_scales=True, execution=execution))
+    return Trainer(network, Training(splits, chosen, 4, seed, CPU, data, RunSection(execution=execution), True))
 
 
 def test_auto_is_sparse_where_that_is_faster_and_always_chooses_alike() -> None:
