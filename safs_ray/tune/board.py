@@ -1,11 +1,14 @@
 """The board: a named actor that keeps every evaluation of a run and serves repeats.
 
-Its records lie as Parquet parts in the run folder; a part is written again, whole, with each record until it is
-full, so that an evaluation that was reported is never lost.
+Its records lie as Parquet parts in the run folder; a part is written again, whole, with new records until it is full,
+so that an evaluation that was reported is never lost. Records that come while others are being written are written
+together next, so that many trials do not wait for one another's writes.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from threading import Lock
 from typing import Any, cast
 
 import ray
@@ -18,12 +21,15 @@ from safs_ray.tune.progress import log
 
 NAMESPACE = "safs"
 PART_ROWS = 256
+CALLS = 64
+"""That are served at a time: so many records can be written together."""
 
 
 class Board:
     """The actor's class: a ledger whose records are on storage before :meth:`record` returns.
 
-    Parts that are damaged are set aside: their evaluations are made again, with the same bits.
+    Parts that are damaged are set aside: their evaluations are made again, with the same bits. Calls come from several
+    threads.
 
     Args:
         location: of the records.
@@ -46,33 +52,60 @@ class Board:
         # Always a new part: a board that a killed driver left behind may still write the last one.
         self._number = int(names[-1][len("part-") : -len(".parquet")]) + 1 if names else 0
         self._part: list[Evaluation] = []
+        self._waiting: list[Evaluation] = []
+        self._memory, self._writing = Lock(), Lock()
 
     def recall(self, key: str) -> Evaluation | None:
         """The first evaluation of this key that was trained, or None."""
-        return self._ledger.recall(key) or self._earlier.recall(key)
+        with self._memory:
+            return self._ledger.recall(key) or self._earlier.recall(key)
 
     def record(self, evaluation: Evaluation) -> None:
         """Keep an evaluation; one of the same trial and iteration is kept once."""
-        if evaluation in self._ledger:
-            return
-        full = len(self._part) == PART_ROWS
-        number, part = (self._number + 1, [evaluation]) if full else (self._number, [*self._part, evaluation])
-        self._folder.write(f"part-{number:05d}.parquet", to_parquet(part))
-        self._number, self._part = number, part  # not before: a disk may be full
-        self._ledger.record(evaluation)
+        with self._memory:
+            self._waiting.append(evaluation)
+        try:
+            with self._writing:
+                with self._memory:
+                    written = evaluation in self._ledger  # by the call before, with its own
+                    waiting = list(self._waiting)
+                if not written:
+                    self._write(waiting)
+        finally:
+            with self._memory:
+                self._waiting.remove(evaluation)
+
+    def _write(self, evaluations: Sequence[Evaluation]) -> None:
+        """Bring evaluations to storage, and then to what is recalled: a disk may be full."""
+        with self._memory:
+            places = Ledger(evaluations).evaluations
+            new = [evaluation for evaluation in places if evaluation not in self._ledger]
+        while new:
+            if len(self._part) == PART_ROWS:
+                self._number, self._part = self._number + 1, []
+            fitting, new = new[: PART_ROWS - len(self._part)], new[PART_ROWS - len(self._part) :]
+            part = [*self._part, *fitting]
+            self._folder.write(f"part-{self._number:05d}.parquet", to_parquet(part))
+            self._part = part
+            with self._memory:
+                for evaluation in fitting:
+                    self._ledger.record(evaluation)
 
     def steps(self, sweep: str, trial: str) -> dict[int, Evaluation]:
         """What is recorded of a trial, by iteration."""
-        return self._ledger.steps(sweep, trial)
+        with self._memory:
+            return self._ledger.steps(sweep, trial)
 
     def best(self, sweep: str) -> Assignment | None:
         """The best assignment of a sweep so far, those of the other run included; None before there is any."""
-        found = [best for ledger in (self._earlier, self._ledger) if (best := ledger.best(sweep))]
+        with self._memory:
+            found = [best for ledger in (self._earlier, self._ledger) if (best := ledger.best(sweep))]
         return min(found, key=lambda best: best.cost).assignment if found else None
 
     def evaluations(self) -> list[Evaluation]:
         """Every evaluation of the run, in the order of arrival."""
-        return self._ledger.evaluations
+        with self._memory:
+            return self._ledger.evaluations
 
 
 class BoardClient:
@@ -102,4 +135,5 @@ class BoardClient:
 def open_board(name: str, location: str, earlier: str) -> Any:
     """The run's board, started when it is not running; it comes back with its records when its node is lost."""
     actor = ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=3)(Board)
-    return actor.options(name=name, namespace=NAMESPACE, get_if_exists=True).remote(location, earlier)
+    named = actor.options(name=name, namespace=NAMESPACE, get_if_exists=True, max_concurrency=CALLS)
+    return named.remote(location, earlier)

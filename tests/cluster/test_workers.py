@@ -48,12 +48,15 @@ class Cluster:
     dashboard: str
 
     def command(self, *arguments: str, directory: Path) -> str:
-        done = subprocess.run(
+        done = self.attempt(*arguments, directory=directory)
+        assert done.returncode == 0, done.stdout
+        return done.stdout
+
+    def attempt(self, *arguments: str, directory: Path) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
             arguments, cwd=directory, env=self.environment, text=True, timeout=280, check=False,
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
         )  # fmt: skip
-        assert done.returncode == 0, done.stdout
-        return done.stdout
 
 
 def free_port() -> int:
@@ -135,13 +138,17 @@ def test_the_code_of_a_run_reaches_every_worker(cluster: Cluster, project: Path)
 
 def test_a_run_as_a_submitted_job(cluster: Cluster, project: Path) -> None:
     settings = (*KEYS, "run.address=auto", f"run.storage={project.parent}", "run.name=submitted")
-    cluster.command(
+    submit = (
         "ray", "job", "submit", f"--address={cluster.dashboard}", "--no-wait", "--submission-id=submitted",
         f"--working-dir={project}", "--", "python", "-m", "safs_ray.tune", *(f"'{word}'" for word in settings),
-        directory=Path("/"),
     )  # fmt: skip
-    # The terminal is free, or lost: the job goes on.
     deadline = time.monotonic() + 240
+    while (done := cluster.attempt(*submit, directory=Path("/"))).returncode and time.monotonic() < deadline:
+        assert "No available agent" in done.stdout, (
+            done.stdout
+        )  # a node that has just started takes jobs some time later
+        time.sleep(1)
+    # The terminal is free, or lost: the job goes on.
     status = ""
     while "SUCCEEDED" not in status and time.monotonic() < deadline:
         time.sleep(2)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -112,6 +113,30 @@ def test_a_record_that_could_not_be_written_is_not_kept(tmp_path: Path) -> None:
     (tmp_path / "board").unlink()
     board.record(FIRST)
     assert read_evaluations(Folder.at(tmp_path / "board")) == [FIRST]
+
+
+def test_what_comes_while_others_are_written_is_written_together(tmp_path: Path) -> None:
+    board = Board(str(tmp_path), NOWHERE)
+    evaluations = [replace(FIRST, iteration=index, key=str(index)) for index in range(3 * PART_ROWS)]
+    with ThreadPoolExecutor(32) as pool:
+        for done in [pool.submit(board.record, evaluation) for evaluation in [*evaluations, *evaluations]]:
+            done.result()
+    kept = read_evaluations(Folder.at(tmp_path))
+    assert kept == board.evaluations()
+    assert sorted(kept, key=lambda evaluation: evaluation.iteration) == evaluations
+    assert [pq.read_metadata(path).num_rows for path in sorted(tmp_path.glob("*.parquet"))] == 3 * [PART_ROWS]
+
+
+def test_of_records_that_wait_for_a_disk_none_is_lost_and_none_is_told_wrongly(tmp_path: Path) -> None:
+    board = Board(str(tmp_path / "board"), NOWHERE)
+    (tmp_path / "board").write_text("a file where the folder should be")
+    evaluations = [replace(FIRST, iteration=index, key=str(index)) for index in range(20)]
+    with ThreadPoolExecutor(20) as pool:
+        failed = [pool.submit(board.record, evaluation).exception() for evaluation in evaluations]
+    assert all(isinstance(error, OSError) for error in failed)
+    (tmp_path / "board").unlink()
+    board.record(evaluations[3])
+    assert read_evaluations(Folder.at(tmp_path / "board")) == board.evaluations() == [evaluations[3]]
 
 
 def test_an_earlier_run_is_served_from_but_not_counted(tmp_path: Path) -> None:
