@@ -7,7 +7,9 @@ together next, so that many trials do not wait for one another's writes.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from threading import Lock
 from typing import Any, cast
 
@@ -23,6 +25,26 @@ NAMESPACE = "safs"
 PART_ROWS = 256
 CALLS = 64
 """That are served at a time: so many records can be written together."""
+FORSAKEN = 300.0
+"""Seconds after which, at the earliest, a claim is given to another trial: who had it may have died."""
+AGAIN = 0.2
+"""Seconds between two questions for an evaluation that another trial is training."""
+
+
+@dataclass(frozen=True)
+class Claim:
+    """Who trains an evaluation that others may want.
+
+    Attributes:
+        since: when it was begun, on the board's clock.
+    """
+
+    asker: str
+    since: float
+
+    def is_old(self, longest: float) -> bool:
+        """Whether whoever claimed it must have failed; ``longest`` is what any evaluation has taken, in seconds."""
+        return time.monotonic() - self.since > max(FORSAKEN, 3 * longest)
 
 
 class Board:
@@ -53,12 +75,20 @@ class Board:
         self._number = int(names[-1][len("part-") : -len(".parquet")]) + 1 if names else 0
         self._part: list[Evaluation] = []
         self._waiting: list[Evaluation] = []
+        self._claims: dict[str, Claim] = {}
+        self._longest = 0.0
         self._memory, self._writing = Lock(), Lock()
 
-    def recall(self, key: str) -> Evaluation | None:
-        """The first evaluation of this key that was trained, or None."""
+    def recall(self, key: str, asker: str) -> Evaluation | Claim:
+        """The first evaluation of this key that was trained; or who trains it now, the asker when nobody else does."""
         with self._memory:
-            return self._ledger.recall(key) or self._earlier.recall(key)
+            known = self._ledger.recall(key) or self._earlier.recall(key)
+            if known:
+                return known
+            claim = self._claims.get(key)
+            if not claim or claim.asker == asker or claim.is_old(self._longest):
+                claim = self._claims[key] = Claim(asker, time.monotonic())
+            return claim
 
     def record(self, evaluation: Evaluation) -> None:
         """Keep an evaluation; one of the same trial and iteration is kept once."""
@@ -90,6 +120,8 @@ class Board:
             with self._memory:
                 for evaluation in fitting:
                     self._ledger.record(evaluation)
+                    self._claims.pop(evaluation.key, None)
+                    self._longest = max(self._longest, evaluation.core_seconds)
 
     def steps(self, sweep: str, trial: str) -> dict[int, Evaluation]:
         """What is recorded of a trial, by iteration."""
@@ -109,13 +141,25 @@ class Board:
 
 
 class BoardClient:
-    """The board as the :class:`~safs_ray.search.evaluation.Memory` of a chain, from any process."""
+    """The board as the :class:`~safs_ray.search.evaluation.Memory` of a chain, from any process.
 
-    def __init__(self, name: str) -> None:
+    Args:
+        asker: the trial that asks.
+    """
+
+    def __init__(self, name: str, asker: str = "") -> None:
         self._actor = ray.get_actor(name, namespace=NAMESPACE)
+        self._asker = asker
 
     def recall(self, key: str) -> Evaluation | None:
-        return cast(Evaluation | None, ray.get(self._actor.recall.remote(key)))
+        """The first evaluation of this key that was trained, once it is when another trial trains it; else None."""
+        while True:
+            found = cast(Evaluation | Claim, ray.get(self._actor.recall.remote(key, self._asker)))
+            if isinstance(found, Evaluation):
+                return found
+            if found.asker == self._asker:
+                return None
+            time.sleep(AGAIN)
 
     def steps(self, sweep: str, trial: str) -> dict[int, Evaluation]:
         return cast(dict[int, Evaluation], ray.get(self._actor.steps.remote(sweep, trial)))

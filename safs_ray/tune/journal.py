@@ -114,11 +114,12 @@ class Past:
         self.course, self.journal = course, journal
         self._ledger = Ledger(evaluations)
 
-    def recover(self, propose: Callable[[int], Hyperparameters]) -> None:
+    def recover(self, propose: Callable[[int], Hyperparameters], shared: bool) -> None:
         """Add the trials whose steps are recorded, but which the journal has lost.
 
         Args:
             propose: the hyperparameters of a trial without any step among those that have some.
+            shared: whether trials start from assignments that others have found.
         """
         recorded = [self.course.number(trial) for trial in self._ledger.trials(self.course.sweep)]
         for number in range(len(self.journal.entries), max(recorded, default=-1) + 1):
@@ -126,7 +127,7 @@ class Past:
             if not first:
                 self.journal.propose(propose(number))
             else:
-                start = first.assignment if first.phase == "search" else None
+                start = first.assignment if shared and first.phase == "search" else None
                 self.journal.propose(Hyperparameters.model_validate_json(first.hyperparameters), start)
 
     @cached_property

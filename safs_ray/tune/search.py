@@ -62,7 +62,7 @@ def search(
         return journal.winner
     past = Past(course, journal, BoardClient(board).evaluations())
     propose = _propose(course, configuration, folder)
-    past.recover(lambda number: propose(number, ()))
+    past.recover(lambda number: propose(number, ()), configuration.search.share == "best")
     trials = configuration.tune.trials if course.own_hyperparameters else configuration.search.chains
     left = trials - len(past.done)
     if left > 0:

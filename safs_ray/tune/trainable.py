@@ -39,7 +39,7 @@ class Trial(tune.Trainable):
         self._splits = stages.folds(self._configuration, Dataset.from_arrays(arrays)).search()
         self._network = Network.from_arrays(network)
         self._course = course
-        self._board = BoardClient(board)
+        self._board = board
         self._checkpoints = checkpoints
         self._chain = self._new_chain(config)
 
@@ -82,7 +82,7 @@ class Trial(tune.Trainable):
             Hyperparameters(**config["hyperparameters"]),
             self._configuration,
             self._device,
-            self._board,
+            BoardClient(self._board, config[TRIAL]),
             self._course,
             config[TRIAL],
             self._checkpoints,

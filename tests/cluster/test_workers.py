@@ -94,7 +94,8 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     node = subprocess.Popen(
         [
             "ray", "start", "--head", "--block", "--num-cpus=2", f"--port={port}",
-            "--dashboard-host=127.0.0.1", f"--dashboard-port={dashboard}", f"--temp-dir=/tmp/ray-{port}",
+            "--dashboard-host=127.0.0.1", f"--dashboard-port={dashboard}",
+            f"--dashboard-agent-listen-port={free_port()}", f"--temp-dir=/tmp/ray-{port}",
         ],
         cwd="/", env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
     )  # fmt: skip

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -11,7 +12,7 @@ import ray
 from safs_ray.search.evaluation import Evaluation
 from safs_ray.search.records import SCHEMA, read_evaluations
 from safs_ray.storage import Folder
-from safs_ray.tune.board import PART_ROWS, Board, BoardClient, open_board
+from safs_ray.tune.board import PART_ROWS, Board, BoardClient, Claim, open_board
 
 FIRST = Evaluation(
     sweep="SAFS",
@@ -69,7 +70,7 @@ def test_parts_are_filled_and_then_left_alone(tmp_path: Path) -> None:
 def test_a_new_board_knows_what_the_old_one_knew(tmp_path: Path) -> None:
     Board(str(tmp_path), NOWHERE).record(FIRST)
     board = Board(str(tmp_path), NOWHERE)
-    assert board.recall("k") == FIRST
+    assert board.recall("k", "b") == FIRST
     second = replace(FIRST, iteration=1, key="l")
     board.record(second)
     board.record(second)
@@ -115,6 +116,41 @@ def test_a_record_that_could_not_be_written_is_not_kept(tmp_path: Path) -> None:
     assert read_evaluations(Folder.at(tmp_path / "board")) == [FIRST]
 
 
+def test_one_trial_trains_what_several_want(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    board = Board(str(tmp_path), NOWHERE)
+    claim = board.recall("k", "a")
+    assert isinstance(claim, Claim)
+    assert claim.asker == "a"
+    assert board.recall("k", "b") == claim, "b has to wait"
+    again = board.recall("k", "a")
+    assert isinstance(again, Claim)
+    assert again.asker == "a", "a was begun again after its worker had died"
+    board.record(FIRST)
+    assert board.recall("k", "b") == FIRST
+
+    claim = board.recall("l", "a")
+    monkeypatch.setattr("safs_ray.tune.board.FORSAKEN", 0.0)
+    assert board.recall("l", "b") == claim, "an evaluation has taken 1.5 s: this one may take as long"
+    board._longest = 0.0
+    taken_over = board.recall("l", "b")
+    assert isinstance(taken_over, Claim)
+    assert taken_over.asker == "b"
+
+
+@pytest.mark.usefixtures("cluster")
+def test_who_waits_gets_what_the_other_has_trained(tmp_path: Path) -> None:
+    board = open_board("waiting", str(tmp_path), NOWHERE)
+    first, second = BoardClient("waiting", "a"), BoardClient("waiting", "b")
+    assert first.recall("k") is None
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(second.recall, "k")
+        time.sleep(0.5)
+        assert not waiting.done()
+        first.record(FIRST)
+        assert waiting.result(timeout=60) == FIRST
+    assert ray.get(board.evaluations.remote()) == [FIRST]
+
+
 def test_what_comes_while_others_are_written_is_written_together(tmp_path: Path) -> None:
     board = Board(str(tmp_path), NOWHERE)
     evaluations = [replace(FIRST, iteration=index, key=str(index)) for index in range(3 * PART_ROWS)]
@@ -142,6 +178,6 @@ def test_of_records_that_wait_for_a_disk_none_is_lost_and_none_is_told_wrongly(t
 def test_an_earlier_run_is_served_from_but_not_counted(tmp_path: Path) -> None:
     Board(str(tmp_path / "one"), NOWHERE).record(FIRST)
     board = Board(str(tmp_path / "two"), str(tmp_path / "one"))
-    assert board.recall("k") == FIRST
+    assert board.recall("k", "b") == FIRST
     assert board.evaluations() == []
     assert board.steps("SAFS", "a") == {}

@@ -77,10 +77,13 @@ def test_trials_that_the_journal_has_lost_are_what_their_steps_say(
         for iteration, assignment in enumerate([("srs", "relu"), ("tanh", "relu")])
     ]
     written = journal(tmp_path)
-    Past(stage_1(configuration), written, kept).recover(lambda number: other if number == 0 else CHOSEN)
+    Past(stage_1(configuration), written, kept).recover(lambda number: other if number == 0 else CHOSEN, True)
     assert journal(tmp_path).entries == written.entries == [Entry(other), Entry(faster, ("srs", "relu"))]
-    Past(stage_1(configuration), written, kept).recover(lambda _: CHOSEN)
+    Past(stage_1(configuration), written, kept).recover(lambda _: CHOSEN, True)
     assert len(written.entries) == 2, "nothing is lacking any more"
+    own = Journal(Folder.at(tmp_path / "own"), "stage 1")
+    Past(stage_1(configuration), own, kept).recover(lambda _: other, False)
+    assert own.entries == [Entry(other), Entry(faster)]
 
 
 def test_what_a_trial_has_found(tmp_path: Path) -> None:
