@@ -14,7 +14,7 @@ from pathlib import Path
 from rich.console import Console
 
 from safs_ray.config import ConfigurationError
-from safs_ray.report import comparison, page
+from safs_ray.report import comparison, page, tensorboard
 from safs_ray.report.canvas import Absent, Figure
 from safs_ray.report.groups import grouped
 from safs_ray.report.record import Record
@@ -34,7 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         records = [_read(run) for run in parsed.runs]
         if len(records) == 1:
-            _report(records[0], parsed.page or f"{shown(records[0].folder)}/{page.PAGE}", parsed.figures, console)
+            _report(records[0], parsed.page, parsed.figures, console)
         else:
             _compare(records, parsed.page or comparison.PAGE, parsed.figures, console)
     except ConfigurationError as error:
@@ -62,7 +62,7 @@ def _read(run: str) -> Record:
         return Record.read(Folder.at(run))
 
 
-def _report(record: Record, file: str, folder: str | None, console: Console) -> None:
+def _report(record: Record, file: str | None, folder: str | None, console: Console) -> None:
     if record.results:
         show(record.results, console)
     else:
@@ -72,6 +72,10 @@ def _report(record: Record, file: str, folder: str | None, console: Console) -> 
         if record.rows:
             show_rows(record.rows, console)
     drawn = page.figures(record)
+    if file is None:  # into the run's own folder
+        with blaming("run", shown(record.folder)):
+            tensorboard.write(record, drawn)
+        file = f"{shown(record.folder)}/{page.PAGE}"
     _write(file, page.render(record, drawn, datetime.now()), drawn, folder, console)
 
 

@@ -134,10 +134,16 @@ class Figure:
 
     def save(self, folder: Folder) -> None:
         """Write NAME.svg and NAME.png, with all panels."""
+        folder.write(f"{self.name}.svg", self._file("svg"))
+        folder.write(f"{self.name}.png", self.png(dpi=216))
+
+    def png(self, dpi: int) -> bytes:
+        """All panels as an image; a pixel of the page is a 72nd of an inch."""
+        return self._file("png", dpi=dpi)
+
+    def _file(self, kind: str, **settings: Any) -> bytes:
         with matplotlib.rc_context({**RC, "svg.fonttype": "path", "svg.hashsalt": self.name}):
-            paper = _together(self.panels)
-            folder.write(f"{self.name}.svg", _rendered(paper, "svg", facecolor="white"))
-            folder.write(f"{self.name}.png", _rendered(paper, "png", facecolor="white", dpi=216))
+            return _rendered(_together(self.panels), kind, facecolor="white", **settings)
 
 
 WIDEST = 960

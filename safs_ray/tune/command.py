@@ -32,7 +32,7 @@ from safs_ray.keys import keys, written
 from safs_ray.network import Network
 from safs_ray.pruning.masks import count_kept
 from safs_ray.pruning.structure import select
-from safs_ray.report import page
+from safs_ray.report import page, tensorboard
 from safs_ray.report.record import Record
 from safs_ray.report.results import RESULTS
 from safs_ray.report.table import show
@@ -400,7 +400,9 @@ def _page(folder: Folder) -> str:
     if not folder.exists(page.PAGE):
         try:
             record = Record.read(folder)
-            folder.write(page.PAGE, page.render(record, page.figures(record), datetime.now()).encode())
+            drawn = page.figures(record)
+            tensorboard.write(record, drawn)
+            folder.write(page.PAGE, page.render(record, drawn, datetime.now()).encode())
         except (Exception, KeyboardInterrupt) as error:
             return f"not written ({type(error).__name__}: {error})".splitlines()[0]
     return f"{shown(folder)}/{page.PAGE}"

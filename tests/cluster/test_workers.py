@@ -141,7 +141,7 @@ def test_a_run_as_a_submitted_job(cluster: Cluster, project: Path) -> None:
     settings = (*KEYS, "run.address=auto", f"run.storage={project.parent}", "run.name=submitted")
     submit = (
         "ray", "job", "submit", f"--address={cluster.dashboard}", "--no-wait", "--submission-id=submitted",
-        f"--working-dir={project}", "--", "python", "-m", "safs_ray.tune", *(f"'{word}'" for word in settings),
+        f"--working-dir={project}", "--", "python", "-m", "safs_ray.tune", *settings,
     )  # fmt: skip
     deadline = time.monotonic() + 240
     while (done := cluster.attempt(*submit, directory=Path("/"))).returncode and time.monotonic() < deadline:
@@ -151,11 +151,10 @@ def test_a_run_as_a_submitted_job(cluster: Cluster, project: Path) -> None:
         time.sleep(1)
     # The terminal is free, or lost: the job goes on.
     status = ""
-    while "SUCCEEDED" not in status and time.monotonic() < deadline:
+    while "succeeded" not in status and time.monotonic() < deadline:
         time.sleep(2)
-        status = cluster.command(
-            "ray", "job", "status", f"--address={cluster.dashboard}", "submitted", directory=Path("/")
-        )
-        assert "FAILED" not in status, status
+        asked = ("ray", "job", "status", f"--address={cluster.dashboard}", "submitted")
+        status = cluster.command(*asked, directory=Path("/")).lower()
+        assert "failed" not in status, status
     assert evaluated(project.parent / "submitted") > 0
     assert str(project) not in places(project)

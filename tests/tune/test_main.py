@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import signal
 from collections import Counter
@@ -12,8 +13,10 @@ from typing import Any
 import pytest
 import torch
 import yaml
+from PIL import Image
 from ray.tune.experiment import Trial
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 
 from safs_ray.config import Configuration, load
 from safs_ray.network import Network
@@ -165,6 +168,30 @@ def test_tensorboard_shows_accuracy_cost_acceptance_and_phase(finished: Path) ->
     for name in ("validation_accuracy", "best_accuracy", "cost", "accepted", "fine_tuning", "repeated"):
         assert len(events.Scalars(f"ray/tune/{name}")) == 6, name
     assert [event.value for event in events.Scalars("ray/tune/fine_tuning")] == [0, 0, 0, 0, 1, 1]
+
+
+def test_tensorboard_has_the_hyperparameters_and_the_last_accuracy_of_every_trial(finished: Path) -> None:
+    for trial in {evaluation.trial for evaluation in untimed(finished)}:
+        events = EventAccumulator(str(finished / "search" / "SAFS" / trial))
+        events.Reload()
+        tagged = events.PluginTagToContent("hparams")
+        session = HParamsPluginData.FromString(tagged["_hparams_/session_start_info"]).session_start_info
+        assert session.hparams["hyperparameters/learning_rate"].number_value > 0
+        assert {"_hparams_/experiment", "_hparams_/session_end_info"} <= tagged.keys()
+        assert events.Scalars("ray/tune/best_accuracy")
+
+
+def test_tensorboard_shows_the_learned_functions_and_what_sites_take_and_give(finished: Path) -> None:
+    events = EventAccumulator(str(finished / "tensorboard"))
+    events.Reload()
+    assert {"functions", "trajectories", "halving"} <= set(events.Tags()["images"])
+    sites = results(finished)["assignment"]
+    assert set(events.Tags()["histograms"]) == {f"{kind}/{site}" for kind in ("inputs", "outputs") for site in sites}
+    (drawn,) = events.Images("functions")
+    assert drawn.step == len(untimed(finished))
+    assert Image.open(io.BytesIO(drawn.encoded_image_string)).width == drawn.width > 300
+    (taken,) = events.Histograms(f"inputs/{min(sites)}")
+    assert taken.histogram_value.num > 100
 
 
 @pytest.mark.slow
