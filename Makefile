@@ -1,7 +1,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: run test clean
+.PHONY: run test docs clean
 
 run: .venv/run  ## install, then the main job on the embedded digits
 	$(BIN)/python -m safs_ray.tune
@@ -12,8 +12,11 @@ test: .venv/test  ## install with the test extras, then lint, types and tests
 	$(BIN)/mypy
 	$(BIN)/python -m pytest
 
+docs: .venv/docs  ## install what builds the documentation, then build it into build/docs
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+
 clean:  ## remove the virtual environment
-	rm -rf .venv
+	rm -rf .venv build
 
 # Compiled once here, imports are fast in every process that Ray starts.
 .venv/run: pyproject.toml | $(BIN)/uv
@@ -22,6 +25,10 @@ clean:  ## remove the virtual environment
 
 .venv/test: pyproject.toml | $(BIN)/uv
 	$(BIN)/uv pip install --python $(BIN)/python --compile-bytecode -e '.[test]'
+	touch $@
+
+.venv/docs: pyproject.toml | $(BIN)/uv
+	$(BIN)/uv pip install --python $(BIN)/python -e '.[docs]'
 	touch $@
 
 $(BIN)/uv:

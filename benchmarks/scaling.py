@@ -12,7 +12,6 @@ import json
 import shutil
 import subprocess
 import sys
-from datetime import datetime
 from pathlib import Path
 
 SETTING = (
@@ -33,9 +32,9 @@ def seconds(folder: Path, workers: int) -> tuple[float, float]:
         check=True, stdout=subprocess.DEVNULL,
     )  # fmt: skip
     told = [json.loads(line) for line in events.read_text().splitlines()]
-    times = {event["event"]: datetime.fromisoformat(event["time"]) for event in told}
+    times = {event["event"]: event["time"] for event in told}
     results = json.loads((run / "results.json").read_text())
-    return (times["won"] - times["sweep"]).total_seconds(), results["search"]["core_seconds"]
+    return times["won"] - times["sweep"], results["search"]["core_seconds"]
 
 
 def main(folder: Path, most: int) -> None:
@@ -46,7 +45,9 @@ def main(folder: Path, most: int) -> None:
     for workers in range(1, most + 1):
         took, core = seconds(folder, workers)
         first = first or took
-        print(f"| {workers} | {took:.0f} | {core:.0f} | {first / took:.2f} | {first / took / workers:.0%} |", flush=True)
+        print(
+            f"| {workers} | {took:.0f} | {core:.0f} | {first / took:.2f} | {first / took / workers:.0%} |", flush=True
+        )
 
 
 if __name__ == "__main__":

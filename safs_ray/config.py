@@ -134,7 +134,7 @@ class RunSection(Section):
         "auto", description="how images lie in memory; auto: channels_last on a GPU, else contiguous"
     )
     deterministic: bool = Field(
-        True, description="the same bits on every run on a GPU; false: whatever is fastest there. A CPU always is"
+        True, description="the same bits every time on a GPU, as on a CPU; false: whatever is fastest there"
     )
     address: str = Field("local", description="Ray cluster: local, auto, or an address")
     verbose: int = Field(1, ge=0, le=1, description="1: a line for every step; 0: warnings and the result alone")
