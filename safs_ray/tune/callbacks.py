@@ -54,7 +54,10 @@ class SearchProgress(Callback):
             trial, self._trials, step, steps, result["phase"],
             percent(result["validation_accuracy"]), percent(result["best_accuracy"]), percent(self._best),
             _verdict(result), self._clock.left(),
-            extra=event("step", **self._told(trial), step=step, **{key: result[key] for key in TOLD}),
+            extra=event(
+                "step", **self._told(trial), step=step, seconds_left=self._clock.seconds_left,
+                **{key: result[key] for key in TOLD},
+            ),
         )  # fmt: skip
 
     def on_trial_complete(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:

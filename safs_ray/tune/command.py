@@ -14,7 +14,7 @@ import sys
 import textwrap
 import traceback
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from datetime import datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -26,7 +26,7 @@ from rich.console import Console
 
 import safs_ray
 from safs_ray import config, stages
-from safs_ray.config import CONFIGURATION, Configuration, ConfigurationError, PruningSection, refusal
+from safs_ray.config import CONFIGURATION, Configuration, ConfigurationError, PruningSection, RunSection, refusal
 from safs_ray.data import Dataset, Splits
 from safs_ray.keys import keys, written
 from safs_ray.network import Network
@@ -40,8 +40,9 @@ from safs_ray.report.wording import shown
 from safs_ray.storage import DamagedError, Folder, blaming
 from safs_ray.tune.board import NAMESPACE
 from safs_ray.tune.changes import changed, differences, leaves, reopen
+from safs_ray.tune.live import LiveTable
 from safs_ray.tune.modules import modules
-from safs_ray.tune.progress import duration, show_lines
+from safs_ray.tune.progress import EventFile, duration, lines, show_to
 from safs_ray.tune.search import FailedSearchError
 from safs_ray.tune.standing import standing
 from safs_ray.tune.sweep import sweep
@@ -99,9 +100,7 @@ def _run(configuration: Configuration, folder: Folder, console: Console) -> dict
             folder.write(CONFIGURATION, (_versions() + config.dump(configuration)).encode())
         if given:
             given.save(_given_stage(configuration, folder))  # as if the stage had been done
-    with _alone(folder):
-        with blaming("run.events", str(configuration.run.events)):
-            show_lines(configuration.run.verbose, configuration.run.events)
+    with _alone(folder), _telling(configuration.run, console):
         if configuration.run.verbose:
             _announce(configuration, splits, network, folder, console)
         try:
@@ -113,6 +112,24 @@ def _run(configuration: Configuration, folder: Folder, console: Console) -> dict
             raise
         finally:
             ray.shutdown()
+
+
+@contextmanager
+def _telling(section: RunSection, console: Console) -> Iterator[None]:
+    """Tell what happens: in a terminal as a table, elsewhere as lines, and to ``run.events``.
+
+    Raises:
+        ConfigurationError: ``run.events`` cannot be written.
+    """
+    with ExitStack() as told:
+        file = None
+        if section.events:
+            with blaming("run.events", section.events):
+                file = told.enter_context(closing(EventFile(section.events)))
+        live = console.is_terminal and section.verbose
+        person = told.enter_context(LiveTable(console)) if live else lines(section.verbose)
+        show_to(*([person, file] if file else [person]))
+        yield
 
 
 def _checked(configuration: Configuration, folder: Folder) -> tuple[Dataset, Splits, Network, stages.Result | None]:

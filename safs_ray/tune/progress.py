@@ -1,4 +1,4 @@
-"""What a person sees while a sweep runs: one line for each step, in a terminal and in a log alike."""
+"""What is told while a run goes on: lines for a person, with events in them for machines and for a terminal's table."""
 
 from __future__ import annotations
 
@@ -13,20 +13,21 @@ from safs_ray.pruning.flow import Survey
 log = logging.getLogger("safs_ray")
 
 
-def show_lines(verbose: int, events: str | None) -> None:
-    """Print the lines on the standard output, each with the time of day, and write events to a file.
+def lines(verbose: int) -> logging.Handler:
+    """Prints what is told on the standard output, a line each with the time of day.
 
     Args:
         verbose: 0 prints warnings alone.
-        events: file that gets a line of JSON for every event.
-
-    Raises:
-        OSError: the file cannot be written.
     """
     handler = logging.StreamHandler(sys.stdout)
     handler.setFormatter(logging.Formatter("%(asctime)s  %(message)s", "%H:%M:%S"))
     handler.setLevel(logging.INFO if verbose else logging.WARNING)
-    log.handlers = [handler, *([EventFile(events)] if events else [])]
+    return handler
+
+
+def show_to(*handlers: logging.Handler) -> None:
+    """Let these handlers, and no others, take what is told."""
+    log.handlers = list(handlers)
     log.setLevel(logging.INFO)
     log.propagate = False
 
@@ -79,12 +80,17 @@ class Clock:
         self.done = 0
         self._start = time.monotonic()
 
-    def left(self) -> str:
-        """The time left at the pace so far."""
+    @property
+    def seconds_left(self) -> float | None:
+        """The time left at the pace so far; None before there is one."""
         if not self.done:
-            return "…"
-        pace = (time.monotonic() - self._start) / self.done
-        return duration(pace * max(0, self.epochs - self.done))
+            return None
+        return (time.monotonic() - self._start) / self.done * max(0, self.epochs - self.done)
+
+    def left(self) -> str:
+        """The time left, as a person says it."""
+        seconds = self.seconds_left
+        return "…" if seconds is None else duration(seconds)
 
 
 class StageProgress:
@@ -105,5 +111,8 @@ class StageProgress:
         log.info(
             "%-15s epoch %3d of %3d   validation %s   %s left here",
             stage, epoch, epochs, percent(accuracy), self._clock.left(),
-            extra=event("epoch", stage=stage, epoch=epoch, epochs=epochs, validation_accuracy=accuracy),
+            extra=event(
+                "epoch", stage=stage, epoch=epoch, epochs=epochs, validation_accuracy=accuracy,
+                seconds_left=self._clock.seconds_left,
+            ),
         )  # fmt: skip

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from safs_ray.pruning.flow import Survey
-from safs_ray.tune.progress import Clock, duration, event, log, percent, show_lines, tell
+from safs_ray.tune.progress import Clock, EventFile, duration, event, lines, log, percent, show_to, tell
 
 
 @pytest.mark.parametrize(
@@ -49,9 +49,9 @@ def test_clock_tells_the_time_left_at_the_pace_so_far(monkeypatch: pytest.Monkey
     now = 100.0
     monkeypatch.setattr("time.monotonic", lambda: now)
     clock = Clock(epochs=10)
-    assert clock.left() == "…"
+    assert (clock.left(), clock.seconds_left) == ("…", None)
     now, clock.done = 120.0, 4
-    assert clock.left() == "30 s"
+    assert (clock.left(), clock.seconds_left) == ("30 s", 30)
     assert pickle.loads(pickle.dumps(clock)).done == 4
 
 
@@ -61,9 +61,9 @@ def test_events_are_lines_of_json_beside_what_a_person_reads(
     before = log.handlers[:], log.propagate
     file = tmp_path / "events.jsonl"
     try:
-        show_lines(1, str(file))
+        show_to(lines(1), EventFile(str(file)))
         log.info("%s wins", "trial-2", extra=event("won", trial="trial-2", validation_accuracy=0.5))
-        show_lines(0, str(file))
+        show_to(lines(0), EventFile(str(file)))
         log.info("quiet")
         log.warning("loud")
     finally:

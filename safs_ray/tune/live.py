@@ -1,0 +1,124 @@
+"""What a person sees in a terminal: a table that changes with every step, under the lines that stay."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.table import Column, Table
+from rich.text import Text
+
+from safs_ray.tune.progress import EVENT, duration, percent
+
+LATEST = 12
+"""Trials or stages that are shown at most: those of the latest news."""
+
+PLAIN: dict[str, Any] = {"box": None, "pad_edge": False, "padding": (0, 2, 0, 0)}
+"""How tables look."""
+
+Told = dict[str, Any]
+"""An event, as :func:`safs_ray.tune.progress.event` makes it."""
+
+
+class LiveTable(logging.Handler):
+    """Shows the events of steps and epochs as a table of trials or stages, and prints all other messages above it.
+
+    It is a context manager: the table is gone at its end, and the terminal as it was.
+    """
+
+    def __init__(self, console: Console) -> None:
+        super().__init__(logging.INFO)
+        self._sweep: Told | None = None
+        self._rows: dict[str, Told] = {}
+        self._best: Told | None = None
+        self._live = Live(console=console, get_renderable=self._drawn, refresh_per_second=4, transient=True)
+
+    def __enter__(self) -> LiveTable:
+        self._live.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._live.stop()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Take a message."""
+        told: Told = record.__dict__.get(EVENT, {})
+        match told.get("event"):
+            case "epoch":
+                self._row(told["stage"], told)
+                return
+            case "step":
+                self._row(told["trial"], told)
+                if not self._best or told["best_accuracy"] > self._best["best_accuracy"]:
+                    self._best = told
+                return
+            case "ended":
+                self._rows[told["trial"]] |= {"state": "stopped" if "ASHA" in told["why"] else "diverged"}
+                return
+            case "sweep":
+                self._begin(told)
+            case "won" | "final evaluation" | "finished":
+                self._begin(None)
+        at = logging.Formatter().formatTime(record, "%H:%M:%S")
+        style = "yellow" if record.levelno >= logging.WARNING else ""
+        self._live.console.print(Text(f"{at}  {record.getMessage()}", style), soft_wrap=True)
+
+    def _begin(self, sweep: Told | None) -> None:
+        """Forget the rows of what is over."""
+        self._sweep, self._rows, self._best = sweep, {}, None
+
+    def _row(self, name: str, told: Told) -> None:
+        """Bring a row up to date; that of the latest news is the last."""
+        self._rows.pop(name, None)
+        self._rows[name] = dict(told)
+
+    def _drawn(self) -> RenderableType:
+        rows, sweep, best = dict(self._rows), self._sweep, self._best  # copied: another thread draws them
+        if not rows:
+            return Text("")
+        seconds = list(rows.values())[-1]["seconds_left"]
+        left = "" if seconds is None else f", ≤ {duration(seconds)} left"
+        latest = dict(sorted(list(rows.items())[-LATEST:], key=lambda row: _number(row[0])))
+        if not sweep:
+            return Group(_stages(latest), Text(left.removeprefix(", "), "dim"))
+        found = f"best {percent(best['best_accuracy']).strip()} by {best['trial']}" if best else "nothing found yet"
+        return Group(_trials(latest, sweep), Text(f"{found}{left}", "dim"))
+
+
+def _number(name: str) -> tuple[str, int]:
+    """Orders trial-10 after trial-9."""
+    word, _, number = name.rpartition("-")
+    return (word, int(number)) if number.isdigit() else (name, 0)
+
+
+def _trials(rows: dict[str, Told], sweep: Told) -> Table:
+    columns = (
+        "trial", "", Column("step", justify="right"), "doing", Column("validation", justify="right"),
+        Column("its best", justify="right"), Column("operators", overflow="ellipsis", no_wrap=True),
+    )  # fmt: skip
+    table = Table(*columns, title=sweep["sweep"], title_justify="left", title_style="bold", **PLAIN)
+    for name, told in rows.items():
+        ended = told.get("state") or ("done" if told["step"] == sweep["steps"] else "")
+        table.add_row(
+            name, _bar(told["step"], sweep["steps"]), f"{told['step']}/{sweep['steps']}", ended or told["phase"],
+            percent(told["validation_accuracy"]), percent(told["best_accuracy"]), told["assignment"].replace(",", " "),
+            style="dim" if ended else "",
+        )  # fmt: skip
+    return table
+
+
+def _stages(rows: dict[str, Told]) -> Table:
+    table = Table("stage", "", Column("epoch", justify="right"), Column("validation", justify="right"), **PLAIN)
+    for name, told in rows.items():
+        table.add_row(
+            name, _bar(told["epoch"], told["epochs"]), f"{told['epoch']}/{told['epochs']}",
+            percent(told["validation_accuracy"]), style="dim" if told["epoch"] == told["epochs"] else "",
+        )  # fmt: skip
+    return table
+
+
+def _bar(done: int, of: int, width: int = 16) -> Text:
+    filled = width * done // of
+    return Text.assemble(("━" * filled, "cyan"), ("━" * (width - filled), "bright_black"))

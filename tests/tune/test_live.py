@@ -1,0 +1,92 @@
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+
+import pytest
+from rich.console import Console
+
+from safs_ray.tune.live import LATEST, LiveTable
+from safs_ray.tune.progress import event, log, show_to
+
+
+@pytest.fixture
+def console() -> Console:
+    return Console(file=io.StringIO(), force_terminal=True, width=110, height=40, color_system=None)
+
+
+@pytest.fixture
+def table(console: Console) -> Iterator[LiveTable]:
+    before = log.handlers[:], log.propagate
+    with LiveTable(console) as shown:
+        show_to(shown)
+        yield shown
+    log.handlers, log.propagate = before
+
+
+def step(trial: str, number: int, accuracy: float, phase: str = "search") -> None:
+    told = event(
+        "step", sweep="SAFS", trial=trial, step=number, phase=phase, assignment="relu,tanh", best_accuracy=accuracy,
+        validation_accuracy=accuracy - 0.1, seconds_left=100.0,
+    )  # fmt: skip
+    log.info("a line", extra=told)
+
+
+def drawn(table: LiveTable) -> str:
+    """What the table shows now."""
+    paper = Console(file=io.StringIO(), width=110, color_system=None)
+    paper.print(table._drawn())
+    text: str = paper.file.getvalue()  # type: ignore[attr-defined]
+    return text
+
+
+def test_trials_with_their_steps_and_the_best_so_far(table: LiveTable) -> None:
+    log.info("SAFS: 20 trials", extra=event("sweep", sweep="SAFS", trials=20, steps=6))
+    step("trial-2", 3, 0.4)
+    step("trial-1", 6, 0.75, "fine-tuning")
+    step("trial-2", 4, 0.5)
+    title, head, first, second, summary = (line.rstrip() for line in drawn(table).splitlines() if line.strip())
+    assert (title, head.split()[:3]) == ("SAFS", ["trial", "step", "doing"])
+    assert first.split() == ["trial-1", "━" * 16, "6/6", "done", "65.0", "%", "75.0", "%", "relu", "tanh"]
+    assert second.split()[2:4] == ["4/6", "search"]
+    assert summary == "best 75.0 % by trial-1, ≤ 2 min left"
+
+
+def test_why_a_trial_is_over(table: LiveTable) -> None:
+    log.info("SAFS", extra=event("sweep", sweep="SAFS", trials=2, steps=6))
+    for trial, why in (("trial-1", "stopped by ASHA, weaker"), ("trial-2", "its fine-tuning diverged")):
+        step(trial, 3, 0.4)
+        log.info("ended", extra=event("ended", sweep="SAFS", trial=trial, step=3, why=why))
+    assert "stopped" in drawn(table)
+    assert "diverged" in drawn(table)
+
+
+def test_stages_until_something_else_begins(table: LiveTable) -> None:
+    told = {"epoch": 5, "epochs": 20, "validation_accuracy": 0.5, "seconds_left": None}
+    log.info("a line", extra=event("epoch", stage="dense", **told))
+    head, row, *_ = (line.strip() for line in drawn(table).splitlines())
+    assert head.split() == ["stage", "epoch", "validation"]
+    assert row.split() == ["dense", "━" * 16, "5/20", "50.0", "%"]
+    log.info("SAFS", extra=event("sweep", sweep="SAFS", trials=2, steps=6))
+    assert drawn(table).strip() == ""
+
+
+def test_only_the_latest_trials_are_shown_in_their_order(table: LiveTable) -> None:
+    log.info("SAFS", extra=event("sweep", sweep="SAFS", trials=100, steps=6))
+    for number in range(1, 2 * LATEST):
+        step(f"trial-{number}", 1, 0.4)
+    step("trial-1", 2, 0.4)
+    shown = [line.split()[0] for line in drawn(table).splitlines() if line.startswith("trial-")]
+    assert shown == ["trial-1", *(f"trial-{number}" for number in range(LATEST + 1, 2 * LATEST))]
+
+
+@pytest.mark.usefixtures("table")
+def test_other_messages_stay_above_it(console: Console) -> None:
+    log.info("SAFS: 2 trials of at most 6 steps", extra=event("sweep", sweep="SAFS", trials=2, steps=6))
+    step("trial-1", 1, 0.4)
+    log.warning("warning: something is odd")
+    log.info("SAFS: trial-1 wins", extra=event("won", sweep="SAFS", trial="trial-1"))
+    printed: str = console.file.getvalue()  # type: ignore[attr-defined]
+    for line in ("SAFS: 2 trials of at most 6 steps", "warning: something is odd", "SAFS: trial-1 wins"):
+        assert line in printed
+    assert "a line" not in printed
