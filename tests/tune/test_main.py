@@ -159,6 +159,16 @@ def test_every_evaluation_is_kept_and_none_trained_twice(finished: Path) -> None
     assert len({evaluation.trial for evaluation in evaluations}) == 3
 
 
+def curves(run: Path) -> dict[str, list[tuple[int, float]]]:
+    """The accuracy that TensorBoard shows of every trial, by step."""
+    found = {}
+    for trial in sorted({evaluation.trial for evaluation in untimed(run)}):
+        events = EventAccumulator(str(run / "search" / "SAFS" / trial))
+        events.Reload()
+        found[trial] = [(event.step, event.value) for event in events.Scalars("ray/tune/validation_accuracy")]
+    return found
+
+
 def test_tensorboard_shows_accuracy_cost_acceptance_and_phase(finished: Path) -> None:
     (folder,) = {path.parent for path in finished.rglob("events.out.tfevents*")} & {
         finished / "search" / "SAFS" / untimed(finished)[0].trial
@@ -275,6 +285,7 @@ def test_after_kill_9_a_resumed_run_ends_like_one_never_interrupted(finished: Pa
     assert resumed.returncode == 0, output
     assert untimed(run)[: len(kept)] == kept
     assert untimed(run) == untimed(finished)
+    assert curves(run) == curves(finished)
     assert results(run)["assignment"] == results(finished)["assignment"]
     for mine, other in zip(results(run)["rows"], results(finished)["rows"], strict=True):
         assert mine["test_accuracy"] == other["test_accuracy"]
