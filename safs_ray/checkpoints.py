@@ -45,6 +45,10 @@ class Checkpoints:
         kept: dict[str, Any] = torch.load(io.BytesIO(state), weights_only=True)
         return kept
 
+    def remove(self, key: str) -> None:
+        """Delete the state of a training that is done, if there is one."""
+        self.folder.remove(key)
+
     def clear(self) -> None:
         """Delete all states; their trainings are done or given up."""
         self.folder.delete()

@@ -136,6 +136,9 @@ class RunSection(Section):
     deterministic: bool = Field(
         True, description="the same bits every time on a GPU, as on a CPU; false: whatever is fastest there"
     )
+    checkpoint_seconds: float = Field(
+        30.0, ge=1, le=1e6, description="seconds between two checkpoints of a training; a shorter one leaves none"
+    )
     address: str = Field("local", description="Ray cluster: local, auto, or an address")
     verbose: int = Field(1, ge=0, le=1, description="1: a line for every step; 0: warnings and the result alone")
     events: str | None = Field(

@@ -185,6 +185,11 @@ class Trainer:
             checkpoints.save(self._key, self.state_dict())
             self._kept_at = time.monotonic()
 
+    def forget(self) -> None:
+        """Delete the checkpoint: what the training was for is on storage."""
+        if self.training.checkpoints:
+            self.training.checkpoints.remove(self._key)
+
     def run(self, report: Report = silent) -> Trainer:
         """Train the epochs that are left, calling ``report(epochs done, validation accuracy)`` after each."""
         while self.epoch < self.training.epochs and not self.diverged:

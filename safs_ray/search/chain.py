@@ -183,6 +183,8 @@ class Chain:
         if not recorded:
             self._memory.record(evaluation)
         self.iteration += 1
+        if self.finished and self._trainer:
+            self._trainer.forget()
         return evaluation
 
     @property

@@ -135,6 +135,7 @@ def evaluate(network: Network, candidate: Assignment, training: Training) -> Sco
     The score is the highest validation accuracy after any epoch; a training that diverges scores 0.
     """
     trainer = Trainer(network.assign(candidate), training).run()
+    trainer.forget()  # what is lost until the score is recorded is a moment
     accuracy = 0.0 if trainer.diverged else trainer.best_accuracy
     return Score(accuracy, trainer.diverged, trainer.core_seconds)
 

@@ -13,7 +13,7 @@ from safs_ray.tune.journal import JOURNALS, Journal
 
 FREE = (
     "run.address", "run.device", "run.verbose", "run.events", "tune.max_concurrent", "tune.resources.cpu",
-    "tune.resources.gpu",
+    "tune.resources.gpu", "run.checkpoint_seconds",
 )  # fmt: skip
 """Where and how fast a run is computed."""
 

@@ -101,7 +101,7 @@ def _trainable(
             configuration=configuration.model_dump(mode="json"),
             course=course,
             board=board,
-            checkpoints=checkpoints_of(folder),
+            checkpoints=checkpoints_of(configuration, folder),
         ),
         {"cpu": configuration.tune.resources.cpu, "gpu": configuration.tune.resources.gpu or 0},
     )

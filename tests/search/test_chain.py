@@ -135,6 +135,7 @@ def test_fine_tuning_goes_on_from_its_checkpoint(
     second, _ = chain(pruned, splits, configuration, ledger=kept, checkpoints=checkpoints)
     assert untimed(steps(second)) == expected
     assert second.network().fingerprint == whole.network().fingerprint
+    assert Folder.at(tmp_path).names() == [], "states of trainings that are done take no room"
 
 
 def test_another_chain_is_served_from_memory(pruned: Result, splits: Splits, configuration: Configuration) -> None:
