@@ -58,8 +58,8 @@ def main() -> None:
 
 def _line(model: str, allocation: str, sparsity: float, operator: str, seconds: float) -> str:
     channels, size, count = SHAPES[model]
-    network = _network(Specification(model, channels, size, 10, (0.5,) * channels, (0.25,) * channels), operator)
-    network = network.masked(_masks(network, allocation, sparsity))
+    network = network_of(Specification(model, channels, size, 10, (0.5,) * channels, (0.25,) * channels), operator)
+    network = network.masked(masks(network, allocation, sparsity))
     module = network.build()
     if channels == 3:
         module = module.to(memory_format=torch.channels_last)
@@ -73,12 +73,12 @@ def _line(model: str, allocation: str, sparsity: float, operator: str, seconds: 
     )
 
 
-def _network(specification: Specification, operator: str) -> Network:
+def network_of(specification: Specification, operator: str) -> Network:
     network = Network.initial(specification, seed=0)
     return network.assign([operator] * len(network.sites))
 
 
-def _masks(network: Network, allocation: str, sparsity: float) -> dict[str, torch.Tensor]:
+def masks(network: Network, allocation: str, sparsity: float) -> dict[str, torch.Tensor]:
     scores = {name: (weight / weight.std()).abs() for name, weight in network.prunable().items()}
     return ALLOCATIONS[allocation](scores, sparsity)
 
@@ -90,15 +90,15 @@ def _step(module: Executable, channels: int, size: int, count: int) -> Callable[
     for activation in module.activations:
         activation.freeze_scales()
     optimizer = Adam(module.parameters(), fused=True)
-    masks = FixedMasks(module.prunable, {name: weight != 0 for name, weight in module.prunable.items()}, steps=1)
+    rule = FixedMasks(module.prunable, {name: weight != 0 for name, weight in module.prunable.items()}, steps=1)
 
     def step() -> None:
         loss = cross_entropy(module(images), labels)
         optimizer.zero_grad()
         loss.backward()
-        masks.before_step()
+        rule.before_step()
         optimizer.step()
-        masks.after_step(optimizer)
+        rule.after_step(optimizer)
 
     return step
 
