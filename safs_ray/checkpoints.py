@@ -42,7 +42,7 @@ class Checkpoints:
         digest, state = content[:_DIGEST], content[_DIGEST:]
         if hashlib.sha256(state).digest() != digest:
             return None
-        kept: dict[str, Any] = torch.load(io.BytesIO(state), weights_only=True)
+        kept: dict[str, Any] = torch.load(io.BytesIO(state), weights_only=True, map_location="cpu")
         return kept
 
     def remove(self, key: str) -> None:

@@ -131,16 +131,20 @@ class RunSection(Section):
         "accuracies, are of float32",
     )
     memory_format: MemoryFormat = Field(
-        "auto", description="how images lie in memory; auto: channels_last on a GPU, else contiguous"
+        "auto",
+        description="how images lie in memory; auto: channels_last on a GPU, for networks that are not your own",
     )
     deterministic: bool = Field(
-        True, description="the same bits every time on a GPU, as on a CPU; false: whatever is fastest there"
+        True,
+        description="the same bits every time on a GPU, where torch has kernels that give them; false: the fastest",
     )
     checkpoint_seconds: float = Field(
         30.0, ge=1, le=1e6, description="seconds between two checkpoints of a training; a shorter one leaves none"
     )
     address: str = Field("local", description="Ray cluster: local, auto, or an address")
-    verbose: int = Field(1, ge=0, le=1, description="1: a line for every step; 0: warnings and the result alone")
+    verbose: int = Field(
+        1, ge=0, le=1, description="1: a line for every step, a table in a terminal; 0: warnings and the result"
+    )
     events: str | None = Field(
         None, min_length=1, description="file that every event is appended to, a line of JSON each; default: none"
     )

@@ -6,7 +6,8 @@ import hashlib
 import json
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -22,6 +23,7 @@ from safs_ray.network import Network
 from safs_ray.optimizers import PER_TENSOR, Fromage, TAdam
 from safs_ray.pruning.rules import FixedMasks, MakeRule
 from safs_ray.randomness import generator
+from safs_ray.references import is_reference
 from safs_ray.sparse.execution import Executable, executable
 
 EVALUATION_BATCH = 1000
@@ -69,14 +71,18 @@ class Training:
         """What layers compute in while the network trains."""
         asked = self.run.precision
         if asked == "auto":
-            asked = "bf16" if self.device.type == "cuda" and torch.cuda.is_bf16_supported() else "float32"
+            has_it = self.device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
+            asked = "bf16" if has_it else "float32"
         return torch.bfloat16 if asked == "bf16" else torch.float32
 
-    @property
-    def memory_format(self) -> torch.memory_format:
-        """How a batch of images (N, C, H, W) lies in memory; convolutions follow it."""
+    def memory_format(self, network: Network) -> torch.memory_format:
+        """How a batch of images (N, C, H, W) lies in memory; convolutions follow it.
+
+        A user's own network may view what is channels_last as what it is not, so it gets that only when told to.
+        """
         asked = self.run.memory_format
-        last = asked == "channels_last" or (asked == "auto" and self.device.type == "cuda")
+        own = is_reference(network.specification.model)
+        last = asked == "channels_last" or (asked == "auto" and self.device.type == "cuda" and not own)
         return torch.channels_last if last else torch.contiguous_format
 
     @property
@@ -120,9 +126,11 @@ class Trainer:
         self.accuracy = self.best_accuracy = 0.0
         self.diverged = False
         self.core_seconds = 0.0
-        self._train = training.splits.train.to(training.device)
-        self._validation = training.splits.validation.to(training.device)
-        self._module = executable(network, training.execution, training.device)
+        self._memory_format = training.memory_format(network)
+        with _enough_memory(training.device, "the network with all images"):
+            self._train = training.splits.train.to(training.device)
+            self._validation = training.splits.validation.to(training.device)
+            self._module = executable(network, training.execution, training.device)
         if not training.learn_scales:
             for activation in self._module.activations:
                 activation.freeze_scales()
@@ -143,25 +151,20 @@ class Trainer:
         if self.diverged:
             return 0.0
         start = time.process_time()
-        try:
+        with _enough_memory(self.training.device, f"a step of training with {self._batch}"):
             loss = self._pass_over_training_images()
-            self.epoch += 1
-            self.diverged = not math.isfinite(loss)
-            self.accuracy = 0.0 if self.diverged else self._validate()
-        except torch.OutOfMemoryError as error:
-            raise self._out_of_memory() from error
+        self.epoch += 1
+        self.diverged = not math.isfinite(loss)
+        self.accuracy = 0.0 if self.diverged else self._validate()
         self.core_seconds += time.process_time() - start
         self._keep()
         return self.accuracy
 
-    def _out_of_memory(self) -> MemoryError:
-        """What to say when the device has not the memory for a batch."""
-        size, shape = self.training.hyperparameters.batch_size, self._train.images.shape[1:]
-        images = f"{size:,} images of {'x'.join(map(str, shape))}"
-        return MemoryError(
-            f"a step of training with {images} takes more memory than the {self.training.device.type} device has left; "
-            "take a smaller batch_size, or give a trial more of it (tune.resources.gpu)"
-        )
+    @property
+    def _batch(self) -> str:
+        """A batch in words."""
+        shape = "x".join(map(str, self._train.images.shape[1:]))
+        return f"{self.training.hyperparameters.batch_size:,} images of {shape}"
 
     def _validate(self) -> float:
         """The validation accuracy, which the schedule and the best network follow."""
@@ -243,7 +246,7 @@ class Trainer:
         total = torch.zeros((), device=training.device)  # summed on the device: no synchronisation per batch
         for batch in batches(self._train, training.hyperparameters.batch_size, order, augment):
             with autocast(training.device.type, training.precision, enabled=training.precision is torch.bfloat16):
-                logits = self._module(batch.images.contiguous(memory_format=training.memory_format))
+                logits = self._module(batch.images.contiguous(memory_format=self._memory_format))
             loss = cross_entropy(logits.float(), batch.labels)
             self._optimizer.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
@@ -282,7 +285,25 @@ def diverging(training: Training, blamed: str) -> ConfigurationError:
 
 def accuracy(network: Network, examples: Examples, device: torch.device, execution: Execution = "auto") -> float:
     """Fraction of the examples that the network classifies correctly."""
-    return _accuracy(executable(network, execution, device), examples.to(device))
+    with _enough_memory(device, "the network with all images"):
+        module, examples = executable(network, execution, device), examples.to(device)
+    return _accuracy(module, examples)
+
+
+@contextmanager
+def _enough_memory(device: torch.device, doing: str) -> Iterator[None]:
+    """Say in one line what takes more memory than the device has, and the way out.
+
+    Raises:
+        MemoryError: it does.
+    """
+    try:
+        yield
+    except torch.OutOfMemoryError as error:
+        raise MemoryError(
+            f"{doing} takes more memory than the {device.type} device has left; take a smaller batch_size, or give a "
+            "trial more of it (tune.resources.gpu)"
+        ) from error
 
 
 def evaluation_batch(images: Tensor) -> int:
@@ -293,8 +314,13 @@ def evaluation_batch(images: Tensor) -> int:
 @torch.inference_mode()
 def _accuracy(module: Executable, examples: Examples) -> float:
     module.eval()
-    correct = torch.zeros((), dtype=torch.int64, device=examples.labels.device)
     size = evaluation_batch(examples.images)
+    with _enough_memory(examples.images.device, f"a batch of {size:,} images without gradients"):
+        return _share_correct(module, examples, size)
+
+
+def _share_correct(module: Executable, examples: Examples, size: int) -> float:
+    correct = torch.zeros((), dtype=torch.int64, device=examples.labels.device)
     for images, labels in zip(torch.split(examples.images, size), torch.split(examples.labels, size), strict=True):
         logits = module(images)
         # The argmax of NaN is a class like any other: a broken network must not score by chance.

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import io
 import random
+from dataclasses import replace
 from functools import partial
 from typing import get_args
 
@@ -371,13 +372,18 @@ def test_what_is_chosen_follows_from_the_device(splits: Splits) -> None:
         return Training(splits, Hyperparameters(), 1, 0, torch.device(device), PLAIN, run)
 
     cpu, gpu = (training(device, RunSection()) for device in ("cpu", "cuda"))
-    assert (cpu.precision, cpu.memory_format) == (torch.float32, torch.contiguous_format)
-    assert gpu.memory_format == torch.channels_last
+    ours = Network.initial(Specification("mlp", 1, 8, 10, (0.5,), (0.25,)), seed=0)
+    own = replace(ours, specification=replace(ours.specification, model="mine:network"))
+    assert (cpu.precision, cpu.memory_format(ours)) == (torch.float32, torch.contiguous_format)
+    assert gpu.memory_format(ours) == torch.channels_last
+    assert gpu.memory_format(own) == torch.contiguous_format, "it may view an image as a row of numbers"
     told = training("cuda", RunSection(precision="bf16", memory_format="contiguous"))
-    assert (told.precision, told.memory_format, told.execution) == (torch.bfloat16, torch.contiguous_format, "dense")
+    assert (told.precision, told.memory_format(ours)) == (torch.bfloat16, torch.contiguous_format)
+    assert told.execution == "dense"
+    assert training("cuda", RunSection(memory_format="channels_last")).memory_format(own) == torch.channels_last
 
 
-def test_no_tensor_of_a_step_stays_on_another_device(pruned: Result, splits: Splits) -> None:
+def test_network_batches_and_masks_go_to_the_device(pruned: Result, splits: Splits) -> None:
     meta = torch.device("meta")
     module = executable(pruned.network, "auto", meta)
     rule = FixedMasks(module.prunable, pruned.network.masks, 10)
@@ -395,6 +401,10 @@ def test_too_large_a_batch_is_named_with_the_way_out(pruned: Result, splits: Spl
         raise torch.OutOfMemoryError("CUDA out of memory.")
 
     running = trainer(pruned.network, splits)
-    running._module.register_forward_pre_hook(full)
+    first = running._module.register_forward_pre_hook(full)
     with pytest.raises(MemoryError, match=r"32 images of 1x8x8 .* smaller batch_size, .*tune\.resources\.gpu"):
+        running.run()
+    first.remove()
+    running._module.register_forward_pre_hook(lambda module, _: None if module.training else full())
+    with pytest.raises(MemoryError, match=r"1,000 images without gradients .* smaller batch_size"):
         running.run()

@@ -207,7 +207,7 @@ class Chain:
             return recorded
         key = evaluation_key(self._network, candidate, self._evaluation)
         known = self._memory.recall(key)
-        score = Score.of(known) if known else evaluate(self._network, candidate, self._evaluation)
+        score = Score.of(known) if known else self._evaluate(candidate, key)
         accepted = self.strategy.tell(score.cost)
         return Evaluation(
             sweep=self.course.sweep,
@@ -227,6 +227,13 @@ class Chain:
             repeated=known is not None,
             core_seconds=score.core_seconds,
         )
+
+    def _evaluate(self, candidate: Assignment, key: str) -> Score:
+        try:
+            return evaluate(self._network, candidate, self._evaluation)
+        except BaseException:
+            self._memory.release(key)
+            raise
 
     def _check(self, recorded: Evaluation, candidate: Assignment) -> None:
         if recorded.assignment != candidate:

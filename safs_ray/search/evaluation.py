@@ -62,6 +62,9 @@ class Memory(Protocol):
     def recall(self, key: str) -> Evaluation | None:
         """The first evaluation of this key that was trained, or None."""
 
+    def release(self, key: str) -> None:
+        """Say that an evaluation that was not there is not made after all: others may be waiting for it."""
+
     def steps(self, sweep: str, trial: str) -> dict[int, Evaluation]:
         """What is recorded of a trial, by iteration."""
 
@@ -81,6 +84,9 @@ class Ledger:
 
     def recall(self, key: str) -> Evaluation | None:
         return self._trained.get(key)
+
+    def release(self, key: str) -> None:
+        """Nobody waits."""
 
     def steps(self, sweep: str, trial: str) -> dict[int, Evaluation]:
         return dict(self._trials.get((sweep, trial), {}))

@@ -25,10 +25,11 @@ NAMESPACE = "safs"
 PART_ROWS = 256
 CALLS = 64
 """That are served at a time: so many records can be written together."""
-FORSAKEN = 300.0
-"""Seconds after which, at the earliest, a claim is given to another trial: who had it may have died."""
-AGAIN = 0.2
-"""Seconds between two questions for an evaluation that another trial is training."""
+UNKNOWN, SHORTEST = 3600.0, 60.0
+"""Seconds after which a claim is given to another trial, for who had it may have died: before it is known how long an
+evaluation takes, and at the earliest."""
+AGAIN = 0.2, 5.0
+"""Seconds between questions for an evaluation that another trial is training: the first, and in the end."""
 
 
 @dataclass(frozen=True)
@@ -42,9 +43,10 @@ class Claim:
     asker: str
     since: float
 
-    def is_old(self, longest: float) -> bool:
+    def is_old(self, longest: float | None) -> bool:
         """Whether whoever claimed it must have failed; ``longest`` is what any evaluation has taken, in seconds."""
-        return time.monotonic() - self.since > max(FORSAKEN, 3 * longest)
+        limit = UNKNOWN if longest is None else max(SHORTEST, 3 * longest)
+        return time.monotonic() - self.since > limit
 
 
 class Board:
@@ -76,7 +78,7 @@ class Board:
         self._part: list[Evaluation] = []
         self._waiting: list[Evaluation] = []
         self._claims: dict[str, Claim] = {}
-        self._longest = 0.0
+        self._longest: float | None = None
         self._memory, self._writing = Lock(), Lock()
 
     def recall(self, key: str, asker: str) -> Evaluation | Claim:
@@ -89,6 +91,12 @@ class Board:
             if not claim or claim.asker == asker or claim.is_old(self._longest):
                 claim = self._claims[key] = Claim(asker, time.monotonic())
             return claim
+
+    def release(self, key: str, asker: str) -> None:
+        """Take back a claim: the asker does not train the evaluation after all."""
+        with self._memory:
+            if (claim := self._claims.get(key)) and claim.asker == asker:
+                del self._claims[key]
 
     def record(self, evaluation: Evaluation) -> None:
         """Keep an evaluation; one of the same trial and iteration is kept once."""
@@ -120,8 +128,8 @@ class Board:
             with self._memory:
                 for evaluation in fitting:
                     self._ledger.record(evaluation)
-                    self._claims.pop(evaluation.key, None)
-                    self._longest = max(self._longest, evaluation.core_seconds)
+                    if claim := self._claims.pop(evaluation.key, None):
+                        self._longest = max(self._longest or 0.0, time.monotonic() - claim.since)
 
     def steps(self, sweep: str, trial: str) -> dict[int, Evaluation]:
         """What is recorded of a trial, by iteration."""
@@ -129,10 +137,10 @@ class Board:
             return self._ledger.steps(sweep, trial)
 
     def best(self, sweep: str) -> Assignment | None:
-        """The best assignment of a sweep so far, those of the other run included; None before there is any."""
+        """The best assignment of a sweep so far; None before there is any. Another run's may not fit this one."""
         with self._memory:
-            found = [best for ledger in (self._earlier, self._ledger) if (best := ledger.best(sweep))]
-        return min(found, key=lambda best: best.cost).assignment if found else None
+            found = self._ledger.best(sweep)
+        return found.assignment if found else None
 
     def evaluations(self) -> list[Evaluation]:
         """Every evaluation of the run, in the order of arrival."""
@@ -153,13 +161,18 @@ class BoardClient:
 
     def recall(self, key: str) -> Evaluation | None:
         """The first evaluation of this key that was trained, once it is when another trial trains it; else None."""
+        pause, longest = AGAIN
         while True:
             found = cast(Evaluation | Claim, ray.get(self._actor.recall.remote(key, self._asker)))
             if isinstance(found, Evaluation):
                 return found
             if found.asker == self._asker:
                 return None
-            time.sleep(AGAIN)
+            time.sleep(pause)
+            pause = min(2 * pause, longest)
+
+    def release(self, key: str) -> None:
+        ray.get(self._actor.release.remote(key, self._asker))
 
     def steps(self, sweep: str, trial: str) -> dict[int, Evaluation]:
         return cast(dict[int, Evaluation], ray.get(self._actor.steps.remote(sweep, trial)))

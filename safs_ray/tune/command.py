@@ -126,7 +126,7 @@ def _telling(section: RunSection, console: Console) -> Iterator[None]:
         if section.events:
             with blaming("run.events", section.events):
                 file = told.enter_context(closing(EventFile(section.events)))
-        live = console.is_terminal and section.verbose
+        live = section.verbose and sys.stdout.isatty() and not console.is_dumb_terminal
         person = told.enter_context(LiveTable(console)) if live else lines(section.verbose)
         show_to(*([person, file] if file else [person]))
         yield

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import dataclass
 from typing import Any
 
 from rich.console import Console, Group, RenderableType
@@ -22,6 +23,21 @@ Told = dict[str, Any]
 """An event, as :func:`safs_ray.tune.progress.event` makes it."""
 
 
+@dataclass(frozen=True)
+class Shown:
+    """What the table shows; never changed but replaced, for another thread draws it.
+
+    Attributes:
+        sweep: the event that the sweep under way began with; None where stages are shown.
+        rows: the latest event of each trial or stage, that of the latest news last.
+        best: the step of the highest accuracy.
+    """
+
+    sweep: Told | None
+    rows: dict[str, Told]
+    best: Told | None
+
+
 class LiveTable(logging.Handler):
     """Shows the events of steps and epochs as a table of trials or stages, and prints all other messages above it.
 
@@ -30,9 +46,7 @@ class LiveTable(logging.Handler):
 
     def __init__(self, console: Console) -> None:
         super().__init__(logging.INFO)
-        self._sweep: Told | None = None
-        self._rows: dict[str, Told] = {}
-        self._best: Told | None = None
+        self._shown = Shown(None, {}, None)
         self._live = Live(console=console, get_renderable=self._drawn, refresh_per_second=4, transient=True)
 
     def __enter__(self) -> LiveTable:
@@ -43,7 +57,13 @@ class LiveTable(logging.Handler):
         self._live.stop()
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Take a message."""
+        """Take a message. What goes wrong here stays here: a trial must not fail for it."""
+        try:
+            self._take(record)
+        except Exception:
+            self.handleError(record)
+
+    def _take(self, record: logging.LogRecord) -> None:
         told: Told = record.__dict__.get(EVENT, {})
         match told.get("event"):
             case "epoch":
@@ -51,31 +71,31 @@ class LiveTable(logging.Handler):
                 return
             case "step":
                 self._row(told["trial"], told)
-                if not self._best or told["best_accuracy"] > self._best["best_accuracy"]:
-                    self._best = told
                 return
             case "ended":
-                self._rows[told["trial"]] |= {"state": "stopped" if "ASHA" in told["why"] else "diverged"}
+                if before := self._shown.rows.get(told["trial"]):  # none of a trial that took only recorded steps
+                    self._row(told["trial"], {**before, "state": "stopped" if "ASHA" in told["why"] else "diverged"})
                 return
             case "sweep":
-                self._begin(told)
+                self._shown = Shown(told, {}, None)
             case "won" | "final evaluation" | "finished":
-                self._begin(None)
+                self._shown = Shown(None, {}, None)
         at = logging.Formatter().formatTime(record, "%H:%M:%S")
         style = "yellow" if record.levelno >= logging.WARNING else ""
         self._live.console.print(Text(f"{at}  {record.getMessage()}", style), soft_wrap=True)
 
-    def _begin(self, sweep: Told | None) -> None:
-        """Forget the rows of what is over."""
-        self._sweep, self._rows, self._best = sweep, {}, None
-
     def _row(self, name: str, told: Told) -> None:
         """Bring a row up to date; that of the latest news is the last."""
-        self._rows.pop(name, None)
-        self._rows[name] = dict(told)
+        shown = self._shown
+        rows = {other: row for other, row in shown.rows.items() if other != name} | {name: told}
+        best = shown.best
+        if shown.sweep and (not best or told["best_accuracy"] > best["best_accuracy"]):
+            best = told
+        self._shown = Shown(shown.sweep, rows, best)
 
     def _drawn(self) -> RenderableType:
-        rows, sweep, best = dict(self._rows), self._sweep, self._best  # copied: another thread draws them
+        shown = self._shown
+        rows, sweep, best = shown.rows, shown.sweep, shown.best
         if not rows:
             return Text("")
         seconds = list(rows.values())[-1]["seconds_left"]

@@ -5,11 +5,13 @@ from __future__ import annotations
 import sys
 import sysconfig
 from pathlib import Path
+from types import ModuleType
 
 import safs_ray
 
-INSTALLED = tuple(Path(sysconfig.get_path(kind)).resolve() for kind in ("stdlib", "platstdlib", "purelib", "platlib"))
-"""Where Python and the packages lie that every node has been given when it was set up."""
+STANDARD = tuple(Path(sysconfig.get_path(kind)).resolve() for kind in ("stdlib", "platstdlib"))
+PACKAGES = {"site-packages", "dist-packages"}
+"""Where Python, and what is installed, lie: every node has been given them when it was set up."""
 
 
 def modules() -> list[str]:
@@ -18,13 +20,20 @@ def modules() -> list[str]:
     A configuration's functions have been imported when it was checked, and with them what they import themselves.
     Modules that are installed, and not in editable form, are left to the environment of the nodes.
     """
-    found = {Path(safs_ray.__file__).resolve().parent}
     program = sys.modules["__main__"]
+    places = {Path(safs_ray.__file__).resolve().parent}
     for name, module in list(sys.modules.items()):
-        file = getattr(module, "__file__", None)
-        if "." in name or module is program or not file:
-            continue
-        path = Path(file).resolve()
-        if not any(path.is_relative_to(place) for place in INSTALLED):
-            found.add(path.parent if path.name == "__init__.py" else path)
-    return [str(path) for path in sorted(found) if path.is_dir() or path.suffix == ".py"]
+        if "." not in name and module is not program:
+            places.update(path for path in _places(module) if not _installed(path))
+    return [str(path) for path in sorted(places) if path.is_dir() or path.suffix == ".py"]
+
+
+def _places(module: ModuleType) -> list[Path]:
+    """The folders of a package, or the file of a module; none of what is built in."""
+    folders = getattr(module, "__path__", None)
+    file = getattr(module, "__file__", None)
+    return [Path(place).resolve() for place in (folders or ([file] if file else []))]
+
+
+def _installed(path: Path) -> bool:
+    return bool(PACKAGES & set(path.parts)) or any(path.is_relative_to(place) for place in STANDARD)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import ray
@@ -31,7 +31,7 @@ def sweep(configuration: Configuration, dataset: Dataset, folder: Folder) -> dic
         FailedSearchError: no trial reached its end.
     """
     start = time.monotonic()
-    configuration = _placed(configuration)
+    configuration = placed(configuration, ray.cluster_resources())  # type: ignore[no-untyped-call]
     plan = stages.plan(configuration)
     arrays = ray.put(dataset.arrays())
     run = Run(configuration, folder, Queue(actor_options={"num_cpus": 0, "max_restarts": -1, "max_task_retries": 3}))
@@ -93,12 +93,12 @@ def sweep(configuration: Configuration, dataset: Dataset, folder: Folder) -> dic
     return content
 
 
-def _placed(configuration: Configuration) -> Configuration:
-    """The configuration with the GPUs of a trial decided, by what is there."""
+def placed(configuration: Configuration, have: Mapping[str, float]) -> Configuration:
+    """The configuration with the GPUs of a trial decided, by what the cluster has."""
     resources = configuration.tune.resources
     if resources.gpu is None:
-        have: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
-        gpu = 1.0 if have.get("GPU") and configuration.run.device != "cpu" else 0.0
+        wanted = {"cuda": True, "auto": bool(have.get("GPU")), "cpu": False}[configuration.run.device]
+        gpu = 1.0 if wanted else 0.0
         resources = resources.model_copy(update={"gpu": gpu})
     return configuration.model_copy(update={"tune": configuration.tune.model_copy(update={"resources": resources})})
 

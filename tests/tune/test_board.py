@@ -4,6 +4,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from threading import Event
 
 import pyarrow.parquet as pq
 import pytest
@@ -47,11 +48,11 @@ def test_the_best_of_a_sweep_so_far(tmp_path: Path) -> None:
     earlier = Board(str(tmp_path / "earlier"), NOWHERE)
     earlier.record(replace(FIRST, assignment=("srs",), cost=0.5))
     board = Board(str(tmp_path / "run"), str(tmp_path / "earlier"))
-    assert (board.best("SAFS"), board.best("stage 1")) == (("srs",), None)
+    assert (board.best("SAFS"), board.best("stage 1")) == (None, None), "another run's may not fit this one"
     board.record(replace(FIRST, iteration=1, assignment=("elu",), cost=0.1, diverged=True))
     board.record(replace(FIRST, iteration=2, assignment=("swish",), cost=0.1, phase="fine-tuning"))
     board.record(replace(FIRST, iteration=3, assignment=("mish",), cost=0.1, sweep="stage 1"))
-    assert (board.best("SAFS"), board.best("stage 1")) == (("srs",), ("mish",))
+    assert (board.best("SAFS"), board.best("stage 1")) == (None, ("mish",))
     board.record(replace(FIRST, iteration=4, assignment=("tanh",), cost=0.4))
     board.record(replace(FIRST, iteration=5, assignment=("gelu",), cost=0.4))
     assert board.best("SAFS") == ("tanh",), "the earlier of two that are equal"
@@ -116,7 +117,7 @@ def test_a_record_that_could_not_be_written_is_not_kept(tmp_path: Path) -> None:
     assert read_evaluations(Folder.at(tmp_path / "board")) == [FIRST]
 
 
-def test_one_trial_trains_what_several_want(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_one_trial_trains_what_several_want(tmp_path: Path) -> None:
     board = Board(str(tmp_path), NOWHERE)
     claim = board.recall("k", "a")
     assert isinstance(claim, Claim)
@@ -128,13 +129,29 @@ def test_one_trial_trains_what_several_want(tmp_path: Path, monkeypatch: pytest.
     board.record(FIRST)
     assert board.recall("k", "b") == FIRST
 
+
+def test_a_claim_ends_when_who_has_it_must_have_died(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    board = Board(str(tmp_path), NOWHERE)
+    now = time.monotonic()
+    monkeypatch.setattr("time.monotonic", lambda: now)
     claim = board.recall("l", "a")
-    monkeypatch.setattr("safs_ray.tune.board.FORSAKEN", 0.0)
-    assert board.recall("l", "b") == claim, "an evaluation has taken 1.5 s: this one may take as long"
-    board._longest = 0.0
-    taken_over = board.recall("l", "b")
-    assert isinstance(taken_over, Claim)
-    assert taken_over.asker == "b"
+    now += 100
+    assert board.recall("l", "b") == claim, "nobody knows yet how long an evaluation takes"
+    board.record(replace(FIRST, iteration=1, key="l"))
+    board.recall("m", "a")
+    now += 299
+    assert board.recall("m", "b").asker == "a"  # type: ignore[union-attr]
+    now += 2
+    assert board.recall("m", "b").asker == "b", "one has taken 100 s, so a must have died"  # type: ignore[union-attr]
+
+
+def test_who_does_not_train_after_all_lets_another(tmp_path: Path) -> None:
+    board = Board(str(tmp_path), NOWHERE)
+    board.recall("k", "a")
+    board.release("k", "b")
+    assert board.recall("k", "b").asker == "a"  # type: ignore[union-attr]
+    board.release("k", "a")
+    assert board.recall("k", "b").asker == "b"  # type: ignore[union-attr]
 
 
 @pytest.mark.usefixtures("cluster")
@@ -151,7 +168,36 @@ def test_who_waits_gets_what_the_other_has_trained(tmp_path: Path) -> None:
     assert ray.get(board.evaluations.remote()) == [FIRST]
 
 
-def test_what_comes_while_others_are_written_is_written_together(tmp_path: Path) -> None:
+def test_what_comes_while_others_are_written_is_written_together(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    board = Board(str(tmp_path), NOWHERE)
+    begun, go_on, writes = Event(), Event(), []
+    write = Folder.write
+
+    def slow(folder: Folder, name: str, content: bytes) -> None:
+        writes.append(name)
+        begun.set()
+        go_on.wait(60)
+        write(folder, name, content)
+
+    monkeypatch.setattr(Folder, "write", slow)
+    evaluations = [replace(FIRST, iteration=index, key=str(index)) for index in range(21)]
+    with ThreadPoolExecutor(21) as pool:
+        first = pool.submit(board.record, evaluations[0])
+        begun.wait(60)
+        others = [pool.submit(board.record, evaluation) for evaluation in evaluations[1:]]
+        while len(board._waiting) < 21:
+            time.sleep(0.01)
+        go_on.set()
+        for done in (first, *others):
+            done.result()
+    assert len(writes) == 2
+    assert read_evaluations(Folder.at(tmp_path)) == board.evaluations()
+    assert set(board.evaluations()) == set(evaluations)
+
+
+def test_many_at_a_time_fill_parts(tmp_path: Path) -> None:
     board = Board(str(tmp_path), NOWHERE)
     evaluations = [replace(FIRST, iteration=index, key=str(index)) for index in range(3 * PART_ROWS)]
     with ThreadPoolExecutor(32) as pool:

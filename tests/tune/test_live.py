@@ -61,6 +61,18 @@ def test_why_a_trial_is_over(table: LiveTable) -> None:
     assert "diverged" in drawn(table)
 
 
+def test_a_trial_that_took_only_recorded_steps_may_end(table: LiveTable) -> None:
+    log.info("SAFS", extra=event("sweep", sweep="SAFS", trials=2, steps=6))
+    log.info("ended", extra=event("ended", sweep="SAFS", trial="trial-1", step=3, why="stopped by ASHA, weaker"))
+    assert drawn(table).strip() == ""
+
+
+def test_what_goes_wrong_in_it_fails_no_trial(table: LiveTable, capsys: pytest.CaptureFixture[str]) -> None:
+    log.info("a step of nobody", extra=event("step", sweep="SAFS"))
+    assert "KeyError" in capsys.readouterr().err
+    assert drawn(table).strip() == ""
+
+
 def test_stages_until_something_else_begins(table: LiveTable) -> None:
     told = {"epoch": 5, "epochs": 20, "validation_accuracy": 0.5, "seconds_left": None}
     log.info("a line", extra=event("epoch", stage="dense", **told))
