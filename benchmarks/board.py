@@ -42,24 +42,25 @@ class Worker:
     """A node's trials, each a thread: their evaluations cost no computing."""
 
     def __init__(self, board: str) -> None:
-        self._board = BoardClient(board)
+        self._board = board
 
     def run(self, trials: list[str], steps: int, seconds: float) -> Seen:
         seen = Seen([], [])
         with ThreadPoolExecutor(len(trials)) as pool:
-            for trial in trials:
-                pool.submit(self._trial, trial, steps, seconds, seen)
+            for done in [pool.submit(self._trial, trial, steps, seconds, seen) for trial in trials]:
+                done.result()
         return seen
 
     def _trial(self, trial: str, steps: int, seconds: float, seen: Seen) -> None:
+        board = BoardClient(self._board, trial)
         for step in range(steps):
             evaluation = evaluated(trial, step)
             begun = time.perf_counter()
-            self._board.recall(evaluation.key)
+            board.recall(evaluation.key)
             asked = time.perf_counter()
             time.sleep(seconds)
             woken = time.perf_counter()
-            self._board.record(evaluation)
+            board.record(evaluation)
             seen.recalls.append(asked - begun)
             seen.records.append(time.perf_counter() - woken)
 

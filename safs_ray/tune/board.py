@@ -191,6 +191,6 @@ class BoardClient:
 
 def open_board(name: str, location: str, earlier: str) -> Any:
     """The run's board, started when it is not running; it comes back with its records when its node is lost."""
-    actor = ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=3)(Board)
+    actor = ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=-1)(Board)  # every call may be made twice
     named = actor.options(name=name, namespace=NAMESPACE, get_if_exists=True, max_concurrency=CALLS)
     return named.remote(location, earlier)

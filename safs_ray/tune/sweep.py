@@ -34,7 +34,7 @@ def sweep(configuration: Configuration, dataset: Dataset, folder: Folder) -> dic
     configuration = placed(configuration, ray.cluster_resources())  # type: ignore[no-untyped-call]
     plan = stages.plan(configuration)
     arrays = ray.put(dataset.arrays())
-    run = Run(configuration, folder, Queue(actor_options={"num_cpus": 0, "max_restarts": -1, "max_task_retries": 3}))
+    run = Run(configuration, folder, Queue(actor_options={"num_cpus": 0, "max_restarts": -1, "max_task_retries": -1}))
     board_name = f"board of {folder}"
     board = open_board(board_name, str(folder / "evaluations"), str(folder / EARLIER / "evaluations"))
 

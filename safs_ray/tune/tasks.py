@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import ray
+from ray.exceptions import RayActorError
 from ray.util.queue import Empty, Queue
 
 from safs_ray import stages
@@ -93,9 +94,14 @@ class Run:
         """A stage's result, from the run folder where it was completed before."""
         done = self.kept(stage)
         if done is None:
-            done = make(lambda epoch, accuracy: self.news.put((stage, epoch, epochs, accuracy)))
+            done = make(lambda epoch, accuracy: self._tell((stage, epoch, epochs, accuracy)))
             done.save(self.folder / "networks" / stage)
         return done
+
+    def _tell(self, news: News) -> None:
+        """Let the driver know; where the queue is lost with its node, training goes on without."""
+        with suppress(RayActorError):
+            self.news.put(news)
 
 
 RECIPE = "recipe.json"
@@ -200,7 +206,7 @@ def run_tasks(run: Run, tasks: Sequence[tuple[Callable[..., None], tuple[Any, ..
 
 
 def _news(queue: Queue) -> Iterator[News]:
-    """What there is; it is gone with the queue's process when that is killed."""
-    with suppress(Empty):
+    """What there is; it is gone with the queue's process when that, or its node, is killed."""
+    with suppress(Empty, RayActorError):
         while True:
             yield queue.get_nowait()
