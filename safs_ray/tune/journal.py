@@ -140,6 +140,12 @@ class Past:
         return entry.ended is not None and not shorter and len(self.steps(number)) >= entry.steps
 
     @property
+    def lost(self) -> list[int]:
+        """The numbers of the trials that have ended, and of whose steps some are not there any more."""
+        entries = enumerate(self.journal.entries)
+        return [number for number, entry in entries if entry.ended and len(self.steps(number)) < entry.steps]
+
+    @property
     def left(self) -> list[int]:
         """The numbers of the trials that had begun and have to go on, or to take steps again that were lost."""
         done = set(self.done)

@@ -58,9 +58,10 @@ def search(
         FailedSearchError: no trial reached its end.
     """
     journal = Journal(folder / JOURNALS, course.sweep)
-    if journal.winner:
-        return journal.winner
     past = Past(course, journal, BoardClient(board).evaluations())
+    known = journal.winner
+    if known and not past.lost:
+        return known
     propose = _propose(course, configuration, folder)
     past.recover(lambda number: propose(number, ()), configuration.search.share == "best")
     trials = configuration.tune.trials if course.own_hyperparameters else configuration.search.chains
@@ -74,7 +75,7 @@ def search(
         _fit(_tuner(trainable, proposals, configuration, folder, past, trials), left)
         journal = Journal(folder / JOURNALS, course.sweep)  # Tune has written it by a copy of this one
         past = Past(course, journal, BoardClient(board).evaluations())
-    winner = _winner(past)
+    winner = known or _winner(past)
     journal.crown(winner)
     return winner
 

@@ -64,7 +64,7 @@ def test_trials_whose_steps_are_lost_are_not_done(tmp_path: Path, configuration:
             written.end(number, "stopped", steps, 0.5)
     kept = [evaluation("chain-1", 0, 0.4), evaluation("chain-1", 1, 0.5), evaluation("chain-2", 1, 0.5)]
     past = Past(stage_1(configuration), written, kept)
-    assert (past.done, past.left) == ([0], [1, 2])
+    assert (past.done, past.left, past.lost) == ([0], [1, 2], [1])
     assert past.accuracies(0) == {1: 0.4, 2: 0.5}
 
 
