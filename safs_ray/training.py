@@ -94,8 +94,12 @@ class Training:
     def key(self, network: Network) -> str:
         """Equal for trainings in one run that train the same network in the same way."""
         chosen = self.hyperparameters.model_dump()
-        parts = (network.fingerprint, chosen, self.epochs, self.seed, self.learn_scales)
-        return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:32]
+        return digest(network.fingerprint, chosen, self.epochs, self.seed, self.learn_scales)
+
+
+def digest(*values: object) -> str:
+    """Equal for equal plain values: 32 hexadecimal digits."""
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:32]
 
 
 class Trainer:

@@ -10,7 +10,6 @@ from typing import Any
 from jinja2 import Environment, PackageLoader
 
 from safs_ray.config import CONFIGURATION, Configuration, ConfigurationError, Hyperparameters
-from safs_ray.data import Examples
 from safs_ray.report.canvas import Absent, Figure
 from safs_ray.report.figures import (
     accuracy,
@@ -24,7 +23,6 @@ from safs_ray.report.figures import (
     trajectories,
 )
 from safs_ray.report.intervals import Estimate, paired_difference
-from safs_ray.report.measurement import validation_images
 from safs_ray.report.record import Record, Row, flattened
 from safs_ray.report.wording import CONFIDENT, interval, listed, percent, points, shown
 
@@ -46,7 +44,7 @@ def environment() -> Environment:
 
 def figures(record: Record) -> dict[str, Figure | Absent]:
     """Every figure of a run, by its name; one that cannot be drawn says why."""
-    images = _images(record)
+    images = record.images
     drawn = (
         accuracy.draw(record),
         functions.draw(record, images.images if images else None),
@@ -59,16 +57,6 @@ def figures(record: Record) -> dict[str, Figure | Absent]:
         cost.draw(record),
     )
     return {figure.name: figure for figure in drawn}
-
-
-def _images(record: Record) -> Examples | None:
-    """Validation images, where there is a network to show them to and they can be read here."""
-    if record.found is None:
-        return None
-    try:
-        return validation_images(record.configuration)
-    except ConfigurationError:
-        return None
 
 
 def render(record: Record, drawn: Mapping[str, Figure | Absent], written: datetime) -> str:

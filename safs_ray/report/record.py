@@ -10,8 +10,10 @@ from itertools import takewhile
 from typing import Any
 
 from safs_ray import config, stages
-from safs_ray.config import CONFIGURATION, Configuration, refusal
+from safs_ray.config import CONFIGURATION, Configuration, ConfigurationError, refusal
+from safs_ray.data import Examples
 from safs_ray.network import Network
+from safs_ray.report.measurement import validation_images
 from safs_ray.report.results import RESULTS, search_cost, table
 from safs_ray.report.sweeps import Sweep, sweeps_of
 from safs_ray.search.evaluation import Evaluation
@@ -138,6 +140,16 @@ class Record:
         if self.start is None or not leaders:
             return None
         return self.start.assign(leaders[-1])
+
+    @cached_property
+    def images(self) -> Examples | None:
+        """Validation images, where there is a network to show them to and they can be read here."""
+        if self.found is None:
+            return None
+        try:
+            return validation_images(self.configuration)
+        except ConfigurationError:
+            return None
 
 
 def flattened(configuration: Configuration) -> dict[str, str]:

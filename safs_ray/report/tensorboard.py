@@ -14,7 +14,7 @@ from torch.utils.tensorboard import SummaryWriter
 from safs_ray.config import ConfigurationError
 from safs_ray.report.canvas import Absent, Figure
 from safs_ray.report.figures.functions import learned
-from safs_ray.report.measurement import site_inputs, validation_images
+from safs_ray.report.measurement import site_inputs
 from safs_ray.report.record import Record
 
 FOLDER = "tensorboard"
@@ -45,9 +45,11 @@ def write(record: Record, drawn: Mapping[str, Figure | Absent]) -> None:
 
 def _write_sites(record: Record, writer: SummaryWriter, step: int) -> None:
     """Histograms of the best network's sites; none where its images or operators are not here."""
+    if record.found is None or record.images is None:
+        return
     try:
-        inputs = site_inputs(record.found, validation_images(record.configuration).images) if record.found else {}
         functions = learned(record)
+        inputs = site_inputs(record.found, record.images.images)
     except ConfigurationError:
         return
     for site, values in inputs.items():

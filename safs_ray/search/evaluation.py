@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,7 +10,7 @@ from typing import Literal, Protocol
 from safs_ray.config import Hyperparameters
 from safs_ray.network import Network
 from safs_ray.search.assignment import Assignment
-from safs_ray.training import Trainer, Training
+from safs_ray.training import Trainer, Training, digest
 
 Phase = Literal["search", "fine-tuning"]
 
@@ -148,8 +147,8 @@ def evaluate(network: Network, candidate: Assignment, training: Training) -> Sco
 
 def evaluation_key(network: Network, candidate: Assignment, training: Training) -> str:
     """Equal for evaluations in one run that train the same weights in the same way."""
-    parts = (network.fingerprint, candidate, canonical(training.hyperparameters), training.epochs, training.seed)
-    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:32]
+    chosen = canonical(training.hyperparameters)
+    return digest(network.fingerprint, candidate, chosen, training.epochs, training.seed)
 
 
 def canonical(hyperparameters: Hyperparameters) -> str:

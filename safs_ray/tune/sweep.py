@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import ray
@@ -15,6 +15,8 @@ from safs_ray.data import Dataset
 from safs_ray.network import Network
 from safs_ray.report import results
 from safs_ray.search.chain import Course, joint, stage_1, stage_2
+from safs_ray.search.evaluation import Evaluation
+from safs_ray.stages import Result
 from safs_ray.storage import Folder
 from safs_ray.tune.board import open_board
 from safs_ray.tune.progress import event, log, tell
@@ -62,35 +64,54 @@ def sweep(configuration: Configuration, dataset: Dataset, folder: Folder) -> dic
     first = run.result("dense").network if configuration.search.when == "before" else pruned
     recipes = _recipes(configuration, first, pruned, winner_of, pruned_with)
 
-    folds = range(configuration.final.folds)
-    log.info("final evaluation, %d folds", len(folds), extra=event("final evaluation", folds=len(folds)))
-    for row, recipe in recipes.items():
-        run.made_with(recipe, f"final/{row}")
-    finishes = [(finish, (arrays, row, recipe, fold)) for fold in folds for row, recipe in recipes.items()]
-    dense = [] if configuration.model.pruned else [(test_dense, (arrays,))]  # nothing is known of one pruned elsewhere
-    run_tasks(run, [*finishes, *dense], plan["final evaluation"])
-
-    evaluations = ray.get(board.evaluations.remote())
-    finals = {row: [run.result(final(row, fold)) for fold in folds] for row in recipes}
-    if dense:
-        finals["dense"] = [run.result(final("dense", 0))]
-    best = results.best_of(finals["SAFS"])
-    best.save(folder / "networks" / "best")
-    if configuration.search.when == "during":
-        tell(best.network.survey())
-    starts = {row: run.result(start_of(configuration, row)) for row in recipes}
+    finals = _evaluate(run, arrays, recipes, plan["final evaluation"])
     content = {
-        "rows": results.table(starts, finals, evaluations),
-        "assignment": best.network.activations(),
-        "groups": best.network.groups,
-        "hyperparameters": recipes["SAFS"].hyperparameters.model_dump(),
-        "search": results.search_cost(results.leading_to("SAFS", evaluations)),
+        **_found(run, recipes, finals, ray.get(board.evaluations.remote())),
         "wall_seconds": time.monotonic() - start,
         "finished": True,
     }
     folder.write_json(results.RESULTS, content)
     log.info("finished", extra=event("finished", results=str(folder / results.RESULTS)))
     return content
+
+
+def _evaluate(run: Run, arrays: Any, recipes: Mapping[str, Recipe], epochs: int) -> dict[str, list[Result]]:
+    """The final evaluation of every row, on each fold.
+
+    Args:
+        arrays: of the data, in Ray's object store.
+        epochs: how many it trains at most.
+    """
+    configuration = run.configuration
+    folds = range(configuration.final.folds)
+    log.info("final evaluation, %d folds", len(folds), extra=event("final evaluation", folds=len(folds)))
+    for row, recipe in recipes.items():
+        run.made_with(recipe, f"final/{row}")
+    finishes = [(finish, (arrays, row, recipe, fold)) for fold in folds for row, recipe in recipes.items()]
+    dense = [] if configuration.model.pruned else [(test_dense, (arrays,))]  # nothing is known of one pruned elsewhere
+    run_tasks(run, [*finishes, *dense], epochs)
+    finals = {row: [run.result(final(row, fold)) for fold in folds] for row in recipes}
+    if dense:
+        finals["dense"] = [run.result(final("dense", 0))]
+    return finals
+
+
+def _found(
+    run: Run, recipes: Mapping[str, Recipe], finals: Mapping[str, list[Result]], evaluations: Sequence[Evaluation]
+) -> dict[str, Any]:
+    """What the run has found, for results.json; keeps the best network."""
+    best = results.best_of(finals["SAFS"])
+    best.save(run.folder / "networks" / "best")
+    if run.configuration.search.when == "during":
+        tell(best.network.survey())
+    starts = {row: run.result(start_of(run.configuration, row)) for row in recipes}
+    return {
+        "rows": results.table(starts, finals, evaluations),
+        "assignment": best.network.activations(),
+        "groups": best.network.groups,
+        "hyperparameters": recipes["SAFS"].hyperparameters.model_dump(),
+        "search": results.search_cost(results.leading_to("SAFS", evaluations)),
+    }
 
 
 def placed(configuration: Configuration, have: Mapping[str, float]) -> Configuration:
