@@ -32,7 +32,7 @@ def seconds(folder: Path, workers: int) -> tuple[float, float]:
         check=True, stdout=subprocess.DEVNULL,
     )  # fmt: skip
     told = [json.loads(line) for line in events.read_text().splitlines()]
-    times = {event["event"]: event["time"] for event in told}
+    times = {event.get("event"): event["time"] for event in told}
     results = json.loads((run / "results.json").read_text())
     return times["won"] - times["sweep"], results["search"]["core_seconds"]
 

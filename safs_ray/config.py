@@ -308,6 +308,13 @@ Move = Literal["redraw", "redraw and swap"]
 
 class LahcSection(Section):
     history: int = Field(3, ge=1, le=10**5, description="length of the history")
+    walks: int = Field(
+        1,
+        ge=1,
+        le=64,
+        description="hill climbers that take turns in a chain, the first from the starting assignment, the others from "
+        "random ones; their candidates are trained side by side, on small sparse networks in a fraction of the time",
+    )
 
 
 class AnnealingSection(Section):

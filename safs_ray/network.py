@@ -151,6 +151,11 @@ class Network:
         """Fraction of the prunable weights that are zero."""
         return 1 - self.nonzero_weights / self.prunable_count
 
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of its weights: float32, or float64 where it serves to check."""
+        return next(tensor.dtype for tensor in self.state.values() if tensor.is_floating_point())
+
     def survey(self) -> Survey:
         """What the masks leave of every layer, and how many outputs can still be reached."""
         return survey(self.build(), self.masks, self.specification.example(), self.sites)

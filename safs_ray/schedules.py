@@ -160,10 +160,10 @@ def _visited(ticket: Network, index: int, task: Task) -> Iterator[Network]:
         report = shifted(task.report, (index * particles + particle) * epochs)
         trainer = Trainer(ticket, training)
         while trainer.epoch < epochs:
-            score = trainer.run_epoch()
+            trainer.run_epoch()
             if trainer.diverged:
                 raise diverging(training, BLAMED)
-            report(trainer.epoch, score)
+            report(trainer.epoch, trainer.accuracy)
             if trainer.epoch > epochs - max(1, round(AVERAGED * epochs)):
                 yield trainer.current()
 

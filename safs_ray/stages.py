@@ -390,8 +390,8 @@ def _early(
         initial = initial.grouped(network.groups)
     trainer = Trainer(initial.assign(network.assignment), _dense_training(configuration, splits, device))
     while trainer.epoch < (configuration.pruning.rewind or 0):
-        score = trainer.run_epoch()
-        report(trainer.epoch, score)
+        trainer.run_epoch()
+        report(trainer.epoch, trainer.accuracy)
     return trainer.current()
 
 

@@ -6,14 +6,13 @@ import hashlib
 import json
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
 from torch import Tensor, autocast
-from torch.nn.functional import cross_entropy
 from torch.optim import SGD, Adam, AdamW, Optimizer, lr_scheduler
 
 from safs_ray.checkpoints import Checkpoints
@@ -24,10 +23,15 @@ from safs_ray.optimizers import PER_TENSOR, Fromage, TAdam
 from safs_ray.pruning.rules import FixedMasks, MakeRule
 from safs_ray.randomness import generator
 from safs_ray.references import is_reference
-from safs_ray.sparse.execution import Executable, executable
+from safs_ray.sparse.execution import Team, executable, team
 
 EVALUATION_BATCH = 1000
 """Images in a batch without gradients, where they are no larger than 3x32x32; fewer of larger ones."""
+
+
+class NotTogetherError(Exception):
+    """Networks that can only be trained one at a time."""
+
 
 Report = Callable[[int, float], None]
 """Called after every epoch with the epochs done and the validation accuracy."""
@@ -91,10 +95,10 @@ class Training:
         whole = self.mask_rule is not FixedMasks or self.hyperparameters.optimizer in PER_TENSOR
         return "dense" if whole or self.precision is torch.bfloat16 else self.run.execution
 
-    def key(self, network: Network) -> str:
-        """Equal for trainings in one run that train the same network in the same way."""
+    def key(self, networks: Sequence[Network]) -> str:
+        """Equal for trainings in one run that train the same networks in the same way."""
         chosen = self.hyperparameters.model_dump()
-        return digest(network.fingerprint, chosen, self.epochs, self.seed, self.learn_scales)
+        return digest([network.fingerprint for network in networks], chosen, self.epochs, self.seed, self.learn_scales)
 
 
 def digest(*values: object) -> str:
@@ -102,67 +106,97 @@ def digest(*values: object) -> str:
     return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:32]
 
 
-class Trainer:
-    """Trains one network, an epoch at a time, and remembers the best weights that it saw.
-
-    A training that was under way when its process died goes on from its latest checkpoint, bit for bit.
-
-    Two trainers of the same seed draw the same batches and the same augmentation in every epoch, whatever
-    network they train, so that differences between candidates are differences between candidates.
-
-    Args:
-        network: where training starts; it is not changed.
+@dataclass
+class Standing:
+    """Where a network stands in its training.
 
     Attributes:
-        epoch: epochs done.
-        accuracy: validation accuracy after the last of them, in [0, 1]; 0 before the first, and once it has diverged.
+        best: the network as it was after its best epoch; the one given before there is one.
         best_epoch: the epoch of the highest validation accuracy, among those after which the network had reached
             its sparsity; 0 before the first of them.
         best_accuracy: that accuracy, in [0, 1]; 0 before there is one.
-        diverged: whether the loss became infinite or NaN; nothing is trained after that.
-        core_seconds: CPU time of the epochs done, those before an interruption included.
+        accuracy: validation accuracy after the last epoch, in [0, 1]; 0 before the first, and once it has diverged.
+        diverged: whether the loss became infinite or NaN; the network learns nothing after that.
     """
 
-    def __init__(self, network: Network, training: Training) -> None:
-        self.network = network
+    best: Network
+    best_epoch: int = 0
+    best_accuracy: float = 0.0
+    accuracy: float = 0.0
+    diverged: bool = False
+
+    def state_dict(self) -> dict[str, Any]:
+        """Plain values and tensors."""
+        best = {"state": dict(self.best.state), "masks": dict(self.best.masks)}
+        return {**vars(self), "best": best}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        for name, value in state.items():
+            setattr(self, name, replace(self.best, **value) if name == "best" else value)
+
+
+class Cohort:
+    """Trains networks side by side, an epoch at a time, and remembers the best weights of each.
+
+    Each network ends as it would alone, bit for bit, and all draw the same batches and the same augmentation, as do
+    any two trainings of the same seed: so that differences between candidates are differences between candidates. A
+    training that was under way when its process died goes on from its latest checkpoint, bit for bit.
+
+    Args:
+        networks: where training starts; they are not changed. Several differ in weights and operators alone.
+
+    Attributes:
+        epoch: epochs done.
+        standings: of the networks.
+        core_seconds: CPU time of the epochs done, those before an interruption included.
+
+    Raises:
+        NotTogetherError: several networks that can only be trained one at a time.
+    """
+
+    def __init__(self, networks: Sequence[Network], training: Training) -> None:
+        self.networks = networks
         self.training = training
-        self.epoch = self.best_epoch = 0
-        self.accuracy = self.best_accuracy = 0.0
-        self.diverged = False
+        self.epoch = 0
         self.core_seconds = 0.0
-        self._memory_format = training.memory_format(network)
+        self.standings = [Standing(network) for network in networks]
+        first = networks[0]
+        self._memory_format = training.memory_format(first)
         with _enough_memory(training.device, "the network with all images"):
             self._train = training.splits.train.to(training.device)
             self._validation = training.splits.validation.to(training.device)
-            self._module = executable(network, training.execution, training.device)
+            self._team = _team(networks, training)
         if not training.learn_scales:
-            for activation in self._module.activations:
-                activation.freeze_scales()
+            self._team.freeze_scales()
         steps = training.epochs * batch_count(len(self._train), training.hyperparameters.batch_size)
-        weights = self._module.prunable
-        masks = {name: mask for name, mask in network.masks.items() if name in weights}
+        weights = self._team.prunable
+        masks = {name: mask for name, mask in first.masks.items() if name in weights}
         self._rule = training.mask_rule(weights, masks, steps)
-        self._optimizer = _optimizer(self._module, training.hyperparameters)
+        self._optimizer = _optimizer(self._team, training.hyperparameters)
         self._schedule = SCHEDULES[training.hyperparameters.schedule](self._optimizer, training.epochs)
-        self._best = network
         self._kept_at = time.monotonic()
-        self._key = training.key(network) if training.checkpoints else ""
+        self._key = training.key(networks) if training.checkpoints else ""
         if training.checkpoints and (kept := training.checkpoints.load(self._key)):
             self.load_state_dict(kept)
 
-    def run_epoch(self) -> float:
-        """Train one epoch; returns the validation accuracy after it, in [0, 1], or 0 when it diverged."""
+    @property
+    def diverged(self) -> bool:
+        """Whether every network has."""
+        return all(standing.diverged for standing in self.standings)
+
+    def run_epoch(self) -> None:
+        """Train one epoch, unless all have diverged."""
         if self.diverged:
-            return 0.0
+            return
         start = time.process_time()
         with _enough_memory(self.training.device, f"a step of training with {self._batch}"):
-            loss = self._pass_over_training_images()
+            losses = self._pass_over_training_images()
         self.epoch += 1
-        self.diverged = not math.isfinite(loss)
-        self.accuracy = 0.0 if self.diverged else self._validate()
+        for standing, loss in zip(self.standings, losses, strict=True):
+            standing.diverged = standing.diverged or not math.isfinite(loss)
+        self._validate()
         self.core_seconds += time.process_time() - start
         self._keep()
-        return self.accuracy
 
     @property
     def _batch(self) -> str:
@@ -170,17 +204,19 @@ class Trainer:
         shape = "x".join(map(str, self._train.images.shape[1:]))
         return f"{self.training.hyperparameters.batch_size:,} images of {shape}"
 
-    def _validate(self) -> float:
-        """The validation accuracy, which the schedule and the best network follow."""
-        accuracy = _accuracy(self._module, self._validation)
+    def _validate(self) -> None:
+        """The validation accuracies, which the schedule and the best networks follow."""
+        accuracies = [0.0] * len(self.standings) if self.diverged else _accuracies(self._team, self._validation)
+        for number, (standing, accuracy) in enumerate(zip(self.standings, accuracies, strict=True)):
+            standing.accuracy = 0.0 if standing.diverged else accuracy
+            better = accuracy > standing.best_accuracy or not standing.best_epoch
+            if self._rule.complete and better and not standing.diverged:
+                standing.best_epoch, standing.best_accuracy = self.epoch, accuracy
+                standing.best = self.current(number)
         if isinstance(self._schedule, lr_scheduler.ReduceLROnPlateau):
-            self._schedule.step(accuracy)
+            self._schedule.step(self.standings[0].accuracy)
         else:
             self._schedule.step()
-        if self._rule.complete and (accuracy > self.best_accuracy or not self.best_epoch):
-            self.best_epoch, self.best_accuracy = self.epoch, accuracy
-            self._best = self.current()
-        return accuracy
 
     def _keep(self) -> None:
         """Write a checkpoint when the last one is old, and after a long training: a stage may be made of several."""
@@ -197,68 +233,85 @@ class Trainer:
         if self.training.checkpoints:
             self.training.checkpoints.remove(self._key)
 
-    def run(self, report: Report = silent) -> Trainer:
-        """Train the epochs that are left, calling ``report(epochs done, validation accuracy)`` after each."""
-        while self.epoch < self.training.epochs and not self.diverged:
-            accuracy = self.run_epoch()
-            report(self.epoch, accuracy)
-        return self
-
-    def best(self) -> Network:
-        """The network as it was after its best epoch; the one given where there is none yet."""
-        return self._best
-
-    def current(self) -> Network:
-        """The network as it is now."""
+    def current(self, number: int = 0) -> Network:
+        """A network as it is now."""
+        network = self.networks[number]
         masks = {name: mask.cpu() for name, mask in self._rule.masks.items()}
-        return replace(self.network, state=self._module.state(), masks={**self.network.masks, **masks})
+        return replace(network, state=self._team.state(number), masks={**network.masks, **masks})
 
     def state_dict(self) -> dict[str, Any]:
         """All that :meth:`load_state_dict` needs to go on bit for bit; plain values and tensors."""
         return {
             "epoch": self.epoch,
-            "accuracy": self.accuracy,
             "core_seconds": self.core_seconds,
-            "best_epoch": self.best_epoch,
-            "best_accuracy": self.best_accuracy,
-            "diverged": self.diverged,
-            "best": {"state": dict(self._best.state), "masks": dict(self._best.masks)},
+            "standings": [standing.state_dict() for standing in self.standings],
             "mask_rule": self._rule.state_dict(),
-            "module": self._module.state(),
+            "networks": [self._team.state(number) for number in range(len(self.networks))],
             "optimizer": self._optimizer.state_dict(),
             "schedule": self._schedule.state_dict(),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.epoch, self.best_epoch = state["epoch"], state["best_epoch"]
-        self.accuracy, self.core_seconds = state["accuracy"], state["core_seconds"]
-        self.best_accuracy = state["best_accuracy"]
-        self.diverged = state["diverged"]
-        self._best = replace(self.network, **state["best"])
+        self.epoch, self.core_seconds = state["epoch"], state["core_seconds"]
+        for standing, kept in zip(self.standings, state["standings"], strict=True):
+            standing.load_state_dict(kept)
         self._rule.load_state_dict(state["mask_rule"])
-        self._module.load(state["module"])
+        for number, network in enumerate(state["networks"]):
+            self._team.load(number, network)
         self._optimizer.load_state_dict(state["optimizer"])
         self._schedule.load_state_dict(state["schedule"])
 
-    def _pass_over_training_images(self) -> float:
-        """One epoch of weight updates; returns the mean loss."""
-        self._module.train()
+    def _pass_over_training_images(self) -> list[float]:
+        """One epoch of weight updates; returns the mean loss of each network."""
+        self._team.train()
         training = self.training
         draws = generator(training.seed, "augmentation", self.epoch)
         order = generator(training.seed, "batches", self.epoch)
         augment = augmentation(training.data.crop, training.data.flip, draws)
-        total = torch.zeros((), device=training.device)  # summed on the device: no synchronisation per batch
+        total = torch.zeros(len(self.networks), device=training.device)  # there: no synchronisation per batch
         for batch in batches(self._train, training.hyperparameters.batch_size, order, augment):
             with autocast(training.device.type, training.precision, enabled=training.precision is torch.bfloat16):
-                logits = self._module(batch.images.contiguous(memory_format=self._memory_format))
-            loss = cross_entropy(logits.float(), batch.labels)
+                losses = self._team.losses(batch.images.contiguous(memory_format=self._memory_format), batch.labels)
             self._optimizer.zero_grad()
-            loss.backward()  # type: ignore[no-untyped-call]
+            losses.sum().backward()  # type: ignore[no-untyped-call]
             self._rule.before_step()
             self._optimizer.step()
             self._rule.after_step(self._optimizer)
-            total += loss.detach() * len(batch)
-        return total.item() / len(self._train)
+            total += losses.detach() * len(batch)
+        return [loss / len(self._train) for loss in total.tolist()]
+
+
+class Trainer(Cohort):
+    """A cohort of one network."""
+
+    def __init__(self, network: Network, training: Training) -> None:
+        super().__init__([network], training)
+
+    @property
+    def accuracy(self) -> float:
+        """As of its :class:`Standing`."""
+        return self.standings[0].accuracy
+
+    @property
+    def best_accuracy(self) -> float:
+        """As of its :class:`Standing`."""
+        return self.standings[0].best_accuracy
+
+    @property
+    def best_epoch(self) -> int:
+        """As of its :class:`Standing`."""
+        return self.standings[0].best_epoch
+
+    def best(self) -> Network:
+        """The network as it was after its best epoch; the one given where there is none yet."""
+        return self.standings[0].best
+
+    def run(self, report: Report = silent) -> Trainer:
+        """Train the epochs that are left, calling ``report(epochs done, validation accuracy)`` after each."""
+        while self.epoch < self.training.epochs and not self.diverged:
+            self.run_epoch()
+            report(self.epoch, self.accuracy)
+        return self
 
 
 def train(network: Network, training: Training, report: Report, blamed: str | None) -> tuple[Network, float]:
@@ -291,7 +344,7 @@ def accuracy(network: Network, examples: Examples, device: torch.device, executi
     """Fraction of the examples that the network classifies correctly."""
     with _enough_memory(device, "the network with all images"):
         module, examples = executable(network, execution, device), examples.to(device)
-    return _accuracy(module, examples)
+    return _accuracies(module.team(), examples)[0]
 
 
 @contextmanager
@@ -316,28 +369,43 @@ def evaluation_batch(images: Tensor) -> int:
 
 
 @torch.inference_mode()
-def _accuracy(module: Executable, examples: Examples) -> float:
-    module.eval()
+def _accuracies(team: Team, examples: Examples) -> list[float]:
+    """Of each network."""
+    team.eval()
     size = evaluation_batch(examples.images)
     with _enough_memory(examples.images.device, f"a batch of {size:,} images without gradients"):
-        return _share_correct(module, examples, size)
+        return _shares_correct(team, examples, size)
 
 
-def _share_correct(module: Executable, examples: Examples, size: int) -> float:
-    correct = torch.zeros((), dtype=torch.int64, device=examples.labels.device)
+def _shares_correct(team: Team, examples: Examples, size: int) -> list[float]:
+    counts = []
     for images, labels in zip(torch.split(examples.images, size), torch.split(examples.labels, size), strict=True):
-        logits = module(images)
+        logits = team(images)
         # The argmax of NaN is a class like any other: a broken network must not score by chance.
-        correct += ((logits.argmax(1) == labels) & logits.isfinite().all(1)).sum()
-    return correct.item() / len(examples)
+        counts.append(((logits.argmax(2) == labels) & logits.isfinite().all(2)).sum(1))
+    correct: list[int] = torch.stack(counts).sum(0).tolist()
+    return [count / len(examples) for count in correct]
 
 
-def _optimizer(module: Executable, hyperparameters: Hyperparameters) -> Optimizer:
+def _team(networks: Sequence[Network], training: Training) -> Team:
+    """What trains networks.
+
+    Raises:
+        NotTogetherError: several that can only be trained one at a time: by a schedule that follows a network's own
+            accuracy, or as their execution is.
+    """
+    plateau = len(networks) > 1 and training.hyperparameters.schedule == "plateau"
+    made = None if plateau else team(networks, training.execution, training.device)
+    if made is None:
+        raise NotTogetherError(f"{len(networks)} networks of {networks[0].specification.model}")
+    return made
+
+
+def _optimizer(team: Team, hyperparameters: Hyperparameters) -> Optimizer:
     """The optimizer; weight decay spares the activations, which it would pull towards the zero function."""
-    own = [parameter for activation in module.activations for parameter in activation.parameters()]
     groups = [
-        {"params": list(module.weights), "weight_decay": hyperparameters.weight_decay},
-        {"params": own, "weight_decay": 0.0},
+        {"params": list(team.weights), "weight_decay": hyperparameters.weight_decay},
+        {"params": list(team.scales), "weight_decay": 0.0},
     ]
     return OPTIMIZERS[hyperparameters.optimizer](groups, hyperparameters)
 

@@ -70,7 +70,7 @@ def test_best_weights_are_copies(dense: Result, splits: Splits) -> None:
     best = running.best()
     fingerprint = best.fingerprint
     with torch.no_grad():
-        for parameter in running._module.parameters():
+        for parameter in running._team.parameters():
             parameter.zero_()
     assert Network(best.specification, best.sites, best.assignment, best.state, best.masks).fingerprint == fingerprint
 
@@ -90,7 +90,7 @@ def test_zeros_stay_zeros(pruned: Result, splits: Splits, hyperparameters: Hyper
     trained = trainer(pruned.network, splits, hyperparameters).run()
     changed = 0
     for name, mask in trained.best().masks.items():
-        weight = trained._module.state()[name]
+        weight = trained._team.state(0)[name]
         assert (weight[~mask] == 0).all()
         assert (trained.best().state[name][~mask] == 0).all()
         changed += int((weight != pruned.network.state[name]).sum())
@@ -101,7 +101,7 @@ def test_dropped_weights_have_no_gradient_and_so_no_part_in_norms(pruned: Result
     running = trainer(pruned.network, splits, Hyperparameters(optimizer="fromage", batch_size=32))
     running.run_epoch()
     for name, mask in pruned.network.masks.items():
-        gradient = running._module.prunable[name].grad
+        gradient = running._team.prunable[name].grad
         assert gradient is not None
         assert (gradient[~mask] == 0).all()
         assert (gradient[mask] != 0).any()
@@ -125,7 +125,7 @@ def test_resuming_in_the_middle_equals_an_uninterrupted_training(
     second.run()
     assert second.best().fingerprint == whole.best().fingerprint
     assert second.best_accuracy == whole.best_accuracy
-    for mine, other in zip(second._module.parameters(), whole._module.parameters(), strict=True):
+    for mine, other in zip(second._team.parameters(), whole._team.parameters(), strict=True):
         assert torch.equal(mine, other)
 
 
@@ -179,9 +179,9 @@ def test_the_best_network_has_the_masks_of_its_epoch(
     running = trainer(start_of(schedule, dense, pruned), splits, epochs=6, rule=changing(schedule))
     seen: dict[int, Network] = {}
     while running.epoch < 6:
-        score = running.run_epoch()
+        running.run_epoch()
         seen[running.epoch] = running.current()
-        assert accuracy(seen[running.epoch], splits.validation, device) == score
+        assert accuracy(seen[running.epoch], splits.validation, device) == running.accuracy
     assert len({network.fingerprint for network in seen.values()}) == 6
     best = running.best()
     assert best.fingerprint == seen[running.best_epoch].fingerprint
@@ -195,7 +195,8 @@ def test_only_epochs_at_the_final_sparsity_can_be_the_best(dense: Result, splits
     running = trainer(dense.network, splits, epochs=6, rule=changing("gradual"))
     scores = []
     for epoch in range(1, 7):
-        scores.append(running.run_epoch())
+        running.run_epoch()
+        scores.append(running.accuracy)
         sparse = running.current().sparsity
         if epoch < 4:
             assert running.best_epoch == running.best_accuracy == 0
@@ -274,9 +275,9 @@ def test_weight_decay_spares_the_scales(pruned: Result, splits: Splits) -> None:
         for group in decaying._optimizer.param_groups
         for parameter in group["params"]
     }
-    own = {id(parameter) for activation in decaying._module.activations for parameter in activation.parameters()}
-    assert len(own) == 4
-    for parameter in decaying._module.parameters():
+    own = {id(parameter) for parameter in decaying._team.scales}
+    assert own
+    for parameter in decaying._team.parameters():
         assert decays[id(parameter)] == (0 if id(parameter) in own else 1)
 
 
@@ -286,7 +287,9 @@ def test_a_training_that_diverges_says_so_and_stops(pruned: Result, splits: Spli
     broken = trainer(network, splits, chosen, epochs=40).run()
     assert broken.diverged
     assert broken.epoch < 40
-    assert broken.run_epoch() == 0
+    epoch = broken.epoch
+    broken.run_epoch()
+    assert (broken.epoch, broken.accuracy) == (epoch, 0)
     assert all(tensor.isfinite().all() for tensor in broken.best().state.values())
 
 
@@ -396,15 +399,17 @@ def test_network_batches_and_masks_go_to_the_device(pruned: Result, splits: Spli
     assert all(parameter.grad is not None and parameter.grad.device == meta for parameter in module.weights)
 
 
-def test_too_large_a_batch_is_named_with_the_way_out(pruned: Result, splits: Splits) -> None:
+def test_too_large_a_batch_is_named_with_the_way_out(
+    pruned: Result, splits: Splits, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def full(*_: object) -> None:
         raise torch.OutOfMemoryError("CUDA out of memory.")
 
     running = trainer(pruned.network, splits)
-    first = running._module.register_forward_pre_hook(full)
+    monkeypatch.setattr(running._team, "losses", full)
     with pytest.raises(MemoryError, match=r"32 images of 1x8x8 .* smaller batch_size, .*tune\.resources\.gpu"):
         running.run()
-    first.remove()
-    running._module.register_forward_pre_hook(lambda module, _: None if module.training else full())
+    monkeypatch.undo()
+    running._team.register_forward_pre_hook(full)
     with pytest.raises(MemoryError, match=r"1,000 images without gradients .* smaller batch_size"):
         running.run()

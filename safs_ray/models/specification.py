@@ -41,6 +41,11 @@ class Specification:
         deviation = images.new_tensor(self.deviation, dtype=torch.float32)[:, None, None]
         return (images.float() / 255 - mean) / deviation
 
+    def levels(self) -> Tensor:
+        """What the 256 values of a pixel become, normalised, by channel: (C, 256)."""
+        every = torch.arange(256, dtype=torch.uint8).expand(1, self.channels, 1, 256)
+        return self.normalised(every)[0, :, 0]
+
     def require(self, fits: bool, sizes: str) -> None:
         """Refuse images that the architecture cannot take; ``sizes`` are those that it takes.
 

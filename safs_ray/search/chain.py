@@ -8,6 +8,7 @@ the assignment found, each with hyperparameters of its own.
 from __future__ import annotations
 
 import random
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from statistics import mode
 
@@ -29,8 +30,11 @@ from safs_ray.search.evaluation import (
     evaluate,
     evaluation_key,
 )
-from safs_ray.search.strategy import make
-from safs_ray.training import Trainer, Training
+from safs_ray.search.strategy import make, upcoming
+from safs_ray.training import NotTogetherError, Trainer, Training
+
+TOGETHER = 16
+"""Candidates that are trained side by side; of more, each gains little."""
 
 
 @dataclass(frozen=True)
@@ -130,6 +134,8 @@ class Chain:
         self._recorded = memory.steps(course.sweep, trial)
         self._trainer: Trainer | None = None
         self._broken = False
+        self._together = TOGETHER
+        self._ahead: dict[str, Score] = {}  # of candidates that were trained before their turn
         self._spent = 0.0  # core-seconds of the fine-tuning that are accounted for
         self._evaluation = Training(
             splits,
@@ -207,7 +213,7 @@ class Chain:
             return recorded
         key = evaluation_key(self._network, candidate, self._evaluation)
         known = self._memory.recall(key)
-        score = Score.of(known) if known else self._evaluate(candidate, key)
+        score = Score.of(known) if known else self._score(key)
         accepted = self.strategy.tell(score.cost)
         return Evaluation(
             sweep=self.course.sweep,
@@ -228,12 +234,48 @@ class Chain:
             core_seconds=score.core_seconds,
         )
 
-    def _evaluate(self, candidate: Assignment, key: str) -> Score:
+    def _score(self, key: str) -> Score:
+        """Of the candidate asked for, trained beside those that will be asked for next whatever its cost."""
+        if key not in self._ahead:
+            self._train_ahead()
+        return self._ahead.pop(key)
+
+    def _train_ahead(self) -> None:
+        wanted = self._wanted()
         try:
-            return evaluate(self._network, candidate, self._evaluation)
-        except BaseException:
+            self._ahead |= dict(zip(wanted, self._trained(list(wanted.values())), strict=False))
+        finally:
+            self._release(wanted.keys() - self._ahead.keys())
+
+    def _trained(self, candidates: Sequence[Assignment]) -> list[Score]:
+        """The scores of all, or of the first alone where they can only be trained one at a time."""
+        try:
+            return evaluate(self._network, candidates, self._evaluation)
+        except NotTogetherError:
+            self._together = 1
+            return evaluate(self._network, candidates[:1], self._evaluation)
+
+    def _wanted(self) -> dict[str, Assignment]:
+        """The candidate asked for and others to train beside it, by key, which nobody has trained or is training."""
+        left = self.course.evaluations - self.iteration
+        first, *others = [
+            candidate * self._sites_each for candidate in upcoming(self.strategy, min(self._together, left))
+        ]
+        wanted = {evaluation_key(self._network, first, self._evaluation): first}
+        for candidate in others:
+            key = evaluation_key(self._network, candidate, self._evaluation)
+            if key not in wanted and key not in self._ahead and self._memory.claim(key):
+                wanted[key] = candidate
+        return wanted
+
+    def give_up(self) -> None:
+        """Leave what was trained for later steps to others: this chain takes no more."""
+        self._release(self._ahead)
+        self._ahead = {}
+
+    def _release(self, keys: Iterable[str]) -> None:
+        for key in keys:
             self._memory.release(key)
-            raise
 
     def _check(self, recorded: Evaluation, candidate: Assignment) -> None:
         if recorded.assignment != candidate:

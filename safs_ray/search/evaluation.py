@@ -10,7 +10,7 @@ from typing import Literal, Protocol
 from safs_ray.config import Hyperparameters
 from safs_ray.network import Network
 from safs_ray.search.assignment import Assignment
-from safs_ray.training import Trainer, Training, digest
+from safs_ray.training import Cohort, Training, digest
 
 Phase = Literal["search", "fine-tuning"]
 
@@ -61,6 +61,9 @@ class Memory(Protocol):
     def recall(self, key: str) -> Evaluation | None:
         """The first evaluation of this key that was trained, or None."""
 
+    def claim(self, key: str) -> bool:
+        """Whether an evaluation is still to be made, and by nobody else: then it is the asker's to make."""
+
     def release(self, key: str) -> None:
         """Say that an evaluation that was not there is not made after all: others may be waiting for it."""
 
@@ -83,6 +86,9 @@ class Ledger:
 
     def recall(self, key: str) -> Evaluation | None:
         return self._trained.get(key)
+
+    def claim(self, key: str) -> bool:
+        return key not in self._trained
 
     def release(self, key: str) -> None:
         """Nobody waits."""
@@ -134,15 +140,24 @@ class Score:
         return WORST_COST if self.diverged else 1 - self.validation_accuracy
 
 
-def evaluate(network: Network, candidate: Assignment, training: Training) -> Score:
-    """Train the network's weights with the candidate's operators (SAFS, stage 1).
+def evaluate(network: Network, candidates: Sequence[Assignment], training: Training) -> list[Score]:
+    """Train the network's weights with each candidate's operators (SAFS, stage 1), all side by side.
 
-    The score is the highest validation accuracy after any epoch; a training that diverges scores 0.
+    A score is the highest validation accuracy after any epoch; a training that diverges scores 0. It is the same, bit
+    for bit, beside others as alone.
+
+    Raises:
+        NotTogetherError: several candidates that can only be trained one at a time.
     """
-    trainer = Trainer(network.assign(candidate), training).run()
-    trainer.forget()  # what is lost until the score is recorded is a moment
-    accuracy = 0.0 if trainer.diverged else trainer.best_accuracy
-    return Score(accuracy, trainer.diverged, trainer.core_seconds)
+    cohort = Cohort([network.assign(candidate) for candidate in candidates], training)
+    while cohort.epoch < training.epochs and not cohort.diverged:
+        cohort.run_epoch()
+    cohort.forget()  # what is lost until the scores are recorded is a moment
+    seconds = cohort.core_seconds / len(candidates)
+    return [
+        Score(0.0 if standing.diverged else standing.best_accuracy, standing.diverged, seconds)
+        for standing in cohort.standings
+    ]
 
 
 def evaluation_key(network: Network, candidate: Assignment, training: Training) -> str:

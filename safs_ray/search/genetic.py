@@ -33,6 +33,10 @@ class Genetic(Proposer):
         self.parents: list[Scored] = []
         self.generation: list[Scored] = []
 
+    @property
+    def independent(self) -> int:
+        return self.settings.population - len(self.generation)
+
     def _propose(self) -> Assignment:
         if not self.parents:
             return random_assignment(self.operators, len(self.best), self._draws)

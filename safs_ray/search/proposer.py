@@ -31,6 +31,11 @@ class Proposer(ABC):
         self._draws = random.Random(seed)
         self._asked = False
 
+    @property
+    def independent(self) -> int:
+        """How many candidates, from the next on, do not depend on one another's costs."""
+        return 1
+
     def ask(self) -> Assignment:
         """The next candidate; the same one until its cost is told."""
         if not self._asked and self.iteration:

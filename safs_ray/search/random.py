@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 from safs_ray.search.assignment import Assignment, random_assignment
 from safs_ray.search.proposer import Proposer
 
@@ -11,6 +13,10 @@ class RandomSearch(Proposer):
 
     The original walks instead: it changes one site of the last assignment, whether that was better or not.
     """
+
+    @property
+    def independent(self) -> int:
+        return sys.maxsize
 
     def _propose(self) -> Assignment:
         return random_assignment(self.operators, len(self.best), self._draws)

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import copy
+import random
 from typing import Any, Protocol
 
 from safs_ray.config import SearchSection
+from safs_ray.randomness import derive
 from safs_ray.search.annealing import Annealing
-from safs_ray.search.assignment import Assignment
+from safs_ray.search.assignment import Assignment, random_assignment
 from safs_ray.search.genetic import Genetic
 from safs_ray.search.lahc import LateAcceptance
 from safs_ray.search.random import RandomSearch
 from safs_ray.search.tpe import TreeParzen
+from safs_ray.search.turns import Turns
 
 
 class Strategy(Protocol):
@@ -25,6 +29,7 @@ class Strategy(Protocol):
             far of the others.
         best, best_cost: the first candidate of the lowest cost told; the start and infinity before any.
         iteration: costs told so far.
+        independent: how many candidates, from the next on, do not depend on one another's costs.
     """
 
     current: Assignment
@@ -32,6 +37,9 @@ class Strategy(Protocol):
     best: Assignment
     best_cost: float
     iteration: int
+
+    @property
+    def independent(self) -> int: ...
 
     def ask(self) -> Assignment:
         """The next candidate; the same one until its cost is told."""
@@ -60,7 +68,13 @@ def make(search: SearchSection, start: Assignment, seed: int) -> Strategy:
     """
     match search.strategy:
         case "lahc":
-            return LateAcceptance(search.operators, start, search.lahc.history, search.move, seed)
+            starts = [start, *(_random_start(search, start, seed, walk) for walk in range(1, search.lahc.walks))]
+            seeds = [seed, *(derive(seed, "walk", walk) for walk in range(1, search.lahc.walks))]
+            walks = [
+                LateAcceptance(search.operators, own, search.lahc.history, search.move, seed)
+                for own, seed in zip(starts, seeds, strict=True)
+            ]
+            return Turns(walks) if len(walks) > 1 else walks[0]
         case "random":
             return RandomSearch(search.operators, start, seed)
         case "annealing":
@@ -69,3 +83,19 @@ def make(search: SearchSection, start: Assignment, seed: int) -> Strategy:
             return Genetic(search.operators, start, search.genetic, seed)
         case "tpe":
             return TreeParzen(search.operators, start, search.tpe, seed)
+
+
+def _random_start(search: SearchSection, start: Assignment, seed: int, walk: int) -> Assignment:
+    return random_assignment(search.operators, len(start), random.Random(derive(seed, "start", walk)))
+
+
+def upcoming(strategy: Strategy, most: int) -> list[Assignment]:
+    """The next candidate and those after it that do not depend on costs still to be told, at most so many."""
+    count = min(most, strategy.independent)
+    if count == 1:
+        return [strategy.ask()]
+    ahead, found = copy.deepcopy(strategy), []
+    for _ in range(count):
+        found.append(ahead.ask())
+        ahead.tell(1.0)  # any: none that is found here depends on it
+    return found

@@ -32,6 +32,10 @@ class TreeParzen(Proposer):
         self._labels = [f"site {index}" for index in range(len(start))]
         self._domain = Domain(None, {label: hp.choice(label, self.operators) for label in self._labels})
 
+    @property
+    def independent(self) -> int:
+        return max(1, self.settings.startup - len(self.evaluated))
+
     def _propose(self) -> Assignment:
         seed = self._draws.getrandbits(32)
         if len(self.evaluated) < self.settings.startup:

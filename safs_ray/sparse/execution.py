@@ -6,11 +6,13 @@ import ctypes
 import sys
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from functools import cache
 from typing import cast
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
 
 from safs_ray.activations import ScaledActivation
 from safs_ray.config import Execution, refusal
@@ -28,8 +30,12 @@ class Executable(nn.Module):
 
     @property
     @abstractmethod
-    def activations(self) -> Sequence[ScaledActivation]:
-        """The activation of every site."""
+    def scales(self) -> Sequence[nn.Parameter]:
+        """The parameters of the activations."""
+
+    @abstractmethod
+    def freeze_scales(self) -> None:
+        """Learn alpha and beta no more; where they are at 1 they are not multiplied with either."""
 
     @property
     @abstractmethod
@@ -43,6 +49,89 @@ class Executable(nn.Module):
     @abstractmethod
     def load(self, state: Mapping[str, Tensor]) -> None:
         """Go on from what :meth:`state` gave."""
+
+    def team(self) -> Team:
+        """This network as a team of one."""
+        return Alone(self)
+
+
+class Team(nn.Module):
+    """Networks of one mask on a device that are trained side by side, each as it would be alone."""
+
+    @property
+    @abstractmethod
+    def weights(self) -> Sequence[nn.Parameter]:
+        """The parameters that are not an activation's, of all networks."""
+
+    @property
+    @abstractmethod
+    def scales(self) -> Sequence[nn.Parameter]:
+        """The parameters of the activations, of all networks."""
+
+    @abstractmethod
+    def freeze_scales(self) -> None:
+        """Learn alpha and beta no more."""
+
+    @property
+    @abstractmethod
+    def prunable(self) -> Mapping[str, Tensor]:
+        """As :attr:`Executable.prunable`; none of a team of several."""
+
+    @abstractmethod
+    def forward(self, images: Tensor) -> Tensor:
+        """Logits (networks, N, classes) of uint8 images (N, C, H, W)."""
+
+    @abstractmethod
+    def losses(self, images: Tensor, labels: Tensor) -> Tensor:
+        """The mean cross-entropy of each network, (networks,)."""
+
+    @abstractmethod
+    def state(self, number: int) -> dict[str, Tensor]:
+        """The state of a network, as :meth:`Executable.state`."""
+
+    @abstractmethod
+    def load(self, number: int, state: Mapping[str, Tensor]) -> None:
+        """Go on from what :meth:`state` gave."""
+
+    def joined(self, networks: Sequence[Network]) -> Team | None:  # noqa: ARG002
+        """A new team of this one's networks and more; None where they cannot be trained side by side."""
+        return None
+
+
+class Alone(Team):
+    """A team of one."""
+
+    def __init__(self, module: Executable) -> None:
+        super().__init__()
+        self._module = module
+
+    @property
+    def weights(self) -> Sequence[nn.Parameter]:
+        return self._module.weights
+
+    @property
+    def scales(self) -> Sequence[nn.Parameter]:
+        return self._module.scales
+
+    def freeze_scales(self) -> None:
+        self._module.freeze_scales()
+
+    @property
+    def prunable(self) -> Mapping[str, Tensor]:
+        return self._module.prunable
+
+    def forward(self, images: Tensor) -> Tensor:
+        logits: Tensor = self._module(images)
+        return logits[None]
+
+    def losses(self, images: Tensor, labels: Tensor) -> Tensor:
+        return cross_entropy(self._module(images).float(), labels)[None]
+
+    def state(self, number: int) -> dict[str, Tensor]:  # noqa: ARG002
+        return self._module.state()
+
+    def load(self, number: int, state: Mapping[str, Tensor]) -> None:  # noqa: ARG002
+        self._module.load(state)
 
 
 class DenseModule(Executable):
@@ -66,8 +155,12 @@ class DenseModule(Executable):
         return self._weights
 
     @property
-    def activations(self) -> Sequence[ScaledActivation]:
-        return self._activations
+    def scales(self) -> Sequence[nn.Parameter]:
+        return [parameter for activation in self._activations for parameter in activation.parameters()]
+
+    def freeze_scales(self) -> None:
+        for activation in self._activations:
+            activation.freeze_scales()
 
     @property
     def prunable(self) -> Mapping[str, Tensor]:
@@ -93,6 +186,19 @@ def keep_memory() -> None:
         adjust(mmap_threshold, 32 << 20)
 
 
+def team(networks: Sequence[Network], execution: Execution, device: torch.device) -> Team | None:
+    """The module that trains networks side by side; None where they can only be trained one at a time.
+
+    Args:
+        networks: of one mask and specification.
+
+    Raises:
+        ConfigurationError: as :func:`executable`.
+    """
+    first = executable(networks[0], execution, device).team()
+    return first.joined(networks[1:]) if len(networks) > 1 else first
+
+
 def executable(network: Network, execution: Execution, device: torch.device) -> Executable:
     """The module that trains and evaluates a network.
 
@@ -112,8 +218,11 @@ def executable(network: Network, execution: Execution, device: torch.device) -> 
         raise refusal("run.execution", execution, f"runs on a CPU, not on {device.type}; allowed there: auto, dense")
     # Here: numba takes half a second to import, in every worker.
     from safs_ray.sparse import plan
+    from safs_ray.sparse.fused import FusedModule
     from safs_ray.sparse.graph import UnsupportedError
     from safs_ray.sparse.module import SparseModule
+    from safs_ray.sparse.operators import NotCompilableError
+    from safs_ray.sparse.program import is_chain
 
     try:
         made = plan.make(network, module)
@@ -126,4 +235,7 @@ def executable(network: Network, execution: Execution, device: torch.device) -> 
         return DenseModule(network, module, device)
     if execution == "auto" and made.gain <= 1:
         return DenseModule(network, module, device)
+    if is_chain(made):
+        with suppress(NotCompilableError):
+            return FusedModule(made, network)
     return SparseModule(made, network, module)

@@ -39,10 +39,9 @@ class SparseModule(Executable):
         super().__init__()
         self._plan = plan
         self._state = dict(network.state)
-        self.values = {owner: nn.Parameter(values) for owner, values in self.gathered(network.state).items()}
+        self.values = {owner: nn.Parameter(values) for owner, values in plan.gathered(network.state).items()}
         self._registered = nn.ParameterList(self.values.values())
-        dtype = next(tensor.dtype for tensor in network.state.values() if tensor.is_floating_point())
-        module = module.to(dtype)
+        module = module.to(network.dtype)
         self._sites = {site: cast(ScaledActivation, module.get_submodule(site)) for site in network.sites}
         self._modules_of_sites = nn.ModuleList(self._sites.values())
         self._norms = {
@@ -56,9 +55,7 @@ class SparseModule(Executable):
             if isinstance(step.operation, Normalisation)
         }
         self.load(network.state)
-        self._levels = (
-            network.specification.normalised(_every_level(network.specification.channels))[0, :, 0].to(dtype).numpy()
-        )
+        self._levels = network.specification.levels().to(network.dtype).numpy()
         channel, pixel = np.nonzero(plan.live[0])
         self._channels, self._pixels = indices(channel), indices(channel * plan.steps[0].pixels + pixel)
         self._stages = _stages(plan)
@@ -121,8 +118,12 @@ class SparseModule(Executable):
         return [values for values in self.values.values() if len(values)]
 
     @property
-    def activations(self) -> Sequence[ScaledActivation]:
-        return list(self._sites.values())
+    def scales(self) -> Sequence[nn.Parameter]:
+        return [parameter for activation in self._sites.values() for parameter in activation.parameters()]
+
+    def freeze_scales(self) -> None:
+        for activation in self._sites.values():
+            activation.freeze_scales()
 
     @property
     def prunable(self) -> Mapping[str, Tensor]:
@@ -130,7 +131,7 @@ class SparseModule(Executable):
 
     def state(self) -> dict[str, Tensor]:
         values = {owner: values.detach() for owner, values in self.values.items()}
-        state = {**self._state, **self.scattered(values, self._state)}
+        state = {**self._state, **self._plan.scattered(values, self._state)}
         for site, activation in self._sites.items():
             state |= {f"{site}.{name}": tensor.detach().clone() for name, tensor in activation.state_dict().items()}
         for owner, norm in self._norms.items():
@@ -140,31 +141,13 @@ class SparseModule(Executable):
     def load(self, state: Mapping[str, Tensor]) -> None:
         self._state = dict(state)
         with torch.no_grad():
-            for owner, values in self.gathered(state).items():
+            for owner, values in self._plan.gathered(state).items():
                 self.values[owner].copy_(values)
         for site, activation in self._sites.items():
             activation.load_state_dict({name: state[f"{site}.{name}"] for name in activation.state_dict()})
         for owner, norm in self._norms.items():
             for name, buffer in norm.named_buffers():
                 buffer.copy_(state[f"{owner}.{name}"])
-
-    def gathered(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """What is left, by layer, of tensors with the names and shapes of the network's parameters."""
-        return {
-            owner: torch.cat([tensors[name].flatten()[places] for name, places in slot.places(owner).items()])
-            for owner, slot in self._plan.slots.items()
-        }
-
-    def scattered(self, values: Mapping[str, Tensor], tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """The inverse of :meth:`gathered`: copies of such tensors, with these values in place of what is left."""
-        copies = {}
-        for owner, slot in self._plan.slots.items():
-            before = 0
-            for name, places in slot.places(owner).items():
-                copies[name] = tensors[name].clone()
-                copies[name].view(-1)[places] = values[owner][before : before + len(places)]
-                before += len(places)
-        return copies
 
 
 def _stages(plan: Plan) -> list[list[int]]:
@@ -182,8 +165,3 @@ def _known(images: int, dtype: np.dtype[Any]) -> Floats:
     known = np.zeros((-(-images // LANES), LANES), dtype)
     known.ravel()[:images] = 1
     return known
-
-
-def _every_level(channels: int) -> Tensor:
-    """An image (1, C, 1, 256) that holds every value of a pixel once in each channel."""
-    return torch.arange(256, dtype=torch.uint8).expand(1, channels, 1, 256)

@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 from safs_ray.network import Network
 from safs_ray.sparse import graph, tables
@@ -32,6 +33,39 @@ class Plan:
     slots: Mapping[str, Slot]
     layers: Mapping[int, Layer]
     gain: float
+
+    @property
+    def neurons(self) -> int:
+        """That are computed, of all steps."""
+        return sum(int(live.sum()) for live in self.live)
+
+    @property
+    def values(self) -> int:
+        """Weights and biases that are left."""
+        return sum(map(len, self.slots.values()))
+
+    def gathered(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """What is left, by module, of tensors with the names and shapes of the network's parameters."""
+        return {
+            owner: torch.cat([tensors[name].flatten()[places] for name, places in slot.places(owner).items()])
+            for owner, slot in self.slots.items()
+        }
+
+    def scattered(self, values: Mapping[str, Tensor], tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """The inverse of :meth:`gathered`: copies of such tensors, with these values in place of what is left."""
+        copies = {}
+        for owner, slot in self.slots.items():
+            before = 0
+            for name, places in slot.places(owner).items():
+                copies[name] = tensors[name].clone()
+                copies[name].view(-1)[places] = values[owner][before : before + len(places)]
+                before += len(places)
+        return copies
+
+    def split(self, values: Tensor) -> dict[str, Tensor]:
+        """By module, what is left of all modules, one behind the other (values,)."""
+        parts = torch.split(values, [len(slot) for slot in self.slots.values()])
+        return dict(zip(self.slots, parts, strict=True))
 
 
 def make(network: Network, module: nn.Module) -> Plan:

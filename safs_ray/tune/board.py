@@ -171,6 +171,11 @@ class BoardClient:
             time.sleep(pause)
             pause = min(2 * pause, longest)
 
+    def claim(self, key: str) -> bool:
+        """Whether an evaluation is still to be made, and by nobody else: then it is the asker's to make."""
+        found = cast(Evaluation | Claim, ray.get(self._actor.recall.remote(key, self._asker)))
+        return isinstance(found, Claim) and found.asker == self._asker
+
     def release(self, key: str) -> None:
         ray.get(self._actor.release.remote(key, self._asker))
 

@@ -45,6 +45,7 @@ class Trial(tune.Trainable):
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
         """Begin another trial in the same process."""
+        self._chain.give_up()
         self._chain = self._new_chain(new_config)
         return True
 
@@ -73,6 +74,10 @@ class Trial(tune.Trainable):
     def load_checkpoint(self, checkpoint: dict[str, int] | None) -> None:
         while self._chain.iteration < (checkpoint or {})["iteration"]:
             self._chain.step()
+
+    def cleanup(self) -> None:
+        """Called by Ray when the trial ends."""
+        self._chain.give_up()
 
     def _new_chain(self, config: dict[str, Any]) -> Chain:
         start = config.get(START)

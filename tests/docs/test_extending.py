@@ -74,7 +74,7 @@ def test_a_strategy_proposes_and_learns(
     costs = {}
     for _ in range(7):
         candidate = strategy.ask()
-        costs[candidate] = evaluate(pruned.network, candidate, training).cost
+        costs[candidate] = evaluate(pruned.network, [candidate], training)[0].cost
         strategy.tell(costs[candidate])
     assert strategy.best_cost == min(costs.values())
     first = [candidate for candidate in costs if candidate[1] == pruned.network.assignment[1]]

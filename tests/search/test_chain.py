@@ -1,19 +1,23 @@
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
 from safs_ray.checkpoints import Checkpoints
-from safs_ray.config import Configuration, Hyperparameters
+from safs_ray.config import Configuration, Hyperparameters, validate
 from safs_ray.data import Splits
+from safs_ray.network import Network
 from safs_ray.search.assignment import Assignment
 from safs_ray.search.chain import Chain, Course, joint, stage_1, stage_2
-from safs_ray.search.evaluation import Evaluation, Ledger
+from safs_ray.search.evaluation import Evaluation, Ledger, Score, evaluate
 from safs_ray.stages import Result
 from safs_ray.storage import Folder
+from safs_ray.training import Training
 
 CHOSEN = Hyperparameters(learning_rate=5e-3, batch_size=32)
 
@@ -59,6 +63,61 @@ def test_searches_then_fine_tunes_the_best(pruned: Result, splits: Splits, confi
     assert made[3].best_accuracy == best.validation_accuracy
     assert made[5].best_accuracy == max(evaluation.best_accuracy for evaluation in made[4:])
     assert [evaluation.epochs for evaluation in made] == [1, 1, 1, 1, 2, 2]
+
+
+@pytest.mark.parametrize("strategy", [{"strategy": "random"}, {"lahc": {"walks": 3}}, {"strategy": "genetic"}])
+def test_candidates_side_by_side_are_the_steps_of_one_at_a_time(
+    pruned: Result,
+    splits: Splits,
+    configuration: Configuration,
+    strategy: dict[str, Any],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    values = configuration.model_dump(mode="json")
+    values["search"] |= {**strategy, "steps": 8}
+    values["run"]["execution"] = "sparse"
+    changed = validate(values)
+    sizes: list[int] = []
+
+    def counted(network: Network, candidates: Sequence[Assignment], training: Training) -> list[Score]:
+        sizes.append(len(candidates))
+        return evaluate(network, candidates, training)
+
+    monkeypatch.setattr("safs_ray.search.chain.evaluate", counted)
+    course = stage_1(changed)
+    together = steps(chain(pruned, splits, changed, course=course)[0])
+    assert max(sizes) > 1
+    monkeypatch.setattr("safs_ray.search.chain.TOGETHER", 1)
+    sizes.clear()
+    assert untimed(steps(chain(pruned, splits, changed, course=course)[0])) == untimed(together)
+    assert set(sizes) == {1}
+
+
+def test_what_was_trained_ahead_and_is_not_wanted_is_left_to_others(
+    pruned: Result, splits: Splits, configuration: Configuration
+) -> None:
+    class Claims(Ledger):
+        def __init__(self) -> None:
+            super().__init__()
+            self.held: set[str] = set()
+
+        def claim(self, key: str) -> bool:
+            self.held.add(key)
+            return super().claim(key)
+
+        def release(self, key: str) -> None:
+            self.held.discard(key)
+
+    values = configuration.model_dump(mode="json")
+    values["search"] |= {"strategy": "random", "steps": 6}
+    values["run"]["execution"] = "sparse"
+    changed, claims = validate(values), Claims()
+    running, _ = chain(pruned, splits, changed, course=stage_1(changed), ledger=claims)
+    running.step()
+    running.step()
+    assert claims.held
+    running.give_up()
+    assert claims.held <= {evaluation.key for evaluation in claims.evaluations}
 
 
 @pytest.mark.parametrize("own", ["default", "random"])

@@ -40,7 +40,7 @@ def training(splits: Splits, chosen: Hyperparameters = CHOSEN, epochs: int = 2, 
 
 
 def score(pruned: Result, splits: Splits, candidate: tuple[str, ...], chosen: Hyperparameters = CHOSEN) -> Score:
-    return evaluate(pruned.network, candidate, training(splits, chosen))
+    return evaluate(pruned.network, [candidate], training(splits, chosen))[0]
 
 
 def test_an_evaluation_can_be_repeated_bit_for_bit(pruned: Result, splits: Splits) -> None:

@@ -22,10 +22,11 @@ from safs_ray.randomness import derive
 from safs_ray.search.assignment import Assignment
 from safs_ray.search.chain import Chain, joint
 from safs_ray.search.evaluation import Ledger
-from safs_ray.search.strategy import Strategy, make
+from safs_ray.search.strategy import Strategy, make, upcoming
 from safs_ray.stages import Result
 
-STRATEGIES = get_args(SearchSection.model_fields["strategy"].annotation)
+WALKS = "lahc, three walks"
+STRATEGIES = (*get_args(SearchSection.model_fields["strategy"].annotation), WALKS)
 OPERATORS = ("relu", "swish", "tanh", "srs")
 START = ("relu",) * 4
 STEPS = 14
@@ -39,8 +40,9 @@ def name(request: pytest.FixtureRequest) -> str:
 
 def section(name: str, operators: tuple[str, ...] = OPERATORS) -> SearchSection:
     settings = {
-        "strategy": name,
+        "strategy": "lahc" if name == WALKS else name,
         "steps": STEPS,
+        "lahc": {"walks": 3 if name == WALKS else 1},
         "annealing": {"initial_temperature": 0.5, "final_temperature": 0.05},
         "genetic": {"population": 4},
         "tpe": {"startup": 4},
@@ -69,9 +71,9 @@ def candidates(running: Strategy, steps: int = STEPS) -> list[Assignment]:
 
 def test_the_largest_settings_take_little_memory_before_the_search_has_begun(name: str) -> None:
     settings = {
-        "strategy": name,
+        "strategy": "lahc" if name == WALKS else name,
         "steps": 10**6,
-        "lahc": {"history": 10**5},
+        "lahc": {"history": 10**5, "walks": 3 if name == WALKS else 1},
         "genetic": {"population": 10**6, "elites": 10**6 - 1},
         "tpe": {"startup": 10**6, "gamma": 100},
     }
@@ -195,6 +197,17 @@ def test_it_can_be_pickled_in_mid_run(name: str) -> None:
     assert run(copy, STEPS) == run(whole, STEPS)
 
 
+@pytest.mark.parametrize("done", [0, 1, 3, 4, 9])
+def test_what_comes_next_is_known_as_far_as_it_is_independent_of_costs(name: str, done: int) -> None:
+    running, other = strategy(name), strategy(name)
+    run(running, done)
+    run(other, done)
+    told = upcoming(running, 5)
+    assert len(told) == min(5, running.independent)
+    assert told == [(other.ask(), other.tell(0.9 - step / 10))[0] for step in range(len(told))]
+    assert candidates(running, len(told)) == told, "looking ahead changes nothing"
+
+
 def test_a_single_site(name: str) -> None:
     found = candidates(strategy(name, start=("relu",)))
     assert found[0] == ("relu",)
@@ -218,7 +231,8 @@ def test_costs_that_are_all_the_same(name: str) -> None:
 
 
 def test_a_chain_searches_with_it(name: str, pruned: Result, splits: Splits, configuration: Configuration) -> None:
-    search = configuration.search.model_copy(update={"strategy": name})
+    update = {field: getattr(section(name), field) for field in ("strategy", "lahc")}
+    search = configuration.search.model_copy(update=update)
     changed = configuration.model_copy(update={"search": search})
     memory = Ledger()
     default, cpu = changed.pruning.hyperparameters, torch.device("cpu")

@@ -11,8 +11,9 @@ from safs_ray.data import Splits
 from safs_ray.models import ARCHITECTURES, Architecture, Specification
 from safs_ray.network import Network
 from safs_ray.pruning.allocation import layer
+from safs_ray.sparse import plan
 from safs_ray.sparse.execution import DenseModule, executable
-from safs_ray.sparse.module import SparseModule
+from safs_ray.sparse.fused import FusedModule, FusedTeam
 from safs_ray.stages import Result
 from safs_ray.training import Trainer, Training, accuracy
 
@@ -34,21 +35,22 @@ def trainer(network: Network, splits: Splits, execution: Execution, seed: int = 
 def test_auto_is_sparse_where_that_is_faster_and_always_chooses_alike() -> None:
     very_sparse, hardly = masked("lenet5", 1, 28, 0.99), masked("mlp", 1, 28, 0.3)
     for _ in range(2):
-        assert isinstance(executable(very_sparse, "auto", CPU), SparseModule)
+        assert isinstance(executable(very_sparse, "auto", CPU), FusedModule)
         assert isinstance(executable(hardly, "auto", CPU), DenseModule)
-    assert isinstance(executable(hardly, "sparse", CPU), SparseModule)
+    assert isinstance(executable(hardly, "sparse", CPU), FusedModule)
     assert isinstance(executable(very_sparse, "dense", CPU), DenseModule)
     assert isinstance(executable(replace(very_sparse, masks={}), "sparse", CPU), DenseModule)
 
 
 def test_the_same_training_but_for_rounding(pruned: Result, splits: Splits) -> None:
     dense, sparse = (trainer(pruned.network, splits, execution).run() for execution in ("dense", "sparse"))
-    assert isinstance(sparse._module, SparseModule)
+    assert isinstance(sparse._team, FusedTeam)
     assert abs(dense.best_accuracy - sparse.best_accuracy) < 0.1
-    mine, theirs = sparse._module.state(), dense._module.state()
+    mine, theirs = sparse._team.state(0), dense._team.state(0)
     assert mine.keys() == theirs.keys()
-    left = sparse._module.gathered({name: torch.ones_like(each) for name, each in theirs.items()})
-    alive = sparse._module.scattered(left, {name: torch.zeros_like(each) for name, each in theirs.items()})
+    made = plan.make(pruned.network, pruned.network.build())
+    left = made.gathered({name: torch.ones_like(each) for name, each in theirs.items()})
+    alive = made.scattered(left, {name: torch.zeros_like(each) for name, each in theirs.items()})
     for name, other in theirs.items():
         torch.testing.assert_close(mine[name] * alive.get(name, 1), other * alive.get(name, 1), rtol=1e-2, atol=1e-3)
         if name in pruned.network.masks:
@@ -61,7 +63,7 @@ def test_resuming_equals_an_uninterrupted_training(pruned: Result, splits: Split
     first, second = trainer(network, splits, "sparse"), trainer(network, splits, "sparse")
     first.run_epoch()
     state = first.state_dict()
-    assert {name: each.shape for name, each in state["module"].items()} == {
+    assert {name: each.shape for name, each in state["networks"][0].items()} == {
         name: each.shape for name, each in network.state.items()
     }
     second.load_state_dict(state)

@@ -152,17 +152,18 @@ def assert_equal_steps(network: Network, images: Tensor, labels: Tensor, toleran
     gradients = {
         name: torch.zeros_like(each) if each.grad is None else each.grad for name, each in dense.named_parameters()
     }
-    left = sparse.gathered(gradients)
+    made = plan.make(network, network.build())
+    left = made.gathered(gradients)
     for owner, values in sparse.values.items():
         close(torch.zeros_like(values) if values.grad is None else values.grad, left[owner])
-    removed = sparse.scattered({owner: 0 * values for owner, values in left.items()}, gradients)
+    removed = made.scattered({owner: 0 * values for owner, values in left.items()}, gradients)
     for name, gradient in {**gradients, **removed}.items():
         if not name.startswith(tuple(f"{site}." for site in network.sites)):
             kept = network.masks.get(name, torch.ones_like(gradient, dtype=torch.bool))
             assert (gradient[kept] == 0).all(), f"{name}: removed, but it has a gradient"
-    for site, activation in zip(network.sites, sparse.activations, strict=True):
-        for name, parameter in activation.named_parameters():
-            close(torch.zeros(()).to(dtype) if parameter.grad is None else parameter.grad, gradients[f"{site}.{name}"])
+    names = [name for name in gradients if name.startswith(tuple(f"{site}." for site in network.sites))]
+    for name, parameter in zip(names, sparse.scales, strict=True):
+        close(torch.zeros(()).to(dtype) if parameter.grad is None else parameter.grad, gradients[name])
     for module in (sparse, dense):
         torch.optim.SGD(module.parameters(), lr=0.1).step()
         module.eval()

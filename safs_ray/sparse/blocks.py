@@ -1,0 +1,312 @@
+"""Whole passes in one compiled call: a block of images goes through all layers, and back, while it is in the cache.
+
+For networks whose steps form a chain, without batch normalisation. One array (rows, LANES) holds every neuron of a
+block, step after step, and another their gradients. Candidates of one mask, with weights and operators of their own,
+are computed one after the other for every block and share what is read of the images. Each gives the same bits as
+alone.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+from llvmlite import ir
+from numba.core import cgutils, types
+
+from safs_ray.sparse.kernels import (
+    LANES,
+    Floats,
+    Indices,
+    add_up,
+    combine,
+    compiled,
+    correlate,
+    gather,
+    load,
+    operation,
+    pool,
+    sum_of,
+    unpool,
+)
+
+Addresses = npt.NDArray[np.int64]
+Step = npt.NDArray[np.int64]
+Images = npt.NDArray[np.uint8]
+
+AFFINE, FIXED, POOL, ACTIVATION = range(4)
+"""What a step of a program does."""
+
+KIND, SOURCE, SOURCES, OUT, OUTS, VALUES = range(6)
+"""Columns of every step: what it does; the first row and the number of rows that it reads, and that it writes; the
+first of its values, or the number of its site."""
+
+ROWS, STARTS, NONZEROS, BACK_ROWS, BACK_STARTS, BACK_NONZEROS = range(6, 12)
+"""Columns of an affine or fixed step: where its lists begin, for :func:`kernels.combine`, ahead and back."""
+
+WEIGHTS, WEIGHT_COUNT, BANDS, PAIR_STARTS, PAIRS, BIAS_COUNT, BIAS_STARTS, BIAS_ROWS = range(12, 20)
+"""Columns of an affine step, for :func:`kernels.correlate` and :func:`kernels.add_up`."""
+
+WINDOWS, PLACES = range(6, 8)
+"""Columns of a pooling step: where its windows begin, and how many places one has."""
+
+COLUMNS = 20
+
+
+class Program(NamedTuple):
+    """A chain of steps as plain arrays.
+
+    Attributes:
+        steps: (steps, COLUMNS).
+        ones, twos, threes, fours: the lists of all steps, by their numbers of columns.
+        fixed: the weights of average poolings.
+        levels, channels, pixels: of the live pixels, as :func:`kernels.gather` takes them.
+    """
+
+    steps: npt.NDArray[np.int64]
+    ones: Indices
+    twos: Indices
+    threes: Indices
+    fours: Indices
+    fixed: Floats
+    levels: Floats
+    channels: Indices
+    pixels: Indices
+
+    @property
+    def classes(self) -> int:
+        """Rows of the last step."""
+        return int(self.steps[-1, OUTS])
+
+    @property
+    def rows(self) -> int:
+        """Rows of all steps."""
+        return int(self.steps[-1, OUT]) + self.classes
+
+
+class Candidates(NamedTuple):
+    """What candidates differ in.
+
+    Attributes:
+        values: (candidates, values), the weights and biases that are left.
+        parameters: (candidates, sites, most parameters): alpha, beta and the operator's own.
+        ahead, back: (candidates, sites), addresses of the operators' code.
+    """
+
+    values: Floats
+    parameters: Floats
+    ahead: Addresses
+    back: Addresses
+
+
+class Room(NamedTuple):
+    """Where a block is worked on: its neurons and their gradients, (rows, LANES) each."""
+
+    neurons: Floats
+    gradients: Floats
+
+
+class Found(NamedTuple):
+    """What a pass finds, zeros at first.
+
+    Attributes:
+        losses: (candidates,), mean cross-entropies.
+        values: (candidates, values), gradients.
+        parameters: (candidates, sites, most parameters), gradients.
+        lanes: (candidates, sites, most parameters, LANES), those of the parameters by lane.
+    """
+
+    losses: Floats
+    values: Floats
+    parameters: Floats
+    lanes: Floats
+
+
+@operation
+def call(_: Any, address: Any, arguments: Any) -> Any:  # noqa: ARG001
+    """Call the code at an address with a tuple of integers."""
+
+    def generate(context: Any, builder: Any, signature: Any, given: Any) -> Any:  # noqa: ARG001
+        whole = ir.IntType(64)
+        function = ir.FunctionType(ir.VoidType(), [whole] * len(arguments))
+        values = cgutils.unpack_tuple(builder, given[1])  # type: ignore[no-untyped-call]
+        builder.call(builder.inttoptr(given[0], function.as_pointer()), values)
+        return context.get_dummy_value()
+
+    tuple_type = types.UniTuple(types.int64, len(arguments))  # type: ignore[no-untyped-call]
+    return types.void(types.int64, tuple_type), generate
+
+
+@compiled
+def rows(neurons: Floats, first: int, count: int) -> Floats:
+    """Rows of a block's array as an array (1, rows, LANES)."""
+    return neurons[first : first + count].reshape(1, count, LANES)
+
+
+@compiled
+def place(array: Floats) -> int:
+    """The address of an array."""
+    return int(array.ctypes.data)
+
+
+@compiled
+def ahead(program: Program, candidates: Candidates, k: int, neurons: Floats) -> None:
+    """Take a block through all steps of candidate k: from its pixels to its logits."""
+    for i in range(len(program.steps)):
+        step = program.steps[i]
+        source, out = rows(neurons, step[SOURCE], step[SOURCES]), rows(neurons, step[OUT], step[OUTS])
+        if step[KIND] == ACTIVATION:
+            site = step[VALUES]
+            parameters = place(candidates.parameters[k, site])
+            call(candidates.ahead[k, site], (place(out), place(source), parameters, step[OUTS]))
+        elif step[KIND] == POOL:
+            pool(out, source, windows(program, step))
+        else:
+            values = candidates.values[k] if step[KIND] == AFFINE else program.fixed
+            nonzeros = program.twos[step[NONZEROS] :]
+            lists = program.fours[step[ROWS] :], program.ones[step[STARTS] :], nonzeros
+            combine(0, step[OUTS], out, source, values[step[VALUES] :], *lists)
+
+
+@compiled
+def windows(program: Program, step: Step) -> Indices:
+    """The windows (rows, places) of a pooling step."""
+    count, places = step[OUTS], step[PLACES]
+    return program.ones[step[WINDOWS] : step[WINDOWS] + count * places].reshape(count, places)
+
+
+@compiled
+def back(program: Program, candidates: Candidates, k: int, room: Room, found: Found) -> None:
+    """Take the gradients of a block's logits back through all steps of candidate k, and add to what was found.
+
+    Args:
+        room: the neurons as :func:`ahead` left them, and the gradients of the logits; the others are written.
+    """
+    neurons, gradients = room
+    for i in range(len(program.steps) - 1, -1, -1):
+        step = program.steps[i]
+        source, out = rows(neurons, step[SOURCE], step[SOURCES]), rows(neurons, step[OUT], step[OUTS])
+        given, gradient = rows(gradients, step[SOURCE], step[SOURCES]), rows(gradients, step[OUT], step[OUTS])
+        if step[KIND] == ACTIVATION:
+            site = step[VALUES]
+            parameters, own = place(candidates.parameters[k, site]), place(found.lanes[k, site])
+            arguments = place(given), place(gradient), place(source), parameters, own, step[OUTS]
+            call(candidates.back[k, site], arguments)
+        elif step[KIND] == POOL:
+            given[:] = 0
+            unpool(given, gradient, out, source, windows(program, step))
+        else:
+            if step[KIND] == AFFINE:
+                add_gradients(program, step, source, gradient, found.values[k, step[VALUES] :])
+            if i > 0:
+                values = candidates.values[k] if step[KIND] == AFFINE else program.fixed
+                nonzeros = program.twos[step[BACK_NONZEROS] :]
+                lists = program.fours[step[BACK_ROWS] :], program.ones[step[BACK_STARTS] :], nonzeros
+                combine(0, step[SOURCES], given, gradient, values[step[VALUES] :], *lists)
+
+
+@compiled
+def add_gradients(
+    program: Program, step: npt.NDArray[np.int64], source: Floats, gradient: Floats, found: Floats
+) -> None:
+    """Add the gradients of an affine step's weights and biases."""
+    count = step[WEIGHT_COUNT]
+    starts, pairs = program.ones[step[PAIR_STARTS] :], program.twos[step[PAIRS] :]
+    correlate(0, count, found, gradient, source, program.threes[step[WEIGHTS] :], step[BANDS], 1, starts, pairs)
+    biases = found[count : count + step[BIAS_COUNT]]
+    add_up(biases, gradient, program.ones[step[BIAS_STARTS] :], program.ones[step[BIAS_ROWS] :])
+
+
+@compiled
+def cross_entropy(gradients: Floats, logits: Floats, labels: npt.NDArray[np.int64], count: int) -> float:
+    """The sum of a block's cross-entropies, and the gradients of their mean over ``count`` images.
+
+    Args:
+        gradients: (classes, LANES), written; 0 in the lanes behind the last image.
+        logits: (classes, LANES).
+        labels: of the block's images.
+    """
+    total = 0.0
+    gradients[:] = 0
+    for lane in range(len(labels)):
+        largest = logits[0, lane]
+        for row in range(1, len(logits)):
+            largest = max(largest, logits[row, lane])
+        norm = 0.0
+        for row in range(len(logits)):
+            gradients[row, lane] = math.exp(logits[row, lane] - largest)
+            norm += gradients[row, lane]
+        total += math.log(norm) + largest - logits[labels[lane], lane]
+        for row in range(len(logits)):
+            own = gradients[row, lane] / norm
+            gradients[row, lane] = (own - (1.0 if row == labels[lane] else 0.0)) / count
+    return total
+
+
+@compiled
+def read(program: Program, images: Images, first: int, room: Room) -> int:
+    """Take the next LANES images (N, C * H * W), or those that are left; returns where the block ends."""
+    last = min(first + LANES, len(images))
+    pixels = rows(room.neurons, 0, len(program.pixels))
+    gather(pixels, images[first:last], program.levels, program.channels, program.pixels)
+    return last
+
+
+@compiled
+def add_lanes(found: Found) -> None:
+    """Add up the lanes of the parameters' gradients."""
+    candidates, sites, parameters = found.parameters.shape
+    for k in range(candidates):
+        for site in range(sites):
+            for i in range(parameters):
+                found.parameters[k, site, i] = sum_of(load(found.lanes, (k * sites + site) * parameters + i))
+
+
+@compiled
+def learn(
+    program: Program, candidates: Candidates, images: Images, labels: npt.NDArray[np.int64], room: Room, found: Found
+) -> None:
+    """The losses of a batch and their gradients."""
+    logits = program.steps[-1, OUT]
+    first = 0
+    while first < len(images):
+        last = read(program, images, first, room)
+        for k in range(len(found.losses)):
+            ahead(program, candidates, k, room.neurons)
+            own = labels[first:last]
+            loss = cross_entropy(room.gradients[logits:], room.neurons[logits:], own, len(images))
+            found.losses[k] += loss / len(images)
+            back(program, candidates, k, room, found)
+        first = last
+    add_lanes(found)
+
+
+@compiled
+def pull(program: Program, candidates: Candidates, images: Images, given: Floats, room: Room, found: Found) -> None:
+    """The gradients of a batch, given those of its logits (candidates, N, classes)."""
+    logits = program.steps[-1, OUT]
+    first = 0
+    while first < len(images):
+        last = read(program, images, first, room)
+        for k in range(len(given)):
+            ahead(program, candidates, k, room.neurons)
+            room.gradients[logits:] = 0
+            room.gradients[logits:, : last - first] = given[k, first:last].T
+            back(program, candidates, k, room, found)
+        first = last
+    add_lanes(found)
+
+
+@compiled
+def infer(program: Program, candidates: Candidates, images: Images, room: Room, logits: Floats) -> None:
+    """Write the logits (candidates, N, classes) of images (N, C * H * W)."""
+    last_rows = room.neurons[program.steps[-1, OUT] :]
+    first = 0
+    while first < len(images):
+        last = read(program, images, first, room)
+        for k in range(len(logits)):
+            ahead(program, candidates, k, room.neurons)
+            logits[k, first:last] = last_rows.T[: last - first]
+        first = last

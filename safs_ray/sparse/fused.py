@@ -1,0 +1,217 @@
+"""Networks whose steps form a chain, executed a block of images at a time, alone or several side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any, cast
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from safs_ray.network import Network
+from safs_ray.operators import lookup
+from safs_ray.sparse import blocks
+from safs_ray.sparse.blocks import Candidates, Found, Room
+from safs_ray.sparse.execution import Executable, Team
+from safs_ray.sparse.kernels import LANES
+from safs_ray.sparse.operators import NotCompilableError, compiled
+from safs_ray.sparse.plan import Plan
+from safs_ray.sparse.program import program
+
+PADDING = 16
+
+
+class FusedTeam(Team):
+    """Networks of one mask that differ in their values and operators; each computes the bits that it would alone.
+
+    Args:
+        plan: of a chain.
+
+    Attributes:
+        values: (networks, values), the weights and biases that are left, then zeros.
+        parameters_of_sites: (networks, sites, parameters): alpha, beta and the operator's own, then zeros.
+
+    Raises:
+        NotCompilableError: an operator cannot be compiled.
+    """
+
+    def __init__(self, plan: Plan, networks: Sequence[Network]) -> None:
+        super().__init__()
+        first = networks[0]
+        dtype = first.dtype
+        code = [[compiled(name, dtype == torch.float32) for name in network.assignment] for network in networks]
+        self._code = tuple(np.array([[each[way] for each in own] for own in code]) for way in (0, 1))
+        self._plan, self._program = plan, program(plan, first)
+        self._networks = networks
+        self._states = [dict(network.state) for network in networks]
+        self._names = [_names(network) for network in networks]
+        most = max(len(names) for own in self._names for names in own)
+        sizes = _padded(plan.values), (len(first.sites), _padded(most))
+        self.values = nn.Parameter(torch.zeros(len(networks), sizes[0], dtype=dtype))
+        self.parameters_of_sites = nn.Parameter(torch.zeros(len(networks), *sizes[1], dtype=dtype))
+        for number, network in enumerate(networks):
+            self.load(number, network.state)
+        self._room = Room(*torch.zeros(2, self._program.rows, LANES, dtype=dtype).numpy())
+        self._scales_frozen = False
+
+    def forward(self, images: Tensor) -> Tensor:
+        return cast(Tensor, _Logits.apply(self, images.flatten(1), self.values, self.parameters_of_sites))
+
+    def losses(self, images: Tensor, labels: Tensor) -> Tensor:  # its gradients are found in the same pass
+        return cast(Tensor, _Losses.apply(self, images.flatten(1), labels, self.values, self.parameters_of_sites))
+
+    @property
+    def weights(self) -> Sequence[nn.Parameter]:
+        return [self.values]
+
+    @property
+    def scales(self) -> Sequence[nn.Parameter]:
+        return [self.parameters_of_sites]
+
+    @property
+    def prunable(self) -> Mapping[str, Tensor]:
+        return {}
+
+    def freeze_scales(self) -> None:
+        self._scales_frozen = True
+
+    def joined(self, networks: Sequence[Network]) -> Team | None:
+        try:
+            return FusedTeam(self._plan, [*self._networks, *networks])
+        except NotCompilableError:
+            return None
+
+    def state(self, number: int) -> dict[str, Tensor]:
+        state = self._states[number]
+        values = self._plan.split(self.values[number, : self._plan.values].detach())
+        scales = {
+            name: value.clone()
+            for names, own in zip(self._names[number], self.parameters_of_sites[number].detach(), strict=True)
+            for name, value in zip(names, own, strict=False)
+        }
+        return {**state, **self._plan.scattered(values, state), **scales}
+
+    def load(self, number: int, state: Mapping[str, Tensor]) -> None:
+        self._states[number] = dict(state)
+        with torch.no_grad():
+            self.values[number, : self._plan.values] = torch.cat(list(self._plan.gathered(state).values()))
+            for names, own in zip(self._names[number], self.parameters_of_sites[number], strict=True):
+                own[: len(names)] = torch.stack([state[name] for name in names])
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Copies are made anew: compiled code has other addresses in another process."""
+        networks = [replace(network, state=self.state(number)) for number, network in enumerate(self._networks)]
+        return FusedTeam, (self._plan, networks), {"training": self.training, "_scales_frozen": self._scales_frozen}
+
+    def infer(self, images: Tensor) -> Tensor:
+        logits = torch.empty(len(self.values), len(images), self._program.classes, dtype=self.values.dtype)
+        blocks.infer(self._program, self._candidates(), images.numpy(), self._room, logits.numpy())
+        return logits
+
+    def learn(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """The losses (networks,), and the gradients of values and parameters."""
+        found = self._nothing()
+        blocks.learn(self._program, self._candidates(), images.numpy(), labels.numpy(), self._room, found)
+        return torch.from_numpy(found.losses), *self._gradients(found)
+
+    def pull(self, images: Tensor, gradients: Tensor) -> tuple[Tensor, Tensor]:
+        """The gradients of values and parameters, given those of the logits (networks, N, classes)."""
+        found = self._nothing()
+        given = gradients.contiguous().numpy()
+        blocks.pull(self._program, self._candidates(), images.numpy(), given, self._room, found)
+        return self._gradients(found)
+
+    def _candidates(self) -> Candidates:
+        return Candidates(self.values.detach().numpy(), self.parameters_of_sites.detach().numpy(), *self._code)
+
+    def _nothing(self) -> Found:
+        shape = self.parameters_of_sites.shape
+        shapes = (len(self.values),), self.values.shape, shape, (*shape, LANES)
+        return Found(*(torch.zeros(each, dtype=self.values.dtype).numpy() for each in shapes))
+
+    def _gradients(self, found: Found) -> tuple[Tensor, Tensor]:
+        parameters = torch.from_numpy(found.parameters)
+        if self._scales_frozen:
+            parameters[..., :2] = 0
+        return torch.from_numpy(found.values), parameters
+
+
+class FusedModule(Executable):
+    """One network, executed a block of images at a time.
+
+    Args:
+        plan: of a chain.
+
+    Raises:
+        NotCompilableError: an operator cannot be compiled.
+    """
+
+    def __init__(self, plan: Plan, network: Network) -> None:
+        super().__init__()
+        self._team = FusedTeam(plan, [network])
+
+    def forward(self, images: Tensor) -> Tensor:
+        logits: Tensor = self._team(images)
+        return logits[0]
+
+    def team(self) -> Team:
+        return self._team
+
+    @property
+    def weights(self) -> Sequence[nn.Parameter]:
+        return self._team.weights
+
+    @property
+    def scales(self) -> Sequence[nn.Parameter]:
+        return self._team.scales
+
+    def freeze_scales(self) -> None:
+        self._team.freeze_scales()
+
+    @property
+    def prunable(self) -> Mapping[str, Tensor]:
+        return {}
+
+    def state(self) -> dict[str, Tensor]:
+        return self._team.state(0)
+
+    def load(self, state: Mapping[str, Tensor]) -> None:
+        self._team.load(0, state)
+
+
+class _Logits(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, team: FusedTeam, images: Tensor, *_learned: Tensor) -> Tensor:
+        ctx.team, ctx.images = team, images
+        return team.infer(images)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        return None, None, *ctx.team.pull(ctx.images, gradient)
+
+
+class _Losses(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, team: FusedTeam, images: Tensor, labels: Tensor, *_learned: Tensor) -> Tensor:
+        losses, *ctx.found = team.learn(images, labels)
+        return losses
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        of_values, of_scales = ctx.found
+        return None, None, None, gradient[:, None] * of_values, gradient[:, None, None] * of_scales
+
+
+def _names(network: Network) -> list[list[str]]:
+    """By site, the names of its parameters in the network's state, in the order that compiled operators take them."""
+    return [
+        [f"{site}.alpha", f"{site}.beta", *(f"{site}.internal.{name}" for name in lookup(operator).parameters)]
+        for site, operator in zip(network.sites, network.assignment, strict=True)
+    ]
+
+
+def _padded(count: int) -> int:
+    """Whole vectors of any processor: so that an optimizer's arithmetic is the same beside others as alone."""
+    return -(-count // PADDING) * PADDING

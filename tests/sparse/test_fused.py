@@ -1,0 +1,161 @@
+"""Whole passes over blocks of images against the layers one by one, and networks side by side against each alone."""
+
+from __future__ import annotations
+
+import copy
+import pickle
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+
+from safs_ray.config import DataSection, Hyperparameters, RunSection
+from safs_ray.data import Splits
+from safs_ray.network import Network
+from safs_ray.sparse import plan, program
+from safs_ray.sparse.execution import executable
+from safs_ray.sparse.fused import FusedModule, FusedTeam
+from safs_ray.sparse.module import SparseModule
+from safs_ray.sparse.plan import Plan
+from safs_ray.sparse.program import is_chain
+from safs_ray.stages import Result
+from safs_ray.training import Cohort, NotTogetherError, Trainer, Training
+from tests.sparse.test_module import architecture, architectures, drawn_network, images_and_labels
+
+CPU = torch.device("cpu")
+
+
+def planned(network: Network) -> Plan:
+    return plan.make(network, network.build())
+
+
+@given(drawn=architectures(), kept=st.floats(0.02, 1), count=st.sampled_from([1, 7, 33, 64]), seed=st.integers(0, 99))
+@settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
+def test_equals_the_layers_one_by_one(
+    drawn: tuple[int, int, Callable[[], nn.Module]], kept: float, count: int, seed: int
+) -> None:
+    channels, size, build = drawn
+    with architecture(build) as name:
+        network = drawn_network(name, channels, size, kept, seed)
+        made = planned(network)
+        if not is_chain(made):
+            return
+        images, labels = images_and_labels(count, channels, size, seed)
+        fused, layers = FusedModule(made, network), SparseModule(made, network, network.build())
+        logits = layers(images)
+        torch.testing.assert_close(fused(images), logits, rtol=1e-10, atol=1e-10)
+        loss = cross_entropy(logits, labels)
+        loss.backward()
+        expected = torch.cat([_gradient(values) for values in layers.values.values()])
+        scales = torch.stack([_gradient(parameter) for parameter in layers.scales])
+        cross_entropy(fused(images), labels).backward()
+        assert_gradients(fused, made, expected, scales)
+        fused.zero_grad()
+        mine = fused.team().losses(images, labels)
+        torch.testing.assert_close(mine, loss[None], rtol=1e-10, atol=1e-10)
+        mine.sum().backward()
+        assert_gradients(fused, made, expected, scales)
+
+
+def assert_gradients(fused: FusedModule, made: Plan, values: Tensor, scales: Tensor) -> None:
+    team = fused.team()
+    assert isinstance(team, FusedTeam)
+    bound = 1e-9 * max(1.0, float(values.abs().max()) if len(values) else 1.0, float(scales.abs().max()))
+    torch.testing.assert_close(_gradient(team.values)[0, : made.values], values, rtol=1e-9, atol=bound)
+    own = [
+        value for names, row in zip(team._names[0], _gradient(team.parameters_of_sites)[0], strict=True)
+        for value in row[: len(names)]
+    ]  # fmt: skip
+    torch.testing.assert_close(torch.stack(own), scales, rtol=1e-9, atol=bound)
+
+
+def _gradient(parameter: Tensor) -> Tensor:
+    return torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
+
+
+def test_what_is_no_chain_or_too_large_is_executed_layer_by_layer(
+    pruned: Result, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert isinstance(executable(pruned.network, "sparse", CPU), FusedModule)
+    own = pruned.network.assign(["tests.sparse.test_operators:by_sorting", "relu"])
+    assert isinstance(executable(own, "sparse", CPU), SparseModule)
+    monkeypatch.setattr(program, "CACHED_BYTES", 1000)
+    assert isinstance(executable(pruned.network, "sparse", CPU), SparseModule)
+
+
+def training(splits: Splits, optimizer: str, schedule: str = "cosine", learn_scales: bool = True) -> Training:
+    chosen = (
+        Hyperparameters(optimizer=optimizer, learning_rate=0.02, momentum=0.9, batch_size=50, schedule=schedule)
+        if optimizer == "sgd"
+        else Hyperparameters(optimizer=optimizer, learning_rate=0.02, batch_size=50)
+    )
+    run = RunSection(execution="sparse")
+    return Training(splits, chosen, 3, 0, CPU, DataSection(crop=1, flip=True), run, learn_scales)
+
+
+CANDIDATES = (("relu", "relu"), ("srs", "acon"), ("symexp", "symexp"), ("tanh", "softplus"), ("gelu", "srelu"))
+
+
+@pytest.mark.parametrize("learn_scales", [True, False])
+@pytest.mark.parametrize("optimizer", ["sgd", "adam", "adamw"])
+def test_each_of_a_cohort_ends_as_it_would_alone(
+    pruned: Result, splits: Splits, optimizer: str, learn_scales: bool
+) -> None:
+    how = training(splits, optimizer, learn_scales=learn_scales)
+    networks = [pruned.network.assign(candidate) for candidate in CANDIDATES]
+    cohort = Cohort(networks, how)
+    while cohort.epoch < how.epochs:
+        cohort.run_epoch()
+    assert len({standing.best.fingerprint for standing in cohort.standings}) == len(networks)
+    for network, standing in zip(networks, cohort.standings, strict=True):
+        alone = Trainer(network, how).run().standings[0]
+        assert standing.best.fingerprint == alone.best.fingerprint
+        assert replace(standing, best=alone.best) == alone
+
+
+def test_one_that_diverges_leaves_the_others_alone(pruned: Result, splits: Splits) -> None:
+    how = training(splits, "adam")
+    broken = {name: tensor * (1e30 if name.endswith("weight") else 1) for name, tensor in pruned.network.state.items()}
+    networks = [replace(pruned.network, state=broken).assign(("symexp", "symexp")), pruned.network]
+    cohort = Cohort(networks, how)
+    while cohort.epoch < how.epochs:
+        cohort.run_epoch()
+    first, second = cohort.standings
+    assert first.diverged
+    assert first.accuracy == first.best_accuracy == 0
+    assert second.best.fingerprint == Trainer(pruned.network, how).run().best().fingerprint
+
+
+def test_a_cohort_goes_on_from_its_state(pruned: Result, splits: Splits) -> None:
+    how = training(splits, "adam")
+    networks = [pruned.network.assign(candidate) for candidate in CANDIDATES[:3]]
+    whole, first, second = (Cohort(networks, how) for _ in range(3))
+    for _ in range(3):
+        whole.run_epoch()
+    first.run_epoch()
+    second.load_state_dict(copy.deepcopy(first.state_dict()))
+    second.run_epoch()
+    second.run_epoch()
+    for mine, other in zip(second.standings, whole.standings, strict=True):
+        assert mine.best.fingerprint == other.best.fingerprint
+
+
+def test_what_cannot_be_trained_together_is_told(pruned: Result, splits: Splits) -> None:
+    networks = [pruned.network, pruned.network.assign(("tanh", "tanh"))]
+    dense = replace(training(splits, "adam"), run=RunSection(execution="dense"))
+    for how in (dense, training(splits, "sgd", "plateau")):
+        with pytest.raises(NotTogetherError):
+            Cohort(networks, how)
+
+
+def test_copies_and_pickles_compute_the_same(pruned: Result, splits: Splits) -> None:
+    module = executable(pruned.network.assign(("srs", "acon")), "sparse", CPU).eval()
+    logits = module(splits.validation.images)
+    for other in (copy.deepcopy(module), pickle.loads(pickle.dumps(module))):
+        assert torch.equal(other(splits.validation.images), logits)
+        assert not other.training
