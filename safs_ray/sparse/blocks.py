@@ -28,7 +28,9 @@ from safs_ray.sparse.kernels import (
     load,
     operation,
     pool,
+    store,
     sum_of,
+    times,
     unpool,
 )
 
@@ -92,12 +94,14 @@ class Candidates(NamedTuple):
     Attributes:
         values: (candidates, values), the weights and biases that are left.
         parameters: (candidates, sites, most parameters): alpha, beta and the operator's own.
-        ahead, back: (candidates, sites), addresses of the operators' code.
+        ahead, both, back: (candidates, sites), addresses of the operators' code; ``both`` is 0 where the gradients of
+            an operator's parameters are wanted.
     """
 
     values: Floats
     parameters: Floats
     ahead: Addresses
+    both: Addresses
     back: Addresses
 
 
@@ -152,15 +156,26 @@ def place(array: Floats) -> int:
 
 
 @compiled
-def ahead(program: Program, candidates: Candidates, k: int, neurons: Floats) -> None:
-    """Take a block through all steps of candidate k: from its pixels to its logits."""
+def ahead(program: Program, candidates: Candidates, k: int, room: Room, learning: bool) -> None:
+    """Take a block through all steps of candidate k: from its pixels to its logits.
+
+    Args:
+        learning: whether :func:`back` follows. Then an operator's slope, which costs little beside its value, is left
+            where the gradient of what it reads will be.
+    """
+    neurons, gradients = room
     for i in range(len(program.steps)):
         step = program.steps[i]
         source, out = rows(neurons, step[SOURCE], step[SOURCES]), rows(neurons, step[OUT], step[OUTS])
         if step[KIND] == ACTIVATION:
             site = step[VALUES]
             parameters = place(candidates.parameters[k, site])
-            call(candidates.ahead[k, site], (place(out), place(source), parameters, step[OUTS]))
+            if learning and candidates.both[k, site]:
+                slopes = rows(gradients, step[SOURCE], step[SOURCES])
+                arguments = place(out), place(slopes), place(source), parameters, step[OUTS]
+                call(candidates.both[k, site], arguments)
+            else:
+                call(candidates.ahead[k, site], (place(out), place(source), parameters, step[OUTS]))
         elif step[KIND] == POOL:
             pool(out, source, windows(program, step))
         else:
@@ -191,6 +206,9 @@ def back(program: Program, candidates: Candidates, k: int, room: Room, found: Fo
         given, gradient = rows(gradients, step[SOURCE], step[SOURCES]), rows(gradients, step[OUT], step[OUTS])
         if step[KIND] == ACTIVATION:
             site = step[VALUES]
+            if candidates.both[k, site]:
+                multiply(given, gradient)
+                continue
             parameters, own = place(candidates.parameters[k, site]), place(found.lanes[k, site])
             arguments = place(given), place(gradient), place(source), parameters, own, step[OUTS]
             call(candidates.back[k, site], arguments)
@@ -205,6 +223,13 @@ def back(program: Program, candidates: Candidates, k: int, room: Room, found: Fo
                 nonzeros = program.twos[step[BACK_NONZEROS] :]
                 lists = program.fours[step[BACK_ROWS] :], program.ones[step[BACK_STARTS] :], nonzeros
                 combine(0, step[SOURCES], given, gradient, values[step[VALUES] :], *lists)
+
+
+@compiled
+def multiply(out: Floats, other: Floats) -> None:
+    """out *= other, row by row."""
+    for row in range(out.shape[1]):
+        store(out, row, times(load(out, row), load(other, row)))
 
 
 @compiled
@@ -274,7 +299,7 @@ def learn(
     while first < len(images):
         last = read(program, images, first, room)
         for k in range(len(found.losses)):
-            ahead(program, candidates, k, room.neurons)
+            ahead(program, candidates, k, room, True)
             own = labels[first:last]
             loss = cross_entropy(room.gradients[logits:], room.neurons[logits:], own, len(images))
             found.losses[k] += loss / len(images)
@@ -291,7 +316,7 @@ def pull(program: Program, candidates: Candidates, images: Images, given: Floats
     while first < len(images):
         last = read(program, images, first, room)
         for k in range(len(given)):
-            ahead(program, candidates, k, room.neurons)
+            ahead(program, candidates, k, room, True)
             room.gradients[logits:] = 0
             room.gradients[logits:, : last - first] = given[k, first:last].T
             back(program, candidates, k, room, found)
@@ -307,6 +332,6 @@ def infer(program: Program, candidates: Candidates, images: Images, room: Room, 
     while first < len(images):
         last = read(program, images, first, room)
         for k in range(len(logits)):
-            ahead(program, candidates, k, room.neurons)
+            ahead(program, candidates, k, room, False)
             logits[k, first:last] = last_rows.T[: last - first]
         first = last

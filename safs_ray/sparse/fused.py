@@ -20,6 +20,9 @@ from safs_ray.sparse.operators import NotCompilableError, compiled
 from safs_ray.sparse.plan import Plan
 from safs_ray.sparse.program import program
 
+SCALES = ("alpha", "beta")
+"""The first parameters of every site; those of its operator follow."""
+
 PADDING = 16
 
 
@@ -42,11 +45,12 @@ class FusedTeam(Team):
         first = networks[0]
         dtype = first.dtype
         code = [[compiled(name, dtype == torch.float32) for name in network.assignment] for network in networks]
-        self._code = tuple(np.array([[each[way] for each in own] for own in code]) for way in (0, 1))
+        self._code = tuple(np.array([[each[way] for each in own] for own in code]) for way in range(3))
         self._plan, self._program = plan, program(plan, first)
         self._networks = networks
         self._states = [dict(network.state) for network in networks]
         self._names = [_names(network) for network in networks]
+        self._without_own = np.array([[len(names) == len(SCALES) for names in own] for own in self._names])
         most = max(len(names) for own in self._names for names in own)
         sizes = _padded(plan.values), (len(first.sites), _padded(most))
         self.values = nn.Parameter(torch.zeros(len(networks), sizes[0], dtype=dtype))
@@ -124,7 +128,11 @@ class FusedTeam(Team):
         return self._gradients(found)
 
     def _candidates(self) -> Candidates:
-        return Candidates(self.values.detach().numpy(), self.parameters_of_sites.detach().numpy(), *self._code)
+        ahead, both, back = self._code
+        fixed = self._without_own & self._scales_frozen  # no gradient of any parameter is wanted
+        return Candidates(
+            self.values.detach().numpy(), self.parameters_of_sites.detach().numpy(), ahead, both * fixed, back
+        )
 
     def _nothing(self) -> Found:
         shape = self.parameters_of_sites.shape
@@ -134,7 +142,7 @@ class FusedTeam(Team):
     def _gradients(self, found: Found) -> tuple[Tensor, Tensor]:
         parameters = torch.from_numpy(found.parameters)
         if self._scales_frozen:
-            parameters[..., :2] = 0
+            parameters[..., : len(SCALES)] = 0
         return torch.from_numpy(found.values), parameters
 
 
@@ -207,7 +215,7 @@ class _Losses(torch.autograd.Function):
 def _names(network: Network) -> list[list[str]]:
     """By site, the names of its parameters in the network's state, in the order that compiled operators take them."""
     return [
-        [f"{site}.alpha", f"{site}.beta", *(f"{site}.internal.{name}" for name in lookup(operator).parameters)]
+        [f"{site}.{name}" for name in (*SCALES, *(f"internal.{name}" for name in lookup(operator).parameters))]
         for site, operator in zip(network.sites, network.assignment, strict=True)
     ]
 

@@ -351,11 +351,13 @@ class Compiled(NamedTuple):
     Attributes:
         ahead: ``(out, source, parameters, rows)`` writes f of the source. ``parameters`` are alpha, beta and the
             internal parameters.
+        both: ``(out, slopes, source, parameters, rows)`` writes the derivative by the source, too.
         back: ``(out, gradient, source, parameters, sums, rows)`` writes the gradient of the source, given that of f,
             and adds that of each parameter, still by lane, to its row of ``sums``.
     """
 
     ahead: int
+    both: int
     back: int
 
 
@@ -369,9 +371,10 @@ def compiled(name: str, single: bool) -> Compiled:
     module = ir.Module(name=name)
     element = ir.FloatType() if single else ir.DoubleType()
     _ahead(module, name, element)
+    _both(module, name, element)
     _back(module, name, element)
     engine = _engine(str(module))
-    return Compiled(engine.get_function_address("ahead"), engine.get_function_address("back"))
+    return Compiled(*(engine.get_function_address(function) for function in Compiled._fields))
 
 
 def _ahead(module: ir.Module, name: str, element: ir.Type) -> None:
@@ -381,6 +384,19 @@ def _ahead(module: ir.Module, name: str, element: ir.Type) -> None:
     with for_range(code.builder, rows) as loop:
         x = code.load(source, loop.index)
         code.store(out, loop.index, alpha * _value(name, beta * x, internal).value)
+    code.builder.ret_void()
+
+
+def _both(module: ir.Module, name: str, element: ir.Type) -> None:
+    code = _Code(module, "both", 5, element)
+    out, slopes, source, parameters, rows = code.arguments
+    alpha, beta, *internal = code.numbers(parameters, 2 + len(lookup(name).parameters))
+    with for_range(code.builder, rows) as loop:
+        x = code.load(source, loop.index)
+        found = _value(name, beta * x, internal)
+        code.store(out, loop.index, alpha * found.value)
+        slope = found.slopes[0]
+        code.store(slopes, loop.index, alpha * slope * beta if slope else x.of(0))
     code.builder.ret_void()
 
 

@@ -42,6 +42,10 @@ def compare(name: str, x: Tensor, parameters: list[float], tolerance: float) -> 
     sums = torch.zeros(len(parameters), LANES, dtype=x.dtype)
     addresses = [tensor.data_ptr() for tensor in (out, x, values)]
     ctypes.CFUNCTYPE(None, *[ctypes.c_int64] * 4)(code.ahead)(*addresses, rows)
+    again, slopes = torch.empty_like(x), torch.empty_like(x)
+    addresses = [tensor.data_ptr() for tensor in (again, slopes, x, values)]
+    ctypes.CFUNCTYPE(None, *[ctypes.c_int64] * 5)(code.both)(*addresses, rows)
+    assert torch.equal(again, out)
     addresses = [tensor.data_ptr() for tensor in (gradient, given, x, values, sums)]
     ctypes.CFUNCTYPE(None, *[ctypes.c_int64] * 6)(code.back)(*addresses, rows)
     # In double precision: torch's own gradients in single precision are less exact than these.
@@ -50,6 +54,7 @@ def compare(name: str, x: Tensor, parameters: list[float], tolerance: float) -> 
     found = torch.autograd.grad(expected, inputs, given.double(), allow_unused=True, materialize_grads=True)
     torch.testing.assert_close(out.double(), expected.detach(), rtol=tolerance, atol=tolerance)
     torch.testing.assert_close(gradient.double(), found[0], rtol=10 * tolerance, atol=10 * tolerance)
+    torch.testing.assert_close((given * slopes).double(), found[0], rtol=10 * tolerance, atol=10 * tolerance)
     scale = max(1.0, float(given.sum()), float(expected.detach().abs().max()))
     torch.testing.assert_close(
         sums.sum(1).double(), torch.stack(found[1:]), rtol=100 * tolerance, atol=tolerance * scale
