@@ -16,11 +16,8 @@ import os
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-import time
-from collections.abc import Callable, Sequence
-from statistics import median
-
 import torch
+from timing import Run, medians
 from torch.nn.functional import cross_entropy
 from torch.optim import Adam
 
@@ -58,7 +55,7 @@ def main() -> None:
 
 def _line(model: str, allocation: str, sparsity: float, operator: str, seconds: float) -> str:
     channels, size, count = SHAPES[model]
-    network = network_of(Specification(model, channels, size, 10, (0.5,) * channels, (0.25,) * channels), operator)
+    network = network_of(model, operator)
     network = network.masked(masks(network, allocation, sparsity))
     module = network.build()
     if channels == 3:
@@ -66,24 +63,29 @@ def _line(model: str, allocation: str, sparsity: float, operator: str, seconds: 
     dense = DenseModule(network, module, torch.device("cpu"))
     made = plan.make(network, network.build())
     sparse = SparseModule(made, network, network.build())
-    times = _times([_step(dense, channels, size, count), _step(sparse, channels, size, count)], seconds)
+    steps = [_step(module, channels, size, count) for module in (dense, sparse)]
+    times = [1000 * each for each in medians(steps, seconds)]
     return (
         f"| {model} | {allocation} | {sparsity:g} | {network.nonzero_weights:,} | {sum(map(len, sparse.weights)):,} | "
         f"{times[0]:.2f} | {times[1]:.2f} | {times[0] / times[1]:.1f} | {made.gain:.1f} |"
     )
 
 
-def network_of(specification: Specification, operator: str) -> Network:
+def network_of(model: str, operator: str) -> Network:
+    """A dense network with initial weights and one operator at every site."""
+    channels, size, _ = SHAPES[model]
+    specification = Specification(model, channels, size, 10, (0.5,) * channels, (0.25,) * channels)
     network = Network.initial(specification, seed=0)
     return network.assign([operator] * len(network.sites))
 
 
 def masks(network: Network, allocation: str, sparsity: float) -> dict[str, torch.Tensor]:
+    """Masks by magnitude, each layer's weights scaled to one deviation."""
     scores = {name: (weight / weight.std()).abs() for name, weight in network.prunable().items()}
     return ALLOCATIONS[allocation](scores, sparsity)
 
 
-def _step(module: Executable, channels: int, size: int, count: int) -> Callable[[], None]:
+def _step(module: Executable, channels: int, size: int, count: int) -> Run:
     draws = torch.Generator().manual_seed(0)
     images = torch.randint(0, 256, (count, channels, size, size), dtype=torch.uint8, generator=draws)
     labels = torch.randint(0, 10, (count,), generator=draws)
@@ -101,21 +103,6 @@ def _step(module: Executable, channels: int, size: int, count: int) -> Callable[
         rule.after_step(optimizer)
 
     return step
-
-
-def _times(steps: Sequence[Callable[[], None]], seconds: float) -> list[float]:
-    """Median milliseconds of a core for each step."""
-    for step in steps:
-        step()
-        step()
-    times: list[list[float]] = [[] for _ in steps]
-    end = time.monotonic() + seconds
-    while time.monotonic() < end or len(times[0]) < 3:
-        for step, own in zip(steps, times, strict=True):
-            start = time.process_time()
-            step()
-            own.append(time.process_time() - start)
-    return [1000 * median(own) for own in times]
 
 
 if __name__ == "__main__":
