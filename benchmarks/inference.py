@@ -3,9 +3,9 @@
     python benchmarks/inference.py                          LeNet-5, VGG-16 and ResNet-18 at 90, 95 and 99 %
     python benchmarks/inference.py lenet5 --sparsities 0.99
 
-Initial weights and global masks as in sparse.py; every site has the operator swish. "dense" is torch with all weights,
-"masked" the same with the zeros in place, both with channels_last memory where images have three channels; "sparse" and
-"ONNX Runtime" are what ``python -m safs_ray.export`` writes, dead parts removed and scales folded.
+Initial weights and global masks, random as in sparse.py; every site has the operator swish. "dense" is torch with all
+weights, "masked" the same with the zeros in place, both with channels_last memory where images have three channels;
+"sparse" and "ONNX Runtime" are what ``python -m safs_ray.export`` writes, dead parts removed and scales folded.
 
     ms     for a batch of images from uint8 to logits, on one thread; medians of repeats that take turns
     MB     by how much a process that has run another network grows until its largest while it runs this one; on Linux
@@ -15,6 +15,8 @@ Initial weights and global masks as in sparse.py; every site has the operator sw
 from __future__ import annotations
 
 import argparse
+import ctypes
+import gc
 import os
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -28,7 +30,8 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import onnxruntime
 import psutil
 import torch
-from sparse import SHAPES, masks, network_of
+import torchvision.models  # noqa: F401  some networks import it, and what that takes is not theirs
+from sparse import SHAPES, known, masks, network_of
 from timing import medians
 from torch import Tensor
 
@@ -42,7 +45,7 @@ Classify = Callable[[Tensor], object]
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("models", nargs="*", default=["lenet5", "vgg16", "resnet18"], choices=list(SHAPES))
+    parser.add_argument("models", nargs="*", default=["lenet5", "vgg16", "resnet18"], type=known, metavar="MODEL")
     parser.add_argument("--sparsities", nargs="+", type=float, default=[0.9, 0.95, 0.99])
     parser.add_argument("--batches", nargs="+", type=int, default=[1, 64])
     parser.add_argument("--seconds", type=float, default=5.0, help="for each line of the table")
@@ -126,7 +129,9 @@ def _grown(way: str, small: Path, place: Path, batches: Sequence[Tensor]) -> lis
     WAYS[way](small)(_images("mlp", 1))  # what any network needs is loaded
     before = psutil.Process().memory_info().rss
     classify = WAYS[way](place)
-    Path("/proc/self/clear_refs").write_text("5")  # the largest so far is forgotten: files were read
+    gc.collect()
+    ctypes.CDLL(None).malloc_trim(0)  # what reading files took is given back
+    Path("/proc/self/clear_refs").write_text("5")  # and the largest so far forgotten
     grown = []
     for images in batches:
         classify(images)
