@@ -1,6 +1,6 @@
 """One candidate's epoch of LeNet-5 on MNIST, 442 of 44,190 weights: a plain PyTorch loop, masked dense, and ours.
 
-    python benchmarks/evaluation.py MNIST_FOLDER                          some ten minutes of a core
+    python benchmarks/evaluation.py MNIST_FOLDER                          some five minutes of a core
     python benchmarks/evaluation.py MNIST_FOLDER --masks 2 --operators relu swish
 
 An epoch is a pass over 50,000 images to train on, in batches of 256, with Adam, and one over 10,000 to validate on. The
@@ -64,13 +64,9 @@ class Task:
     splits: Splits
 
     def part(self) -> tuple[int, int]:
-        """How many images to train on and to validate on slow ways are timed on."""
-        trained = min(BATCHES * self.batch_size, len(self.splits.train))
+        """The images that slow ways are timed on: how many to train on, how many to validate on."""
+        trained = BATCHES * self.configuration.pruning.hyperparameters.batch_size
         return trained, round(len(self.splits.validation) * trained / len(self.splits.train))
-
-    @property
-    def batch_size(self) -> int:
-        return self.configuration.pruning.hyperparameters.batch_size
 
 
 @dataclass(frozen=True)
@@ -92,21 +88,24 @@ def main() -> None:
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     overrides = [f"data.folder={arguments.folder}", f"dense.epochs={arguments.dense_epochs}"]
-    configuration = config.load(SETTING, overrides)
-    dataset = stages.load(configuration)
-    task = Task(configuration, stages.folds(configuration, dataset).search())
-    dense = [
-        stages.train_dense(config.load(SETTING, [*overrides, f"run.seed={seed}"]), dataset, task.splits, CPU).network
-        for seed in range(arguments.masks)
-    ]
+    task, dense = _prepared(overrides, arguments.masks)
     for line in _head():
         print(line)
     for allocation in arguments.allocations:
-        pruned = [_masked(network, allocation, configuration.pruning.sparsity) for network in dense]
+        pruned = [_masked(network, allocation, task.configuration.pruning.sparsity) for network in dense]
         for operator in arguments.operators:
             candidates = [network.assign([operator] * len(network.sites)) for network in pruned]
             found = [_timed(candidate, task, arguments.turns) for candidate in candidates]
             print(f"| {allocation} | {operator} | {_columns(found)} |", flush=True)
+
+
+def _prepared(overrides: Sequence[str], seeds: int) -> tuple[Task, list[Network]]:
+    """The images and the setting, and a dense network of each seed."""
+    configuration = config.load(SETTING, overrides)
+    dataset = stages.load(configuration)
+    splits = stages.folds(configuration, dataset).search()
+    own = [config.load(SETTING, [*overrides, f"run.seed={seed}"]) for seed in range(seeds)]
+    return Task(configuration, splits), [stages.train_dense(each, dataset, splits, CPU).network for each in own]
 
 
 def _masked(network: Network, allocation: str, sparsity: float) -> Network:
