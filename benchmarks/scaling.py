@@ -12,7 +12,9 @@ import json
 import shutil
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 SETTING = (
     "data.source=digits", "model.name=lenet5", "dense.epochs=10", "pruning.epochs=0", "pruning.allocation=global",
@@ -21,19 +23,30 @@ SETTING = (
 )  # fmt: skip
 
 
+def command(folder: Path, name: str, words: Sequence[str]) -> list[str]:
+    """What runs a sweep in FOLDER/NAME and tells its events to FOLDER/NAME.jsonl.
+
+    Args:
+        words: a configuration and values that replace its own, as on the command line.
+    """
+    events = folder / f"{name}.jsonl"
+    places = f"run.storage={folder}", f"run.name={name}", f"run.events={events}"
+    return [sys.executable, "-m", "safs_ray.tune", *words, *places]
+
+
+def events(folder: Path, name: str) -> list[dict[str, Any]]:
+    """The events that such a sweep told; lines for people alone are none."""
+    told = map(json.loads, (folder / f"{name}.jsonl").read_text().splitlines())
+    return [line for line in told if "event" in line]
+
+
 def seconds(folder: Path, workers: int) -> tuple[float, float]:
     """Wall time of the search, and the core-seconds of its evaluations."""
-    run, events = folder / f"workers-{workers}", folder / f"workers-{workers}.jsonl"
-    subprocess.run(
-        [
-            sys.executable, "-m", "safs_ray.tune", *SETTING, f"run.storage={folder}", f"run.name={run.name}",
-            f"run.events={events}", f"tune.max_concurrent={workers}",
-        ],
-        check=True, stdout=subprocess.DEVNULL,
-    )  # fmt: skip
-    told = [json.loads(line) for line in events.read_text().splitlines()]
-    times = {event.get("event"): event["time"] for event in told}
-    results = json.loads((run / "results.json").read_text())
+    name = f"workers-{workers}"
+    words = [*SETTING, f"tune.max_concurrent={workers}"]
+    subprocess.run(command(folder, name, words), check=True, stdout=subprocess.DEVNULL)
+    times = {event["event"]: event["time"] for event in events(folder, name)}
+    results = json.loads((folder / name / "results.json").read_text())
     return times["won"] - times["sweep"], results["search"]["core_seconds"]
 
 

@@ -10,11 +10,8 @@ from __future__ import annotations
 import sys
 
 import numpy as np
-import pyarrow.parquet as pq
-from record_evaluations import SETTING, TABLE
-from strategies import Costs, planned, spread, wins
+from strategies import Costs, planned, recorded_costs, spread, wins
 
-from safs_ray import config
 from safs_ray.randomness import derive
 from safs_ray.search.assignment import Assignment
 from safs_ray.search.strategy import make
@@ -24,9 +21,7 @@ SECTION = planned({"strategy": "lahc"}, STEPS)
 
 
 def main(seeds: int) -> None:
-    epochs = config.load(SETTING).search.epochs
-    rows = pq.read_table(TABLE).to_pylist()
-    costs = {tuple(row["assignment"]): 1 - max(row["validation_accuracy"][:epochs]) for row in rows}
+    costs = recorded_costs()
     print("| chains at a time | share | best cost after 80 | beats none | after 160 | beats none | trained of 160 |")
     print("|---|---|---|---|---|---|---|")
     for together in (1, 4):

@@ -3,10 +3,9 @@
     python benchmarks/sparse.py                  LeNet-5
     python benchmarks/sparse.py vgg16 resnet18   networks for CIFAR-10
 
-Random images in the shape of MNIST or CIFAR-10, random weights; the step is forward, backward and Adam. Times are
-medians of repeats that take turns, in milliseconds of one core. Dense networks with three channels compute with
-channels_last memory, which is faster for them. A global allocation ranks weights after each layer's are scaled to
-one deviation: of initial weights it would else empty whole layers, which training evens out.
+Random images in the shape of MNIST or CIFAR-10, random weights and masks; the step is forward, backward and Adam. Times
+are medians of repeats that take turns, in milliseconds of one core. Dense networks with three channels compute with
+channels_last memory, which is faster for them.
 """
 
 from __future__ import annotations
@@ -16,11 +15,8 @@ import os
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-import time
-from collections.abc import Callable, Sequence
-from statistics import median
-
 import torch
+from timing import Run, medians
 from torch.nn.functional import cross_entropy
 from torch.optim import Adam
 
@@ -40,7 +36,7 @@ SPARSITIES = {"lenet5": (0.9, 0.95, 0.98, 0.99), "mlp": (0.9, 0.95, 0.98, 0.99)}
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("models", nargs="*", default=["lenet5"], choices=list(SHAPES), metavar="MODEL")
+    parser.add_argument("models", nargs="*", default=["lenet5"], type=known, metavar="MODEL")
     parser.add_argument("--seconds", type=float, default=5.0, help="for each line of the table")
     parser.add_argument("--allocations", nargs="+", default=list(ALLOCATIONS), choices=list(ALLOCATIONS))
     parser.add_argument("--sparsities", nargs="+", type=float)
@@ -58,7 +54,7 @@ def main() -> None:
 
 def _line(model: str, allocation: str, sparsity: float, operator: str, seconds: float) -> str:
     channels, size, count = SHAPES[model]
-    network = network_of(Specification(model, channels, size, 10, (0.5,) * channels, (0.25,) * channels), operator)
+    network = network_of(model, operator)
     network = network.masked(masks(network, allocation, sparsity))
     module = network.build()
     if channels == 3:
@@ -66,24 +62,44 @@ def _line(model: str, allocation: str, sparsity: float, operator: str, seconds: 
     dense = DenseModule(network, module, torch.device("cpu"))
     made = plan.make(network, network.build())
     sparse = SparseModule(made, network, network.build())
-    times = _times([_step(dense, channels, size, count), _step(sparse, channels, size, count)], seconds)
+    steps = [_step(module, channels, size, count) for module in (dense, sparse)]
+    times = [1000 * each for each in medians(steps, seconds)]
     return (
         f"| {model} | {allocation} | {sparsity:g} | {network.nonzero_weights:,} | {sum(map(len, sparse.weights)):,} | "
         f"{times[0]:.2f} | {times[1]:.2f} | {times[0] / times[1]:.1f} | {made.gain:.1f} |"
     )
 
 
-def network_of(specification: Specification, operator: str) -> Network:
+def known(model: str) -> str:
+    """The name of a network, as an argument: argparse would look for a default of several among its choices.
+
+    Raises:
+        ArgumentTypeError: there is none of that name.
+    """
+    if model not in SHAPES:
+        raise argparse.ArgumentTypeError(f"{model!r}; allowed: {', '.join(SHAPES)}")
+    return model
+
+
+def network_of(model: str, operator: str) -> Network:
+    """A dense network with initial weights and one operator at every site."""
+    channels, size, _ = SHAPES[model]
+    specification = Specification(model, channels, size, 10, (0.5,) * channels, (0.25,) * channels)
     network = Network.initial(specification, seed=0)
     return network.assign([operator] * len(network.sites))
 
 
 def masks(network: Network, allocation: str, sparsity: float) -> dict[str, torch.Tensor]:
-    scores = {name: (weight / weight.std()).abs() for name, weight in network.prunable().items()}
+    """Masks by scores that are drawn from one normal distribution.
+
+    By the magnitudes of initial weights a global allocation would empty whole layers, which training evens out.
+    """
+    draws = torch.Generator().manual_seed(0)
+    scores = {name: torch.randn(weight.shape, generator=draws).abs() for name, weight in network.prunable().items()}
     return ALLOCATIONS[allocation](scores, sparsity)
 
 
-def _step(module: Executable, channels: int, size: int, count: int) -> Callable[[], None]:
+def _step(module: Executable, channels: int, size: int, count: int) -> Run:
     draws = torch.Generator().manual_seed(0)
     images = torch.randint(0, 256, (count, channels, size, size), dtype=torch.uint8, generator=draws)
     labels = torch.randint(0, 10, (count,), generator=draws)
@@ -101,21 +117,6 @@ def _step(module: Executable, channels: int, size: int, count: int) -> Callable[
         rule.after_step(optimizer)
 
     return step
-
-
-def _times(steps: Sequence[Callable[[], None]], seconds: float) -> list[float]:
-    """Median milliseconds of a core for each step."""
-    for step in steps:
-        step()
-        step()
-    times: list[list[float]] = [[] for _ in steps]
-    end = time.monotonic() + seconds
-    while time.monotonic() < end or len(times[0]) < 3:
-        for step, own in zip(steps, times, strict=True):
-            start = time.process_time()
-            step()
-            own.append(time.process_time() - start)
-    return [1000 * median(own) for own in times]
 
 
 if __name__ == "__main__":

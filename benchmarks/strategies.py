@@ -59,24 +59,33 @@ class Runs:
 
 
 def main(seeds: int) -> None:
-    epochs = config.load(SETTING).search.epochs
-    rows = pq.read_table(TABLE).to_pylist()
-    costs = {tuple(row["assignment"]): 1 - max(row["validation_accuracy"][:epochs]) for row in rows}
+    costs = recorded_costs()
     runs = {name: contend(settings, costs, seeds) for name, settings in CONTENDERS.items()}
     draw(runs, min(costs.values()))
     for line in table(runs, costs):
         print(line)
 
 
+def recorded_costs() -> dict[Assignment, float]:
+    """The cost of every assignment in the table: an evaluation is the first ``search.epochs`` of its epochs."""
+    epochs = config.load(SETTING).search.epochs
+    rows = pq.read_table(TABLE).to_pylist()
+    return {tuple(row["assignment"]): 1 - max(row["validation_accuracy"][:epochs]) for row in rows}
+
+
 def contend(settings: dict[str, Any], costs: dict[Assignment, float], seeds: int) -> Runs:
     """All runs of a contender, from the default activation at every site."""
-    whole = [search(planned(settings, BUDGET), costs, seed) for seed in range(seeds)]
-    short = [search(planned(settings, 20), costs, seed) for seed in range(seeds)]
+    whole, short = ([search(planned(settings, steps), costs, seed) for seed in range(seeds)] for steps in (BUDGET, 20))
     return Runs(
-        np.array([best for best, _ in whole]),
-        np.array([best[-1] for best, _ in short]),
-        float(np.mean([distinct for _, distinct in whole])),
+        best_so_far(whole, costs),
+        best_so_far(short, costs)[:, -1],
+        float(np.mean([len(set(candidates)) for candidates in whole])),
     )
+
+
+def best_so_far(runs: list[list[Assignment]], costs: dict[Assignment, float]) -> Costs:
+    """The lowest cost after every evaluation of every run."""
+    return np.minimum.accumulate([[costs[candidate] for candidate in run] for run in runs], axis=1)
 
 
 def planned(settings: dict[str, Any], steps: int) -> SearchSection:
@@ -84,16 +93,14 @@ def planned(settings: dict[str, Any], steps: int) -> SearchSection:
     return config.validate({"search": {**settings, "operators": operators, "steps": steps}}).search
 
 
-def search(section: SearchSection, costs: dict[Assignment, float], seed: int) -> tuple[list[float], int]:
-    """The best cost after every evaluation of one run, and how many assignments were different."""
+def search(section: SearchSection, costs: dict[Assignment, float], seed: int) -> list[Assignment]:
+    """The candidates of one run, in the order of their evaluation."""
     strategy = make(section, ("relu",) * 4, derive(seed, "benchmark"))
-    best, seen = [], set()
+    candidates = []
     for _ in range(section.steps):
-        candidate = strategy.ask()
-        strategy.tell(costs[candidate])
-        seen.add(candidate)
-        best.append(strategy.best_cost)
-    return best, len(seen)
+        candidates.append(strategy.ask())
+        strategy.tell(costs[candidates[-1]])
+    return candidates
 
 
 def table(runs: dict[str, Runs], costs: dict[Assignment, float]) -> list[str]:

@@ -1,0 +1,102 @@
+"""What Ray and safs_ray take of a sweep's wall time beside the evaluations, and how busy they keep the cores.
+
+    python benchmarks/overhead.py FOLDER                                        two trials at a time, some two minutes
+    python benchmarks/overhead.py FOLDER --workers 4 tune_configs/lenet5_mnist.yaml data.folder=MNIST_FOLDER
+
+runs a whole command in FOLDER, which is emptied, and prints a line for each of its sweeps. Without a configuration it
+is that of scaling.py with evaluations of about a second. Its columns:
+
+    evaluations core-s      CPU time of all trainings of the sweep, as recorded
+    overhead                1 - that / (workers * wall time): what workers spent on anything but training
+    first after s           from the sweep's begin to that of its first evaluation, while processes start and import
+    overhead from there on  the same share without that time, as a long sweep has it
+    cores busy              CPU time of the command and all its processes / (workers * wall time)
+    CPU beside evaluations  the part of that CPU time which is no training; other work on the machine does not add to it
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import subprocess
+import time
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psutil
+import pyarrow.parquet as pq
+from scaling import SETTING, command, events
+
+NAME = "overhead"
+EVERY = 0.5
+"""Seconds between two looks at the processes."""
+
+Samples = list[tuple[float, float]]
+"""Points in time, in seconds since 1970, and the CPU time that the processes had taken by then."""
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path, metavar="FOLDER")
+    parser.add_argument("words", nargs="*", metavar="CONFIG.yaml key.path=value", help="as for safs_ray.tune")
+    parser.add_argument("--workers", type=int, default=2, help="trials at a time")
+    arguments = parser.parse_intermixed_args()
+    folder, workers = arguments.folder, arguments.workers
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    words = [*(arguments.words or (*SETTING, "search.epochs=30")), f"tune.max_concurrent={workers}"]
+    driver = subprocess.Popen(command(folder, NAME, words), stdout=subprocess.DEVNULL)
+    used = watch(driver)
+    if driver.returncode:
+        raise SystemExit(driver.returncode)
+    told, steps = events(folder, NAME), pq.read_table(folder / NAME / "evaluations").to_pylist()
+    columns = ["sweep", "trainings", "s each", "workers", "wall s", "evaluations core-s", "overhead"]
+    columns += ["first after s", "overhead from there on", "cores busy", "CPU beside evaluations"]
+    print("| " + " | ".join(columns) + " |\n|" + "---|" * len(columns))
+    for sweep in dict.fromkeys(step["sweep"] for step in steps):
+        own = [step for step in steps if step["sweep"] == sweep and not step["repeated"]]
+        print(line(sweep, own, [event for event in told if event.get("sweep") == sweep], used, workers))
+
+
+def watch(driver: subprocess.Popen[bytes]) -> Samples:
+    """What the command and the processes under it use until it ends; of those that end, what they had at last."""
+    root, used = psutil.Process(driver.pid), dict[psutil.Process, float]()
+    samples = [(time.time(), 0.0)]
+    while driver.poll() is None:
+        with suppress(psutil.NoSuchProcess):
+            for process in (root, *root.children(recursive=True)):
+                with suppress(psutil.NoSuchProcess):
+                    times = process.cpu_times()
+                    used[process] = times.user + times.system
+        samples.append((time.time(), sum(used.values())))
+        time.sleep(EVERY)
+    return samples
+
+
+def line(sweep: str, steps: list[dict[str, Any]], told: list[dict[str, Any]], used: Samples, workers: int) -> str:
+    """What the table says of a sweep.
+
+    Args:
+        steps: the evaluations that were trained, and the stretches of fine-tuning.
+        told: the sweep's events.
+    """
+    times = {event["event"]: event["time"] for event in told}
+    begin, end = times["sweep"], times["won"]
+    seconds = {(step["trial"], step["iteration"]): step["core_seconds"] for step in steps}
+    core_seconds, wall = sum(seconds.values()), end - begin
+    first = next(event for event in told if event["event"] == "step")
+    waited = first["time"] - seconds.get((first["trial"], first["step"] - 1), 0.0) - begin
+    moments, totals = zip(*used, strict=True)
+    busy = float(np.diff(np.interp((begin, end), moments, totals))[0])
+    return (
+        f"| {sweep} | {len(steps)} | {core_seconds / len(steps):.2f} | {workers} | {wall:.1f} | {core_seconds:.1f} | "
+        f"{1 - core_seconds / (workers * wall):.1%} | {waited:.1f} | "
+        f"{1 - core_seconds / (workers * (wall - waited)):.1%} | {busy / (workers * wall):.1%} | "
+        f"{1 - core_seconds / busy:.1%} |"
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,27 @@
+"""Time several ways to do one thing that take turns, so that what else the machine does is shared by all of them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from statistics import median
+
+Run = Callable[[], object]
+
+
+def medians(ways: Sequence[Run], seconds: float = 0.0, turns: int = 3) -> list[float]:
+    """Median seconds of a core for each way, whose first turn is not counted.
+
+    Args:
+        seconds: wall time after which no further turn begins, once there were ``turns``.
+    """
+    for run in ways:
+        run()
+    times: list[list[float]] = [[] for _ in ways]
+    end = time.monotonic() + seconds
+    while time.monotonic() < end or len(times[0]) < turns:
+        for run, own in zip(ways, times, strict=True):
+            start = time.process_time()
+            run()
+            own.append(time.process_time() - start)
+    return [median(own) for own in times]
