@@ -116,6 +116,7 @@ class Trainer:
     Attributes:
         epoch: epochs done.
         accuracy: validation accuracy after the last of them, in [0, 1]; 0 before the first, and once it has diverged.
+        curve: that accuracy after each of them.
         best_epoch: the epoch of the highest validation accuracy, among those after which the network had reached
             its sparsity; 0 before the first of them.
         best_accuracy: that accuracy, in [0, 1]; 0 before there is one.
@@ -128,6 +129,7 @@ class Trainer:
         self.training = training
         self.epoch = self.best_epoch = 0
         self.accuracy = self.best_accuracy = 0.0
+        self.curve: tuple[float, ...] = ()
         self.diverged = False
         self.core_seconds = 0.0
         self._memory_format = training.memory_format(network)
@@ -160,9 +162,15 @@ class Trainer:
         self.epoch += 1
         self.diverged = not math.isfinite(loss)
         self.accuracy = 0.0 if self.diverged else self._validate()
+        self.curve = (*self.curve, self.accuracy)
         self.core_seconds += time.process_time() - start
         self._keep()
         return self.accuracy
+
+    @property
+    def over(self) -> bool:
+        """Whether no epoch is left to train."""
+        return self.diverged or self.epoch >= self.training.epochs
 
     @property
     def _batch(self) -> str:
@@ -199,7 +207,7 @@ class Trainer:
 
     def run(self, report: Report = silent) -> Trainer:
         """Train the epochs that are left, calling ``report(epochs done, validation accuracy)`` after each."""
-        while self.epoch < self.training.epochs and not self.diverged:
+        while not self.over:
             accuracy = self.run_epoch()
             report(self.epoch, accuracy)
         return self
@@ -218,6 +226,7 @@ class Trainer:
         return {
             "epoch": self.epoch,
             "accuracy": self.accuracy,
+            "curve": self.curve,
             "core_seconds": self.core_seconds,
             "best_epoch": self.best_epoch,
             "best_accuracy": self.best_accuracy,
@@ -232,6 +241,7 @@ class Trainer:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.epoch, self.best_epoch = state["epoch"], state["best_epoch"]
         self.accuracy, self.core_seconds = state["accuracy"], state["core_seconds"]
+        self.curve = tuple(state["curve"])
         self.best_accuracy = state["best_accuracy"]
         self.diverged = state["diverged"]
         self._best = replace(self.network, **state["best"])

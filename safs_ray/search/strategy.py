@@ -9,6 +9,7 @@ from safs_ray.search.annealing import Annealing
 from safs_ray.search.assignment import Assignment
 from safs_ray.search.genetic import Genetic
 from safs_ray.search.lahc import LateAcceptance
+from safs_ray.search.predictor import Predictor
 from safs_ray.search.random import RandomSearch
 from safs_ray.search.tpe import TreeParzen
 
@@ -24,6 +25,7 @@ class Strategy(Protocol):
         current, current_cost: the candidate accepted last; what a local search goes on from, and the best so
             far of the others.
         best, best_cost: the first candidate of the lowest cost told; the start and infinity before any.
+        limit: cost beyond which the candidate asked for will not be accepted; infinity where nothing says so.
         iteration: costs told so far.
     """
 
@@ -32,6 +34,9 @@ class Strategy(Protocol):
     best: Assignment
     best_cost: float
     iteration: int
+
+    @property
+    def limit(self) -> float: ...
 
     def ask(self) -> Assignment:
         """The next candidate; the same one until its cost is told."""
@@ -60,7 +65,8 @@ def make(search: SearchSection, start: Assignment, seed: int) -> Strategy:
     """
     match search.strategy:
         case "lahc":
-            return LateAcceptance(search.operators, start, search.lahc.history, search.move, seed)
+            predictor = Predictor() if search.predictor == "linear" else None
+            return LateAcceptance(search.operators, start, search.lahc.history, search.move, seed, predictor)
         case "random":
             return RandomSearch(search.operators, start, seed)
         case "annealing":
