@@ -29,7 +29,7 @@ from safs_ray.search.chain import Chain, Course
 from safs_ray.search.evaluation import Evaluation, Ledger, canonical, evaluation_key
 from safs_ray.training import Training
 
-STEPS = 200
+STEPS = 120
 BUDGETS = 20, 100
 RANKS = 50, 20, 8
 """Of all assignments: the costs to reach are those of the best so many."""

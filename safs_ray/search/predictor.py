@@ -12,6 +12,8 @@ from safs_ray.search.assignment import Assignment
 
 FEWEST = 3
 """Evaluations that are needed to predict by."""
+NOISE = 0.5
+"""Variance of the costs that operators do not add up to, as a fraction of all of it."""
 DIGITS = 9
 """Of an expected improvement, in standard deviations: what differs less is a tie, on every machine."""
 
@@ -21,9 +23,8 @@ Array = npt.NDArray[np.float64]
 class Predictor:
     """Takes the candidate of the highest expected improvement (Jones, Schonlau & Welch 1998) on the lowest cost.
 
-    What is expected comes from Bayesian linear regression (MacKay 1992), as scikit-learn has it, of the costs on which
-    operator each site has. It weighs its own noise: where the costs say nothing, all candidates are equal, and the
-    first is taken.
+    What is expected comes from Bayesian linear regression (MacKay 1992) of the costs on which operator each site has.
+    Where candidates are equal to it, the first is taken.
 
     Attributes:
         evaluated: assignments and their costs, in the order of evaluation.
@@ -45,13 +46,15 @@ class Predictor:
 
     def _expected_improvement(self, candidates: Sequence[Assignment]) -> Array:
         """By how much each is expected to fall below the lowest cost, in standard deviations of the costs."""
-        from sklearn.linear_model import BayesianRidge  # it takes over a second to import
-
-        places = sorted({place for assignment, _ in self.evaluated for place in enumerate(assignment)})
+        assignments = [assignment for assignment, _ in self.evaluated]
+        places = sorted({place for each in (*assignments, *candidates) for place in enumerate(each)})
         costs = np.array([cost for _, cost in self.evaluated])
         costs = (costs - costs.mean()) / (costs.std() or 1.0)
-        model = BayesianRidge().fit(_columns([assignment for assignment, _ in self.evaluated], places), costs)
-        mean, deviation = model.predict(_columns(candidates, places), return_std=True)
+        seen, new = _columns(assignments, places), _columns(candidates, places)
+        # Each operator's effect has the variance 1 / sites, so that an assignment has that of the costs.
+        covariance = np.linalg.inv(seen.T @ seen / NOISE + len(candidates[0]) * np.eye(len(places)))
+        mean = new @ covariance @ seen.T @ costs / NOISE
+        deviation = np.sqrt(((new @ covariance) * new).sum(axis=1))
         better = (costs.min() - mean) / deviation
         improvement: Array = deviation * (better * norm.cdf(better) + norm.pdf(better))
         return improvement
