@@ -2,7 +2,7 @@
 
     python benchmarks/epochs.py [SEEDS [EPOCHS]]
 
-prints the tables of README.md for evaluations of so many epochs, at most 40; 20 seeds take two minutes. The chains are
+prints the tables of README.md for evaluations of so many epochs, at most 40; 20 seeds take a minute. The chains are
 the package's own: what they would train is in their memory, and they follow its curves as far as they would train.
 """
 
