@@ -80,6 +80,12 @@ def _distinct(names: tuple[str, ...]) -> tuple[str, ...]:
     return names
 
 
+def _ascending(values: tuple[int, ...]) -> tuple[int, ...]:
+    if list(values) != sorted(set(values)):
+        raise ValueError("must be in ascending order, each once")
+    return values
+
+
 OptimizerName = Literal["sgd", "adam", "adamw", "tadam", "fromage"]
 ScheduleName = Literal["constant", "cosine", "cosine warm restarts", "halving", "step", "linear", "plateau"]
 
@@ -377,6 +383,9 @@ class SearchSection(Section):
     groups: int = Field(2, ge=2, le=10**4, description="groups of channels at each site, where granularity is group")
     steps: Count = Field(20, description="evaluations of a chain, the starting assignment included")
     epochs: Count = Field(10, description="epochs of one evaluation")
+    rungs: Annotated[tuple[Count, ...], AfterValidator(_ascending)] = Field(
+        (), description="epochs after which an evaluation stops when its curve says that lahc would reject it"
+    )
     start: Literal["default", "random"] = Field(
         "default", description="starting assignment: the network's own activations, or random"
     )
@@ -390,10 +399,30 @@ class SearchSection(Section):
         "redraw and swap",
         description="what makes a neighbour for lahc and annealing: a redrawn site, then two sites swapped",
     )
+    predictor: Literal["none", "linear"] = Field(
+        "none",
+        description="what chooses among 16 neighbours for lahc: nothing, it takes the first; linear: a model of the "
+        "costs that the chain has seen",
+    )
     lahc: LahcSection = Field(LahcSection(), description="of Late Acceptance Hill Climbing")
     annealing: AnnealingSection = Field(AnnealingSection(), description="of simulated annealing")
     genetic: GeneticSection = Field(GeneticSection(), description="of the genetic algorithm")
     tpe: TpeSection = Field(TpeSection(), description="of the tree-structured Parzen estimator")
+
+    @model_validator(mode="after")
+    def _fewer_epochs(self) -> SearchSection:
+        rungs = json.dumps(self.rungs)
+        if self.rungs and self.rungs[-1] >= self.epochs:
+            raise ValueError(f"rungs={rungs} must lie below epochs={self.epochs}")
+        if self.rungs and self.strategy != "lahc":
+            raise ValueError(f"rungs={rungs} does not go with strategy={self.strategy}; allowed: []")
+        if self.rungs and self.when == "during":
+            raise ValueError(
+                f"rungs={rungs} does not go with when=during, whose curves are of denser networks; allowed: []"
+            )
+        if self.predictor != "none" and self.strategy != "lahc":
+            raise ValueError(f"predictor={self.predictor} does not go with strategy={self.strategy}; allowed: none")
+        return self
 
 
 class FinetuneSection(Section):

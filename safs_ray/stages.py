@@ -255,7 +255,7 @@ def sweeps(configuration: Configuration) -> list[tuple[Course, int]]:
 
 
 def plan(configuration: Configuration) -> dict[str, int]:
-    """Epochs of each part of a run in which no trial is stopped and no evaluation repeated."""
+    """Epochs of each part of a run in which no trial is stopped, and no evaluation stopped or repeated."""
     section, final, courses = configuration.search, configuration.final, sweeps(configuration)
     return {
         "dense training": 0 if configuration.model.weights else configuration.dense.epochs,

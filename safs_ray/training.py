@@ -115,15 +115,20 @@ class Standing:
         best_epoch: the epoch of the highest validation accuracy, among those after which the network had reached
             its sparsity; 0 before the first of them.
         best_accuracy: that accuracy, in [0, 1]; 0 before there is one.
-        accuracy: validation accuracy after the last epoch, in [0, 1]; 0 before the first, and once it has diverged.
+        curve: validation accuracy after every epoch, in [0, 1]; 0 after that in which it diverged, the last.
         diverged: whether the loss became infinite or NaN; the network learns nothing after that.
     """
 
     best: Network
     best_epoch: int = 0
     best_accuracy: float = 0.0
-    accuracy: float = 0.0
+    curve: tuple[float, ...] = ()
     diverged: bool = False
+
+    @property
+    def accuracy(self) -> float:
+        """Validation accuracy after the last epoch; 0 before the first."""
+        return self.curve[-1] if self.curve else 0.0
 
     def state_dict(self) -> dict[str, Any]:
         """Plain values and tensors."""
@@ -133,6 +138,7 @@ class Standing:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         for name, value in state.items():
             setattr(self, name, replace(self.best, **value) if name == "best" else value)
+        self.curve = tuple(self.curve)
 
 
 class Cohort:
@@ -192,11 +198,14 @@ class Cohort:
         with _enough_memory(self.training.device, f"a step of training with {self._batch}"):
             losses = self._pass_over_training_images()
         self.epoch += 1
-        for standing, loss in zip(self.standings, losses, strict=True):
-            standing.diverged = standing.diverged or not math.isfinite(loss)
-        self._validate()
+        self._validate([math.isfinite(loss) for loss in losses])
         self.core_seconds += time.process_time() - start
         self._keep()
+
+    @property
+    def over(self) -> bool:
+        """Whether no epoch is left to train."""
+        return self.diverged or self.epoch >= self.training.epochs
 
     @property
     def _batch(self) -> str:
@@ -204,14 +213,21 @@ class Cohort:
         shape = "x".join(map(str, self._train.images.shape[1:]))
         return f"{self.training.hyperparameters.batch_size:,} images of {shape}"
 
-    def _validate(self) -> None:
-        """The validation accuracies, which the schedule and the best networks follow."""
-        accuracies = [0.0] * len(self.standings) if self.diverged else _accuracies(self._team, self._validation)
-        for number, (standing, accuracy) in enumerate(zip(self.standings, accuracies, strict=True)):
-            standing.accuracy = 0.0 if standing.diverged else accuracy
-            better = accuracy > standing.best_accuracy or not standing.best_epoch
+    def _validate(self, finite: Sequence[bool]) -> None:
+        """The validation accuracies, which the schedule and the best networks follow.
+
+        Args:
+            finite: whether the loss of each network is.
+        """
+        accuracies = _accuracies(self._team, self._validation) if any(finite) else [0.0] * len(finite)
+        for number, standing in enumerate(self.standings):
+            if standing.diverged:
+                continue
+            standing.diverged = not finite[number]
+            standing.curve = (*standing.curve, accuracies[number] if finite[number] else 0.0)
+            better = standing.accuracy > standing.best_accuracy or not standing.best_epoch
             if self._rule.complete and better and not standing.diverged:
-                standing.best_epoch, standing.best_accuracy = self.epoch, accuracy
+                standing.best_epoch, standing.best_accuracy = self.epoch, standing.accuracy
                 standing.best = self.current(number)
         if isinstance(self._schedule, lr_scheduler.ReduceLROnPlateau):
             self._schedule.step(self.standings[0].accuracy)
@@ -293,6 +309,11 @@ class Trainer(Cohort):
         return self.standings[0].accuracy
 
     @property
+    def curve(self) -> tuple[float, ...]:
+        """As of its :class:`Standing`."""
+        return self.standings[0].curve
+
+    @property
     def best_accuracy(self) -> float:
         """As of its :class:`Standing`."""
         return self.standings[0].best_accuracy
@@ -308,7 +329,7 @@ class Trainer(Cohort):
 
     def run(self, report: Report = silent) -> Trainer:
         """Train the epochs that are left, calling ``report(epochs done, validation accuracy)`` after each."""
-        while self.epoch < self.training.epochs and not self.diverged:
+        while not self.over:
             self.run_epoch()
             report(self.epoch, self.accuracy)
         return self

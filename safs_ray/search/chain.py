@@ -30,6 +30,7 @@ from safs_ray.search.evaluation import (
     evaluate,
     evaluation_key,
 )
+from safs_ray.search.rungs import Curve, Rungs
 from safs_ray.search.strategy import make, upcoming
 from safs_ray.training import NotTogetherError, Trainer, Training
 
@@ -69,7 +70,7 @@ class Course:
         return int(trial.rpartition("-")[2]) - 1
 
     def epochs(self, steps: int, configuration: Configuration) -> int:
-        """Epochs that the first so many steps train when no evaluation is repeated."""
+        """Epochs that the first so many steps train when no evaluation is repeated or stopped."""
         evaluations = min(steps, self.evaluations)
         stretches = steps - evaluations
         return evaluations * configuration.search.epochs + stretches * configuration.finetune.epochs_per_step
@@ -134,7 +135,7 @@ class Chain:
         self._recorded = memory.steps(course.sweep, trial)
         self._trainer: Trainer | None = None
         self._broken = False
-        self._together = TOGETHER
+        self._together = 1 if search.rungs else TOGETHER  # a rung depends on the evaluations before
         self._ahead: dict[str, Score] = {}  # of candidates that were trained before their turn
         self._spent = 0.0  # core-seconds of the fine-tuning that are accounted for
         self._evaluation = Training(
@@ -162,6 +163,7 @@ class Chain:
             first = random_assignment(search.operators, len(first), random.Random(derive(own, "start")))
         self._sites_each = len(network.sites) // len(first)
         self.strategy = make(search, first, own)
+        self._rungs = Rungs(search.rungs)
 
     @property
     def finished(self) -> bool:
@@ -210,12 +212,14 @@ class Chain:
         if recorded:
             self._check(recorded, candidate)
             self.strategy.tell(recorded.cost)
+            self._learn(recorded)
             return recorded
         key = evaluation_key(self._network, candidate, self._evaluation)
-        known = self._memory.recall(key)
-        score = Score.of(known) if known else self._score(key)
-        accepted = self.strategy.tell(score.cost)
-        return Evaluation(
+        known = self._recall(key)
+        score = known or self._score(key)
+        cost = self._rungs.expected_cost(score.curve) if score.stopped else score.cost
+        accepted = self.strategy.tell(cost)
+        evaluation = Evaluation(
             sweep=self.course.sweep,
             trial=self.trial,
             iteration=self.iteration,
@@ -223,16 +227,32 @@ class Chain:
             key=key,
             assignment=candidate,
             hyperparameters=canonical(self._evaluation.hyperparameters),
-            epochs=self._evaluation.epochs,
+            epochs=len(score.curve) if score.stopped else self._evaluation.epochs,
             seed=self._evaluation.seed,
             validation_accuracy=score.validation_accuracy,
             best_accuracy=1 - self.strategy.best_cost,
-            cost=score.cost,
+            cost=cost,
             accepted=accepted,
             diverged=score.diverged,
             repeated=known is not None,
             core_seconds=score.core_seconds,
+            curve=score.curve,
         )
+        self._learn(evaluation)
+        return evaluation
+
+    def _recall(self, key: str) -> Score | None:
+        """What the memory has of an evaluation, as if it were trained here; None where too little of it was."""
+        known = self._memory.recall(key)
+        return Score.of(known, self._evaluation.epochs, self._stop) if known else None
+
+    def _stop(self, curve: Curve) -> bool:
+        return self._rungs.stop(curve, self.strategy.limit)
+
+    def _learn(self, evaluation: Evaluation) -> None:
+        """Keep what a whole evaluation says about those that follow."""
+        if evaluation.epochs == self._evaluation.epochs and not evaluation.diverged:
+            self._rungs.learn(evaluation.curve)
 
     def _score(self, key: str) -> Score:
         """Of the candidate asked for, trained beside those that will be asked for next whatever its cost."""
@@ -250,10 +270,10 @@ class Chain:
     def _trained(self, candidates: Sequence[Assignment]) -> list[Score]:
         """The scores of all, or of the first alone where they can only be trained one at a time."""
         try:
-            return evaluate(self._network, candidates, self._evaluation)
+            return evaluate(self._network, candidates, self._evaluation, self._stop)
         except NotTogetherError:
             self._together = 1
-            return evaluate(self._network, candidates[:1], self._evaluation)
+            return evaluate(self._network, candidates[:1], self._evaluation, self._stop)
 
     def _wanted(self) -> dict[str, Assignment]:
         """The candidate asked for and others to train beside it, by key, which nobody has trained or is training."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
@@ -28,13 +28,14 @@ class Evaluation:
         iteration: steps of the trial before this one.
         phase: "search" for a candidate's short training, "fine-tuning" for a stretch of the long one.
         key: equal for evaluations that train the same thing; empty in fine-tuning.
-        epochs: epochs trained in this step.
+        epochs: epochs trained in this step; fewer than others of its key where a rung stopped it.
         validation_accuracy: in [0, 1]; in search the highest of the training, in fine-tuning that of its end.
         best_accuracy: highest of the phase so far; what ASHA compares.
-        cost: 1 - validation accuracy; 1 when it diverged.
+        cost: 1 - validation accuracy; 1 when it diverged; what is expected of all epochs where a rung stopped it.
         accepted: whether the strategy moved to the candidate; always true in fine-tuning.
         repeated: whether the score came from the board, without training.
         core_seconds: CPU time of the training, 0 when repeated.
+        curve: in search, the validation accuracy after every epoch.
     """
 
     sweep: str
@@ -53,13 +54,14 @@ class Evaluation:
     diverged: bool
     repeated: bool
     core_seconds: float
+    curve: tuple[float, ...] = ()
 
 
 class Memory(Protocol):
     """Where evaluations are kept, so that none is trained twice."""
 
     def recall(self, key: str) -> Evaluation | None:
-        """The first evaluation of this key that was trained, or None."""
+        """The evaluation of this key that was trained longest, the first of several; None before there is one."""
 
     def claim(self, key: str) -> bool:
         """Whether an evaluation is still to be made, and by nobody else: then it is the asker's to make."""
@@ -106,7 +108,9 @@ class Ledger:
         self._all.append(evaluation)
         self._trials.setdefault((evaluation.sweep, evaluation.trial), {})[evaluation.iteration] = evaluation
         if evaluation.key and not evaluation.repeated:
-            self._trained.setdefault(evaluation.key, evaluation)
+            known = self._trained.setdefault(evaluation.key, evaluation)
+            if evaluation.epochs > known.epochs:
+                self._trained[evaluation.key] = evaluation
 
     def best(self, sweep: str) -> Evaluation | None:
         """The candidate of a sweep with the lowest cost, the earliest of several; None before any that converged."""
@@ -122,40 +126,72 @@ class Ledger:
         return list(self._all)
 
 
+Stop = Callable[[Sequence[float]], bool]
+"""Whether a training ends here, by its validation accuracy after every epoch so far."""
+
+
+def never(_curve: Sequence[float]) -> bool:
+    """All epochs are trained."""
+    return False
+
+
 @dataclass(frozen=True)
 class Score:
-    """What an evaluation's training found."""
+    """What an evaluation's training found.
+
+    Attributes:
+        curve: validation accuracy after every epoch.
+        stopped: whether a rung ended it.
+    """
 
     validation_accuracy: float
     diverged: bool
     core_seconds: float
+    curve: tuple[float, ...] = ()
+    stopped: bool = False
 
     @classmethod
-    def of(cls, known: Evaluation) -> Score:
-        """The score of an evaluation that was made before, at no cost now."""
-        return cls(known.validation_accuracy, known.diverged, core_seconds=0.0)
+    def of(cls, known: Evaluation, epochs: int, stop: Stop) -> Score | None:
+        """The score by an evaluation that was made before, at no cost now; None where that ended too early to tell.
+
+        Its curve is followed as far as it would be trained here, so that the score is the same as of a training.
+
+        Args:
+            epochs: of a whole evaluation.
+        """
+        for done in range(1, len(known.curve)):
+            if stop(known.curve[:done]):
+                return cls(max(known.curve[:done]), False, 0.0, known.curve[:done], stopped=True)
+        whole = known.diverged or known.epochs == epochs
+        if whole or stop(known.curve):
+            return cls(known.validation_accuracy, known.diverged, 0.0, known.curve, stopped=not whole)
+        return None
 
     @property
     def cost(self) -> float:
+        """By the epochs that were trained."""
         return WORST_COST if self.diverged else 1 - self.validation_accuracy
 
 
-def evaluate(network: Network, candidates: Sequence[Assignment], training: Training) -> list[Score]:
+def evaluate(network: Network, candidates: Sequence[Assignment], training: Training, stop: Stop = never) -> list[Score]:
     """Train the network's weights with each candidate's operators (SAFS, stage 1), all side by side.
 
     A score is the highest validation accuracy after any epoch; a training that diverges scores 0. It is the same, bit
     for bit, beside others as alone.
 
+    Args:
+        stop: ends the training of all by the curve of the first: for a candidate that is trained alone.
+
     Raises:
         NotTogetherError: several candidates that can only be trained one at a time.
     """
     cohort = Cohort([network.assign(candidate) for candidate in candidates], training)
-    while cohort.epoch < training.epochs and not cohort.diverged:
+    while not (cohort.over or stop(cohort.standings[0].curve)):
         cohort.run_epoch()
     cohort.forget()  # what is lost until the scores are recorded is a moment
-    seconds = cohort.core_seconds / len(candidates)
+    seconds, stopped = cohort.core_seconds / len(candidates), not cohort.over
     return [
-        Score(0.0 if standing.diverged else standing.best_accuracy, standing.diverged, seconds)
+        Score(0.0 if standing.diverged else standing.best_accuracy, standing.diverged, seconds, standing.curve, stopped)
         for standing in cohort.standings
     ]
 

@@ -7,7 +7,11 @@ from typing import Any
 
 from safs_ray.config import Move
 from safs_ray.search.assignment import Assignment, neighbour
+from safs_ray.search.predictor import Predictor
 from safs_ray.search.proposer import Proposer
+
+MOVES = 16
+"""Neighbours that a predictor chooses from."""
 
 
 class LateAcceptance(Proposer):
@@ -16,16 +20,26 @@ class LateAcceptance(Proposer):
     Args:
         length: length of the history.
         move: what makes a neighbour.
+        predictor: what chooses among several neighbours; without one, the first is taken, as published.
 
     Attributes:
         history: costs of the current assignment at the last ``length`` iterations; the cost of the start fills
             it, and it is empty before.
     """
 
-    def __init__(self, operators: Sequence[str], start: Assignment, length: int, move: Move, seed: int) -> None:
+    def __init__(
+        self,
+        operators: Sequence[str],
+        start: Assignment,
+        length: int,
+        move: Move,
+        seed: int,
+        predictor: Predictor | None = None,
+    ) -> None:
         super().__init__(operators, start, seed)
         self.length = length
         self.move = move
+        self.predictor = predictor
         self.history: list[float] = []
 
     @property
@@ -34,12 +48,19 @@ class LateAcceptance(Proposer):
         return max(self.current_cost, self.history[self._place]) if self.history else float("inf")
 
     def _propose(self) -> Assignment:
+        if not self.predictor:
+            return self._neighbour()
+        return self.predictor.choose([self._neighbour() for _ in range(MOVES)])
+
+    def _neighbour(self) -> Assignment:
         return neighbour(self.current, self.operators, self.move, self._draws)
 
     def _accepts(self, cost: float) -> bool:
         return cost <= self.limit
 
     def _learn(self, cost: float) -> None:
+        if self.predictor:
+            self.predictor.learn(self._candidate, cost)
         if self.history:
             self.history[self._place] = self.current_cost
         else:
@@ -51,8 +72,11 @@ class LateAcceptance(Proposer):
         return (self.iteration - 1) % self.length
 
     def state_dict(self) -> dict[str, Any]:
-        return {**super().state_dict(), "history": list(self.history)}
+        evaluated = list(self.predictor.evaluated) if self.predictor else []
+        return {**super().state_dict(), "history": list(self.history), "evaluated": evaluated}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         super().load_state_dict(state)
         self.history = list(state["history"])
+        if self.predictor:
+            self.predictor.evaluated = list(state["evaluated"])

@@ -57,6 +57,11 @@ class Proposer(ABC):
         self.iteration += 1
         return accepted
 
+    @property
+    def limit(self) -> float:
+        """Cost beyond which the candidate asked for will not be accepted; infinity where nothing says so."""
+        return float("inf")
+
     @abstractmethod
     def _propose(self) -> Assignment:
         """A candidate, drawn when the start has been told."""

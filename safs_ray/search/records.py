@@ -17,9 +17,11 @@ log = logging.getLogger("safs_ray")
 
 _TYPES = {
     "str": pa.string(), "Phase": pa.string(), "Assignment": pa.list_(pa.string()),
+    "tuple[float, ...]": pa.list_(pa.float64()),
     "int": pa.int64(), "float": pa.float64(), "bool": pa.bool_(),
 }  # fmt: skip
 SCHEMA = pa.schema([pa.field(field.name, _TYPES[str(field.type)]) for field in fields(Evaluation)])
+_LISTS = [field.name for field in SCHEMA if pa.types.is_list(field.type)]
 
 
 def read_evaluations(folder: Folder) -> list[Evaluation]:
@@ -53,7 +55,7 @@ def read_part(folder: Folder, name: str) -> list[Evaluation]:
     content = io.BytesIO(folder.read(name))
     try:
         rows = pq.read_table(content, schema=SCHEMA).to_pylist()
-        return [Evaluation(**{**row, "assignment": tuple(row["assignment"])}) for row in rows]
+        return [Evaluation(**{**row, **{name: tuple(row[name]) for name in _LISTS}}) for row in rows]
     except (pa.ArrowException, OSError, TypeError) as error:
         raise DamagedError(f"{folder}/{name} is damaged ({str(error).splitlines()[0]})") from None
 

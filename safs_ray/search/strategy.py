@@ -12,6 +12,7 @@ from safs_ray.search.annealing import Annealing
 from safs_ray.search.assignment import Assignment, random_assignment
 from safs_ray.search.genetic import Genetic
 from safs_ray.search.lahc import LateAcceptance
+from safs_ray.search.predictor import Predictor
 from safs_ray.search.random import RandomSearch
 from safs_ray.search.tpe import TreeParzen
 from safs_ray.search.turns import Turns
@@ -28,6 +29,7 @@ class Strategy(Protocol):
         current, current_cost: the candidate accepted last; what a local search goes on from, and the best so
             far of the others.
         best, best_cost: the first candidate of the lowest cost told; the start and infinity before any.
+        limit: cost beyond which the candidate asked for will not be accepted; infinity where nothing says so.
         iteration: costs told so far.
         independent: how many candidates, from the next on, do not depend on one another's costs.
     """
@@ -37,6 +39,9 @@ class Strategy(Protocol):
     best: Assignment
     best_cost: float
     iteration: int
+
+    @property
+    def limit(self) -> float: ...
 
     @property
     def independent(self) -> int: ...
@@ -70,10 +75,7 @@ def make(search: SearchSection, start: Assignment, seed: int) -> Strategy:
         case "lahc":
             starts = [start, *(_random_start(search, start, seed, walk) for walk in range(1, search.lahc.walks))]
             seeds = [seed, *(derive(seed, "walk", walk) for walk in range(1, search.lahc.walks))]
-            walks = [
-                LateAcceptance(search.operators, own, search.lahc.history, search.move, seed)
-                for own, seed in zip(starts, seeds, strict=True)
-            ]
+            walks = [_walk(search, own, seed) for own, seed in zip(starts, seeds, strict=True)]
             return Turns(walks) if len(walks) > 1 else walks[0]
         case "random":
             return RandomSearch(search.operators, start, seed)
@@ -83,6 +85,11 @@ def make(search: SearchSection, start: Assignment, seed: int) -> Strategy:
             return Genetic(search.operators, start, search.genetic, seed)
         case "tpe":
             return TreeParzen(search.operators, start, search.tpe, seed)
+
+
+def _walk(search: SearchSection, start: Assignment, seed: int) -> LateAcceptance:
+    predictor = Predictor() if search.predictor == "linear" else None
+    return LateAcceptance(search.operators, start, search.lahc.history, search.move, seed, predictor)
 
 
 def _random_start(search: SearchSection, start: Assignment, seed: int, walk: int) -> Assignment:

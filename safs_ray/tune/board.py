@@ -82,11 +82,14 @@ class Board:
         self._memory, self._writing = Lock(), Lock()
 
     def recall(self, key: str, asker: str) -> Evaluation | Claim:
-        """The first evaluation of this key that was trained; or who trains it now, the asker when nobody else does."""
+        """The evaluation of this key that was trained longest; or who trains it now, the asker when nobody else does.
+
+        One that a rung stopped is given as it is: who needs more of it trains it, beside others that may.
+        """
         with self._memory:
-            known = self._ledger.recall(key) or self._earlier.recall(key)
+            known = [one for ledger in (self._ledger, self._earlier) if (one := ledger.recall(key))]
             if known:
-                return known
+                return max(known, key=lambda one: one.epochs)
             claim = self._claims.get(key)
             if not claim or claim.asker == asker or claim.is_old(self._longest):
                 claim = self._claims[key] = Claim(asker, time.monotonic())
@@ -160,7 +163,7 @@ class BoardClient:
         self._asker = asker
 
     def recall(self, key: str) -> Evaluation | None:
-        """The first evaluation of this key that was trained, once it is when another trial trains it; else None."""
+        """The evaluation of this key that was trained longest, once it is when another trial trains it; else None."""
         pause, longest = AGAIN
         while True:
             found = cast(Evaluation | Claim, ray.get(self._actor.recall.remote(key, self._asker)))

@@ -14,7 +14,8 @@ from safs_ray.data import Splits
 from safs_ray.network import Network
 from safs_ray.search.assignment import Assignment
 from safs_ray.search.chain import Chain, Course, joint, stage_1, stage_2
-from safs_ray.search.evaluation import Evaluation, Ledger, Score, evaluate
+from safs_ray.search.evaluation import Evaluation, Ledger, Score, Stop, evaluate
+from safs_ray.search.rungs import Rungs
 from safs_ray.stages import Result
 from safs_ray.storage import Folder
 from safs_ray.training import Training
@@ -79,9 +80,9 @@ def test_candidates_side_by_side_are_the_steps_of_one_at_a_time(
     changed = validate(values)
     sizes: list[int] = []
 
-    def counted(network: Network, candidates: Sequence[Assignment], training: Training) -> list[Score]:
+    def counted(network: Network, candidates: Sequence[Assignment], training: Training, stop: Stop) -> list[Score]:
         sizes.append(len(candidates))
-        return evaluate(network, candidates, training)
+        return evaluate(network, candidates, training, stop)
 
     monkeypatch.setattr("safs_ray.search.chain.evaluate", counted)
     course = stage_1(changed)
@@ -195,6 +196,91 @@ def test_fine_tuning_goes_on_from_its_checkpoint(
     assert untimed(steps(second)) == expected
     assert second.network().fingerprint == whole.network().fingerprint
     assert Folder.at(tmp_path).names() == [], "states of trainings that are done take no room"
+
+
+def fewer_epochs(configuration: Configuration, steps: int = 14, **options: object) -> Configuration:
+    """A search whose evaluations may stop after the first or second of five epochs."""
+    values = {"steps": steps, "epochs": 5, "rungs": (1, 2), **options}
+    return configuration.model_copy(update={"search": configuration.search.model_copy(update=values)})
+
+
+def stopped(evaluations: list[Evaluation]) -> list[Evaluation]:
+    return [evaluation for evaluation in evaluations if evaluation.phase == "search" and evaluation.epochs < 5]
+
+
+def test_what_stops_is_what_the_rule_says_and_is_rejected(
+    pruned: Result, splits: Splits, configuration: Configuration
+) -> None:
+    section = fewer_epochs(configuration)
+    running, _ = chain(pruned, splits, section, course=stage_1(section))
+    rungs = Rungs((1, 2))
+    for _ in range(14):
+        limit = running.strategy.limit
+        made = running.step()
+        early = [epochs for epochs in range(1, 5) if rungs.stop(made.curve[:epochs], limit)]
+        assert made.epochs == len(made.curve) == (early[0] if early and early[0] <= made.epochs else 5)
+        assert made.validation_accuracy == max(made.curve)
+        if made.epochs < 5:
+            assert not made.accepted
+            assert made.cost == rungs.expected_cost(made.curve) > limit
+        else:
+            assert made.cost == 1 - made.validation_accuracy
+            rungs.learn(made.curve)
+
+
+def test_some_stop_and_all_that_do_have_the_beginning_of_their_curve(
+    pruned: Result, splits: Splits, configuration: Configuration
+) -> None:
+    section, whole = fewer_epochs(configuration), fewer_epochs(configuration, rungs=())
+    made = steps(chain(pruned, splits, section, course=stage_1(section))[0])
+    every = steps(chain(pruned, splits, whole, course=stage_1(whole))[0])
+    curves = {evaluation.assignment: evaluation.curve for evaluation in every}
+    assert 0 < len(stopped(made)) < 14
+    assert stopped(every) == []
+    for evaluation in made:
+        if evaluation.assignment in curves:
+            assert evaluation.curve == curves[evaluation.assignment][: evaluation.epochs]
+
+
+@pytest.mark.parametrize("predictor", ["none", "linear"])
+@pytest.mark.parametrize("done", [0, 3, 7, 12])
+def test_fewer_epochs_begun_again_equal_an_uninterrupted_chain(
+    pruned: Result, splits: Splits, configuration: Configuration, done: int, predictor: str
+) -> None:
+    section = fewer_epochs(configuration, predictor=predictor)
+    course = stage_1(section)
+    expected = untimed(steps(chain(pruned, splits, section, course=course)[0]))
+    first, ledger = chain(pruned, splits, section, course=course)
+    for _ in range(done):
+        first.step()
+    second, _ = chain(pruned, splits, section, course=course, ledger=ledger)
+    assert untimed(steps(second)) == expected
+
+
+@pytest.mark.parametrize("known", ["whole", "stopped"])
+def test_what_others_know_saves_trainings_and_changes_nothing_else(
+    pruned: Result, splits: Splits, configuration: Configuration, known: str
+) -> None:
+    """Whole evaluations are followed to where they would stop here; what stopped is trained where it would go on."""
+    section, whole = fewer_epochs(configuration), fewer_epochs(configuration, rungs=())
+    course = stage_1(section)
+    own, ledger = chain(pruned, splits, section, course=course)
+    expected = steps(own)
+    others = ledger.evaluations
+    if known == "whole":
+        others = steps(chain(pruned, splits, whole, course=course)[0])
+    else:
+        others = [replace(each, epochs=1, curve=each.curve[:1], iteration=number) for number, each in enumerate(others)]
+    memory = Ledger([replace(each, sweep="other") for each in others])
+    served = steps(chain(pruned, splits, section, course=course, ledger=memory)[0])
+    assert [each.curve for each in served] == [each.curve for each in expected]
+    assert [(each.cost, each.accepted, each.epochs) for each in served] == [
+        (each.cost, each.accepted, each.epochs) for each in expected
+    ]
+    assert any(each.repeated for each in served) or known == "stopped"
+    for each in served:
+        if known == "stopped" and each.epochs == 5 and each.iteration < 4:
+            assert not each.repeated
 
 
 def test_another_chain_is_served_from_memory(pruned: Result, splits: Splits, configuration: Configuration) -> None:

@@ -1,15 +1,19 @@
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
 
+from safs_ray.checkpoints import Checkpoints
 from safs_ray.config import Configuration, DataSection, Hyperparameters
 from safs_ray.data import Splits
-from safs_ray.search.evaluation import WORST_COST, Evaluation, Ledger, Score, evaluate, evaluation_key
+from safs_ray.search.evaluation import WORST_COST, Evaluation, Ledger, Score, evaluate, evaluation_key, never
 from safs_ray.stages import Result
-from safs_ray.training import Training
+from safs_ray.storage import Folder
+from safs_ray.training import Trainer, Training
 
 CHOSEN = Hyperparameters(learning_rate=5e-3, batch_size=32)
 
@@ -85,6 +89,55 @@ def test_ledger_recalls_what_was_trained_and_keeps_a_step_once() -> None:
     assert ledger.evaluations == [first, repeat]
     assert first in ledger
     assert evaluation("c") not in ledger
+
+
+def test_ledger_recalls_what_was_trained_longest() -> None:
+    short, long = evaluation(), replace(evaluation("b"), epochs=5)
+    assert Ledger([short, long, evaluation("c")]).recall("k") == long
+    assert Ledger([long, short]).recall("k") == long
+    assert Ledger([short, replace(evaluation("d"), validation_accuracy=0.9)]).recall("k") == short
+
+
+def known(epochs: int, *curve: float, diverged: bool = False) -> Evaluation:
+    highest = 0.0 if diverged else max(curve)
+    return replace(evaluation(), epochs=epochs, curve=curve, validation_accuracy=highest, diverged=diverged)
+
+
+def test_a_known_evaluation_is_followed_as_far_as_it_would_be_trained() -> None:
+    def second(curve: Sequence[float]) -> bool:
+        return len(curve) == 2
+
+    whole = known(4, 0.5, 0.25, 0.75, 0.25)
+    assert Score.of(whole, 4, never) == Score(0.75, False, 0.0, whole.curve)
+    assert Score.of(whole, 4, second) == Score(0.5, False, 0.0, (0.5, 0.25), stopped=True)
+    early = known(2, 0.5, 0.25)
+    assert Score.of(early, 4, second) == Score(0.5, False, 0.0, (0.5, 0.25), stopped=True)
+    assert Score.of(early, 4, never) is None, "what it would have become is not known"
+    assert Score.of(known(1, 0.5), 4, second) is None
+    broken = known(4, 0.5, 0.0, diverged=True)
+    assert Score.of(broken, 4, second) == Score.of(broken, 4, never) == Score(0.0, True, 0.0, broken.curve)
+
+
+@pytest.mark.parametrize("epochs", [1, 2, 3])
+def test_a_training_ends_where_it_is_told(pruned: Result, splits: Splits, epochs: int) -> None:
+    whole = evaluate(pruned.network, [("tanh", "srs")], training(splits, epochs=3))[0]
+    found = evaluate(pruned.network, [("tanh", "srs")], training(splits, epochs=3), lambda curve: len(curve) == epochs)[
+        0
+    ]
+    assert found.curve == whole.curve[:epochs]
+    assert found.validation_accuracy == max(whole.curve[:epochs])
+    assert (found.stopped, whole.stopped) == (epochs < 3, False)
+
+
+def test_a_stopped_training_that_was_interrupted_has_its_whole_curve(
+    pruned: Result, splits: Splits, tmp_path: Path
+) -> None:
+    kept = replace(training(splits, epochs=4), checkpoints=Checkpoints(Folder.at(tmp_path), seconds=0))
+    candidate = pruned.network.assign(("tanh", "srs"))
+    Trainer(candidate, kept).run_epoch()
+    found = evaluate(pruned.network, [("tanh", "srs")], kept, lambda curve: len(curve) == 3)[0]
+    assert found.curve == evaluate(pruned.network, [("tanh", "srs")], training(splits, epochs=4))[0].curve[:3]
+    assert Folder.at(tmp_path).names() == []
 
 
 def test_ledger_does_not_recall_fine_tuning() -> None:

@@ -23,6 +23,7 @@ EVALUATIONS = st.builds(
     best_accuracy=FRACTIONS,
     cost=FRACTIONS,
     core_seconds=st.floats(0, 1e9),
+    curve=st.lists(FRACTIONS, max_size=3).map(tuple),
 )
 
 

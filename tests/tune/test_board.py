@@ -78,6 +78,15 @@ def test_a_new_board_knows_what_the_old_one_knew(tmp_path: Path) -> None:
     assert read_evaluations(Folder.at(tmp_path)) == [FIRST, second]
 
 
+def test_the_longest_evaluation_is_served_be_it_of_an_earlier_run(tmp_path: Path) -> None:
+    Board(str(tmp_path / "earlier"), NOWHERE).record(replace(FIRST, epochs=5))
+    board = Board(str(tmp_path / "run"), str(tmp_path / "earlier"))
+    board.record(replace(FIRST, epochs=2))
+    assert board.recall("k", "b") == replace(FIRST, epochs=5)
+    board.record(replace(FIRST, trial="c", epochs=9))
+    assert board.recall("k", "b") == replace(FIRST, trial="c", epochs=9)
+
+
 @pytest.mark.usefixtures("cluster")
 def test_the_actor_serves_any_process_and_comes_back_with_its_records(tmp_path: Path) -> None:
     actor = open_board("board", str(tmp_path), NOWHERE)

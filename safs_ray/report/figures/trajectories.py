@@ -97,15 +97,16 @@ def _search(axes: Axes, search: Sequence[Evaluation], configuration: Configurati
             style = coloured("ink", **ACCEPTED) if evaluation.accepted else hollow("faint", **REJECTED)
             height = per_cent(evaluation.validation_accuracy)
         (point,) = axes.plot([place], [height], clip_on=False, **style)
-        tip(point, _told(evaluation))
+        tip(point, _told(evaluation, configuration.search.epochs))
 
 
-def _told(evaluation: Evaluation) -> str:
+def _told(evaluation: Evaluation, epochs: int) -> str:
     if evaluation.diverged:
         return f"{' '.join(evaluation.assignment)}: diverged"
     verdict = "accepted" if evaluation.accepted else "rejected"
+    early = f" after {evaluation.epochs} of {epochs} epochs" if evaluation.epochs < epochs else ""
     known = ", known from the board" if evaluation.repeated else ""
-    return f"{' '.join(evaluation.assignment)}: {100 * evaluation.validation_accuracy:.1f} %, {verdict}{known}"
+    return f"{' '.join(evaluation.assignment)}: {100 * evaluation.validation_accuracy:.1f} %, {verdict}{early}{known}"
 
 
 def current(search: Sequence[Evaluation]) -> list[float]:
