@@ -211,6 +211,7 @@ def _search(record: Record) -> str:
 
 def _trials(record: Record) -> Iterator[dict[str, Any]]:
     for sweep in record.sweeps:
+        finalists = record.finalists.get(sweep.name, {})
         for trial in sweep.trials:
             yield {
                 "sweep": sweep.name,
@@ -220,6 +221,7 @@ def _trials(record: Record) -> Iterator[dict[str, Any]]:
                 "steps": trial.steps,
                 "fate": trial.fate,
                 "best": f"{100 * trial.best_accuracy:.1f}",
+                "again": percent(finalists[trial.name]["validation_accuracy"]) if trial.name in finalists else "",
                 "assignment": " ".join(trial.best_assignment),
                 "won": trial is sweep.winner,
             }
