@@ -40,7 +40,7 @@ class Run:
     @property
     def checkpoints(self) -> Checkpoints:
         """Of the trainings that are under way."""
-        return checkpoints_of(self.configuration, self.folder)
+        return Checkpoints(self.folder / "checkpoints", self.configuration.run.checkpoint_seconds)
 
     def result(self, stage: str) -> Result:
         """What a stage that is complete made.
@@ -89,11 +89,6 @@ class Run:
 
 RECIPE = "recipe.json"
 """File of a folder of networks: the recipe that they were made with."""
-
-
-def checkpoints_of(configuration: Configuration, folder: Folder) -> Checkpoints:
-    """Where a run's trainings keep their states."""
-    return Checkpoints(folder / "checkpoints", configuration.run.checkpoint_seconds)
 
 
 FOUND = "pruned-found"

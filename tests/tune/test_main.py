@@ -297,16 +297,20 @@ def test_after_kill_9_a_resumed_run_ends_like_one_never_interrupted(finished: Pa
         assert mine["test_accuracy"] == other["test_accuracy"]
 
 
+@pytest.mark.slow
 def test_after_kill_9_among_the_finalists_the_same_one_wins_as_in_one_process(tiny: Path, folder: Path) -> None:
-    overrides = ("run.name=finalists", "tune.scheduler=none", "final.epochs=150", "final.folds=1", "tune.max_t=5")
+    overrides = (
+        "run.name=finalists", "tune.scheduler=none", "tune.trials=2", "tune.max_t=5", "final.epochs=100",
+        "final.folds=1",
+    )  # fmt: skip
     assert interrupted_at("/seed-1", signal.SIGKILL, str(tiny), *overrides)[0] == -signal.SIGKILL
     run = folder / "runs" / "finalists"
     kept = {path: path.read_text() for path in run.glob("networks/finalists/SAFS/*/*/metrics.json")}
-    assert 0 < len(kept) < 3 * 2, "some are trained, some are not"
+    assert 0 < len(kept) < 2 * 2, "some are trained, some are not"
     resumed = start("--resume", str(run))
     output, _ = resumed.communicate(timeout=ENDS)
     assert resumed.returncode == 0, output
-    assert "SAFS: 3 finalists, each trained 2 times more" in output
+    assert "SAFS: 2 finalists, each trained 2 times more" in output
     assert {path: path.read_text() for path in kept} == kept, "what was trained is not trained again"
     journal, evaluations = Journal(Folder.at(run / JOURNALS), "SAFS"), read_evaluations(Folder.at(run / "evaluations"))
 
@@ -322,7 +326,7 @@ def test_after_kill_9_among_the_finalists_the_same_one_wins_as_in_one_process(ti
     content, finalists = results(run), results(run)["finalists"]["SAFS"]
     assert journal.winner == chosen
     assert [site["operator"] for site in content["assignment"].values()] == list(chosen.assignment)
-    assert [len(trial["validation_accuracy"]["values"]) for trial in finalists.values()] == [2, 2, 2]
+    assert [len(trial["validation_accuracy"]["values"]) for trial in finalists.values()] == [2, 2]
     spent = sum(step.core_seconds for step in evaluations) + sum(trial["core_seconds"] for trial in finalists.values())
     assert content["search"]["core_seconds"] == pytest.approx(spent)
     safs = next(row for row in content["rows"] if row["name"] == "SAFS")
