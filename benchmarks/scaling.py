@@ -19,7 +19,8 @@ from typing import Any
 SETTING = (
     "data.source=digits", "model.name=lenet5", "dense.epochs=10", "pruning.epochs=0", "pruning.allocation=global",
     "search.steps=6", "search.epochs=10", "finetune.epochs=20", "finetune.epochs_per_step=10", "tune.trials=8",
-    "tune.scheduler=none", "tune.searcher=random", "final.folds=1", "final.epochs=1", "final.ablations=[]",
+    "tune.scheduler=none", "tune.searcher=random", "final.folds=1", "final.epochs=1", "final.finalists=1",
+    "final.ablations=[]",
 )  # fmt: skip
 
 

@@ -522,7 +522,15 @@ class FinalSection(Section):
         le=100,
         description="last trainings of each row, each on another fold; needs folds * data.validation <= 0.5",
     )
-    epochs: Count = Field(30, description="epochs of the last training of every row of the table")
+    epochs: Count = Field(30, description="epochs of the last training of every row of the table, and of finalists")
+    finalists: int = Field(
+        3,
+        ge=1,
+        le=100,
+        description="best trials of a sweep that are trained again, on the images of the search; that of the highest "
+        "mean validation accuracy wins; 1: the best trial wins as it is",
+    )
+    seeds: int = Field(2, ge=1, le=100, description="trainings of each finalist, each with other batches")
     ablations: Annotated[tuple[Literal["stage 1", "stage 2"], ...], AfterValidator(_distinct)] = Field(
         ("stage 1", "stage 2"),
         description="rows beside dense, pruned and SAFS; stage 1: SAFS's operators without scales, with the default "

@@ -5,6 +5,8 @@ The data flow of a run::
     train_dense ─ prune ─┬─ search ─ finish   the row "SAFS", on each fold
                          └─ finish            the row "pruned", with default activations, on each fold
 
+Of several searches, ``choose`` takes the one whose recipe does best when it is trained again.
+
 With ``search.when`` before, ``search`` goes on from the dense network, and ``prune`` follows with the assignment
 found; with during, ``prune`` is left out, and every training of ``search`` and ``finish`` prunes anew.
 
@@ -17,7 +19,10 @@ from __future__ import annotations
 import os
 import time
 import warnings
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from statistics import mean
+from typing import Any
 
 import torch
 
@@ -93,17 +98,34 @@ class Result:
 
 
 @dataclass(frozen=True)
+class Recipe:
+    """How a row of the table trains the pruned network."""
+
+    assignment: Assignment
+    hyperparameters: Hyperparameters
+    learn_scales: bool
+
+    def as_json(self) -> dict[str, Any]:
+        return {**asdict(self), "hyperparameters": self.hyperparameters.model_dump()}
+
+    @classmethod
+    def from_json(cls, values: dict[str, Any]) -> Recipe:
+        chosen = Hyperparameters(**values["hyperparameters"])
+        return cls(tuple(values["assignment"]), chosen, values["learn_scales"])
+
+
+@dataclass(frozen=True)
 class Found:
-    """What a search found: the winning network after fine-tuning, and every evaluation made."""
+    """What a search found: the best network after fine-tuning, how it came about, and every evaluation made."""
 
     network: Network
-    hyperparameters: Hyperparameters
+    recipe: Recipe
     validation_accuracy: float
     evaluations: tuple[Evaluation, ...]
 
     @property
     def assignment(self) -> Assignment:
-        return self.network.assignment
+        return self.recipe.assignment
 
 
 def set_up(configuration: Configuration) -> torch.device:
@@ -264,8 +286,14 @@ def plan(configuration: Configuration) -> dict[str, int]:
         "fine-tuning": sum(
             count * course.stretches * configuration.finetune.epochs_per_step for course, count in courses
         ),
+        "finalists": sum(finalist_epochs(configuration, min(count, final.finalists)) for _, count in courses),
         "final evaluation": (2 + len(final.ablations)) * final.folds * final.epochs,
     }
+
+
+def finalist_epochs(configuration: Configuration, finalists: int) -> int:
+    """Epochs that so many finalists of a sweep are trained in all; one alone has won."""
+    return finalists * configuration.final.seeds * configuration.final.epochs if finalists > 1 else 0
 
 
 def pruning_epochs(configuration: Configuration) -> int:
@@ -405,6 +433,8 @@ def search(
 ) -> Found:
     """One chain to its end, in this process; :mod:`safs_ray.tune` runs many, each with its hyperparameters.
 
+    Of several, :func:`choose` takes one.
+
     Args:
         network: the sparse network, or the dense one that ``search.when`` has the trainings prune; its activations
             are where the search starts.
@@ -418,7 +448,91 @@ def search(
     chain = Chain(start, splits, hyperparameters, configuration, device, ledger, steps, trial=steps.trial(0))
     while not chain.finished:
         evaluation = chain.step()
-    return Found(chain.network(), hyperparameters, evaluation.best_accuracy, tuple(ledger.evaluations))
+    recipe = Recipe(chain.best, hyperparameters, learn_scales=steps.own_hyperparameters)
+    return Found(chain.network(), recipe, evaluation.best_accuracy, tuple(ledger.evaluations))
+
+
+def choose(
+    found: Sequence[Found], network: Network, configuration: Configuration, splits: Splits, device: torch.device
+) -> Found:
+    """The search whose recipe does best: the finalists of all are trained again, as the trials of a sweep are.
+
+    Args:
+        found: of searches that started from the network; at least one.
+        network: as :func:`search` was given it.
+        splits: of the search; ``test`` is not read.
+    """
+    start = searchable(network, configuration)
+    recipes = {place: one.recipe for place, one in enumerate(found)}
+    accuracies = {place: one.validation_accuracy for place, one in enumerate(found)}
+    finalists = finalists_of(configuration, recipes, accuracies)
+    if len(finalists) == 1:
+        return found[finalists[0]]
+
+    def trained(recipe: Recipe, number: int) -> float:
+        network = start.assign(recipe.assignment)
+        chosen, learn_scales = recipe.hyperparameters, recipe.learn_scales
+        return train_finalist(network, configuration, splits, number, chosen, learn_scales, device).validation_accuracy
+
+    seeds = range(configuration.final.seeds)
+    best, _ = winner_of({place: [trained(recipes[place], number) for number in seeds] for place in finalists})
+    return found[best]
+
+
+def finalists_of(
+    configuration: Configuration, recipes: Mapping[int, Recipe], accuracies: Mapping[int, float]
+) -> list[int]:
+    """The trials whose recipes are trained again, because one training says little of a very sparse network.
+
+    Args:
+        recipes: what the trials of a sweep that reached their end have found, by number.
+        accuracies: the validation accuracies that they reached, in [0, 1].
+
+    Returns:
+        The numbers of at most ``final.finalists`` trials, the best first; of equal recipes only the first.
+    """
+    ranked = sorted(recipes, key=lambda number: accuracies[number], reverse=True)
+    first = {recipes[number]: number for number in reversed(ranked)}
+    return [number for number in ranked if first[recipes[number]] == number][: configuration.final.finalists]
+
+
+def winner_of(accuracies: Mapping[int, Sequence[float]]) -> tuple[int, float]:
+    """The finalist of the highest mean validation accuracy, the first of equal ones, and that mean.
+
+    Args:
+        accuracies: of the trainings of each finalist, by the number of its trial, the best trial first.
+    """
+    means = {number: mean(values) for number, values in accuracies.items()}
+    best = max(means, key=means.__getitem__)
+    return best, means[best]
+
+
+def train_finalist(
+    network: Network,
+    configuration: Configuration,
+    splits: Splits,
+    number: int,
+    hyperparameters: Hyperparameters,
+    learn_scales: bool,
+    device: torch.device,
+    report: Report = silent,
+    checkpoints: Checkpoints | None = None,
+) -> Result:
+    """A training like the last one, but on the images of the search: how well a finalist does, and how surely.
+
+    Its validation accuracy is 0 when it diverges.
+
+    Args:
+        network: what the search started from, with the finalist's assignment.
+        splits: of the search; ``test`` is not read.
+        number: of this training, from 0, from which its seed follows: all finalists see the same batches.
+    """
+    start = time.process_time()
+    seed = derive(configuration.run.seed, "finalist", number)
+    training = _last_training(configuration, splits, seed, hyperparameters, learn_scales, device, checkpoints)
+    trainer = Trainer(network, training).run(report)
+    accuracy = 0.0 if trainer.diverged else trainer.best_accuracy
+    return Result(trainer.best(), accuracy, time.process_time() - start)
 
 
 def finish(
@@ -442,11 +556,28 @@ def finish(
         fold: number of the fold that the splits are of, from which the seed follows.
         learn_scales: whether alpha and beta are learned, or stay at 1.
     """
-    training = Training(
+    seed = derive(configuration.run.seed, "final", fold)
+    training = _last_training(configuration, splits, seed, hyperparameters, learn_scales, device, checkpoints)
+    # A network that masks were to grow in is no sparse network without that training.
+    blamed = "pruning.hyperparameters.learning_rate" if configuration.search.when == "during" else None
+    trained = _trained(network, training, report, blamed)
+    return test(trained, splits, device, configuration.run.execution)
+
+
+def _last_training(
+    configuration: Configuration,
+    splits: Splits,
+    seed: int,
+    hyperparameters: Hyperparameters,
+    learn_scales: bool,
+    device: torch.device,
+    checkpoints: Checkpoints | None,
+) -> Training:
+    return Training(
         splits,
         hyperparameters,
         configuration.final.epochs,
-        derive(configuration.run.seed, "final", fold),
+        seed,
         device,
         configuration.data,
         configuration.run,
@@ -454,10 +585,6 @@ def finish(
         rule_of(configuration),
         checkpoints,
     )
-    # A network that masks were to grow in is no sparse network without that training.
-    blamed = "pruning.hyperparameters.learning_rate" if configuration.search.when == "during" else None
-    trained = _trained(network, training, report, blamed)
-    return test(trained, splits, device, configuration.run.execution)
 
 
 def test(result: Result, splits: Splits, device: torch.device, execution: Execution) -> Result:

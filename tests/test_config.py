@@ -210,6 +210,8 @@ class TestValues:
             ("run.storage", "s3://", "must be a folder or SCHEME://BUCKET/FOLDER"),
             ("run.storage", "s3:/bucket", "must be a folder or SCHEME://BUCKET/FOLDER"),
             ("model.weights", "", "at least 1 character"),
+            ("final.finalists", 0, "greater than or equal to 1"),
+            ("final.seeds", 101, "less than or equal to 100"),
             ("final.ablations", ["stage 1", "stage 1"], "must name each choice once"),
             ("tune.resources.gpu", 1.5, "0, a fraction of one from 0.0001 on, or a whole number"),
             ("tune.resources.gpu", 1e-5, "0, a fraction of one from 0.0001 on, or a whole number"),

@@ -127,6 +127,8 @@ def standing(record: Record) -> Iterator[tuple[str, str]]:
     for sweep in record.sweeps:
         ended = sum(trial.fate != "open" for trial in sweep.trials)
         best = f"best validation {100 * sweep.winner.best_accuracy:.1f} %"
+        if again := record.finalists.get(sweep.name):
+            best += f", {len(again)} finalists trained again"
         yield f"sweep “{sweep.name}”", f"{len(sweep.trials)} of {sweep.planned} trials begun, {ended} ended, {best}"
     rows = [row for row in record.row_names if row != "dense"]
     done = sum(len(record.folds(row)) for row in rows)
@@ -211,6 +213,7 @@ def _search(record: Record) -> str:
 
 def _trials(record: Record) -> Iterator[dict[str, Any]]:
     for sweep in record.sweeps:
+        finalists = record.finalists.get(sweep.name, {})
         for trial in sweep.trials:
             yield {
                 "sweep": sweep.name,
@@ -220,6 +223,7 @@ def _trials(record: Record) -> Iterator[dict[str, Any]]:
                 "steps": trial.steps,
                 "fate": trial.fate,
                 "best": f"{100 * trial.best_accuracy:.1f}",
+                "again": percent(finalists[trial.name]["validation_accuracy"]) if trial.name in finalists else "",
                 "assignment": " ".join(trial.best_assignment),
                 "won": trial is sweep.winner,
             }

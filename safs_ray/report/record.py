@@ -14,7 +14,7 @@ from safs_ray.config import CONFIGURATION, Configuration, ConfigurationError, re
 from safs_ray.data import Examples
 from safs_ray.network import Network
 from safs_ray.report.measurement import validation_images
-from safs_ray.report.results import RESULTS, search_cost, table
+from safs_ray.report.results import RESULTS, Finalists, finalists, search_cost, table
 from safs_ray.report.sweeps import Sweep, sweeps_of
 from safs_ray.search.evaluation import Evaluation
 from safs_ray.search.records import read_evaluations
@@ -102,7 +102,7 @@ class Record:
         finals = {row: done for row in self.row_names if (done := self.finals(row))}
         starts = {row: start for row in finals if row != "dense" and (start := self._start(row))}
         known = {row: done for row, done in finals.items() if row == "dense" or row in starts}
-        return table(starts, known, self.evaluations)
+        return table(starts, known, self.evaluations, self.finalists)
 
     @property
     def row_names(self) -> tuple[str, ...]:
@@ -115,7 +115,14 @@ class Record:
         """What the search of the row SAFS took, so far or in all; see :func:`results.search_cost`."""
         if self.results is not None:
             return dict(self.results["search"])
-        return search_cost(self.evaluations)
+        return search_cost(self.evaluations, self.finalists)
+
+    @cached_property
+    def finalists(self) -> Finalists:
+        """What is known of the finalists of each sweep."""
+        if self.results is not None:
+            return dict(self.results.get("finalists", {}))  # older runs have none
+        return finalists(self.folder)
 
     @cached_property
     def start(self) -> Network | None:

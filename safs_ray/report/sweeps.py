@@ -91,7 +91,8 @@ def sweeps_of(
     """The sweeps that have begun, in the order of the run.
 
     Args:
-        results: the content of results.json, where it is there: it tells trials apart that are equally good.
+        results: the content of results.json, where it is there: it tells how the finalists did, and trials apart that
+            are equally good.
         searched: whether the search is over.
     """
     planned = stages.sweeps(configuration)
@@ -126,7 +127,7 @@ def _sweep(
         )
         for number, (name, taken) in enumerate(steps.items(), start=1)
     )
-    return Sweep(course, planned, rungs, trials, over, _winner(trials, results if course.sweep == "SAFS" else {}))
+    return Sweep(course, planned, rungs, trials, over, _winner(trials, course.sweep, results))
 
 
 def _rungs(configuration: Configuration, course: Course) -> tuple[int, ...]:
@@ -151,14 +152,16 @@ def _fate(taken: Sequence[Evaluation], course: Course, rungs: Sequence[int], ove
     return "stopped" if len(taken) in rungs else "failed"
 
 
-def _winner(trials: Sequence[Trial], results: Mapping[str, Any]) -> Trial:
-    """The finished trial of the highest accuracy; of equally good ones, that which the results tell of.
+def _winner(trials: Sequence[Trial], sweep: str, results: Mapping[str, Any]) -> Trial:
+    """The finalist that did best when trained again; without finalists the finished trial of the highest accuracy.
 
-    Where none is finished, the best of all.
+    Of equally good ones it is that which the results tell of. Where none is finished, it is the best of all.
     """
-    chosen = results.get("hyperparameters")
+    chosen = results.get("hyperparameters") if sweep == "SAFS" else None
+    finalists = results.get("finalists", {}).get(sweep, {})
 
-    def rank(trial: Trial) -> tuple[float, bool]:
-        return trial.best_accuracy, trial.hyperparameters.model_dump() == chosen
+    def rank(trial: Trial) -> tuple[float, float, bool]:
+        again = finalists[trial.name]["validation_accuracy"]["mean"] if trial.name in finalists else -1.0
+        return again, trial.best_accuracy, trial.hyperparameters.model_dump() == chosen
 
     return max([trial for trial in trials if trial.fate == "finished"] or trials, key=rank)

@@ -17,9 +17,9 @@ from safs_ray.config import Hyperparameters
 from safs_ray.search.assignment import Assignment
 from safs_ray.search.chain import Course
 from safs_ray.search.evaluation import Evaluation, Ledger
+from safs_ray.stages import Recipe
 from safs_ray.storage import Folder
 from safs_ray.tune.progress import event, log
-from safs_ray.tune.tasks import Recipe
 
 JOURNALS = "journals"
 """Folder of a run: a journal for each sweep."""

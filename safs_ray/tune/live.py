@@ -78,7 +78,7 @@ class LiveTable(logging.Handler):
                 return
             case "sweep":
                 self._shown = Shown(told, {}, None)
-            case "won" | "final evaluation" | "finished":
+            case "finalists" | "won" | "final evaluation" | "finished":
                 self._shown = Shown(None, {}, None)
         at = logging.Formatter().formatTime(record, "%H:%M:%S")
         style = "yellow" if record.levelno >= logging.WARNING else ""

@@ -6,6 +6,7 @@ Every session of a sweep is a new one to Tune: what came before is in the sweep'
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,12 +16,14 @@ from ray import tune
 from ray.tune import Tuner
 from ray.tune.experiment import Trial as TuneTrial
 
+from safs_ray import stages
 from safs_ray.config import Configuration
 from safs_ray.data import Dataset
 from safs_ray.network import Network
 from safs_ray.randomness import derive
 from safs_ray.search.assignment import Assignment
 from safs_ray.search.chain import Course
+from safs_ray.stages import Recipe
 from safs_ray.storage import Folder
 from safs_ray.tune.board import BoardClient
 from safs_ray.tune.callbacks import SearchProgress
@@ -28,7 +31,7 @@ from safs_ray.tune.halving import SuccessiveHalving
 from safs_ray.tune.journal import JOURNALS, Journal, Past
 from safs_ray.tune.progress import event, log, percent
 from safs_ray.tune.proposals import METRIC, TRIAL, Proposals, Propose, default_only, search_space
-from safs_ray.tune.tasks import Recipe, checkpoints_of
+from safs_ray.tune.tasks import Run, finalist, run_tasks, train_finalist
 from safs_ray.tune.trainable import Trial
 from safs_ray.tune.warm_start import earlier_trials
 
@@ -41,22 +44,20 @@ class FailedSearchError(Exception):
     """No trial reached its end."""
 
 
-def search(
-    course: Course, network: Network, configuration: Configuration, dataset: Dataset, folder: Folder, board: str
-) -> Recipe:
+def search(course: Course, network: Network, run: Run, dataset: Dataset, board: str) -> Recipe:
     """The winner of a sweep, which is begun, or gone on with from where its journal and the board say that it was.
 
     Args:
         course: what every trial does. HyperOpt proposes its hyperparameters and ASHA stops the weak; the trials of
             stage 1 are chains that all have the default hyperparameters.
         network: the pruned network as :func:`stages.searchable` makes it; the trials begin with its assignment.
-        folder: of the run.
         board: name of the board actor.
 
     Raises:
         KeyboardInterrupt: by SIGINT or SIGTERM.
         FailedSearchError: no trial reached its end.
     """
+    configuration, folder = run.configuration, run.folder
     journal = Journal(folder / JOURNALS, course.sweep)
     past = Past(course, journal, BoardClient(board).evaluations())
     known = journal.winner
@@ -69,13 +70,13 @@ def search(
     if left > 0:
         past.announce(trials)
         _forget(folder / SEARCH / _folder_name(course), past)
-        trainable = _trainable(course, network, configuration, dataset, folder, board)
+        trainable = _trainable(course, network, run, dataset, board)
         start = partial(_start, configuration, course, board)
         proposals = Proposals(past, trials, propose, start)
         _fit(_tuner(trainable, proposals, configuration, folder, past, trials), left)
         journal = Journal(folder / JOURNALS, course.sweep)  # Tune has written it by a copy of this one
         past = Past(course, journal, BoardClient(board).evaluations())
-    winner = known or _winner(past)
+    winner = known or _winner(past, network, run, dataset)
     journal.crown(winner)
     return winner
 
@@ -91,9 +92,8 @@ def _folder_name(course: Course) -> str:
     return course.sweep.replace(" ", "-")
 
 
-def _trainable(
-    course: Course, network: Network, configuration: Configuration, dataset: Dataset, folder: Folder, board: str
-) -> Any:
+def _trainable(course: Course, network: Network, run: Run, dataset: Dataset, board: str) -> Any:
+    configuration = run.configuration
     return tune.with_resources(
         tune.with_parameters(
             Trial,
@@ -102,7 +102,7 @@ def _trainable(
             configuration=configuration.model_dump(mode="json"),
             course=course,
             board=board,
-            checkpoints=checkpoints_of(configuration, folder),
+            checkpoints=run.checkpoints,
         ),
         {"cpu": configuration.tune.resources.cpu, "gpu": configuration.tune.resources.gpu or 0},
     )
@@ -203,16 +203,58 @@ def _fit(tuner: Tuner, trials: int) -> None:
             log.warning("warning: %s failed and is left out (%s); see %s", trial, reason, trial.error_file)
 
 
-def _winner(past: Past) -> Recipe:
-    """What the trial of the highest validation accuracy found, among those that reached their end."""
+def _winner(past: Past, network: Network, run: Run, dataset: Dataset) -> Recipe:
+    """What the best of the trials that reached their end has found; of several finalists the best when trained again.
+
+    Args:
+        network: what the trials started from.
+    """
     course, entries = past.course, past.journal.entries
     finished = [number for number in past.done if entries[number].ended == "finished"]
     if not finished:
         raise FailedSearchError(
             f"{course.sweep}: none of {len(entries)} trials reached its end; {len(entries) - len(past.done)} failed"
         )
-    best = max(finished, key=lambda number: entries[number].accuracy)
-    name, accuracy = course.trial(best), entries[best].accuracy
-    told = event("won", sweep=course.sweep, trial=name, validation_accuracy=accuracy)
-    log.info("%s: %s wins with validation %s", course.sweep, name, percent(accuracy), extra=told)
-    return Recipe(past.found(best), entries[best].hyperparameters, learn_scales=course.own_hyperparameters)
+    recipes = {
+        number: Recipe(past.found(number), entries[number].hyperparameters, course.own_hyperparameters)
+        for number in finished
+    }
+    accuracies = {number: entries[number].accuracy for number in finished}
+    finalists = stages.finalists_of(run.configuration, recipes, accuracies)
+    best, accuracy, how = finalists[0], accuracies[finalists[0]], ""
+    if len(finalists) > 1:
+        trained = _train_again(course, {number: recipes[number] for number in finalists}, network, run, dataset)
+        best, accuracy = stages.winner_of(trained)
+        how = f", the mean of {len(trained[best])} trainings ({percent(accuracies[best]).strip()} in the search)"
+    told = event("won", sweep=course.sweep, trial=course.trial(best), validation_accuracy=accuracy)
+    log.info("%s: %s wins with validation %s%s", course.sweep, course.trial(best), percent(accuracy), how, extra=told)
+    return recipes[best]
+
+
+def _train_again(
+    course: Course, recipes: Mapping[int, Recipe], network: Network, run: Run, dataset: Dataset
+) -> dict[int, list[float]]:
+    """The validation accuracies of the trainings of each finalist, all at once as far as they fit.
+
+    Args:
+        recipes: of the finalists, by the number of their trials, the best trial first.
+    """
+    names, seeds = {number: course.trial(number) for number in recipes}, range(run.configuration.final.seeds)
+    told = event("finalists", sweep=course.sweep, trials=list(names.values()), trainings=len(seeds))
+    log.info("%s: %d finalists, each trained %d times more", course.sweep, len(names), len(seeds), extra=told)
+    folder = run.folder / "networks" / "finalists" / course.sweep
+    for trial in set(folder.folders()) - set(names.values()):
+        (folder / trial).delete()  # of a sweep that has gone on since
+    for number, recipe in recipes.items():
+        run.made_with(recipe, f"finalists/{course.sweep}/{names[number]}")
+    arrays, start = ray.put(dataset.without_test().arrays()), ray.put(network.to_arrays())
+    tasks = [
+        (train_finalist, (arrays, start, recipe, finalist(course.sweep, names[number], seed), seed))
+        for seed in seeds
+        for number, recipe in recipes.items()
+    ]
+    run_tasks(run, tasks, stages.finalist_epochs(run.configuration, len(recipes)))
+    return {
+        number: [run.result(finalist(course.sweep, trial, seed)).validation_accuracy for seed in seeds]
+        for number, trial in names.items()
+    }

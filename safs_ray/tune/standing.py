@@ -6,6 +6,7 @@ from collections import Counter
 
 from safs_ray import stages
 from safs_ray.config import Configuration
+from safs_ray.report import results
 from safs_ray.search.records import read_evaluations
 from safs_ray.storage import Folder
 from safs_ray.tune.journal import JOURNALS, Journal
@@ -19,12 +20,16 @@ def standing(configuration: Configuration, folder: Folder) -> str:
         done.append("dense training")
     if networks.exists("pruned/metrics.json"):
         done.append("pruning")
+    finalists = results.finalists(folder)
     steps = Counter(evaluation.sweep for evaluation in read_evaluations(folder / "evaluations"))
     for course, trials in stages.sweeps(configuration):
         entries = Journal(folder / JOURNALS, course.sweep).entries
         if entries:
             ended = sum(entry.ended is not None for entry in entries)
             done.append(f"{ended} of {trials} trials of {course.sweep} ({steps[course.sweep]} steps)")
+        if again := finalists.get(course.sweep):
+            trained = sum(len(finalist["validation_accuracy"]["values"]) for finalist in again.values())
+            done.append(f"{trained} of its finalists' trainings")
     rows = ("pruned", *configuration.final.ablations, "SAFS")
     finals = [final(row, fold) for row in rows for fold in range(configuration.final.folds)]
     trained = sum(networks.exists(f"{stage}/metrics.json") for stage in finals)

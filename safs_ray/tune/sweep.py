@@ -16,12 +16,12 @@ from safs_ray.network import Network
 from safs_ray.report import results
 from safs_ray.search.chain import Course, joint, stage_1, stage_2
 from safs_ray.search.evaluation import Evaluation
-from safs_ray.stages import Result
+from safs_ray.stages import Recipe, Result
 from safs_ray.storage import Folder
 from safs_ray.tune.board import open_board
 from safs_ray.tune.progress import event, log, tell
 from safs_ray.tune.search import search
-from safs_ray.tune.tasks import FOUND, Recipe, Run, final, finish, prepare, prune_found, run_tasks, start_of, test_dense
+from safs_ray.tune.tasks import FOUND, Run, final, finish, prepare, prune_found, run_tasks, start_of, test_dense
 from safs_ray.tune.warm_start import EARLIER
 
 
@@ -47,7 +47,7 @@ def sweep(configuration: Configuration, dataset: Dataset, folder: Folder) -> dic
     tell(pruned.survey())
 
     def winner_of(course: Course, start: Network) -> Recipe:
-        found = search(course, stages.searchable(start, configuration), configuration, dataset, folder, board_name)
+        found = search(course, stages.searchable(start, configuration), run, dataset, board_name)
         run.checkpoints.clear()
         return found
 
@@ -105,12 +105,14 @@ def _found(
     if run.configuration.search.when == "during":
         tell(best.network.survey())
     starts = {row: run.result(start_of(run.configuration, row)) for row in recipes}
+    finalists = results.finalists(run.folder)
     return {
-        "rows": results.table(starts, finals, evaluations),
+        "rows": results.table(starts, finals, evaluations, finalists),
         "assignment": best.network.activations(),
         "groups": best.network.groups,
         "hyperparameters": recipes["SAFS"].hyperparameters.model_dump(),
-        "search": results.search_cost(results.leading_to("SAFS", evaluations)),
+        "search": results.search_cost(results.leading_to("SAFS", evaluations), finalists),
+        "finalists": finalists,
     }
 
 

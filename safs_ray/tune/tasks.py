@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import ray
@@ -13,33 +13,16 @@ from ray.util.queue import Empty, Queue
 
 from safs_ray import stages
 from safs_ray.checkpoints import Checkpoints
-from safs_ray.config import Configuration, Hyperparameters
+from safs_ray.config import Configuration
 from safs_ray.data import Array, Dataset
-from safs_ray.search.assignment import Assignment
-from safs_ray.stages import Result
+from safs_ray.network import Frozen, Network
+from safs_ray.stages import Recipe, Result
 from safs_ray.storage import DamagedError, Folder
 from safs_ray.training import Report
 from safs_ray.tune.progress import StageProgress, log
 
 News = tuple[str, int, int, float]
 """Stage, epochs done, epochs, validation accuracy."""
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """How a row of the table trains the pruned network."""
-
-    assignment: Assignment
-    hyperparameters: Hyperparameters
-    learn_scales: bool
-
-    def as_json(self) -> dict[str, Any]:
-        return {**asdict(self), "hyperparameters": self.hyperparameters.model_dump()}
-
-    @classmethod
-    def from_json(cls, values: dict[str, Any]) -> Recipe:
-        chosen = Hyperparameters(**values["hyperparameters"])
-        return cls(tuple(values["assignment"]), chosen, values["learn_scales"])
 
 
 @dataclass(frozen=True)
@@ -57,7 +40,7 @@ class Run:
     @property
     def checkpoints(self) -> Checkpoints:
         """Of the trainings that are under way."""
-        return checkpoints_of(self.configuration, self.folder)
+        return Checkpoints(self.folder / "checkpoints", self.configuration.run.checkpoint_seconds)
 
     def result(self, stage: str) -> Result:
         """What a stage that is complete made.
@@ -108,11 +91,6 @@ RECIPE = "recipe.json"
 """File of a folder of networks: the recipe that they were made with."""
 
 
-def checkpoints_of(configuration: Configuration, folder: Folder) -> Checkpoints:
-    """Where a run's trainings keep their states."""
-    return Checkpoints(folder / "checkpoints", configuration.run.checkpoint_seconds)
-
-
 FOUND = "pruned-found"
 """The stage that prunes with the assignment that was found before pruning."""
 
@@ -125,6 +103,11 @@ def start_of(configuration: Configuration, row: str) -> str:
 def final(row: str, fold: int) -> str:
     """The stage that makes a row of the table on a fold."""
     return f"final/{row}/fold-{fold}"
+
+
+def finalist(sweep: str, trial: str, number: int) -> str:
+    """The stage that is one training of a finalist."""
+    return f"finalists/{sweep}/{trial}/seed-{number}"
 
 
 def prepare(run: Run, arrays: dict[str, Array]) -> None:
@@ -171,6 +154,28 @@ def finish(run: Run, arrays: dict[str, Array], row: str, recipe: Recipe, fold: i
             configuration,
             splits,
             fold,
+            recipe.hyperparameters,
+            recipe.learn_scales,
+            device,
+            report,
+            run.checkpoints,
+        ),
+    )
+
+
+def train_finalist(run: Run, arrays: dict[str, Array], start: Frozen, recipe: Recipe, stage: str, number: int) -> None:
+    """Ray task: one training of a finalist from the network that its sweep started from."""
+    configuration, device = run.configuration, stages.set_up(run.configuration)
+    splits = stages.folds(configuration, Dataset.from_arrays(arrays)).search()
+    network = Network.from_arrays(start).assign(recipe.assignment)
+    run.once(
+        stage,
+        configuration.final.epochs,
+        lambda report: stages.train_finalist(
+            network,
+            configuration,
+            splits,
+            number,
             recipe.hyperparameters,
             recipe.learn_scales,
             device,

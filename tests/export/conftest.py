@@ -41,10 +41,10 @@ def run_folder(
     folder.write("config.yaml", ("# Python 3.11.7, torch 2.15.0\n" + config.dump(configuration)).encode())
     best.save(folder / "networks" / "best")
     content = {
-        "rows": results.table({"pruned": pruned, "SAFS": pruned}, {"dense": [tested], **rows}, []),
+        "rows": results.table({"pruned": pruned, "SAFS": pruned}, {"dense": [tested], **rows}, [], {}),
         "assignment": best.network.activations(),
         "hyperparameters": recipe.model_dump(),
-        "search": results.search_cost([]),
+        "search": results.search_cost([], {}),
     }
     folder.write_json(results.RESULTS, content)
     return path

@@ -85,11 +85,11 @@ def conclude(
     folder.write_json(
         "results.json",
         {
-            "rows": results.table(dict.fromkeys(networks, pruned), finals, evaluations),
+            "rows": results.table(dict.fromkeys(networks, pruned), finals, evaluations, {}),
             "assignment": best.network.activations(),
             "groups": 1,
             "hyperparameters": chosen.model_dump(),
-            "search": results.search_cost(evaluations),
+            "search": results.search_cost(evaluations, {}),
             "wall_seconds": 12.0,
             "finished": True,
         },

@@ -1,12 +1,15 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import pytest
 
 from safs_ray.report import results
 from safs_ray.search.evaluation import Evaluation
 from safs_ray.stages import Result
+from safs_ray.storage import Folder
 
 
 def evaluation(
@@ -41,7 +44,7 @@ EVALUATIONS = [
 
 
 def test_cost_of_a_search() -> None:
-    assert results.search_cost(EVALUATIONS) == {
+    assert results.search_cost(EVALUATIONS, {}) == {
         "trials": 1,
         "evaluations": 2,
         "evaluations_saved": 1,
@@ -58,6 +61,7 @@ def test_rows_count_all_that_led_to_them(dense: Result, pruned: Result) -> None:
         {"pruned": replace(pruned, core_seconds=10.0), "SAFS": replace(pruned, core_seconds=20.0)},
         {"dense": final(dense, 0.9), "pruned": final(pruned, 0.4, 0.5, 0.6), "SAFS": final(pruned, 0.7, 0.7, 0.7)},
         EVALUATIONS,
+        {},
     )
     assert [row["name"] for row in rows] == ["dense", "pruned", "SAFS"]
     assert [row["core_seconds"] for row in rows] == [1, 1 + 10 + 3, 1 + 20 + 6 + 3]
@@ -70,10 +74,41 @@ def test_rows_count_all_that_led_to_them(dense: Result, pruned: Result) -> None:
     assert rows[1]["nonzero_weights"] == pruned.network.nonzero_weights
 
 
+def again(mean: float, seconds: float) -> dict[str, Any]:
+    spread = {"mean": mean, "sd": None, "values": [mean]}
+    return {"validation_accuracy": spread, "core_seconds": seconds}
+
+
+def test_finalists_are_part_of_what_a_row_costs() -> None:
+    finalists = {"SAFS": {"a": again(0.5, 3.0), "b": again(0.6, 4.0)}, "stage 2": {"a": again(0.5, 50.0)}}
+    assert results.search_cost(EVALUATIONS, finalists)["core_seconds"] == 6 + 3 + 4
+    assert results.search_cost(results.leading_to("stage 1", EVALUATIONS), finalists)["core_seconds"] == 4 + 3 + 4
+    assert results.search_cost(results.leading_to("pruned", EVALUATIONS), finalists)["core_seconds"] == 0
+    staged = [evaluation(0, sweep="stage 1"), evaluation(0, phase="fine-tuning")]
+    by_row = {"stage 1": 2, "SAFS": 4 + 7, "stage 2": 0}
+    for row, seconds in by_row.items():
+        assert results.search_cost(results.leading_to(row, staged), finalists)["core_seconds"] == seconds
+
+
+def test_finalists_as_a_run_folder_tells_of_them(tmp_path: Path, pruned: Result) -> None:
+    run = Folder.at(tmp_path)
+    assert results.finalists(run) == {}
+    for place, accuracy in (("stage 1/chain-2/seed-0", 0.25), ("stage 1/chain-2/seed-1", 0.75), ("SAFS/b/seed-0", 0.5)):
+        result = replace(pruned, validation_accuracy=accuracy, core_seconds=2.0)
+        result.save(run / "networks" / "finalists" / place)
+    (tmp_path / "networks" / "finalists" / "SAFS" / "begun" / "seed-0").mkdir(parents=True)
+    found = results.finalists(run)
+    assert found["SAFS"] == {"b": again(0.5, 2.0)}
+    assert found["stage 1"]["chain-2"] == {
+        "validation_accuracy": {"mean": 0.5, "sd": pytest.approx(0.3536, abs=1e-4), "values": [0.25, 0.75]},
+        "core_seconds": 4.0,
+    }
+
+
 def test_of_a_network_pruned_elsewhere_there_is_no_dense_row(pruned: Result) -> None:
     finals = {row: [replace(pruned, test_accuracy=0.5, core_seconds=1.0)] for row in ("pruned", "SAFS")}
     start = replace(pruned, core_seconds=0.0)
-    rows = results.table({"pruned": start, "SAFS": start}, finals, EVALUATIONS)
+    rows = results.table({"pruned": start, "SAFS": start}, finals, EVALUATIONS, {})
     assert [row["name"] for row in rows] == ["pruned", "SAFS"]
     assert [row["core_seconds"] for row in rows] == [1, 6 + 1]
 
@@ -91,7 +126,7 @@ def test_a_row_costs_what_led_to_it() -> None:
 
 def test_trials_of_two_sweeps_are_told_apart() -> None:
     both = [evaluation(0), evaluation(0, sweep="stage 1")]
-    assert results.search_cost(both)["trials"] == 2
+    assert results.search_cost(both, {})["trials"] == 2
 
 
 def test_best_is_chosen_by_validation_not_by_test(pruned: Result) -> None:

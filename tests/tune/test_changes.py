@@ -6,10 +6,10 @@ import pytest
 
 from safs_ray.config import Configuration, ConfigurationError, Hyperparameters
 from safs_ray.report.results import RESULTS
+from safs_ray.stages import Recipe
 from safs_ray.storage import Folder
 from safs_ray.tune.changes import changed, differences, reopen
 from safs_ray.tune.journal import JOURNALS, Journal
-from safs_ray.tune.tasks import Recipe
 
 
 @pytest.mark.parametrize(

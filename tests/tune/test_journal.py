@@ -8,9 +8,9 @@ import pytest
 from safs_ray.config import Configuration, Hyperparameters
 from safs_ray.search.chain import Course, stage_1
 from safs_ray.search.evaluation import Evaluation, canonical
+from safs_ray.stages import Recipe
 from safs_ray.storage import Folder
 from safs_ray.tune.journal import Entry, Journal, Past
-from safs_ray.tune.tasks import Recipe
 
 CHOSEN = Hyperparameters(learning_rate=5e-3)
 WINNER = Recipe(("relu", "tanh"), CHOSEN, learn_scales=True)

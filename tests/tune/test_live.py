@@ -83,6 +83,16 @@ def test_stages_until_something_else_begins(table: LiveTable) -> None:
     assert drawn(table).strip() == ""
 
 
+def test_finalists_are_stages(table: LiveTable) -> None:
+    log.info("SAFS", extra=event("sweep", sweep="SAFS", trials=2, steps=6))
+    step("trial-2", 3, 0.4)
+    log.info("2 finalists", extra=event("finalists", sweep="SAFS", trials=["trial-1", "trial-2"], trainings=2))
+    told = {"epoch": 5, "epochs": 20, "validation_accuracy": 0.5, "seconds_left": None}
+    log.info("a line", extra=event("epoch", stage="finalists/SAFS/trial-2/seed-0", **told))
+    head, row, *_ = (line.strip() for line in drawn(table).splitlines())
+    assert (head.split()[0], row.split()[0]) == ("stage", "finalists/SAFS/trial-2/seed-0")
+
+
 def test_only_the_latest_trials_are_shown_in_their_order(table: LiveTable) -> None:
     log.info("SAFS", extra=event("sweep", sweep="SAFS", trials=100, steps=6))
     for number in range(1, 2 * LATEST):

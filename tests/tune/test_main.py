@@ -18,11 +18,13 @@ from ray.tune.experiment import Trial
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 
+from safs_ray import stages
 from safs_ray.config import Configuration, load
 from safs_ray.network import Network
 from safs_ray.report.__main__ import main as report
 from safs_ray.search.chain import joint
 from safs_ray.search.evaluation import Evaluation
+from safs_ray.stages import Found, Recipe
 from safs_ray.storage import Folder
 from safs_ray.tune.__main__ import main
 from safs_ray.tune.board import read_evaluations
@@ -223,10 +225,13 @@ def test_protocol_staged_with_every_row(finished: Path, tiny: Path) -> None:
     }
     assert sum(evaluation.repeated for evaluation in sweeps["stage 1"]) >= 1, "both chains begin at the same place"
     (best,) = {evaluation.assignment for evaluation in sweeps["SAFS"]}
-    highest = max(evaluation.validation_accuracy for evaluation in sweeps["stage 1"])
-    assert (best, highest) in {
-        (evaluation.assignment, evaluation.validation_accuracy) for evaluation in sweeps["stage 1"]
+    bests = {
+        chain: max(
+            (step for step in sweeps["stage 1"] if step.trial == chain), key=lambda step: step.validation_accuracy
+        )
+        for chain in ("chain-1", "chain-2")
     }
+    assert best in {step.assignment for step in bests.values()}
     assert {evaluation.assignment for evaluation in sweeps["stage 2"]} == {("relu", "relu")}
     assert len({evaluation.trial for evaluation in sweeps["SAFS"]}) == 3
     networks = Folder.at(run / "networks")
@@ -290,6 +295,44 @@ def test_after_kill_9_a_resumed_run_ends_like_one_never_interrupted(finished: Pa
     assert results(run)["assignment"] == results(finished)["assignment"]
     for mine, other in zip(results(run)["rows"], results(finished)["rows"], strict=True):
         assert mine["test_accuracy"] == other["test_accuracy"]
+
+
+@pytest.mark.slow
+def test_after_kill_9_among_the_finalists_the_same_one_wins_as_in_one_process(tiny: Path, folder: Path) -> None:
+    overrides = (
+        "run.name=finalists", "tune.scheduler=none", "tune.trials=2", "tune.max_t=5", "final.epochs=100",
+        "final.folds=1",
+    )  # fmt: skip
+    assert interrupted_at("/seed-1", signal.SIGKILL, str(tiny), *overrides)[0] == -signal.SIGKILL
+    run = folder / "runs" / "finalists"
+    kept = {path: path.read_text() for path in run.glob("networks/finalists/SAFS/*/*/metrics.json")}
+    assert 0 < len(kept) < 2 * 2, "some are trained, some are not"
+    resumed = start("--resume", str(run))
+    output, _ = resumed.communicate(timeout=ENDS)
+    assert resumed.returncode == 0, output
+    assert "SAFS: 2 finalists, each trained 2 times more" in output
+    assert {path: path.read_text() for path in kept} == kept, "what was trained is not trained again"
+    journal, evaluations = Journal(Folder.at(run / JOURNALS), "SAFS"), read_evaluations(Folder.at(run / "evaluations"))
+
+    configuration = load(tiny, overrides)
+    past = Past(joint(configuration), journal, evaluations)
+    pruned = Network.load(Folder.at(run / "networks" / "pruned"))
+    found = [
+        Found(pruned, Recipe(past.found(number), entry.hyperparameters, True), entry.accuracy, ())
+        for number, entry in enumerate(journal.entries)
+    ]
+    splits = stages.folds(configuration, stages.load(configuration)).search()
+    chosen = stages.choose(found, pruned, configuration, splits, torch.device("cpu")).recipe
+    content, finalists = results(run), results(run)["finalists"]["SAFS"]
+    assert journal.winner == chosen
+    assert [site["operator"] for site in content["assignment"].values()] == list(chosen.assignment)
+    assert [len(trial["validation_accuracy"]["values"]) for trial in finalists.values()] == [2, 2]
+    spent = sum(step.core_seconds for step in evaluations) + sum(trial["core_seconds"] for trial in finalists.values())
+    assert content["search"]["core_seconds"] == pytest.approx(spent)
+    safs = next(row for row in content["rows"] if row["name"] == "SAFS")
+    assert safs["core_seconds"] > spent
+    assert report([str(run)]) == 0
+    assert "trained again, %" in (run / "report.html").read_text()
 
 
 @pytest.mark.slow
@@ -439,7 +482,7 @@ def test_a_dry_run_says_what_a_run_would_cost_and_begins_nothing(
     before = set(tiny.parent.rglob("*"))
     assert main([str(tiny), "--dry-run", "run.name=dry"]) == 0
     printed = capsys.readouterr().out
-    assert "at most 37 epochs" in printed
+    assert "at most 49 epochs" in printed
     assert "nothing was begun" in printed
     assert set(tiny.parent.rglob("*")) == before
     assert main([str(tiny), "--dry-run", "run.name=dry", "data.source=digit"]) == 2

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from safs_ray.config import Configuration, Hyperparameters
-from safs_ray.stages import Result
+from safs_ray.stages import Recipe, Result
 from safs_ray.storage import Folder
-from safs_ray.tune.tasks import Recipe, Run
+from safs_ray.tune.tasks import Run
 
 RECIPE = Recipe(("relu", "tanh"), Hyperparameters(learning_rate=5e-3), learn_scales=True)
 

@@ -56,6 +56,8 @@ def _measured(record: Record) -> dict[str, float]:
         for phase, what in (("search", "candidates"), ("fine-tuning", "fine-tuning")):
             steps = (each for trial in sweep.trials for each in trial.evaluations if each.phase == phase)
             parts[f"{sweep.name}, {what}"] = sum(each.core_seconds for each in steps)
+        again = record.finalists.get(sweep.name, {}).values()
+        parts[f"{sweep.name}, finalists"] = sum(each["core_seconds"] for each in again)
     for row in record.row_names:
         if row != "dense":
             folds = (record.metrics(stage) or {} for stage in record.folds(row))
