@@ -5,8 +5,9 @@
 
 An epoch is a pass over 50,000 images to train on, in batches of 256, with Adam, and one over 10,000 to validate on. The
 plain loop has torchvision's data set, its transforms on every image, a DataLoader without workers and masks by
-torch.nn.utils.prune; masked dense has the images in memory, as has ours, which executes what is not zero. The first two
-are timed on 40 of an epoch's 196 batches and as large a part of the validation, and scaled.
+torch.nn.utils.prune. Masked dense has the images in memory, as has ours, which executes what is not zero: one candidate at
+a time, and 16 side by side. The first two are timed on 40 of an epoch's 196 batches and as large a part of the validation,
+and scaled.
 
 Masks are those of dense networks of several seeds, trained shortly. Times are core-seconds of one thread, for each mask
 the median of turns that the ways take; a line has the medians over the masks and, in brackets, the least and the most.
@@ -41,7 +42,8 @@ from safs_ray.config import Configuration, Execution, RunSection
 from safs_ray.data import Splits
 from safs_ray.network import Network
 from safs_ray.pruning.allocation import ALLOCATIONS
-from safs_ray.training import Trainer, Training
+from safs_ray.search.chain import TOGETHER
+from safs_ray.training import Cohort, Training
 
 SETTING = Path(__file__).parent.parent / "tune_configs" / "lenet5_mnist.yaml"
 CPU = torch.device("cpu")
@@ -151,29 +153,36 @@ def masked_dense(network: Network, task: Task) -> Way:
     trained, validated = task.part()
     splits = task.splits
     part = Splits(splits.train[:trained], splits.validation[:validated], splits.test[:0])
-    return Way(_trained(network, task.configuration, part, "dense"), trained / len(splits.train))
+    return Way(_trained([network], task.configuration, part, "dense"), trained / len(splits.train))
 
 
 def sparse(network: Network, task: Task) -> Way:
     """Our training as it is by default."""
-    return Way(_trained(network, task.configuration, task.splits, "auto"), 1)
+    return Way(_trained([network], task.configuration, task.splits, "auto"), 1)
 
 
-def _trained(network: Network, configuration: Configuration, splits: Splits, execution: Execution) -> Run:
+def side_by_side(network: Network, task: Task) -> Way:
+    """Candidates of one mask, trained together."""
+    return Way(_trained([network] * TOGETHER, task.configuration, task.splits, "auto"), TOGETHER)
+
+
+def _trained(networks: Sequence[Network], configuration: Configuration, splits: Splits, execution: Execution) -> Run:
     chosen, run = configuration.pruning.hyperparameters, RunSection(execution=execution)
-    training = Training(splits, chosen, 10**6, 0, CPU, configuration.data, run)
-    trainer = Trainer(network, training)
+    cohort = Cohort(networks, Training(splits, chosen, 10**6, 0, CPU, configuration.data, run))
 
     def epoch() -> None:
-        trainer.run_epoch()
-        if trainer.diverged:
-            raise SystemExit(f"{network.assignment[0]} diverged: there is nothing to time")
+        cohort.run_epoch()
+        if cohort.diverged:
+            raise SystemExit(f"{networks[0].assignment[0]} diverged: there is nothing to time")
 
     return epoch
 
 
 BASELINES: Mapping[str, Callable[[Network, Task], Way]] = {"plain loop": plain_loop, "masked dense": masked_dense}
-OURS: Mapping[str, Callable[[Network, Task], Way]] = {"ours": sparse}
+OURS: Mapping[str, Callable[[Network, Task], Way]] = {
+    "ours": sparse,
+    f"ours, {TOGETHER} side by side": side_by_side,
+}
 
 
 def _timed(network: Network, task: Task, turns: int) -> dict[str, Found]:
