@@ -3,11 +3,11 @@
     python benchmarks/evaluation.py MNIST_FOLDER                          some five minutes of a core
     python benchmarks/evaluation.py MNIST_FOLDER --masks 2 --operators relu swish
 
-An epoch is a pass over 50,000 images to train on, in batches of 256, with Adam, and one over 10,000 to validate on. The
-plain loop has torchvision's data set, its transforms on every image, a DataLoader without workers and masks by
-torch.nn.utils.prune. Masked dense has the images in memory, as has ours, which executes what is not zero: one candidate at
-a time, and 16 side by side. The first two are timed on 40 of an epoch's 196 batches and as large a part of the validation,
-and scaled.
+An epoch is a pass over 50,000 images to train on, in batches of 256, with Adam, and one over 10,000 to validate on.
+The plain loop has torchvision's data set, its transforms on every image, a DataLoader without workers and masks by
+torch.nn.utils.prune. Masked dense has the images in memory, as has ours, which executes what is not zero: one candidate
+at a time, and 16 side by side. The first two are timed on 40 of an epoch's 196 batches and as large a part of the
+validation, and scaled.
 
 Masks are those of dense networks of several seeds, trained shortly. Times are core-seconds of one thread, for each mask
 the median of turns that the ways take; a line has the medians over the masks and, in brackets, the least and the most.
