@@ -377,9 +377,8 @@ def _connect(configuration: Configuration) -> None:
         if configuration.run.address == "local":
             ray.init(address="local", include_dashboard=False, **quiet)
         else:
-            os.environ.setdefault(
-                "RAY_OVERRIDE_JOB_RUNTIME_ENV", "1"
-            )  # what a submitted job says of other things stays
+            # A submitted job has a runtime environment of its own: only the modules are taken from this one.
+            os.environ.setdefault("RAY_OVERRIDE_JOB_RUNTIME_ENV", "1")
             with blaming("run.address", configuration.run.address):
                 ray.init(address=configuration.run.address, runtime_env={"py_modules": modules()}, **quiet)
     except SystemExit:  # what Ray's own handler of SIGTERM, which it sets on the way, makes of it
