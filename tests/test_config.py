@@ -125,7 +125,7 @@ class TestKeys:
 
     def test_a_section_that_is_a_value_is_refused(self) -> None:
         assert message({"search": {"lahc": 5}}) == (
-            "search.lahc=5: must be a section, with keys and values; allowed: history"
+            "search.lahc=5: must be a section, with keys and values; allowed: history, walks"
         )
 
     def test_an_empty_section_is_told(self) -> None:

@@ -14,7 +14,7 @@ from safs_ray.config import ConfigurationError
 from safs_ray.export.loading import load
 from safs_ray.network import Network
 from safs_ray.sparse.execution import DenseModule
-from safs_ray.sparse.module import SparseModule
+from safs_ray.sparse.fused import FusedModule
 from safs_ray.storage import Folder
 
 
@@ -40,7 +40,7 @@ def test_every_place_of_a_network_gives_the_same(
 ) -> None:
     expected = network.build().eval()(network.specification.normalised(images))
     for path in (run_folder, run_folder / "networks" / "best", exported, str(exported / "network.safetensors")):
-        for execution, kind in (("dense", DenseModule), ("sparse", SparseModule)):
+        for execution, kind in (("dense", DenseModule), ("sparse", FusedModule)):
             module = load(path, execution)  # type: ignore[arg-type]
             assert isinstance(module, kind)
             assert not module.training
