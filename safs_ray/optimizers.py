@@ -11,6 +11,7 @@ gradients that are zero where weights were dropped.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -21,16 +22,22 @@ FIRST_DECAY, SECOND_DECAY, EPSILON = 0.9, 0.999, 1e-8
 """Of TAdam's moments: those of the paper and of torch's Adam."""
 
 
+Tensors = Mapping[Tensor, Tensor]
+"""Of parameters (values,) or (networks, values) that hold several tensors: the number of the tensor of every value."""
+
+
 class PerTensor(Optimizer):
     """An optimizer that treats each tensor on its own; what has no gradient, such as a frozen scale, stays.
 
     Args:
         groups: parameter groups; their ``weight_decay`` is an L2 penalty, added to the gradient.
         lr: learning rate, for which torch's schedules want this name.
+        tensors: of parameters that hold several tensors; any other is one.
     """
 
-    def __init__(self, groups: list[dict[str, Any]], lr: float) -> None:
+    def __init__(self, groups: list[dict[str, Any]], lr: float, tensors: Tensors | None = None) -> None:
         super().__init__(groups, {"lr": lr, "weight_decay": 0.0})
+        self._tensors = tensors or {}
 
     @torch.no_grad()
     def step(self) -> None:  # type: ignore[override]
@@ -43,6 +50,16 @@ class PerTensor(Optimizer):
 
     def _update(self, parameter: Tensor, gradient: Tensor, rate: float) -> None:
         raise NotImplementedError
+
+    def _sum(self, parameter: Tensor, values: Tensor) -> Tensor:
+        """The sum over each tensor of a parameter, in the place of each of its values or for all at once."""
+        numbers = self._tensors.get(parameter)
+        if numbers is None:
+            return values.sum()
+        rows = values.reshape(-1, len(numbers))
+        numbers = numbers.expand_as(rows)
+        sums = rows.new_zeros(len(rows), int(numbers.max()) + 1).scatter_add_(1, numbers, rows)
+        return sums.gather(1, numbers).view_as(values)
 
 
 class TAdam(PerTensor):
@@ -71,12 +88,12 @@ class TAdam(PerTensor):
             state["weight"] = parameter.new_tensor(FIRST_DECAY / (1 - FIRST_DECAY))
         mean, square, past = state["mean"], state["square"], state["weight"]
         state["step"] += 1
-        distance = ((gradient - mean).square() / (square + EPSILON)).sum()
+        distance = self._sum(parameter, (gradient - mean).square() / (square + EPSILON))
         square.lerp_(gradient.square(), 1 - SECOND_DECAY)
-        elements = square.count_nonzero().clamp(min=1)
+        elements = self._sum(parameter, (square != 0).to(square.dtype)).clamp(min=1)
         weight = 2 * elements / (elements + distance)
         mean.lerp_(gradient, weight / (past + weight))
-        past.mul_(2 - 1 / FIRST_DECAY).add_(weight)
+        state["weight"] = past * (2 - 1 / FIRST_DECAY) + weight
         deviation = (square / (1 - SECOND_DECAY ** state["step"])).sqrt() + EPSILON
         parameter.addcdiv_(mean, deviation, value=-rate / (1 - FIRST_DECAY ** state["step"]))
 
@@ -93,10 +110,9 @@ class Fromage(PerTensor):
     """
 
     def _update(self, parameter: Tensor, gradient: Tensor, rate: float) -> None:
-        length, slope = parameter.norm(), gradient.norm()
+        length, slope = self._norm(parameter, parameter), self._norm(parameter, gradient)
         ratio = torch.where((length > 0) & (slope > 0), length / slope, 1.0)
         parameter.sub_(rate * ratio * gradient).div_(math.sqrt(1 + rate**2))
 
-
-PER_TENSOR = ("tadam", "fromage")
-"""Names of the optimizers whose step of a weight depends on the others of its tensor."""
+    def _norm(self, parameter: Tensor, values: Tensor) -> Tensor:
+        return self._sum(parameter, values.square()).sqrt()

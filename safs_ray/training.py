@@ -19,7 +19,7 @@ from safs_ray.checkpoints import Checkpoints
 from safs_ray.config import ConfigurationError, DataSection, Execution, Hyperparameters, RunSection, refusal
 from safs_ray.data import Examples, Splits, augmentation, batch_count, batches
 from safs_ray.network import Network
-from safs_ray.optimizers import PER_TENSOR, Fromage, TAdam
+from safs_ray.optimizers import Fromage, TAdam, Tensors
 from safs_ray.pruning.rules import FixedMasks, MakeRule
 from safs_ray.randomness import generator
 from safs_ray.references import is_reference
@@ -52,7 +52,7 @@ class Training:
         data: says how training images are augmented.
         run: says how the network is computed: with all weights or with nonzeros alone, the same network but for
             rounding; with which precision; how images lie in memory. It is computed with all weights while masks
-            change, for optimizers that look at whole tensors, and in bf16.
+            change, and in bf16.
         learn_scales: whether alpha and beta are learned (stage 2) or stay as they are (stage 1).
         mask_rule: what becomes of the network's masks while it trains.
         checkpoints: where the training keeps its state while it is under way; without them it begins at its
@@ -92,8 +92,8 @@ class Training:
     @property
     def execution(self) -> Execution:
         """How the network is executed while it trains."""
-        whole = self.mask_rule is not FixedMasks or self.hyperparameters.optimizer in PER_TENSOR
-        return "dense" if whole or self.precision is torch.bfloat16 else self.run.execution
+        changing = self.mask_rule is not FixedMasks
+        return "dense" if changing or self.precision is torch.bfloat16 else self.run.execution
 
     def key(self, networks: Sequence[Network]) -> str:
         """Equal for trainings in one run that train the same networks in the same way."""
@@ -428,19 +428,19 @@ def _optimizer(team: Team, hyperparameters: Hyperparameters) -> Optimizer:
         {"params": list(team.weights), "weight_decay": hyperparameters.weight_decay},
         {"params": list(team.scales), "weight_decay": 0.0},
     ]
-    return OPTIMIZERS[hyperparameters.optimizer](groups, hyperparameters)
+    return OPTIMIZERS[hyperparameters.optimizer](groups, hyperparameters, team.tensors)
 
 
 Groups = list[dict[str, Any]]
 
-OPTIMIZERS: dict[str, Callable[[Groups, Hyperparameters], Optimizer]] = {
-    "sgd": lambda groups, chosen: SGD(
+OPTIMIZERS: dict[str, Callable[[Groups, Hyperparameters, Tensors], Optimizer]] = {
+    "sgd": lambda groups, chosen, _: SGD(
         groups, lr=chosen.learning_rate, momentum=chosen.momentum, nesterov=chosen.nesterov, fused=True
     ),
-    "adam": lambda groups, chosen: Adam(groups, lr=chosen.learning_rate, fused=True),
-    "adamw": lambda groups, chosen: AdamW(groups, lr=chosen.learning_rate, fused=True),
-    "tadam": lambda groups, chosen: TAdam(groups, lr=chosen.learning_rate),
-    "fromage": lambda groups, chosen: Fromage(groups, lr=chosen.learning_rate),
+    "adam": lambda groups, chosen, _: Adam(groups, lr=chosen.learning_rate, fused=True),
+    "adamw": lambda groups, chosen, _: AdamW(groups, lr=chosen.learning_rate, fused=True),
+    "tadam": lambda groups, chosen, tensors: TAdam(groups, chosen.learning_rate, tensors),
+    "fromage": lambda groups, chosen, tensors: Fromage(groups, chosen.learning_rate, tensors),
 }
 """Fused: one call for all parameters, of which sparse networks have many small ones."""
 

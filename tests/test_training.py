@@ -98,7 +98,8 @@ def test_zeros_stay_zeros(pruned: Result, splits: Splits, hyperparameters: Hyper
 
 
 def test_dropped_weights_have_no_gradient_and_so_no_part_in_norms(pruned: Result, splits: Splits) -> None:
-    running = trainer(pruned.network, splits, Hyperparameters(optimizer="fromage", batch_size=32))
+    dense = RunSection(execution="dense")
+    running = trainer(pruned.network, splits, Hyperparameters(optimizer="fromage", batch_size=32), run=dense)
     running.run_epoch()
     for name, mask in pruned.network.masks.items():
         gradient = running._team.prunable[name].grad

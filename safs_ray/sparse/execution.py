@@ -33,6 +33,11 @@ class Executable(nn.Module):
     def scales(self) -> Sequence[nn.Parameter]:
         """The parameters of the activations."""
 
+    @property
+    def tensors(self) -> Mapping[Tensor, Tensor]:
+        """For parameters that hold several tensors of the network: the number of the tensor that each value is of."""
+        return {}
+
     @abstractmethod
     def freeze_scales(self) -> None:
         """Learn alpha and beta no more; where they are at 1 they are not multiplied with either."""
@@ -67,6 +72,11 @@ class Team(nn.Module):
     @abstractmethod
     def scales(self) -> Sequence[nn.Parameter]:
         """The parameters of the activations, of all networks."""
+
+    @property
+    @abstractmethod
+    def tensors(self) -> Mapping[Tensor, Tensor]:
+        """As :attr:`Executable.tensors`, of every network."""
 
     @abstractmethod
     def freeze_scales(self) -> None:
@@ -112,6 +122,10 @@ class Alone(Team):
     @property
     def scales(self) -> Sequence[nn.Parameter]:
         return self._module.scales
+
+    @property
+    def tensors(self) -> Mapping[Tensor, Tensor]:
+        return self._module.tensors
 
     def freeze_scales(self) -> None:
         self._module.freeze_scales()

@@ -33,8 +33,9 @@ class FusedTeam(Team):
         plan: of a chain.
 
     Attributes:
-        values: (networks, values), the weights and biases that are left, then zeros.
-        parameters_of_sites: (networks, sites, parameters): alpha, beta and the operator's own, then zeros.
+        values: (networks, values), the weights and biases that the masks left, then zeros.
+        scales_of_sites: (networks, sites, PADDING): alpha and beta, then zeros.
+        internal: (networks, sites, padded): the parameters of each site's operator, then zeros.
 
     Raises:
         NotCompilableError: an operator cannot be compiled.
@@ -51,20 +52,20 @@ class FusedTeam(Team):
         self._states = [dict(network.state) for network in networks]
         self._names = [_names(network) for network in networks]
         self._without_own = np.array([[len(names) == len(SCALES) for names in own] for own in self._names])
-        most = max(len(names) for own in self._names for names in own)
-        sizes = _padded(plan.values), (len(first.sites), _padded(most))
-        self.values = nn.Parameter(torch.zeros(len(networks), sizes[0], dtype=dtype))
-        self.parameters_of_sites = nn.Parameter(torch.zeros(len(networks), *sizes[1], dtype=dtype))
+        most = max(len(names) for own in self._names for names in own) - len(SCALES)
+        count, sites = len(networks), len(first.sites)
+        self.values = nn.Parameter(torch.zeros(count, _padded(plan.values), dtype=dtype))
+        self.scales_of_sites = nn.Parameter(torch.zeros(count, sites, PADDING, dtype=dtype))
+        self.internal = nn.Parameter(torch.zeros(count, sites, _padded(max(1, most)), dtype=dtype))
         for number, network in enumerate(networks):
             self.load(number, network.state)
         self._room = Room(*torch.zeros(2, self._program.rows, LANES, dtype=dtype).numpy())
-        self._scales_frozen = False
 
     def forward(self, images: Tensor) -> Tensor:
-        return cast(Tensor, _Logits.apply(self, images.flatten(1), self.values, self.parameters_of_sites))
+        return cast(Tensor, _Logits.apply(self, images.flatten(1), *self._learned))
 
     def losses(self, images: Tensor, labels: Tensor) -> Tensor:  # its gradients are found in the same pass
-        return cast(Tensor, _Losses.apply(self, images.flatten(1), labels, self.values, self.parameters_of_sites))
+        return cast(Tensor, _Losses.apply(self, images.flatten(1), labels, *self._learned))
 
     @property
     def weights(self) -> Sequence[nn.Parameter]:
@@ -72,14 +73,27 @@ class FusedTeam(Team):
 
     @property
     def scales(self) -> Sequence[nn.Parameter]:
-        return [self.parameters_of_sites]
+        return [self.scales_of_sites, self.internal]
+
+    @property
+    def tensors(self) -> Mapping[Tensor, Tensor]:
+        parts = [2 * place + numbers for place, numbers in enumerate(self._plan.tensors.values())]
+        rest = torch.full((self.values.shape[1] - self._plan.values,), 2 * len(parts))
+        numbers: dict[Tensor, Tensor] = {self.values: torch.cat([*parts, rest])}
+        for scales in self.scales:
+            numbers[scales] = torch.arange(scales[0].numel())  # each is a tensor of its own
+        return numbers
 
     @property
     def prunable(self) -> Mapping[str, Tensor]:
         return {}
 
+    @property
+    def _learned(self) -> tuple[Tensor, ...]:
+        return self.values, *self.scales
+
     def freeze_scales(self) -> None:
-        self._scales_frozen = True
+        self.scales_of_sites.requires_grad_(False)
 
     def joined(self, networks: Sequence[Network]) -> Team | None:
         try:
@@ -92,7 +106,7 @@ class FusedTeam(Team):
         values = self._plan.split(self.values[number, : self._plan.values].detach())
         scales = {
             name: value.clone()
-            for names, own in zip(self._names[number], self.parameters_of_sites[number].detach(), strict=True)
+            for names, own in zip(self._names[number], self._parameters_of_sites()[number], strict=True)
             for name, value in zip(names, own, strict=False)
         }
         return {**state, **self._plan.scattered(values, state), **scales}
@@ -101,27 +115,29 @@ class FusedTeam(Team):
         self._states[number] = dict(state)
         with torch.no_grad():
             self.values[number, : self._plan.values] = torch.cat(list(self._plan.gathered(state).values()))
-            for names, own in zip(self._names[number], self.parameters_of_sites[number], strict=True):
-                own[: len(names)] = torch.stack([state[name] for name in names])
+            for site, names in enumerate(self._names[number]):
+                own = torch.stack([state[name] for name in names])
+                self.scales_of_sites[number, site, : len(SCALES)] = own[: len(SCALES)]
+                self.internal[number, site, : len(names) - len(SCALES)] = own[len(SCALES) :]
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Copies are made anew: compiled code has other addresses in another process."""
         networks = [replace(network, state=self.state(number)) for number, network in enumerate(self._networks)]
-        return FusedTeam, (self._plan, networks), {"training": self.training, "_scales_frozen": self._scales_frozen}
+        return _copied, (self._plan, networks, self.training, self.scales_of_sites.requires_grad)
 
     def infer(self, images: Tensor) -> Tensor:
         logits = torch.empty(len(self.values), len(images), self._program.classes, dtype=self.values.dtype)
         blocks.infer(self._program, self._candidates(), images.numpy(), self._room, logits.numpy())
         return logits
 
-    def learn(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """The losses (networks,), and the gradients of values and parameters."""
+    def learn(self, images: Tensor, labels: Tensor) -> tuple[Tensor, ...]:
+        """The losses (networks,), and the gradients of values, scales and internal parameters."""
         found = self._nothing()
         blocks.learn(self._program, self._candidates(), images.numpy(), labels.numpy(), self._room, found)
         return torch.from_numpy(found.losses), *self._gradients(found)
 
-    def pull(self, images: Tensor, gradients: Tensor) -> tuple[Tensor, Tensor]:
-        """The gradients of values and parameters, given those of the logits (networks, N, classes)."""
+    def pull(self, images: Tensor, gradients: Tensor) -> tuple[Tensor, ...]:
+        """The gradients of values, scales and internal parameters, given those of the logits (networks, N, classes)."""
         found = self._nothing()
         given = gradients.contiguous().numpy()
         blocks.pull(self._program, self._candidates(), images.numpy(), given, self._room, found)
@@ -129,21 +145,31 @@ class FusedTeam(Team):
 
     def _candidates(self) -> Candidates:
         ahead, both, back = self._code
-        fixed = self._without_own & self._scales_frozen  # no gradient of any parameter is wanted
-        return Candidates(
-            self.values.detach().numpy(), self.parameters_of_sites.detach().numpy(), ahead, both * fixed, back
-        )
+        frozen = not self.scales_of_sites.requires_grad
+        fixed = self._without_own & frozen  # no gradient of any parameter is wanted
+        parameters = self._parameters_of_sites().numpy()
+        return Candidates(self.values.detach().numpy(), parameters, ahead, both * fixed, back)
+
+    def _parameters_of_sites(self) -> Tensor:
+        """(networks, sites, parameters): alpha, beta, and the operator's own, as compiled operators take them."""
+        return torch.cat([self.scales_of_sites[..., : len(SCALES)], self.internal], -1).detach()
 
     def _nothing(self) -> Found:
-        shape = self.parameters_of_sites.shape
+        shape = (*self.internal.shape[:2], len(SCALES) + self.internal.shape[2])
         shapes = (len(self.values),), self.values.shape, shape, (*shape, LANES)
         return Found(*(torch.zeros(each, dtype=self.values.dtype).numpy() for each in shapes))
 
-    def _gradients(self, found: Found) -> tuple[Tensor, Tensor]:
+    def _gradients(self, found: Found) -> tuple[Tensor, ...]:
         parameters = torch.from_numpy(found.parameters)
-        if self._scales_frozen:
-            parameters[..., : len(SCALES)] = 0
-        return torch.from_numpy(found.values), parameters
+        of_scales = torch.zeros_like(self.scales_of_sites)
+        of_scales[..., : len(SCALES)] = parameters[..., : len(SCALES)]
+        return torch.from_numpy(found.values), of_scales, parameters[..., len(SCALES) :].contiguous()
+
+
+def _copied(plan: Plan, networks: Sequence[Network], training: bool, learns_scales: bool) -> FusedTeam:
+    team = FusedTeam(plan, networks).train(training)
+    team.scales_of_sites.requires_grad_(learns_scales)
+    return team
 
 
 class FusedModule(Executable):
@@ -174,6 +200,10 @@ class FusedModule(Executable):
     @property
     def scales(self) -> Sequence[nn.Parameter]:
         return self._team.scales
+
+    @property
+    def tensors(self) -> Mapping[Tensor, Tensor]:
+        return self._team.tensors
 
     def freeze_scales(self) -> None:
         self._team.freeze_scales()
@@ -208,8 +238,8 @@ class _Losses(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        of_values, of_scales = ctx.found
-        return None, None, None, gradient[:, None] * of_values, gradient[:, None, None] * of_scales
+        of_values, *of_scales = ctx.found
+        return None, None, None, gradient[:, None] * of_values, *(gradient[:, None, None] * each for each in of_scales)
 
 
 def _names(network: Network) -> list[list[str]]:

@@ -166,7 +166,7 @@ class Pool:
 
 
 class Normalise:
-    """Batch normalisation of whole channels; its values are the scales and then the shifts.
+    """Batch normalisation of whole channels; its values are the scales and then the shifts of all channels.
 
     Args:
         module: the dense network's own, in the values' dtype.
@@ -177,7 +177,7 @@ class Normalise:
         self._running = cast(Tensor, module.running_mean), cast(Tensor, module.running_var)
         self._batches = cast(Tensor, module.num_batches_tracked)
         self._momentum, self._epsilon = cast(float, module.momentum), module.eps
-        self._live = torch.from_numpy(live)
+        self._live, self._places = torch.from_numpy(live), np.flatnonzero(live)
         self._pixels = pixels
 
     def forward(
@@ -191,7 +191,7 @@ class Normalise:
         """
         mean, variance = self._statistics(sources, known) if training else self._remembered()
         inverse = 1 / np.sqrt(variance + self._epsilon)
-        scale, shift = np.split(values, 2)
+        scale, shift = (each[self._places] for each in np.split(values, 2))
         factor = scale * inverse
         summand = (shift - mean * factor).astype(values.dtype)
         outs = [empty(len(source), source.shape[1], values.dtype) for source in sources]
@@ -214,14 +214,17 @@ class Normalise:
         total, product = np.zeros_like(mean), np.zeros_like(mean)
         for gradient, source in zip(gradients, sources, strict=True):
             share(covary, len(mean), source.size, total, product, gradient, source, mean, self._pixels)
-        a = np.split(values, 2)[0] * inverse
+        a = np.split(values, 2)[0][self._places] * inverse
         count = _images(known) * self._pixels if training else np.inf
         b = -a * inverse * inverse * product / count
         factors = np.stack((a, b, -a * total / count - b * mean)).astype(values.dtype)
         outs = [empty(len(source), source.shape[1], values.dtype) for source in sources]
         for out, gradient, source, lanes in zip(outs, gradients, sources, known, strict=True):
             share(mix, len(mean), out.size, out, gradient, source, lanes, factors, self._pixels)
-        return outs, np.concatenate((product * inverse, total)).astype(values.dtype)
+        found = np.zeros_like(values)
+        np.split(found, 2)[0][self._places] = product * inverse
+        np.split(found, 2)[1][self._places] = total
+        return outs, found
 
     def _statistics(self, sources: Sequence[Floats], known: Sequence[Floats]) -> tuple[Doubles, Doubles]:
         """The batch's mean and variance by channel, which the running ones follow."""

@@ -28,11 +28,11 @@ memory is used again."""
 class SparseModule(Executable):
     """Computes what the masked dense network computes, from its live neurons alone.
 
-    Weights and biases from which no path leads to the output are not here: they have no gradient and stay as they
-    are, where a masked dense training would only decay them.
+    Weights and biases from which no path leads to the output are never computed with; they have a gradient of 0, and
+    an optimizer goes on with them as in the dense network.
 
     Attributes:
-        values: by layer, the weights and then the biases that are left, (count,).
+        values: by layer, the weights and then the biases that the masks left, (count,).
     """
 
     def __init__(self, plan: Plan, network: Network, module: nn.Module) -> None:
@@ -116,6 +116,10 @@ class SparseModule(Executable):
     @property
     def weights(self) -> Sequence[nn.Parameter]:
         return [values for values in self.values.values() if len(values)]
+
+    @property
+    def tensors(self) -> Mapping[Tensor, Tensor]:
+        return {self.values[owner]: numbers for owner, numbers in self._plan.tensors.items()}
 
     @property
     def scales(self) -> Sequence[nn.Parameter]:

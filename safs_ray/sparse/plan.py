@@ -13,7 +13,7 @@ from safs_ray.network import Network
 from safs_ray.sparse import graph, tables
 from safs_ray.sparse.graph import Affine, Average, MaxPool, Normalisation, Step, UnsupportedError
 from safs_ray.sparse.layers import Layer, Linear
-from safs_ray.sparse.removal import Kept, Live, connections, kept_weights, live_neurons
+from safs_ray.sparse.removal import Kept, Live, kept_weights, live_neurons
 from safs_ray.sparse.tables import Slot
 
 
@@ -41,7 +41,7 @@ class Plan:
 
     @property
     def values(self) -> int:
-        """Weights and biases that are left."""
+        """Weights and biases that the masks left."""
         return sum(map(len, self.slots.values()))
 
     def gathered(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -62,6 +62,13 @@ class Plan:
                 before += len(places)
         return copies
 
+    @property
+    def tensors(self) -> dict[str, Tensor]:
+        """By module, which of its tensors each value is of: 0 its weight, 1 its bias."""
+        return {
+            owner: torch.tensor([0] * len(slot.weights) + [1] * len(slot.biases)) for owner, slot in self.slots.items()
+        }
+
     def split(self, values: Tensor) -> dict[str, Tensor]:
         """By module, what is left of all modules, one behind the other (values,)."""
         parts = torch.split(values, [len(slot) for slot in self.slots.values()])
@@ -81,7 +88,7 @@ def make(network: Network, module: nn.Module) -> Plan:
     kept = kept_weights(steps, network)
     whole_channels = _uses(steps, kept) > MOST_CONNECTIONS
     live = live_neurons(steps, kept, whole_channels)
-    slots = _slots(steps, live, kept, whole_channels)
+    slots = _slots(steps, kept)
     layers = {
         index: _layer(step, kept, live[step.inputs[0]], live[index], slots, whole_channels)
         for index, step in enumerate(steps)
@@ -124,23 +131,18 @@ def _uses(steps: Sequence[Step], kept: Kept) -> int:
     )
 
 
-def _slots(steps: Sequence[Step], live: Sequence[Live], kept: Kept, whole_channels: bool) -> dict[str, Slot]:
-    """A module that is applied twice has one slot: what either of its steps needs."""
+def _slots(steps: Sequence[Step], kept: Kept) -> dict[str, Slot]:
+    """All that a mask has left of every module, also what has no gradient: optimizers go on with it."""
     slots: dict[str, Slot] = {}
-    for step, target in zip(steps, live, strict=True):
+    for step in steps:
         if isinstance(step.operation, Affine):
-            affine, outputs = step.operation, np.asarray(target.any(1))
-            if whole_channels:
-                weights = np.flatnonzero(kept[affine.owner] & outputs[:, None, None])
-            else:
-                found = connections(affine, kept[affine.owner], pixels=1)
-                weights = np.unique(found.weight[target.ravel()[found.target]])
-            biases = np.flatnonzero(outputs) if affine.bias else np.zeros(0, np.int64)
-            slots[affine.owner] = Slot(weights, biases).union(slots.get(affine.owner))
+            mask = kept[step.operation.owner]
+            biases = np.arange(len(mask) if step.operation.bias else 0)
+            slots[step.operation.owner] = Slot(np.flatnonzero(mask), biases)
         elif isinstance(step.operation, Normalisation):
             if step.operation.owner in slots:
                 raise UnsupportedError(f"{step.operation.owner} normalises twice")
-            channels = np.flatnonzero(target.any(1))
+            channels = np.arange(step.channels)
             slots[step.operation.owner] = Slot(channels, channels)
     return slots
 

@@ -42,12 +42,6 @@ class Slot:
         named = {f"{owner}.weight": torch.from_numpy(self.weights)}
         return {**named, f"{owner}.bias": torch.from_numpy(self.biases)} if len(self.biases) else named
 
-    def union(self, other: Slot | None) -> Slot:
-        """What either has."""
-        if other is None:
-            return self
-        return Slot(np.union1d(self.weights, other.weights), np.union1d(self.biases, other.biases))
-
 
 def rows_of(live: Live) -> Numbers:
     """By neuron, counted through all channels, its row among the live ones; meaningless for the others."""

@@ -18,7 +18,7 @@ from safs_ray.config import DataSection, Hyperparameters, RunSection
 from safs_ray.data import Splits
 from safs_ray.network import Network
 from safs_ray.sparse import plan, program
-from safs_ray.sparse.execution import executable
+from safs_ray.sparse.execution import Alone, Executable, executable
 from safs_ray.sparse.fused import FusedModule, FusedTeam
 from safs_ray.sparse.module import SparseModule
 from safs_ray.sparse.plan import Plan
@@ -68,10 +68,10 @@ def assert_gradients(fused: FusedModule, made: Plan, values: Tensor, scales: Ten
     bound = 1e-9 * max(1.0, float(values.abs().max()) if len(values) else 1.0, float(scales.abs().max()))
     torch.testing.assert_close(_gradient(team.values)[0, : made.values], values, rtol=1e-9, atol=bound)
     own = [
-        value for names, row in zip(team._names[0], _gradient(team.parameters_of_sites)[0], strict=True)
-        for value in row[: len(names)]
-    ]  # fmt: skip
-    torch.testing.assert_close(torch.stack(own), scales, rtol=1e-9, atol=bound)
+        torch.cat([_gradient(team.scales_of_sites)[0, site, :2], _gradient(team.internal)[0, site, : len(names) - 2]])
+        for site, names in enumerate(team._names[0])
+    ]
+    torch.testing.assert_close(torch.cat(own), scales, rtol=1e-9, atol=bound)
 
 
 def _gradient(parameter: Tensor) -> Tensor:
@@ -102,7 +102,7 @@ CANDIDATES = (("relu", "relu"), ("srs", "acon"), ("symexp", "symexp"), ("tanh", 
 
 
 @pytest.mark.parametrize("learn_scales", [True, False])
-@pytest.mark.parametrize("optimizer", ["sgd", "adam", "adamw"])
+@pytest.mark.parametrize("optimizer", ["sgd", "adam", "adamw", "tadam", "fromage"])
 def test_each_of_a_cohort_ends_as_it_would_alone(
     pruned: Result, splits: Splits, optimizer: str, learn_scales: bool
 ) -> None:
@@ -116,6 +116,33 @@ def test_each_of_a_cohort_ends_as_it_would_alone(
         alone = Trainer(network, how).run().standings[0]
         assert standing.best.fingerprint == alone.best.fingerprint
         assert replace(standing, best=alone.best) == alone
+
+
+@pytest.mark.parametrize("execution", [FusedModule, SparseModule])
+@pytest.mark.parametrize("learn_scales", [True, False])
+@pytest.mark.parametrize("optimizer", ["adam", "tadam", "fromage"])
+def test_optimizers_go_on_as_in_the_dense_network(
+    pruned: Result,
+    splits: Splits,
+    optimizer: str,
+    learn_scales: bool,
+    execution: type[Executable],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Those of whole tensors, too, and with weights that have no gradient any more and only decay."""
+    if execution is SparseModule:
+        monkeypatch.setattr(program, "CACHED_BYTES", 0)
+    chosen = Hyperparameters(optimizer=optimizer, learning_rate=0.01, weight_decay=0.1, batch_size=64)
+    network = pruned.network.assign(("srs", "tanh"))
+    ends = []
+    for way in ("dense", "sparse"):
+        how = Training(splits, chosen, 2, 0, CPU, DataSection(), RunSection(execution=way), learn_scales)
+        trainer = Trainer(network, how)
+        assert way == "dense" or isinstance(trainer._team, FusedTeam if execution is FusedModule else Alone)
+        trainer.run()
+        ends.append(trainer.current().state)
+    for name, value in ends[0].items():
+        torch.testing.assert_close(ends[1][name], value, rtol=1e-3, atol=1e-4)
 
 
 def test_one_that_diverges_leaves_the_others_alone(pruned: Result, splits: Splits) -> None:
