@@ -17,7 +17,6 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import torch
 from timing import Run, medians
-from torch.nn.functional import cross_entropy
 from torch.optim import Adam
 
 from safs_ray.models import Specification
@@ -25,8 +24,7 @@ from safs_ray.network import Network
 from safs_ray.pruning.allocation import ALLOCATIONS
 from safs_ray.pruning.rules import FixedMasks
 from safs_ray.sparse import plan
-from safs_ray.sparse.execution import DenseModule, Executable, keep_memory
-from safs_ray.sparse.module import SparseModule
+from safs_ray.sparse.execution import DenseModule, Team, executable, keep_memory
 
 SHAPES = {"lenet5": (1, 28, 256), "mlp": (1, 28, 256), "vgg16": (3, 32, 128), "resnet18": (3, 32, 128)}
 """Channels, side in pixels, images in a batch."""
@@ -44,8 +42,8 @@ def main() -> None:
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     keep_memory()
-    print("| network | allocation | sparsity | nonzeros | left | dense ms | sparse ms | ratio | expected |")
-    print("|---|---|---|---|---|---|---|---|---|")
+    print("| network | allocation | sparsity | nonzeros | dense ms | sparse ms | ratio | expected |")
+    print("|---|---|---|---|---|---|---|---|")
     for model in arguments.models:
         for allocation in arguments.allocations:
             for sparsity in arguments.sparsities or SPARSITIES.get(model, (0.9, 0.95, 0.99)):
@@ -59,14 +57,13 @@ def _line(model: str, allocation: str, sparsity: float, operator: str, seconds: 
     module = network.build()
     if channels == 3:
         module = module.to(memory_format=torch.channels_last)
-    dense = DenseModule(network, module, torch.device("cpu"))
-    made = plan.make(network, network.build())
-    sparse = SparseModule(made, network, network.build())
-    steps = [_step(module, channels, size, count) for module in (dense, sparse)]
-    times = [1000 * each for each in medians(steps, seconds)]
+    cpu = torch.device("cpu")
+    teams = DenseModule(network, module, cpu).team(), executable(network, "sparse", cpu).team()
+    times = [1000 * each for each in medians([_step(team, channels, size, count) for team in teams], seconds)]
+    gain = plan.make(network, network.build()).gain
     return (
-        f"| {model} | {allocation} | {sparsity:g} | {network.nonzero_weights:,} | {sum(map(len, sparse.weights)):,} | "
-        f"{times[0]:.2f} | {times[1]:.2f} | {times[0] / times[1]:.1f} | {made.gain:.1f} |"
+        f"| {model} | {allocation} | {sparsity:g} | {network.nonzero_weights:,} | {times[0]:.2f} | {times[1]:.2f} | "
+        f"{times[0] / times[1]:.1f} | {gain:.1f} |"
     )
 
 
@@ -99,17 +96,16 @@ def masks(network: Network, allocation: str, sparsity: float) -> dict[str, torch
     return ALLOCATIONS[allocation](scores, sparsity)
 
 
-def _step(module: Executable, channels: int, size: int, count: int) -> Run:
+def _step(team: Team, channels: int, size: int, count: int) -> Run:
     draws = torch.Generator().manual_seed(0)
     images = torch.randint(0, 256, (count, channels, size, size), dtype=torch.uint8, generator=draws)
     labels = torch.randint(0, 10, (count,), generator=draws)
-    for activation in module.activations:
-        activation.freeze_scales()
-    optimizer = Adam(module.parameters(), fused=True)
-    rule = FixedMasks(module.prunable, {name: weight != 0 for name, weight in module.prunable.items()}, steps=1)
+    team.freeze_scales()
+    optimizer = Adam(team.parameters(), fused=True)
+    rule = FixedMasks(team.prunable, {name: weight != 0 for name, weight in team.prunable.items()}, steps=1)
 
     def step() -> None:
-        loss = cross_entropy(module(images), labels)
+        loss = team.losses(images, labels).sum()
         optimizer.zero_grad()
         loss.backward()
         rule.before_step()
