@@ -15,8 +15,9 @@ test: .venv/test  ## install with the test extras, then lint, types and tests
 docs: .venv/docs  ## install what builds the documentation, then build it into build/docs
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
-clean:  ## remove the virtual environment
+clean:  ## remove the virtual environment and compiled kernels
 	rm -rf .venv build
+	find safs_ray -name '*.nb[ic]' -delete
 
 # Compiled once here, imports are fast in every process that Ray starts.
 .venv/run: pyproject.toml | $(BIN)/uv

@@ -41,6 +41,18 @@ class Specification:
         deviation = images.new_tensor(self.deviation, dtype=torch.float32)[:, None, None]
         return (images.float() / 255 - mean) / deviation
 
+    def pixels(self, images: Tensor) -> Tensor:
+        """uint8 images (N, C, H, W) as (N, C * H * W), for code that reads them by their addresses.
+
+        Raises:
+            ValueError: they are not such images.
+        """
+        shape = (self.channels, self.size, self.size)
+        if images.dtype != torch.uint8 or images.shape[1:] != shape:
+            wanted = ", ".join(map(str, shape))
+            raise ValueError(f"images must be uint8 (N, {wanted}), not {images.dtype} {tuple(images.shape)}")
+        return images.flatten(1)
+
     def levels(self) -> Tensor:
         """What the 256 values of a pixel become, normalised, by channel: (C, 256)."""
         every = torch.arange(256, dtype=torch.uint8).expand(1, self.channels, 1, 256)

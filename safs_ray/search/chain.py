@@ -215,7 +215,7 @@ class Chain:
             self._learn(recorded)
             return recorded
         key = evaluation_key(self._network, candidate, self._evaluation)
-        known = self._recall(key)
+        known = None if key in self._ahead else self._recall(key)
         score = known or self._score(key)
         cost = self._rungs.expected_cost(score.curve) if score.stopped else score.cost
         accepted = self.strategy.tell(cost)

@@ -48,6 +48,7 @@ class FusedTeam(Team):
         code = [[compiled(name, dtype == torch.float32) for name in network.assignment] for network in networks]
         self._code = tuple(np.array([[each[way] for each in own] for own in code]) for way in range(3))
         self._plan, self._program = plan, program(plan, first)
+        self._pixels = first.specification.pixels
         self._networks = networks
         self._states = [dict(network.state) for network in networks]
         self._names = [_names(network) for network in networks]
@@ -62,10 +63,10 @@ class FusedTeam(Team):
         self._room = Room(*torch.zeros(2, self._program.rows, LANES, dtype=dtype).numpy())
 
     def forward(self, images: Tensor) -> Tensor:
-        return cast(Tensor, _Logits.apply(self, images.flatten(1), *self._learned))
+        return cast(Tensor, _Logits.apply(self, self._pixels(images), *self._learned))
 
     def losses(self, images: Tensor, labels: Tensor) -> Tensor:  # its gradients are found in the same pass
-        return cast(Tensor, _Losses.apply(self, images.flatten(1), labels, *self._learned))
+        return cast(Tensor, _Losses.apply(self, self._pixels(images), labels, *self._learned))
 
     @property
     def weights(self) -> Sequence[nn.Parameter]:

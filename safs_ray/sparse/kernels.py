@@ -31,7 +31,10 @@ LANES = 32
 
 
 def compiled(function: Function) -> Function:
-    """Compile on first use for the types that are given; cached where a folder can be written to."""
+    """Compile on first use for the types that are given; cached where a folder can be written to.
+
+    A cache is as old as the function's own file: who changes a kernel that another file calls removes ``*.nbi``.
+    """
     try:
         return cast(Function, numba.njit(nogil=True, cache=True)(function))
     except RuntimeError:  # numba finds no folder for its cache

@@ -55,6 +55,7 @@ class SparseModule(Executable):
             if isinstance(step.operation, Normalisation)
         }
         self.load(network.state)
+        self._flat = network.specification.pixels
         self._levels = network.specification.levels().to(network.dtype).numpy()
         channel, pixel = np.nonzero(plan.live[0])
         self._channels, self._pixels = indices(channel), indices(channel * plan.steps[0].pixels + pixel)
@@ -110,7 +111,7 @@ class SparseModule(Executable):
     def _read(self, images: Tensor) -> Tensor:
         """The live pixels, normalised."""
         out = empty(-(-len(images) // LANES), len(self._pixels), self._levels.dtype)
-        gather(out, images.reshape(len(images), -1).numpy(), self._levels, self._channels, self._pixels)
+        gather(out, self._flat(images).numpy(), self._levels, self._channels, self._pixels)
         return torch.from_numpy(out)
 
     @property

@@ -180,6 +180,20 @@ def test_what_cannot_be_trained_together_is_told(pruned: Result, splits: Splits)
             Cohort(networks, how)
 
 
+@pytest.mark.parametrize("execution", [FusedModule, SparseModule])
+def test_images_of_another_kind_are_refused_before_they_are_read(
+    pruned: Result, splits: Splits, execution: type[Executable], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if execution is SparseModule:
+        monkeypatch.setattr(program, "CACHED_BYTES", 0)
+    module = executable(pruned.network, "sparse", CPU)
+    assert isinstance(module, execution)
+    images = splits.validation.images
+    for wrong in (images[..., 1:], images.float(), images[:, 0]):
+        with pytest.raises(ValueError, match=r"images must be uint8 \(N, 1, 8, 8\), not torch\.\w+ \("):
+            module(wrong)
+
+
 def test_copies_and_pickles_compute_the_same(pruned: Result, splits: Splits) -> None:
     module = executable(pruned.network.assign(("srs", "acon")), "sparse", CPU).eval()
     logits = module(splits.validation.images)
