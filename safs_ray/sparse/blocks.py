@@ -94,8 +94,8 @@ class Candidates(NamedTuple):
     Attributes:
         values: (candidates, values), the weights and biases that are left.
         parameters: (candidates, sites, most parameters): alpha, beta and the operator's own.
-        ahead, both, back: (candidates, sites), addresses of the operators' code; ``both`` is 0 where the gradients of
-            an operator's parameters are wanted.
+        ahead, both, back: (candidates, sites), addresses of the operators' code. ``both`` is 0 unless the gradient of
+            what the site reads is wanted, and none of its parameters'.
     """
 
     values: Floats
@@ -156,12 +156,10 @@ def place(array: Floats) -> int:
 
 
 @compiled
-def ahead(program: Program, candidates: Candidates, k: int, room: Room, learning: bool) -> None:
+def ahead(program: Program, candidates: Candidates, k: int, room: Room) -> None:
     """Take a block through all steps of candidate k: from its pixels to its logits.
 
-    Args:
-        learning: whether :func:`back` follows. Then an operator's slope, which costs little beside its value, is left
-            where the gradient of what it reads will be.
+    An operator's slope costs little beside its value. It is left where the gradient of what the site reads will be.
     """
     neurons, gradients = room
     for i in range(len(program.steps)):
@@ -170,7 +168,7 @@ def ahead(program: Program, candidates: Candidates, k: int, room: Room, learning
         if step[KIND] == ACTIVATION:
             site = step[VALUES]
             parameters = place(candidates.parameters[k, site])
-            if learning and candidates.both[k, site]:
+            if candidates.both[k, site]:
                 slopes = rows(gradients, step[SOURCE], step[SOURCES])
                 arguments = place(out), place(slopes), place(source), parameters, step[OUTS]
                 call(candidates.both[k, site], arguments)
@@ -233,9 +231,7 @@ def multiply(out: Floats, other: Floats) -> None:
 
 
 @compiled
-def add_gradients(
-    program: Program, step: npt.NDArray[np.int64], source: Floats, gradient: Floats, found: Floats
-) -> None:
+def add_gradients(program: Program, step: Step, source: Floats, gradient: Floats, found: Floats) -> None:
     """Add the gradients of an affine step's weights and biases."""
     count = step[WEIGHT_COUNT]
     starts, pairs = program.ones[step[PAIR_STARTS] :], program.twos[step[PAIRS] :]
@@ -299,7 +295,7 @@ def learn(
     while first < len(images):
         last = read(program, images, first, room)
         for k in range(len(found.losses)):
-            ahead(program, candidates, k, room, True)
+            ahead(program, candidates, k, room)
             own = labels[first:last]
             loss = cross_entropy(room.gradients[logits:], room.neurons[logits:], own, len(images))
             found.losses[k] += loss / len(images)
@@ -316,7 +312,7 @@ def pull(program: Program, candidates: Candidates, images: Images, given: Floats
     while first < len(images):
         last = read(program, images, first, room)
         for k in range(len(given)):
-            ahead(program, candidates, k, room, True)
+            ahead(program, candidates, k, room)
             room.gradients[logits:] = 0
             room.gradients[logits:, : last - first] = given[k, first:last].T
             back(program, candidates, k, room, found)
@@ -332,6 +328,6 @@ def infer(program: Program, candidates: Candidates, images: Images, room: Room, 
     while first < len(images):
         last = read(program, images, first, room)
         for k in range(len(logits)):
-            ahead(program, candidates, k, room, False)
+            ahead(program, candidates, k, room)
             logits[k, first:last] = last_rows.T[: last - first]
         first = last

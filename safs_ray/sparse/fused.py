@@ -128,28 +128,27 @@ class FusedTeam(Team):
 
     def infer(self, images: Tensor) -> Tensor:
         logits = torch.empty(len(self.values), len(images), self._program.classes, dtype=self.values.dtype)
-        blocks.infer(self._program, self._candidates(), images.numpy(), self._room, logits.numpy())
+        blocks.infer(self._program, self._candidates(learning=False), images.numpy(), self._room, logits.numpy())
         return logits
 
     def learn(self, images: Tensor, labels: Tensor) -> tuple[Tensor, ...]:
         """The losses (networks,), and the gradients of values, scales and internal parameters."""
         found = self._nothing()
-        blocks.learn(self._program, self._candidates(), images.numpy(), labels.numpy(), self._room, found)
+        blocks.learn(self._program, self._candidates(learning=True), images.numpy(), labels.numpy(), self._room, found)
         return torch.from_numpy(found.losses), *self._gradients(found)
 
     def pull(self, images: Tensor, gradients: Tensor) -> tuple[Tensor, ...]:
         """The gradients of values, scales and internal parameters, given those of the logits (networks, N, classes)."""
         found = self._nothing()
         given = gradients.contiguous().numpy()
-        blocks.pull(self._program, self._candidates(), images.numpy(), given, self._room, found)
+        blocks.pull(self._program, self._candidates(learning=True), images.numpy(), given, self._room, found)
         return self._gradients(found)
 
-    def _candidates(self) -> Candidates:
+    def _candidates(self, learning: bool) -> Candidates:
         ahead, both, back = self._code
-        frozen = not self.scales_of_sites.requires_grad
-        fixed = self._without_own & frozen  # no gradient of any parameter is wanted
-        parameters = self._parameters_of_sites().numpy()
-        return Candidates(self.values.detach().numpy(), parameters, ahead, both * fixed, back)
+        # Where no gradient of any parameter is wanted.
+        both = both * (self._without_own & (learning and not self.scales_of_sites.requires_grad))
+        return Candidates(self.values.detach().numpy(), self._parameters_of_sites().numpy(), ahead, both, back)
 
     def _parameters_of_sites(self) -> Tensor:
         """(networks, sites, parameters): alpha, beta, and the operator's own, as compiled operators take them."""
