@@ -59,16 +59,21 @@ class Runs:
 
 
 def main(seeds: int, epochs: int) -> None:
-    contenders = {
-        "lahc": {},
-        "rungs": {"rungs": [epochs // 4, epochs // 2]},
-        "predictor": {"predictor": "linear"},
-        "both": {"rungs": [epochs // 4, epochs // 2], "predictor": "linear"},
-    }
-    runs = {name: contend(setting(epochs, options), seeds) for name, options in contenders.items()}
+    runs = {name: contend(setting(epochs, options), seeds) for name, options in contenders(epochs).items()}
     costs = sorted(1 - max(curve) for curve in setting(epochs, {}).curves.values())
-    for line in [*spent(runs), "", *reached(runs, [costs[rank - 1] for rank in RANKS])]:
+    for line in [*spent(runs, BUDGETS), "", *reached(runs, [costs[rank - 1] for rank in RANKS])]:
         print(line)
+
+
+def contenders(epochs: int) -> dict[str, dict[str, Any]]:
+    """Settings of the search by the name of a line; all others are the defaults."""
+    rungs = [epochs // 4, epochs // 2]
+    return {
+        "lahc": {},
+        "rungs": {"rungs": rungs},
+        "predictor": {"predictor": "linear"},
+        "both": {"rungs": rungs, "predictor": "linear"},
+    }
 
 
 def setting(epochs: int, options: dict[str, Any]) -> Setting:
@@ -128,7 +133,7 @@ def search(given: Setting, recorded: Sequence[Evaluation], seed: int) -> tuple[l
         given.configuration,
         torch.device("cpu"),
         Ledger(recorded),
-        Course("stage 1", STEPS, 0),
+        Course("stage 1", given.configuration.search.steps, 0),
         trial=f"chain-{seed + 1}",
     )
     trained: dict[Assignment, int] = {}
@@ -143,13 +148,13 @@ def search(given: Setting, recorded: Sequence[Evaluation], seed: int) -> tuple[l
     return epochs, best
 
 
-def spent(runs: dict[str, Runs]) -> list[str]:
+def spent(runs: dict[str, Runs], budgets: Sequence[int]) -> list[str]:
     """What chains of a given length train and find."""
-    columns = [f"epochs of {budget} steps | best cost" for budget in BUDGETS]
-    lines = [f"| | {' | '.join(columns)} |", "|---" * (1 + 2 * len(BUDGETS)) + "|"]
+    columns = [f"epochs of {budget} steps | best cost" for budget in budgets]
+    lines = [f"| | {' | '.join(columns)} |", "|---" * (1 + 2 * len(budgets)) + "|"]
     for name, found in runs.items():
         cells = [name]
-        for budget in BUDGETS:
+        for budget in budgets:
             low, middle, high = 100 * np.quantile(found.best[:, budget - 1], (0.25, 0.5, 0.75))
             cells += [f"{np.median(found.epochs[:, budget - 1]):.0f}", f"{middle:.2f} ({low:.2f} to {high:.2f})"]
         lines.append(f"| {' | '.join(cells)} |")
