@@ -26,7 +26,6 @@ from safs_ray import config, stages
 from safs_ray.config import Configuration
 from safs_ray.data import Splits
 from safs_ray.network import Network
-from safs_ray.pruning.allocation import ALLOCATIONS
 from safs_ray.pruning.flow import linearised
 from safs_ray.randomness import derive, generator
 from safs_ray.search.assignment import Assignment, random_assignment
@@ -53,7 +52,7 @@ def main() -> None:
     print("| network | outputs reached | ceiling | weights | learning rate | ReLU | median | best | of |")
     print("|---|---|---|---|---|---|---|---|---|")
     for number, folder in enumerate(arguments.dense):
-        network = _pruned(Network.load(Folder.at(str(folder))), configuration)
+        network = stages.prune(Network.load(Folder.at(str(folder))), configuration, splits, CPU).network
         reached, ceiling = _ceiling(network, splits)
         for weights, start in {"left": network, "new": _renewed(network, number)}.items():
             for rate in RATES:
@@ -64,11 +63,6 @@ def main() -> None:
                     f"{' '.join(max(found)[1])} |",
                     flush=True,
                 )
-
-
-def _pruned(network: Network, configuration: Configuration) -> Network:
-    scores = {name: weight.abs() for name, weight in network.prunable().items()}
-    return network.masked(ALLOCATIONS["layer"](scores, configuration.pruning.sparsity))
 
 
 def _ceiling(network: Network, splits: Splits) -> tuple[int, float]:

@@ -37,7 +37,7 @@ class PerTensor(Optimizer):
 
     def __init__(self, groups: list[dict[str, Any]], lr: float, tensors: Tensors | None = None) -> None:
         super().__init__(groups, {"lr": lr, "weight_decay": 0.0})
-        self._tensors = tensors or {}
+        self._tensors = {parameter: (own, int(own.max()) + 1) for parameter, own in (tensors or {}).items()}
 
     @torch.no_grad()
     def step(self) -> None:  # type: ignore[override]
@@ -53,12 +53,12 @@ class PerTensor(Optimizer):
 
     def _sum(self, parameter: Tensor, values: Tensor) -> Tensor:
         """The sum over each tensor of a parameter, in the place of each of its values or for all at once."""
-        numbers = self._tensors.get(parameter)
-        if numbers is None:
+        if parameter not in self._tensors:
             return values.sum()
+        numbers, count = self._tensors[parameter]
         rows = values.reshape(-1, len(numbers))
         numbers = numbers.expand_as(rows)
-        sums = rows.new_zeros(len(rows), int(numbers.max()) + 1).scatter_add_(1, numbers, rows)
+        sums = rows.new_zeros(len(rows), count).scatter_add_(1, numbers, rows)
         return sums.gather(1, numbers).view_as(values)
 
 

@@ -45,8 +45,9 @@ KIND, SOURCE, SOURCES, OUT, OUTS, VALUES = range(6)
 """Columns of every step: what it does; the first row and the number of rows that it reads, and that it writes; the
 first of its values, or the number of its site."""
 
-ROWS, STARTS, NONZEROS, BACK_ROWS, BACK_STARTS, BACK_NONZEROS = range(6, 12)
-"""Columns of an affine or fixed step: where its lists begin, for :func:`kernels.combine`, ahead and back."""
+ROWS, BACK_ROWS = 6, 9
+"""Columns of an affine or fixed step, ahead and back, the first of three: where its lists of rows, of starts and of
+nonzeros begin, for :func:`kernels.combine`."""
 
 WEIGHTS, WEIGHT_COUNT, BANDS, PAIR_STARTS, PAIRS, BIAS_COUNT, BIAS_STARTS, BIAS_ROWS = range(12, 20)
 """Columns of an affine step, for :func:`kernels.correlate` and :func:`kernels.add_up`."""
@@ -177,10 +178,22 @@ def ahead(program: Program, candidates: Candidates, k: int, room: Room) -> None:
         elif step[KIND] == POOL:
             pool(out, source, windows(program, step))
         else:
-            values = candidates.values[k] if step[KIND] == AFFINE else program.fixed
-            nonzeros = program.twos[step[NONZEROS] :]
-            lists = program.fours[step[ROWS] :], program.ones[step[STARTS] :], nonzeros
-            combine(0, step[OUTS], out, source, values[step[VALUES] :], *lists)
+            add_weighted(program, candidates, k, step, ROWS, out, source)
+
+
+@compiled
+def add_weighted(
+    program: Program, candidates: Candidates, k: int, step: Step, lists: int, out: Floats, source: Floats
+) -> None:
+    """Write the weighted sums of an affine or fixed step, ahead or back.
+
+    Args:
+        lists: the first of the three columns with their lists, ROWS or BACK_ROWS.
+    """
+    values = candidates.values[k] if step[KIND] == AFFINE else program.fixed
+    fours, starts, nonzeros = program.fours[step[lists] :], step[lists + 1], step[lists + 2]
+    own = values[step[VALUES] :]
+    combine(0, out.shape[1], out, source, own, fours, program.ones[starts:], program.twos[nonzeros:])
 
 
 @compiled
@@ -217,10 +230,7 @@ def back(program: Program, candidates: Candidates, k: int, room: Room, found: Fo
             if step[KIND] == AFFINE:
                 add_gradients(program, step, source, gradient, found.values[k, step[VALUES] :])
             if i > 0:
-                values = candidates.values[k] if step[KIND] == AFFINE else program.fixed
-                nonzeros = program.twos[step[BACK_NONZEROS] :]
-                lists = program.fours[step[BACK_ROWS] :], program.ones[step[BACK_STARTS] :], nonzeros
-                combine(0, step[SOURCES], given, gradient, values[step[VALUES] :], *lists)
+                add_weighted(program, candidates, k, step, BACK_ROWS, given, gradient)
 
 
 @compiled

@@ -20,8 +20,8 @@ from safs_ray.network import Network
 from safs_ray.pruning.masks import prunable_weights
 
 
-class Executable(nn.Module):
-    """A network on a device, trainable: uint8 images (N, C, H, W) to logits (N, classes)."""
+class Learner(nn.Module):
+    """What is trained: one network on a device, or several."""
 
     @property
     @abstractmethod
@@ -35,17 +35,48 @@ class Executable(nn.Module):
 
     @property
     def tensors(self) -> Mapping[Tensor, Tensor]:
-        """For parameters that hold several tensors of the network: the number of the tensor that each value is of."""
+        """For parameters that hold several tensors of a network: the number of the tensor that each value is of."""
         return {}
-
-    @abstractmethod
-    def freeze_scales(self) -> None:
-        """Learn alpha and beta no more; where they are at 1 they are not multiplied with either."""
 
     @property
     @abstractmethod
     def prunable(self) -> Mapping[str, Tensor]:
         """The weights that hold zeros, by name, for a rule to keep: none where only nonzeros are held."""
+
+    @abstractmethod
+    def freeze_scales(self) -> None:
+        """Learn alpha and beta no more; where they are at 1 they need not be multiplied with either."""
+
+
+class Wrapper(Learner):
+    """The same learner with another face."""
+
+    def __init__(self, inner: Learner) -> None:
+        super().__init__()
+        self._inner = inner
+
+    @property
+    def weights(self) -> Sequence[nn.Parameter]:
+        return self._inner.weights
+
+    @property
+    def scales(self) -> Sequence[nn.Parameter]:
+        return self._inner.scales
+
+    @property
+    def tensors(self) -> Mapping[Tensor, Tensor]:
+        return self._inner.tensors
+
+    @property
+    def prunable(self) -> Mapping[str, Tensor]:
+        return self._inner.prunable
+
+    def freeze_scales(self) -> None:
+        self._inner.freeze_scales()
+
+
+class Executable(Learner):
+    """A network on a device, trainable: uint8 images (N, C, H, W) to logits (N, classes)."""
 
     @abstractmethod
     def state(self) -> dict[str, Tensor]:
@@ -60,32 +91,8 @@ class Executable(nn.Module):
         return Alone(self)
 
 
-class Team(nn.Module):
+class Team(Learner):
     """Networks of one mask on a device that are trained side by side, each as it would be alone."""
-
-    @property
-    @abstractmethod
-    def weights(self) -> Sequence[nn.Parameter]:
-        """The parameters that are not an activation's, of all networks."""
-
-    @property
-    @abstractmethod
-    def scales(self) -> Sequence[nn.Parameter]:
-        """The parameters of the activations, of all networks."""
-
-    @property
-    @abstractmethod
-    def tensors(self) -> Mapping[Tensor, Tensor]:
-        """As :attr:`Executable.tensors`, of every network."""
-
-    @abstractmethod
-    def freeze_scales(self) -> None:
-        """Learn alpha and beta no more."""
-
-    @property
-    @abstractmethod
-    def prunable(self) -> Mapping[str, Tensor]:
-        """As :attr:`Executable.prunable`; none of a team of several."""
 
     @abstractmethod
     def forward(self, images: Tensor) -> Tensor:
@@ -108,44 +115,23 @@ class Team(nn.Module):
         return None
 
 
-class Alone(Team):
+class Alone(Wrapper, Team):
     """A team of one."""
 
-    def __init__(self, module: Executable) -> None:
-        super().__init__()
-        self._module = module
-
-    @property
-    def weights(self) -> Sequence[nn.Parameter]:
-        return self._module.weights
-
-    @property
-    def scales(self) -> Sequence[nn.Parameter]:
-        return self._module.scales
-
-    @property
-    def tensors(self) -> Mapping[Tensor, Tensor]:
-        return self._module.tensors
-
-    def freeze_scales(self) -> None:
-        self._module.freeze_scales()
-
-    @property
-    def prunable(self) -> Mapping[str, Tensor]:
-        return self._module.prunable
+    _inner: Executable
 
     def forward(self, images: Tensor) -> Tensor:
-        logits: Tensor = self._module(images)
+        logits: Tensor = self._inner(images)
         return logits[None]
 
     def losses(self, images: Tensor, labels: Tensor) -> Tensor:
-        return cross_entropy(self._module(images).float(), labels)[None]
+        return cross_entropy(self._inner(images).float(), labels)[None]
 
     def state(self, number: int) -> dict[str, Tensor]:  # noqa: ARG002
-        return self._module.state()
+        return self._inner.state()
 
     def load(self, number: int, state: Mapping[str, Tensor]) -> None:  # noqa: ARG002
-        self._module.load(state)
+        self._inner.load(state)
 
 
 class DenseModule(Executable):

@@ -14,7 +14,7 @@ from safs_ray.network import Network
 from safs_ray.operators import lookup
 from safs_ray.sparse import blocks
 from safs_ray.sparse.blocks import Candidates, Found, Room
-from safs_ray.sparse.execution import Executable, Team
+from safs_ray.sparse.execution import Executable, Team, Wrapper
 from safs_ray.sparse.kernels import LANES
 from safs_ray.sparse.operators import NotCompilableError, compiled
 from safs_ray.sparse.plan import Plan
@@ -172,7 +172,7 @@ def _copied(plan: Plan, networks: Sequence[Network], training: bool, learns_scal
     return team
 
 
-class FusedModule(Executable):
+class FusedModule(Wrapper, Executable):
     """One network, executed a block of images at a time.
 
     Args:
@@ -182,41 +182,23 @@ class FusedModule(Executable):
         NotCompilableError: an operator cannot be compiled.
     """
 
+    _inner: FusedTeam
+
     def __init__(self, plan: Plan, network: Network) -> None:
-        super().__init__()
-        self._team = FusedTeam(plan, [network])
+        super().__init__(FusedTeam(plan, [network]))
 
     def forward(self, images: Tensor) -> Tensor:
-        logits: Tensor = self._team(images)
+        logits: Tensor = self._inner(images)
         return logits[0]
 
     def team(self) -> Team:
-        return self._team
-
-    @property
-    def weights(self) -> Sequence[nn.Parameter]:
-        return self._team.weights
-
-    @property
-    def scales(self) -> Sequence[nn.Parameter]:
-        return self._team.scales
-
-    @property
-    def tensors(self) -> Mapping[Tensor, Tensor]:
-        return self._team.tensors
-
-    def freeze_scales(self) -> None:
-        self._team.freeze_scales()
-
-    @property
-    def prunable(self) -> Mapping[str, Tensor]:
-        return {}
+        return self._inner
 
     def state(self) -> dict[str, Tensor]:
-        return self._team.state(0)
+        return self._inner.state(0)
 
     def load(self, state: Mapping[str, Tensor]) -> None:
-        self._team.load(0, state)
+        self._inner.load(0, state)
 
 
 class _Logits(torch.autograd.Function):

@@ -16,7 +16,6 @@ from safs_ray.sparse.graph import Activation, Affine, Average, Images, MaxPool, 
 from safs_ray.sparse.kernels import LANES, Floats, gather
 from safs_ray.sparse.layers import Normalise, apply, empty, normalise
 from safs_ray.sparse.plan import Plan
-from safs_ray.sparse.tables import indices
 
 NOTHING = torch.empty(0)
 
@@ -57,8 +56,7 @@ class SparseModule(Executable):
         self.load(network.state)
         self._flat = network.specification.pixels
         self._levels = network.specification.levels().to(network.dtype).numpy()
-        channel, pixel = np.nonzero(plan.live[0])
-        self._channels, self._pixels = indices(channel), indices(channel * plan.steps[0].pixels + pixel)
+        self._channels, self._pixels = plan.pixels
         self._stages = _stages(plan)
         widest = max(int(live.sum()) for live in plan.live)
         self._piece = max(1, PIECE_BYTES // (LANES * self._levels.itemsize * max(1, widest))) * LANES

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from functools import cache
+from functools import cache, partial
 from typing import Any, NamedTuple
 
 import llvmlite.binding as llvm
@@ -165,28 +165,11 @@ def _abs(x: Vector) -> tuple[Vector, Partials]:
     return x.magnitude(), (_one(x.compared(">", 0)) - _one(x.compared("<", 0)),)
 
 
-@rule("lt")
-def _lt(x: Any, y: Any) -> tuple[Condition, Partials]:
-    return _compared("<", x, y)
-
-
-@rule("le")
-def _le(x: Any, y: Any) -> tuple[Condition, Partials]:
-    return _compared("<=", x, y)
-
-
-@rule("gt")
-def _gt(x: Any, y: Any) -> tuple[Condition, Partials]:
-    return _compared(">", x, y)
-
-
-@rule("ge")
-def _ge(x: Any, y: Any) -> tuple[Condition, Partials]:
-    return _compared(">=", x, y)
-
-
 def _compared(sign: str, x: Vector, y: Vector | float) -> tuple[Condition, Partials]:
     return x.compared(sign, y), ()
+
+
+RULES |= {name: partial(_compared, sign) for name, sign in (("lt", "<"), ("le", "<="), ("gt", ">"), ("ge", ">="))}
 
 
 @rule("where")
@@ -195,22 +178,15 @@ def _where(condition: Condition, x: Any, y: Any) -> tuple[Vector, Partials]:
     return condition.where(x, y), (None, taken, 1 - taken)
 
 
-@rule("minimum")
-def _minimum(x: Vector, y: Vector) -> tuple[Vector, Partials]:
-    return _extreme("<", x, y)
-
-
-@rule("maximum")
-def _maximum(x: Vector, y: Vector) -> tuple[Vector, Partials]:
-    return _extreme(">", x, y)
-
-
 def _extreme(sign: str, x: Vector, y: Vector) -> tuple[Vector, Partials]:
     """Equal values share the derivative."""
     taken, unknown = x.compared(sign, y), x.compared("!=", x)
     half = _one(x.compared("==", y)) * 0.5
     first = _one(taken) + half
     return unknown.where(x, taken.where(x, y)), (first, 1 - first)
+
+
+RULES |= {"minimum": partial(_extreme, "<"), "maximum": partial(_extreme, ">")}
 
 
 @rule("clamp")

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from safs_ray.network import Network
 from safs_ray.sparse import graph, tables
 from safs_ray.sparse.graph import Affine, Average, MaxPool, Normalisation, Step, UnsupportedError
+from safs_ray.sparse.kernels import Indices
 from safs_ray.sparse.layers import Layer, Linear
 from safs_ray.sparse.removal import Kept, Live, kept_weights, live_neurons
 from safs_ray.sparse.tables import Slot
@@ -38,6 +39,12 @@ class Plan:
     def neurons(self) -> int:
         """That are computed, of all steps."""
         return sum(int(live.sum()) for live in self.live)
+
+    @property
+    def pixels(self) -> tuple[Indices, Indices]:
+        """Of every live pixel of the images: its channel, and its place, counted through all channels."""
+        channel, pixel = np.nonzero(self.live[0])
+        return tables.indices(channel), tables.indices(channel * self.steps[0].pixels + pixel)
 
     @property
     def values(self) -> int:

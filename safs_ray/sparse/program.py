@@ -13,7 +13,6 @@ from safs_ray.sparse.graph import Activation, Affine, Normalisation, Same, Sum
 from safs_ray.sparse.kernels import LANES, Indices
 from safs_ray.sparse.layers import Combination, Fixed, Layer, Linear, Pool
 from safs_ray.sparse.plan import Plan
-from safs_ray.sparse.tables import indices
 
 CACHED_BYTES = 8 << 20
 """A block's neurons take no more: else a batch goes through layer by layer, which several threads share."""
@@ -74,7 +73,6 @@ def program(plan: Plan, network: Network) -> Program:
                     own = [lists.add(each) for each in (*_of(layer.ahead), *_of(layer.back))]
                     steps.append([blocks.FIXED, *rows, sum(map(len, fixed)), *own])
                     fixed.append(layer.weights)
-    channel, pixel = np.nonzero(plan.live[0])
     return Program(
         np.array([row + [0] * (COLUMNS - len(row)) for row in steps]),
         lists.joined(1)[:, 0],
@@ -83,8 +81,7 @@ def program(plan: Plan, network: Network) -> Program:
         lists.joined(4),
         np.concatenate(fixed).astype(levels.dtype),
         levels,
-        indices(channel),
-        indices(channel * plan.steps[0].pixels + pixel),
+        *plan.pixels,
     )
 
 
