@@ -19,6 +19,7 @@ import torch
 from timing import Run, medians
 from torch.optim import Adam
 
+from safs_ray.config import TYPICAL
 from safs_ray.models import Specification
 from safs_ray.network import Network
 from safs_ray.pruning.allocation import ALLOCATIONS
@@ -60,7 +61,7 @@ def _line(model: str, allocation: str, sparsity: float, operator: str, seconds: 
     cpu = torch.device("cpu")
     teams = DenseModule(network, module, cpu).team(), executable(network, "sparse", cpu).team()
     times = [1000 * each for each in medians([_step(team, channels, size, count) for team in teams], seconds)]
-    gain = plan.make(network, network.build()).gain
+    gain = plan.make(network, network.build()).gain(TYPICAL)
     return (
         f"| {model} | {allocation} | {sparsity:g} | {network.nonzero_weights:,} | {times[0]:.2f} | {times[1]:.2f} | "
         f"{times[0] / times[1]:.1f} | {gain:.1f} |"

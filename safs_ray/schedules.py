@@ -119,7 +119,7 @@ def swamp(task: Task) -> Outcome:
     for index, sparsity in enumerate(_sparsities(task.section)):
         network = _mean(_visited(_ticket(network, sparsity, task), index, task))
         network = _recalibrated(network, task.training)
-    return network, accuracy(network, task.training.splits.validation, task.training.device)
+    return network, accuracy(network, task.training.splits.validation, task.training.device, task.training.run)
 
 
 SCHEDULES: dict[str, Callable[[Task], Outcome]] = {

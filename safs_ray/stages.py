@@ -28,7 +28,7 @@ import torch
 
 from safs_ray import memory, models, schedules, sources
 from safs_ray.checkpoints import Checkpoints
-from safs_ray.config import Configuration, Execution, Hyperparameters, refusal
+from safs_ray.config import Configuration, Hyperparameters, RunSection, refusal
 from safs_ray.data import Dataset, Folds, Splits, batch_count
 from safs_ray.models import Specification
 from safs_ray.models.weights import Weights
@@ -365,7 +365,9 @@ def given(configuration: Configuration, specification: Specification, splits: Sp
         network = network.masked(weights.masks_of(network.prunable()))
     elif weights.masks:
         raise refusal("model.weights", weights.file, "is a pruned network; model.pruned=true keeps it so")
-    return Result(network, accuracy(network, splits.validation, torch.device("cpu")), core_seconds=0.0)
+    return Result(
+        network, accuracy(network, splits.validation, torch.device("cpu"), configuration.run), core_seconds=0.0
+    )
 
 
 def prune(
@@ -386,7 +388,9 @@ def prune(
     """
     start = time.process_time()
     if configuration.search.when == "during":
-        return Result(network, accuracy(network, splits.validation, device), time.process_time() - start)
+        return Result(
+            network, accuracy(network, splits.validation, device, configuration.run), time.process_time() - start
+        )
     section = configuration.pruning
     seed = derive(configuration.run.seed, "retraining")
     training = Training(
@@ -561,7 +565,7 @@ def finish(
     # A network that masks were to grow in is no sparse network without that training.
     blamed = "pruning.hyperparameters.learning_rate" if configuration.search.when == "during" else None
     trained = _trained(network, training, report, blamed)
-    return test(trained, splits, device, configuration.run.execution)
+    return test(trained, splits, device, configuration.run)
 
 
 def _last_training(
@@ -587,9 +591,9 @@ def _last_training(
     )
 
 
-def test(result: Result, splits: Splits, device: torch.device, execution: Execution) -> Result:
+def test(result: Result, splits: Splits, device: torch.device, run: RunSection) -> Result:
     """The result with its accuracy on the test images."""
-    return replace(result, test_accuracy=accuracy(result.network, splits.test, device, execution))
+    return replace(result, test_accuracy=accuracy(result.network, splits.test, device, run))
 
 
 def _trained(network: Network, training: Training, report: Report, blamed: str | None) -> Result:

@@ -351,7 +351,7 @@ def train(network: Network, training: Training, report: Report, blamed: str | No
     best = trainer.best()
     if trainer.best_epoch:
         return best, trainer.best_accuracy
-    return best, accuracy(best, training.splits.validation, training.device, training.run.execution)
+    return best, accuracy(best, training.splits.validation, training.device, training.run)
 
 
 def diverging(training: Training, blamed: str) -> ConfigurationError:
@@ -361,10 +361,10 @@ def diverging(training: Training, blamed: str) -> ConfigurationError:
     return refusal(blamed, rate, f"the training diverges {when}; take a smaller one")
 
 
-def accuracy(network: Network, examples: Examples, device: torch.device, execution: Execution = "auto") -> float:
-    """Fraction of the examples that the network classifies correctly."""
+def accuracy(network: Network, examples: Examples, device: torch.device, run: RunSection) -> float:
+    """Fraction of the examples that the network classifies correctly, executed as the run says."""
     with _enough_memory(device, "the network with all images"):
-        module, examples = executable(network, execution, device), examples.to(device)
+        module, examples = executable(network, run.execution, device, run.times), examples.to(device)
     return _accuracies(module.team(), examples)[0]
 
 
@@ -416,7 +416,7 @@ def _team(networks: Sequence[Network], training: Training) -> Team:
             accuracy, or as their execution is.
     """
     plateau = len(networks) > 1 and training.hyperparameters.schedule == "plateau"
-    made = None if plateau else team(networks, training.execution, training.device)
+    made = None if plateau else team(networks, training.execution, training.device, training.run.times)
     if made is None:
         raise NotTogetherError(f"{len(networks)} networks of {networks[0].specification.model}")
     return made

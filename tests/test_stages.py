@@ -15,7 +15,7 @@ import pytest
 import torch
 
 from safs_ray import stages
-from safs_ray.config import Configuration, ConfigurationError, Hyperparameters, ResourcesSection
+from safs_ray.config import Configuration, ConfigurationError, Hyperparameters, ResourcesSection, RunSection
 from safs_ray.data import Dataset, Splits
 from safs_ray.models import Specification
 from safs_ray.network import Network
@@ -119,7 +119,7 @@ def test_during_the_search_every_training_makes_the_dense_network_sparse(
     section = changed(section, "search", when="during", steps=2, epochs=2)
     start = stages.prune(dense.network, section, splits, device)
     assert start.network.fingerprint == dense.network.fingerprint
-    assert start.validation_accuracy == accuracy(dense.network, splits.validation, device)
+    assert start.validation_accuracy == accuracy(dense.network, splits.validation, device, RunSection())
     assert stages.plan(section)["pruning"] == 0
     chosen = section.pruning.hyperparameters
     found = stages.search(start.network, section, splits, chosen, device)
@@ -197,7 +197,7 @@ def test_a_finalist_is_trained_as_in_the_end_but_with_other_batches_and_images(
     first, again, other = (finalist(configuration, pruned.network, splits, n, chosen, True) for n in (0, 0, 1))
     assert first.network.fingerprint == again.network.fingerprint != other.network.fingerprint
     assert first.test_accuracy is None
-    assert first.validation_accuracy == accuracy(first.network, splits.validation, device)
+    assert first.validation_accuracy == accuracy(first.network, splits.validation, device, RunSection())
     seen = stages.folds(configuration, dataset).search()
     seed = derive(0, "finalist", 0)
     last = stages._last_training(configuration, seen, seed, chosen, True, device, None)
@@ -245,8 +245,8 @@ def test_a_row_that_diverges_at_once_is_the_network_as_it_was(
     network = pruned.network.assign(["symexp", "symexp"])
     result = stages.finish(network, configuration, splits, 0, WILD, True, device)
     assert result.network.fingerprint == network.fingerprint
-    assert result.validation_accuracy == accuracy(network, splits.validation, device)
-    assert result.test_accuracy == accuracy(network, splits.test, device)
+    assert result.validation_accuracy == accuracy(network, splits.validation, device, RunSection())
+    assert result.test_accuracy == accuracy(network, splits.test, device, RunSection())
 
 
 def test_results_are_saved_whole_or_not_at_all(pruned: Result, tmp_path: Path) -> None:

@@ -61,7 +61,7 @@ def test_learns_and_remembers_its_best_epoch(dense: Result, splits: Splits, devi
     done = trainer(dense.network, splits).run(lambda _, accuracy: seen.append(accuracy))
     assert done.epoch == len(seen) == 4
     assert done.best_accuracy == max(seen) > 0.3
-    assert accuracy(done.best(), splits.validation, device) == done.best_accuracy
+    assert accuracy(done.best(), splits.validation, device, RunSection()) == done.best_accuracy
 
 
 def test_best_weights_are_copies(dense: Result, splits: Splits) -> None:
@@ -182,13 +182,13 @@ def test_the_best_network_has_the_masks_of_its_epoch(
     while running.epoch < 6:
         running.run_epoch()
         seen[running.epoch] = running.current()
-        assert accuracy(seen[running.epoch], splits.validation, device) == running.accuracy
+        assert accuracy(seen[running.epoch], splits.validation, device, RunSection()) == running.accuracy
     assert len({network.fingerprint for network in seen.values()}) == 6
     best = running.best()
     assert best.fingerprint == seen[running.best_epoch].fingerprint
     for name, mask in best.masks.items():
         assert (best.state[name][~mask] == 0).all()
-    assert accuracy(best, splits.validation, device) == running.best_accuracy
+    assert accuracy(best, splits.validation, device, RunSection()) == running.best_accuracy
 
 
 def test_only_epochs_at_the_final_sparsity_can_be_the_best(dense: Result, splits: Splits) -> None:
@@ -301,7 +301,7 @@ def test_accuracy_counts_exactly_and_gives_nothing_for_nan(device: torch.device)
     with torch.no_grad():
         labels = network.build()(specification.normalised(images)).argmax(1)
     labels[:5] = (labels[:5] + 1) % 10
-    assert accuracy(network, Examples(images, labels), device) == 20 / 25
+    assert accuracy(network, Examples(images, labels), device, RunSection()) == 20 / 25
     broken = Network(
         specification,
         network.sites,
@@ -309,7 +309,7 @@ def test_accuracy_counts_exactly_and_gives_nothing_for_nan(device: torch.device)
         {**network.state, "fc3.bias": torch.full((10,), float("nan"))},
         {},
     )
-    assert accuracy(broken, Examples(images, torch.zeros(25, dtype=torch.int64)), device) == 0
+    assert accuracy(broken, Examples(images, torch.zeros(25, dtype=torch.int64)), device, RunSection()) == 0
 
 
 def test_images_are_normalised_by_channel() -> None:
@@ -346,7 +346,7 @@ def test_bf16_trains_weights_of_float32_and_keeps_zeros(pruned: Result, splits: 
 
 def test_accuracy_is_that_of_float32(pruned: Result, splits: Splits, device: torch.device) -> None:
     trained = trainer(pruned.network, splits, run=RunSection(precision="bf16")).run()
-    assert trained.best_accuracy == accuracy(trained.best(), splits.validation, device)
+    assert trained.best_accuracy == accuracy(trained.best(), splits.validation, device, RunSection())
 
 
 def test_bf16_goes_on_bit_for_bit(pruned: Result, splits: Splits) -> None:

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from safs_ray.activations import ScaledActivation
-from safs_ray.config import Execution, refusal
+from safs_ray.config import TYPICAL, Costs, Execution, refusal
 from safs_ray.network import Network
 from safs_ray.pruning.masks import prunable_weights
 
@@ -186,25 +186,30 @@ def keep_memory() -> None:
         adjust(mmap_threshold, 32 << 20)
 
 
-def team(networks: Sequence[Network], execution: Execution, device: torch.device) -> Team | None:
+def team(
+    networks: Sequence[Network], execution: Execution, device: torch.device, costs: Costs = TYPICAL
+) -> Team | None:
     """The module that trains networks side by side; None where they can only be trained one at a time.
 
     Args:
         networks: of one mask and specification.
+        execution, costs: as of :func:`executable`.
 
     Raises:
         ConfigurationError: as :func:`executable`.
     """
-    first = executable(networks[0], execution, device).team()
+    first = executable(networks[0], execution, device, costs).team()
     return first.joined(networks[1:]) if len(networks) > 1 else first
 
 
-def executable(network: Network, execution: Execution, device: torch.device) -> Executable:
+def executable(network: Network, execution: Execution, device: torch.device, costs: Costs = TYPICAL) -> Executable:
     """The module that trains and evaluates a network.
 
     Args:
         execution: dense; sparse, for networks with masks; or auto, which is sparse where that is possible and
-            expected to be faster. The same choice for the same masks, always.
+            expected to be faster, the network and each of its layers. The same choice for the same masks and costs,
+            always.
+        costs: what auto goes by.
 
     Raises:
         ConfigurationError: sparse execution was demanded and cannot be.
@@ -225,7 +230,7 @@ def executable(network: Network, execution: Execution, device: torch.device) -> 
     from safs_ray.sparse.program import is_chain
 
     try:
-        made = plan.make(network, module)
+        made = plan.make(network, module, costs, alone=execution == "sparse")
     except UnsupportedError as reason:
         if execution == "sparse":
             model = network.specification.model
@@ -233,7 +238,7 @@ def executable(network: Network, execution: Execution, device: torch.device) -> 
                 "run.execution", execution, f"cannot be for {model}: {reason}; allowed: auto, dense"
             ) from None
         return DenseModule(network, module, device)
-    if execution == "auto" and made.gain <= 1:
+    if execution == "auto" and made.gain(costs) <= 1:
         return DenseModule(network, module, device)
     if is_chain(made):
         with suppress(NotCompilableError):

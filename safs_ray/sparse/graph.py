@@ -35,12 +35,17 @@ class Images:
 
 @dataclass(frozen=True)
 class Affine:
-    """A convolution or linear layer: module ``owner`` with a weight (outputs, inputs / groups, places)."""
+    """A convolution or linear layer: module ``owner`` with a weight (outputs, inputs / groups, places).
+
+    Attributes:
+        taken: the shape of what it reads, for one image.
+    """
 
     owner: str
     table: Table
     groups: int
     bias: bool
+    taken: tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -197,10 +202,10 @@ def _of_module(child: nn.Module, path: str, taken: tuple[int, ...], given: tuple
         case nn.Flatten():
             return _flattened(taken, given, path)
         case nn.Linear() if len(taken) == 1:
-            return Affine(path, np.zeros((1, 1), np.int64), 1, child.bias is not None)
+            return Affine(path, np.zeros((1, 1), np.int64), 1, child.bias is not None, taken)
         case nn.Conv2d() if child.padding_mode == "zeros" and not isinstance(child.padding, str):
             table = windows(taken, given, child.kernel_size, child.stride, child.padding, child.dilation)
-            return Affine(path, table, child.groups, child.bias is not None)
+            return Affine(path, table, child.groups, child.bias is not None, taken)
         case nn.BatchNorm1d() | nn.BatchNorm2d() if child.affine and child.track_running_stats and child.momentum:
             return Normalisation(path)
         case nn.MaxPool2d() if not child.return_indices:

@@ -8,6 +8,7 @@ from typing import Any, cast
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.func import functional_call
 
 from safs_ray.activations import ScaledActivation
 from safs_ray.network import Network
@@ -53,6 +54,11 @@ class SparseModule(Executable):
             for index, step in enumerate(plan.steps)
             if isinstance(step.operation, Normalisation)
         }
+        self._dense = {
+            index: cast(nn.Linear | nn.Conv2d, module.get_submodule(step.operation.owner))
+            for index, step in enumerate(plan.steps)
+            if index in plan.dense and isinstance(step.operation, Affine)
+        }
         self.load(network.state)
         self._flat = network.specification.pixels
         self._levels = network.specification.levels().to(network.dtype).numpy()
@@ -94,6 +100,8 @@ class SparseModule(Executable):
         match step.operation:
             case Images():
                 return self._read(images)
+            case Affine() as affine if index in self._dense:
+                return self._densely(index, affine, own[step.inputs[0]])
             case Affine(owner):
                 return apply(self._plan.layers[index], own[step.inputs[0]], self.values[owner])
             case MaxPool() | Average():
@@ -105,6 +113,16 @@ class SparseModule(Executable):
             case Same():
                 return own[step.inputs[0]]
         raise TypeError(f"{type(step.operation).__name__} spans the batch")
+
+    def _densely(self, index: int, affine: Affine, source: Tensor) -> Tensor:
+        """The value of a layer that computes with all weights."""
+        slot, layer = self._plan.slots[affine.owner], self._dense[index]
+        left, bias = torch.split(self.values[affine.owner], [len(slot.weights), len(slot.biases)])
+        weight = torch.zeros_like(layer.weight).flatten().index_put((torch.from_numpy(slot.weights),), left)
+        tensors = {"weight": weight.view_as(layer.weight), **({"bias": bias} if affine.bias else {})}
+        images = source.transpose(1, 2).reshape(-1, *affine.taken)
+        out: Tensor = functional_call(layer, tensors, (images,))
+        return out.reshape(len(source), LANES, -1).transpose(1, 2).contiguous()
 
     def _read(self, images: Tensor) -> Tensor:
         """The live pixels, normalised."""

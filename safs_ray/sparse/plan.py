@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from safs_ray.config import TYPICAL, Costs
 from safs_ray.network import Network
 from safs_ray.sparse import graph, tables
 from safs_ray.sparse.graph import Affine, Average, MaxPool, Normalisation, Step, UnsupportedError
@@ -16,6 +18,28 @@ from safs_ray.sparse.kernels import Indices
 from safs_ray.sparse.layers import Layer, Linear
 from safs_ray.sparse.removal import Kept, Live, kept_weights, live_neurons
 from safs_ray.sparse.tables import Slot
+
+
+class Work(NamedTuple):
+    """How often a network does for an image what :class:`Costs` says the times of.
+
+    Attributes:
+        dense: uses of a weight in dense layers.
+        nonzeros: uses of a weight in layers that know only nonzeros.
+        neurons: in any step.
+        crossings: of neurons into or out of dense layers among sparse ones.
+    """
+
+    dense: int
+    nonzeros: int
+    neurons: int
+    crossings: int
+
+    def time(self, costs: Costs) -> float:
+        """In that of a use of a weight in a dense layer."""
+        return (
+            self.dense + costs.nonzero * self.nonzeros + costs.neuron * self.neurons + costs.crossing * self.crossings
+        )
 
 
 @dataclass(frozen=True)
@@ -26,14 +50,21 @@ class Plan:
         live: of every step, the neurons that are computed.
         slots: what is left of every module's weight and bias, by its name.
         layers: by index of the step that they do.
-        gain: how many times faster than dense execution it is expected to be.
+        dense: indices of the steps that are layers with too few zeros: they compute with all weights.
+        work: what an image takes, forward and backward; and what it takes of the network with all weights.
     """
 
     steps: tuple[Step, ...]
     live: tuple[Live, ...]
     slots: Mapping[str, Slot]
     layers: Mapping[int, Layer]
-    gain: float
+    dense: Set[int]
+    work: Work
+    work_of_dense: Work
+
+    def gain(self, costs: Costs) -> float:
+        """How many times faster than the network with all weights it is expected to be."""
+        return self.work_of_dense.time(costs) / self.work.time(costs)
 
     @property
     def neurons(self) -> int:
@@ -82,43 +113,59 @@ class Plan:
         return dict(zip(self.slots, parts, strict=True))
 
 
-def make(network: Network, module: nn.Module) -> Plan:
+def make(network: Network, module: nn.Module, costs: Costs = TYPICAL, alone: bool = False) -> Plan:
     """The plan of a network.
 
     Args:
         module: what the network builds; left in evaluation mode.
+        costs: by which layers are computed with all weights or with nonzeros alone.
+        alone: compute every layer with nonzeros alone.
 
     Raises:
         UnsupportedError: it cannot be executed so.
     """
     steps = graph.read(module, network.specification.example())
     kept = kept_weights(steps, network)
-    whole_channels = _uses(steps, kept) > MOST_CONNECTIONS
+    whole_channels = sum(_nonzero_uses(step, kept) for step in steps) > MOST_CONNECTIONS
     live = live_neurons(steps, kept, whole_channels)
     slots = _slots(steps, kept)
+    dense = _faster_dense(steps, kept, live, costs) if whole_channels and not alone else set()
     layers = {
         index: _layer(step, kept, live[step.inputs[0]], live[index], slots, whole_channels)
         for index, step in enumerate(steps)
-        if isinstance(step.operation, Affine | Average | MaxPool)
+        if isinstance(step.operation, Affine | Average | MaxPool) and index not in dense
     }
-    return Plan(steps, tuple(live), slots, layers, _gain(steps, kept, live, layers))
+    work = Work(
+        sum(_dense_uses(steps[index], kept) for index in dense),
+        sum(layer.ahead.uses for layer in layers.values() if isinstance(layer, Linear)),
+        sum(int(own.sum()) for own in live),
+        sum(_crossings(index, steps) for index in dense),
+    )
+    return Plan(steps, tuple(live), slots, layers, dense, work, _work_of_dense(steps, kept))
+
+
+def _work_of_dense(steps: Sequence[Step], kept: Kept) -> Work:
+    return Work(sum(_dense_uses(step, kept) for step in steps), 0, sum(step.neurons for step in steps), 0)
 
 
 MOST_CONNECTIONS = 300_000
 """With more, lists of every neuron's own connections cost more than the pixels that they leave out."""
 
-SPARSE_USE = 3.0
-NEURON = 20.0
-"""Time of a use of a nonzero, and of a neuron in any step, in that of a use of a weight in a dense layer, which is
-0.02 ns; forward and backward, medians on one core with AVX-512. Fixed: a choice by the clock would change from run to
-run, and the bits of the results with it."""
+
+def _faster_dense(steps: Sequence[Step], kept: Kept, live: Sequence[Live], costs: Costs) -> set[int]:
+    """Steps that are layers between wholly live values, faster with all weights."""
+    return {
+        index
+        for index, step in enumerate(steps)
+        if isinstance(step.operation, Affine)
+        and all(live[end].all() for end in (*step.inputs, index))
+        and costs.nonzero * _nonzero_uses(step, kept)
+        > _dense_uses(step, kept) + costs.crossing * _crossings(index, steps)
+    }
 
 
-def _gain(steps: Sequence[Step], kept: Kept, live: Sequence[Live], layers: Mapping[int, Layer]) -> float:
-    uses = sum(layer.ahead.uses for layer in layers.values() if isinstance(layer, Linear))
-    sparse = SPARSE_USE * uses + NEURON * sum(int(own.sum()) for own in live)
-    dense = sum(_dense_uses(step, kept) for step in steps) + NEURON * sum(step.neurons for step in steps)
-    return dense / sparse
+def _crossings(index: int, steps: Sequence[Step]) -> int:
+    return sum(steps[end].neurons for end in (*steps[index].inputs, index))
 
 
 def _dense_uses(step: Step, kept: Kept) -> int:
@@ -131,11 +178,9 @@ def _dense_uses(step: Step, kept: Kept) -> int:
     return int(outputs * inputs * places * step.pixels)
 
 
-def _uses(steps: Sequence[Step], kept: Kept) -> int:
+def _nonzero_uses(step: Step, kept: Kept) -> int:
     """How often a kept weight is used for one image."""
-    return sum(
-        int(kept[step.operation.owner].sum()) * step.pixels for step in steps if isinstance(step.operation, Affine)
-    )
+    return int(kept[step.operation.owner].sum()) * step.pixels if isinstance(step.operation, Affine) else 0
 
 
 def _slots(steps: Sequence[Step], kept: Kept) -> dict[str, Slot]:

@@ -97,6 +97,7 @@ def _run(configuration: Configuration, folder: Folder, console: Console) -> dict
     with blaming("run.storage", configuration.run.storage):
         take_over(configuration, folder)
         if not folder.exists(CONFIGURATION):
+            configuration = _with_costs(configuration)
             folder.write(CONFIGURATION, (_versions() + config.dump(configuration)).encode())
         if given:
             given.save(_given_stage(configuration, folder))  # as if the stage had been done
@@ -112,6 +113,16 @@ def _run(configuration: Configuration, folder: Folder, console: Console) -> dict
             raise
         finally:
             ray.shutdown()
+
+
+def _with_costs(configuration: Configuration) -> Configuration:
+    """The configuration with this machine's costs: the whole run goes by them, wherever it is computed."""
+    section = configuration.run
+    if section.costs or section.execution != "auto" or section.device == "cuda":
+        return configuration
+    from safs_ray.sparse.costs import of_this_machine  # here: numba takes half a second to import
+
+    return configuration.model_copy(update={"run": section.model_copy(update={"costs": of_this_machine()})})
 
 
 @contextmanager

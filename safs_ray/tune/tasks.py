@@ -189,7 +189,7 @@ def test_dense(run: Run, arrays: dict[str, Array]) -> None:
     """Ray task: the dense network, as it is, on the test images."""
     device = stages.set_up(run.configuration)
     splits = stages.folds(run.configuration, Dataset.from_arrays(arrays)).search()
-    run.once(final("dense", 0), 0, lambda _: stages.test(run.result("dense"), splits, device, "dense"))
+    run.once(final("dense", 0), 0, lambda _: stages.test(run.result("dense"), splits, device, run.configuration.run))
 
 
 def run_tasks(run: Run, tasks: Sequence[tuple[Callable[..., None], tuple[Any, ...]]], epochs: int) -> None:

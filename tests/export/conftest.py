@@ -36,7 +36,7 @@ def run_folder(
         ]
 
     rows = {"pruned": finals(("relu", "relu"), False), "SAFS": finals(("swish", "srs"), True)}
-    tested = stages.test(dense, folds.search(), device, "dense")
+    tested = stages.test(dense, folds.search(), device, configuration.run)
     best = results.best_of(rows["SAFS"])
     folder.write("config.yaml", ("# Python 3.11.7, torch 2.15.0\n" + config.dump(configuration)).encode())
     best.save(folder / "networks" / "best")

@@ -75,7 +75,7 @@ def conclude(
         ]
         for row, network in networks.items()
     }
-    finals["dense"] = [stages.test(dense, folds.search(), CPU, "dense")]
+    finals["dense"] = [stages.test(dense, folds.search(), CPU, configuration.run)]
     for row, done in finals.items():
         for fold, result in enumerate(done):
             result.save(folder / "networks/final" / row / f"fold-{fold}")

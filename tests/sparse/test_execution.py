@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from safs_ray.config import ConfigurationError, DataSection, Execution, Hyperparameters, RunSection
+from safs_ray.config import ConfigurationError, Costs, DataSection, Execution, Hyperparameters, RunSection
 from safs_ray.data import Splits
 from safs_ray.models import ARCHITECTURES, Architecture, Specification
 from safs_ray.network import Network
@@ -86,7 +86,7 @@ def test_what_is_removed_stays_as_it_is(splits: Splits) -> None:
 
 def test_accuracy_is_that_of_the_training(pruned: Result, splits: Splits) -> None:
     done = trainer(pruned.network, splits, "sparse").run()
-    assert accuracy(done.best(), splits.validation, CPU, "sparse") == done.best_accuracy
+    assert accuracy(done.best(), splits.validation, CPU, RunSection(execution="sparse")) == done.best_accuracy
 
 
 class Doubled(nn.Module):
@@ -113,3 +113,21 @@ def test_a_demand_that_cannot_be_met_is_refused_in_one_line(unknown: Network) ->
         executable(unknown, "sparse", CPU)
     with pytest.raises(ConfigurationError, match=r"run.execution=sparse: .*CPU"):
         executable(unknown, "sparse", torch.device("meta"))
+
+
+def test_a_layer_is_dense_where_its_zeros_are_too_few_to_pay() -> None:
+    network = masked("vgg16", 3, 32, 0.99)
+    masks = {**network.masks, "features.3.weight": torch.ones(64, 64, 3, 3, dtype=torch.bool)}
+    network, index = replace(network, masks=masks), 4
+    made = plan.make(network, network.build())
+    assert made.dense == {index}
+    assert made.steps[index].operation.owner == "features.3"
+    uses, crossings = 64 * 64 * 9 * 32 * 32, 2 * 64 * 32 * 32
+    assert (made.work.dense, made.work.crossings) == (uses, crossings)
+    break_even = Costs(1 + crossings / uses, neuron=1, crossing=1)
+    assert not plan.make(network, network.build(), break_even._replace(crossing=1.01)).dense
+    assert plan.make(network, network.build(), break_even._replace(crossing=0.99)).dense == {index}
+    assert not plan.make(network, network.build(), alone=True).dense
+    assert executable(network, "auto", CPU)._plan.dense
+    assert not executable(network, "sparse", CPU)._plan.dense
+    assert isinstance(executable(network, "auto", CPU, Costs(1e6, 1e-3, 1e6)), DenseModule)

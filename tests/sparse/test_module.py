@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
+from safs_ray.config import TYPICAL, Costs
 from safs_ray.models import ARCHITECTURES, Architecture, Specification
 from safs_ray.network import Network
 from safs_ray.operators import OPERATORS
@@ -108,9 +109,12 @@ def dense_module(network: Network) -> nn.Module:
     return module.train()
 
 
-def sparse_module(network: Network) -> SparseModule:
+ALL_SPARSE, DENSE_WHERE_POSSIBLE = TYPICAL._replace(nonzero=1e-6), TYPICAL._replace(nonzero=1e6)
+
+
+def sparse_module(network: Network, costs: Costs) -> SparseModule:
     module = network.build()
-    return SparseModule(plan.make(network, module), network, module)
+    return SparseModule(plan.make(network, module, costs), network, module)
 
 
 def drawn_network(name: str, channels: int, size: int, kept: float, seed: int) -> Network:
@@ -135,9 +139,9 @@ def images_and_labels(count: int, channels: int, size: int, seed: int) -> tuple[
     return images, torch.randint(0, CLASSES, (count,), generator=draws)
 
 
-def assert_equal_steps(network: Network, images: Tensor, labels: Tensor, tolerance: float) -> None:
+def assert_equal_steps(network: Network, images: Tensor, labels: Tensor, tolerance: float, costs: Costs) -> None:
     """Logits, all gradients, and logits in evaluation mode after a step of gradient descent."""
-    sparse, dense = sparse_module(network), dense_module(network)
+    sparse, dense = sparse_module(network, costs), dense_module(network)
     dtype = next(dense.parameters()).dtype
     inputs = network.specification.normalised(images).to(dtype)
 
@@ -178,12 +182,21 @@ def assert_equal_steps(network: Network, images: Tensor, labels: Tensor, toleran
 
 @given(drawn=architectures(), kept=st.floats(0.02, 1), count=st.sampled_from([2, 7, 33]), seed=st.integers(0, 99))
 @settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
-@pytest.mark.parametrize("most_connections", [10**9, 0], ids=["neurons", "channels"])
+@pytest.mark.parametrize(
+    ("most_connections", "costs"),
+    [(10**9, ALL_SPARSE), (-1, ALL_SPARSE), (-1, DENSE_WHERE_POSSIBLE)],
+    ids=["neurons", "channels", "mixed"],
+)
 def test_equals_the_masked_dense_network(
-    most_connections: int, drawn: tuple[int, int, Callable[[], nn.Module]], kept: float, count: int, seed: int
+    most_connections: int,
+    costs: Costs,
+    drawn: tuple[int, int, Callable[[], nn.Module]],
+    kept: float,
+    count: int,
+    seed: int,
 ) -> None:
     channels, size, build = drawn
     with architecture(build) as name, pytest.MonkeyPatch.context() as patch:
         patch.setattr(plan, "MOST_CONNECTIONS", most_connections)
         network = drawn_network(name, channels, size, kept, seed)
-        assert_equal_steps(network, *images_and_labels(count, channels, size, seed), tolerance=1e-10)
+        assert_equal_steps(network, *images_and_labels(count, channels, size, seed), 1e-10, costs)

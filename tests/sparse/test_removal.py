@@ -21,7 +21,7 @@ ONE = np.zeros((1, 1), np.int64)
 
 
 def linear(owner: str) -> Affine:
-    return Affine(owner, ONE, groups=1, bias=True)
+    return Affine(owner, ONE, groups=1, bias=True, taken=())
 
 
 def rows(*lists: list[int]) -> np.ndarray:
@@ -50,7 +50,7 @@ def test_pixels_follow_windows() -> None:
     pool = windows((1, 3, 3), (1, 1, 1), 2, 2, 0)
     network = steps(
         (Images(), (), 1, 16),
-        (Affine("conv", table, 1, bias=True), (0,), 1, 9),
+        (Affine("conv", table, 1, bias=True, taken=()), (0,), 1, 9),
         (MaxPool(pool), (1,), 1, 1),
         (Same(), (2,), 1, 1),
         (linear("b"), (3,), 2, 1),
@@ -66,9 +66,9 @@ def test_pixels_follow_windows() -> None:
 def test_normalisation_needs_whole_channels_and_a_sum_what_either_side_has(whole_channels: bool) -> None:
     network = steps(
         (Images(), (), 2, 4),
-        (Affine("a", np.arange(4)[:, None], 1, bias=False), (0,), 3, 4),
+        (Affine("a", np.arange(4)[:, None], 1, bias=False, taken=()), (0,), 3, 4),
         (Normalisation("n"), (1,), 3, 4),
-        (Affine("c", np.arange(4)[:, None], 1, bias=False), (2,), 3, 4),
+        (Affine("c", np.arange(4)[:, None], 1, bias=False, taken=()), (2,), 3, 4),
         (Sum(), (3, 2), 3, 4),
         (Same(), (4,), 12, 1),
         (linear("b"), (5,), 1, 1),
@@ -86,7 +86,7 @@ def test_normalisation_needs_whole_channels_and_a_sum_what_either_side_has(whole
 
 
 def test_groups_read_their_own_channels() -> None:
-    affine = Affine("g", ONE, groups=2, bias=False)
+    affine = Affine("g", ONE, groups=2, bias=False, taken=())
     found = connections(affine, np.ones((4, 1, 1), bool), pixels=1)
     assert found.source.tolist() == [0, 0, 1, 1]
     assert found.target.tolist() == found.weight.tolist() == [0, 1, 2, 3]

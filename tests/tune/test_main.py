@@ -19,11 +19,12 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 
 from safs_ray import stages
-from safs_ray.config import Configuration, load
+from safs_ray.config import Configuration, Costs, load
 from safs_ray.network import Network
 from safs_ray.report.__main__ import main as report
 from safs_ray.search.chain import joint
 from safs_ray.search.evaluation import Evaluation
+from safs_ray.sparse.costs import of_this_machine
 from safs_ray.stages import Found, Recipe
 from safs_ray.storage import Folder
 from safs_ray.tune.__main__ import main
@@ -135,7 +136,9 @@ def test_the_run_folder_is_complete(finished: Path) -> None:
         assert (best.state[name][~mask] == 0).all()
     text = (finished / "config.yaml").read_text()
     assert text.startswith("# Python 3")
-    assert yaml.safe_load(text)["search"]["steps"] == 4
+    written = yaml.safe_load(text)
+    assert written["search"]["steps"] == 4
+    assert Costs(*written["run"]["costs"]) == of_this_machine()  # that it goes by, on whatever machine it goes on
 
 
 @pytest.mark.slow

@@ -1,0 +1,126 @@
+"""What sparse execution costs on this machine: measured once, then read from the user's cache folder."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from copy import deepcopy
+from pathlib import Path
+
+import numba
+import numpy as np
+import torch
+from llvmlite import binding
+from pydantic import TypeAdapter, ValidationError
+from torch import nn
+from torch.nn.functional import cross_entropy
+
+from safs_ray.activations import find_sites
+from safs_ray.config import TYPICAL, Cost, Costs
+from safs_ray.models import Specification
+from safs_ray.network import Network
+from safs_ray.operators import lookup
+from safs_ray.pruning.masks import prunable_weights
+from safs_ray.sparse import plan
+from safs_ray.sparse.execution import DenseModule, Executable, keep_memory
+from safs_ray.sparse.module import SparseModule
+
+CHANNELS, SIDE, IMAGES = 64, 16, 64
+REPEATS = 7
+
+
+def of_this_machine() -> Costs:
+    """The costs on a core of a processor of this kind, with these versions of torch and numba; takes some seconds once.
+
+    They are the same from then on, as they decide which bits a network computes.
+    """
+    name = "-".join((binding.get_host_cpu_name(), torch.__version__, numba.__version__))
+    file = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "safs_ray" / f"costs-{name}.json"
+    with suppress(OSError, ValidationError):
+        return Costs(*TypeAdapter(tuple[Cost, Cost, Cost]).validate_json(file.read_bytes()))
+    costs = measure()
+    with suppress(OSError):
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(json.dumps(costs))
+    return costs
+
+
+def measure() -> Costs:
+    """Time steps of one network, dense, sparse at two sparsities, and mixed: four equations of what each does.
+
+    What comes out of them as no cost, by chance on a busy machine, is as it typically is.
+    """
+    keep_memory()
+    network, module = _probe()
+    mostly, hardly = _pruned(network, module, 0.02), _pruned(network, module, 0.2)
+    dense_where_possible = TYPICAL._replace(nonzero=1e6)
+    sparse = [plan.make(each, module, alone=True) for each in (mostly, hardly)]
+    mixed = plan.make(hardly, module, dense_where_possible)
+    executables: list[Executable] = [
+        DenseModule(network, deepcopy(module).to(memory_format=torch.channels_last), torch.device("cpu")),
+        SparseModule(sparse[0], mostly, deepcopy(module)),
+        SparseModule(sparse[1], hardly, deepcopy(module)),
+        SparseModule(mixed, hardly, deepcopy(module)),
+    ]
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        times = _fastest([_step(each) for each in executables])
+    finally:
+        torch.set_num_threads(threads)
+    work = [mixed.work_of_dense, *(each.work for each in (*sparse, mixed))]
+    use, *others = np.linalg.solve(np.array(work, float), times)
+    found = [float(other / use) for other in others]
+    return Costs(*(each if use > 0 and each > 0 else typical for each, typical in zip(found, TYPICAL, strict=True)))
+
+
+def _probe() -> tuple[Network, nn.Module]:
+    """What is timed: two convolutions of :data:`CHANNELS` channels behind one that makes these."""
+
+    def block(channels: int) -> list[nn.Module]:
+        return [nn.Conv2d(channels, CHANNELS, 3, padding=1), nn.BatchNorm2d(CHANNELS), nn.ReLU()]
+
+    blocks = [*block(3), *block(CHANNELS), *block(CHANNELS)]
+    module = nn.Sequential(*blocks, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(CHANNELS, 10))
+    specification = Specification("probe", 3, SIDE, 10, (0.5,) * 3, (0.25,) * 3)
+    sited = find_sites(module, specification.example(), ())
+    return Network.of(specification, module), sited.install([lookup(name) for name in sited.defaults])
+
+
+def _pruned(network: Network, module: nn.Module, kept: float) -> Network:
+    """With a share of the weights, chosen at random, and no dead channel."""
+    draws = torch.Generator().manual_seed(0)
+    masks = {}
+    for name, weight in prunable_weights(module).items():
+        mask = torch.rand(weight.shape, generator=draws) < kept
+        inputs = torch.arange(max(weight.shape[:2]))
+        mask[inputs % len(weight), inputs % weight.shape[1]] = True  # so every output and every input is used
+        masks[name] = mask
+    return network.masked(masks)
+
+
+def _step(module: Executable) -> Callable[[], None]:
+    draws = torch.Generator().manual_seed(0)
+    images = torch.randint(0, 256, (IMAGES, 3, SIDE, SIDE), dtype=torch.uint8, generator=draws)
+    labels = torch.randint(0, 10, (IMAGES,), generator=draws)
+    module.freeze_scales()
+
+    def step() -> None:
+        cross_entropy(module(images), labels).backward()  # type: ignore[no-untyped-call]
+
+    return step
+
+
+def _fastest(steps: Sequence[Callable[[], None]]) -> list[float]:
+    """Seconds of the fastest of several turns of each; other work on the machine only makes one slower."""
+    times = [[_timed(step) for step in steps] for _ in range(REPEATS)]
+    return [min(column) for column in zip(*times, strict=True)]
+
+
+def _timed(step: Callable[[], None]) -> float:
+    start = time.process_time()
+    step()
+    return time.process_time() - start
