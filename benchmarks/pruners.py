@@ -1,115 +1,173 @@
-"""Pruners with and without the search of activations: LeNet-5 on MNIST, 442 of 44,190 weights.
+"""Pruners at several sparsities, with and without the search of activations: LeNet-5 on MNIST.
 
-    python benchmarks/pruners.py MNIST_FOLDER results/pruners
+    python benchmarks/pruners.py MNIST_FOLDER DENSE_FOLDER OUTPUT [--seeds 0 1 2] [--sparsities 0.9 0.99]
+        [--pruners layer gradual]
 
-Every row starts from one dense network. Its sparse network is then trained twice for the same number of epochs: with
-ReLU, and with the operators and scales that a short search finds. Writes OUTPUT/pruners.json after every row; rows that
-stand there are not made again.
+Every cell starts from the dense network of its seed, as tune_configs/lenet5_mnist.yaml trains it; DENSE_FOLDER keeps
+it. The pruned network is then trained for the same number of epochs with ReLU, and with the operators and scales that a
+short search finds, at each of two learning rates. Writes OUTPUT/pruners.json after every cell; cells that stand there
+are not made again. Prints means and standard deviations over the seeds.
 """
 
 from __future__ import annotations
 
+import argparse
 import json
-import sys
+from collections.abc import Iterable, Sequence
+from itertools import product
 from pathlib import Path
+from statistics import mean, stdev
 from typing import Any
 
 import torch
-from rich.console import Console
-from rich.table import Table
 
 from safs_ray import config, stages
+from safs_ray.config import Configuration, Hyperparameters
+from safs_ray.data import Folds
 from safs_ray.stages import Result
+from safs_ray.storage import Folder
 
-COMMON: dict[str, Any] = {
-    "data": {"source": "mnist", "validation": 1 / 6},
-    "model": {"name": "lenet5"},
-    "dense": {
-        "epochs": 10,
-        "hyperparameters": {"learning_rate": 2e-3, "weight_decay": 1e-4, "schedule": "cosine"},
-    },
-    "search": {"steps": 8, "epochs": 2},
-    "finetune": {"epochs": 1, "epochs_per_step": 1},
-    "final": {"folds": 1, "epochs": 10},
-}
+SETTING = Path(__file__).parent.parent / "tune_configs" / "lenet5_mnist.yaml"
+CPU = torch.device("cpu")
+
+SEARCH = {"steps": 16, "epochs": 4, "lahc": {"walks": 4}}
+"""Four walks of Late Acceptance Hill Climbing of four steps each, trained side by side."""
+
+EPOCHS = 16
+"""Of the last training."""
+
+RATES = (1e-3, 1e-2)
+"""Learning rates of the search and of the last training: the published default, and one that suits sparse networks."""
 
 ADAM = {"learning_rate": 2e-3, "weight_decay": 1e-4, "schedule": "cosine"}
 NESTEROV = {"optimizer": "sgd", "nesterov": True, "momentum": 0.99, "learning_rate": 1e-2, "weight_decay": 2e-3}
-CONSTANT = {**ADAM, "schedule": "constant"}
 
-ROWS: dict[str, dict[str, Any]] = {
-    "one shot": {"allocation": "global", "hyperparameters": ADAM},
-    "gradual": {"allocation": "global", "schedule": "gradual", "hyperparameters": ADAM},
-    "synflow": {"allocation": "global", "score": "synflow", "hyperparameters": ADAM},
-    "rigl": {"allocation": "erk", "schedule": "rigl", "hyperparameters": ADAM},
-    "gsm": {"allocation": "global", "schedule": "gsm", "hyperparameters": {**NESTEROV, "schedule": "cosine"}},
-    "swamp": {
+PRUNERS: dict[str, dict[str, Any]] = {
+    "layer": {"allocation": "layer"},
+    "global": {"allocation": "global"},
+    "ERK": {"allocation": "erk"},
+    "SynFlow": {"allocation": "global", "score": "synflow"},
+    "gradual": {"allocation": "global", "schedule": "gradual", "epochs": 20, "hyperparameters": ADAM},
+    "RigL": {"allocation": "erk", "schedule": "rigl", "epochs": 20, "hyperparameters": ADAM},
+    "GSM": {
+        "allocation": "global",
+        "schedule": "gsm",
+        "epochs": 20,
+        "hyperparameters": {**NESTEROV, "schedule": "cosine"},
+    },
+    "SWAMP": {
         "allocation": "global",
         "schedule": "swamp",
         "fraction": 0.6,
         "particles": 2,
         "epochs": 2,
-        "hyperparameters": CONSTANT,
+        "hyperparameters": ADAM | {"schedule": "constant"},
     },
 }
-"""The section ``pruning`` of each row, without its sparsity and, where they are 20, its epochs."""
+"""The section ``pruning`` of each, without its sparsity. The first four prune in one shot and train nothing."""
 
-LAST = config.Hyperparameters(learning_rate=5e-3, weight_decay=1e-4, schedule="cosine")
-"""Of the search and of the last training of every row, whatever trained it before."""
+Cell = dict[str, Any]
 
 
-def measure(folder: str, name: str, dense: Result | None) -> tuple[Result, dict[str, Any]]:
-    """One row of the table: the dense network, made where it is not given, and what became of it."""
-    section = {"sparsity": 0.99, "epochs": 20, **ROWS[name]}
-    run = config.validate({**COMMON, "data": {**COMMON["data"], "folder": folder}, "pruning": section})
-    cpu = torch.device("cpu")
-    data = stages.load(run)
-    folds = stages.folds(run, data)
-    dense = dense or stages.train_dense(run, data, folds.search(), cpu)
-    pruned = stages.prune(dense.network, run, folds.search(), cpu)
-    found = stages.search(pruned.network, run, folds.search(), LAST, cpu)
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("mnist", metavar="MNIST_FOLDER")
+    parser.add_argument("dense", metavar="DENSE_FOLDER", type=Path)
+    parser.add_argument("output", metavar="OUTPUT", type=Path)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--sparsities", type=float, nargs="+", default=[0.99])
+    parser.add_argument("--pruners", nargs="+", default=list(PRUNERS), choices=PRUNERS)
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    file: Path = arguments.output / "pruners.json"
+    cells: list[Cell] = json.loads(file.read_text()) if file.exists() else []
+    arguments.output.mkdir(parents=True, exist_ok=True)
+    made = {(cell["seed"], cell["sparsity"], cell["pruner"]) for cell in cells}
+    for seed in arguments.seeds:
+        setting = configure(arguments.mnist, seed)
+        folds = stages.folds(setting, stages.load(setting))
+        dense = train_dense(setting, folds, Folder.at(str(arguments.dense / f"seed{seed}")))
+        for sparsity, pruner in product(arguments.sparsities, arguments.pruners):
+            if (seed, sparsity, pruner) not in made:
+                cell = measure(configure(arguments.mnist, seed, sparsity, pruner), folds, dense)
+                cells.append({"seed": seed, "sparsity": sparsity, "pruner": pruner, **cell})
+                file.write_text(json.dumps(cells, indent=1) + "\n")
+                print(seed, sparsity, pruner, json.dumps(cell["rates"]), flush=True)
+    show(cells)
+
+
+def configure(mnist: str, seed: int, sparsity: float = 0.99, pruner: str = "layer") -> Configuration:
+    """The setting of the published run, with a short search."""
+    values = config.load(SETTING, [f"data.folder={mnist}", f"run.seed={seed}"]).model_dump(mode="json")
+    pruning = {"epochs": 0, **PRUNERS[pruner], "sparsity": sparsity}
+    final = {**values["final"], "epochs": EPOCHS}
+    return config.validate({**values, "pruning": pruning, "search": SEARCH, "final": final})
+
+
+def train_dense(setting: Configuration, folds: Folds, folder: Folder) -> Result:
+    """The dense network of a seed, from the folder where it lies there."""
+    result = Result.load(folder)
+    if result is None:
+        result = stages.train_dense(setting, folds.dataset, folds.search(), CPU)
+        result.save(folder)
+    return result
+
+
+def measure(run: Configuration, folds: Folds, dense: Result) -> Cell:
+    """What became of the dense network under one pruner at one sparsity."""
+    pruned = stages.prune(dense.network, run, folds.search(), CPU)
     last = folds.final(0)
-    relu = stages.finish(pruned.network, run, last, 0, LAST, False, cpu)
-    safs = stages.finish(pruned.network.assign(found.assignment), run, last, 0, LAST, True, cpu)
-    return dense, {
-        "pruning": run.pruning.model_dump(mode="json"),
+    return {
         "weights": pruned.network.nonzero_weights,
         "survey": pruned.network.survey().summary,
-        "assignment": found.assignment,
-        "test_accuracy": {
-            "pruned": stages.test(pruned, last, cpu, "auto").test_accuracy,
-            "relu": relu.test_accuracy,
-            "SAFS": safs.test_accuracy,
-        },
-        "core_seconds": {"pruning": pruned.core_seconds, "relu": relu.core_seconds, "SAFS": safs.core_seconds},
+        "test_accuracy": stages.test(pruned, last, CPU, run.run).test_accuracy,
+        "core_seconds": round(pruned.core_seconds),
+        "rates": [compare(run, folds, pruned, rate) for rate in RATES],
     }
 
 
-def show(rows: dict[str, dict[str, Any]]) -> None:
-    """Print test accuracies in per cent."""
-    table = Table("pruner", "weights", "as pruned", "ReLU, trained on", "SAFS", "gain", "operators")
-    for name, row in rows.items():
-        accuracy = row["test_accuracy"]
-        percents = [f"{100 * accuracy[key]:.1f}" for key in ("pruned", "relu", "SAFS")]
-        gain = f"{100 * (accuracy['SAFS'] - accuracy['relu']):+.1f}"
-        table.add_row(name, str(row["weights"]), *percents, gain, " ".join(row["assignment"]))
-    Console(width=120).print(table)
+def compare(run: Configuration, folds: Folds, pruned: Result, rate: float) -> dict[str, Any]:
+    """The pruned network trained with ReLU, and with what a search finds, at one learning rate."""
+    chosen = Hyperparameters(learning_rate=rate, weight_decay=1e-4, batch_size=256, schedule="cosine")
+    last = folds.final(0)
+    relu = stages.finish(pruned.network, run, last, 0, chosen, False, CPU)
+    found = stages.search(pruned.network, run, folds.search(), chosen, CPU)
+    safs = stages.finish(pruned.network.assign(found.assignment), run, last, 0, chosen, True, CPU)
+    searching = sum(evaluation.core_seconds for evaluation in found.evaluations)
+    return {
+        "learning_rate": rate,
+        "assignment": found.assignment,
+        "core_seconds": round(searching),
+        "relu": {"validation": relu.validation_accuracy, "test": relu.test_accuracy},
+        "safs": {"validation": safs.validation_accuracy, "test": safs.test_accuracy},
+    }
 
 
-def main(folder: str, output: Path) -> None:
-    """Make the rows that are missing, one after the other."""
-    torch.set_num_threads(1)
-    output.mkdir(parents=True, exist_ok=True)
-    file = output / "pruners.json"
-    rows: dict[str, dict[str, Any]] = json.loads(file.read_text()) if file.exists() else {}
-    dense: Result | None = None
-    for name in ROWS:
-        if name not in rows:
-            dense, rows[name] = measure(folder, name, dense)
-            file.write_text(json.dumps(rows, indent=1) + "\n")
-            show(rows)
-    show(rows)
+def show(cells: Sequence[Cell]) -> None:
+    """Print test accuracies in per cent: mean ± sd over the seeds."""
+    columns = ["sparsity", "pruner", "weights", "seeds", "as pruned"]
+    columns += [f"{row} at {rate:g}" for rate in RATES for row in ("ReLU", "SAFS", "gain")]
+    print("| " + " | ".join([*columns, "core-s"]) + " |\n|" + "---|" * (len(columns) + 1))
+    keys = sorted({(cell["sparsity"], list(PRUNERS).index(cell["pruner"])) for cell in cells})
+    for sparsity, place in keys:
+        pruner = list(PRUNERS)[place]
+        own = [cell for cell in cells if (cell["sparsity"], cell["pruner"]) == (sparsity, pruner)]
+        words = [f"{sparsity:.1%}", pruner, f"{own[0]['weights']:,}", str(len(own))]
+        words.append(spread(cell["test_accuracy"] for cell in own))
+        for number in range(len(RATES)):
+            rates = [cell["rates"][number] for cell in own]
+            words += [spread(rate[row]["test"] for rate in rates) for row in ("relu", "safs")]
+            words.append(spread((rate["safs"]["test"] - rate["relu"]["test"] for rate in rates), sign="+"))
+        words.append(f"{mean(cell['core_seconds'] for cell in own):.0f}")
+        print("| " + " | ".join(words) + " |")
+
+
+def spread(values: Iterable[float], sign: str = "") -> str:
+    """Mean ± standard deviation in per cent."""
+    percents = [100 * value for value in values]
+    deviation = f" ± {stdev(percents):.1f}" if len(percents) > 1 else ""
+    return f"{mean(percents):{sign}.1f}{deviation}"
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], Path(sys.argv[2]))
+    main()
