@@ -1,14 +1,15 @@
-"""How many epochs rungs and the predictor save in chains that train.
+"""What chains that train find, and in how many epochs.
 
-    python benchmarks/live.py [SEEDS]
+    python benchmarks/live.py savings [SEEDS]       rungs and the predictor, as in epochs.py
+    python benchmarks/live.py strategies [SEEDS]    as in strategies.py
 
-LeNet-5 on scikit-learn's digits, 442 of 44,190 weights, all 14 operators, chains of 20 evaluations of 20 epochs; a seed
-takes a minute. The contenders are those of epochs.py.
+LeNet-5 on scikit-learn's digits, 442 of 44,190 weights, all 14 operators, chains of 20 evaluations of 20 epochs. A seed
+takes a minute.
 """
 
 from __future__ import annotations
 
-import sys
+import argparse
 from typing import Any
 
 import torch
@@ -20,10 +21,29 @@ from safs_ray.config import SearchSection
 
 STEPS, EPOCHS = 20, 20
 
+CONTESTS: dict[str, dict[str, dict[str, Any]]] = {
+    "savings": contenders(EPOCHS),
+    "strategies": {
+        "random": {"strategy": "random"},
+        "lahc": {"strategy": "lahc"},
+        "annealing, 0.05 to 0.002": {
+            "strategy": "annealing",
+            "annealing": {"initial_temperature": 0.05, "final_temperature": 0.002},
+        },
+        "genetic": {"strategy": "genetic"},
+        "tpe": {"strategy": "tpe"},
+    },
+}
 
-def main(seeds: int) -> None:
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("contest", choices=CONTESTS)
+    parser.add_argument("seeds", nargs="?", type=int, default=20)
+    arguments = parser.parse_args()
     torch.set_num_threads(1)
-    runs = {name: contend(setting(options), seeds) for name, options in contenders(EPOCHS).items()}
+    contest = CONTESTS[arguments.contest]
+    runs = {name: contend(setting(options), arguments.seeds) for name, options in contest.items()}
     for line in spent(runs, (STEPS // 2, STEPS)):
         print(line)
 
@@ -41,4 +61,4 @@ def setting(options: dict[str, Any]) -> Setting:
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]) if len(sys.argv) > 1 else 20)
+    main()

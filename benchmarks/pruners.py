@@ -1,11 +1,11 @@
-"""Pruners at several sparsities, with and without the search of activations: LeNet-5 on MNIST.
+"""Pruners at several sparsities, with and without the search of activations: LeNet-5 on MNIST or other images.
 
-    python benchmarks/pruners.py MNIST_FOLDER DENSE_FOLDER OUTPUT [--seeds 0 1 2] [--sparsities 0.9 0.99]
-        [--pruners layer gradual]
+    python benchmarks/pruners.py DENSE_FOLDER OUTPUT [data.folder=MNIST_FOLDER] [--seeds 0 1 2] [--sparsities 0.9 0.99]
+        [--pruners layer gradual] [--rates 1e-3 1e-2]
 
 Every cell starts from the dense network of its seed, as tune_configs/lenet5_mnist.yaml trains it; DENSE_FOLDER keeps
 it. The pruned network is then trained for the same number of epochs with ReLU, and with the operators and scales that a
-short search finds, at each of two learning rates. Writes OUTPUT/pruners.json after every cell; cells that stand there
+short search finds, at each learning rate. Writes OUTPUT/pruners.json after every cell; cells that stand there
 are not made again. Prints means and standard deviations over the seeds.
 """
 
@@ -13,7 +13,8 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Iterable, Sequence
+from collections import defaultdict
+from collections.abc import Sequence
 from itertools import product
 from pathlib import Path
 from statistics import mean, stdev
@@ -36,7 +37,7 @@ SEARCH = {"steps": 16, "epochs": 4, "lahc": {"walks": 4}}
 EPOCHS = 16
 """Of the last training."""
 
-RATES = (1e-3, 1e-2)
+RATES = [1e-3, 1e-2]
 """Learning rates of the search and of the last training: the published default, and one that suits sparse networks."""
 
 ADAM = {"learning_rate": 2e-3, "weight_decay": 1e-4, "schedule": "cosine"}
@@ -71,34 +72,35 @@ Cell = dict[str, Any]
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("mnist", metavar="MNIST_FOLDER")
     parser.add_argument("dense", metavar="DENSE_FOLDER", type=Path)
     parser.add_argument("output", metavar="OUTPUT", type=Path)
+    parser.add_argument("words", nargs="*", metavar="key.path=value", help="of the configuration, such as data.source")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--sparsities", type=float, nargs="+", default=[0.99])
     parser.add_argument("--pruners", nargs="+", default=list(PRUNERS), choices=PRUNERS)
-    arguments = parser.parse_args()
+    parser.add_argument("--rates", type=float, nargs="+", default=RATES)
+    arguments = parser.parse_intermixed_args()
     torch.set_num_threads(1)
     file: Path = arguments.output / "pruners.json"
     cells: list[Cell] = json.loads(file.read_text()) if file.exists() else []
     arguments.output.mkdir(parents=True, exist_ok=True)
     made = {(cell["seed"], cell["sparsity"], cell["pruner"]) for cell in cells}
     for seed in arguments.seeds:
-        setting = configure(arguments.mnist, seed)
+        setting = configure(arguments.words, seed)
         folds = stages.folds(setting, stages.load(setting))
         dense = train_dense(setting, folds, Folder.at(str(arguments.dense / f"seed{seed}")))
         for sparsity, pruner in product(arguments.sparsities, arguments.pruners):
             if (seed, sparsity, pruner) not in made:
-                cell = measure(configure(arguments.mnist, seed, sparsity, pruner), folds, dense)
+                cell = measure(configure(arguments.words, seed, sparsity, pruner), folds, dense, arguments.rates)
                 cells.append({"seed": seed, "sparsity": sparsity, "pruner": pruner, **cell})
                 file.write_text(json.dumps(cells, indent=1) + "\n")
                 print(seed, sparsity, pruner, json.dumps(cell["rates"]), flush=True)
     show(cells)
 
 
-def configure(mnist: str, seed: int, sparsity: float = 0.99, pruner: str = "layer") -> Configuration:
+def configure(words: Sequence[str], seed: int, sparsity: float = 0.99, pruner: str = "layer") -> Configuration:
     """The setting of the published run, with a short search."""
-    values = config.load(SETTING, [f"data.folder={mnist}", f"run.seed={seed}"]).model_dump(mode="json")
+    values = config.load(SETTING, [*words, f"run.seed={seed}"]).model_dump(mode="json")
     pruning = {"epochs": 0, **PRUNERS[pruner], "sparsity": sparsity}
     final = {**values["final"], "epochs": EPOCHS}
     return config.validate({**values, "pruning": pruning, "search": SEARCH, "final": final})
@@ -113,7 +115,7 @@ def train_dense(setting: Configuration, folds: Folds, folder: Folder) -> Result:
     return result
 
 
-def measure(run: Configuration, folds: Folds, dense: Result) -> Cell:
+def measure(run: Configuration, folds: Folds, dense: Result, rates: Sequence[float]) -> Cell:
     """What became of the dense network under one pruner at one sparsity."""
     pruned = stages.prune(dense.network, run, folds.search(), CPU)
     last = folds.final(0)
@@ -122,7 +124,7 @@ def measure(run: Configuration, folds: Folds, dense: Result) -> Cell:
         "survey": pruned.network.survey().summary,
         "test_accuracy": stages.test(pruned, last, CPU, run.run).test_accuracy,
         "core_seconds": round(pruned.core_seconds),
-        "rates": [compare(run, folds, pruned, rate) for rate in RATES],
+        "rates": [compare(run, folds, pruned, rate) for rate in rates],
     }
 
 
@@ -145,24 +147,24 @@ def compare(run: Configuration, folds: Folds, pruned: Result, rate: float) -> di
 
 def show(cells: Sequence[Cell]) -> None:
     """Print test accuracies in per cent: mean ± sd over the seeds."""
-    columns = ["sparsity", "pruner", "weights", "seeds", "as pruned"]
-    columns += [f"{row} at {rate:g}" for rate in RATES for row in ("ReLU", "SAFS", "gain")]
-    print("| " + " | ".join([*columns, "core-s"]) + " |\n|" + "---|" * (len(columns) + 1))
-    keys = sorted({(cell["sparsity"], list(PRUNERS).index(cell["pruner"])) for cell in cells})
-    for sparsity, place in keys:
-        pruner = list(PRUNERS)[place]
-        own = [cell for cell in cells if (cell["sparsity"], cell["pruner"]) == (sparsity, pruner)]
-        words = [f"{sparsity:.1%}", pruner, f"{own[0]['weights']:,}", str(len(own))]
-        words.append(spread(cell["test_accuracy"] for cell in own))
-        for number in range(len(RATES)):
-            rates = [cell["rates"][number] for cell in own]
-            words += [spread(rate[row]["test"] for rate in rates) for row in ("relu", "safs")]
-            words.append(spread((rate["safs"]["test"] - rate["relu"]["test"] for rate in rates), sign="+"))
-        words.append(f"{mean(cell['core_seconds'] for cell in own):.0f}")
-        print("| " + " | ".join(words) + " |")
+    print("| sparsity | pruner | weights | as pruned | core-s | learning rate | seeds | ReLU | SAFS | gain |")
+    print("|" + "---|" * 10)
+    groups = defaultdict(list)
+    for cell in cells:
+        for rate in cell["rates"]:
+            groups[cell["sparsity"], list(PRUNERS).index(cell["pruner"]), rate["learning_rate"]].append((cell, rate))
+    for (sparsity, place, learning_rate), pairs in sorted(groups.items(), key=lambda group: group[0]):
+        own, rates = zip(*pairs, strict=True)
+        gains = [rate["safs"]["test"] - rate["relu"]["test"] for rate in rates]
+        print(
+            f"| {sparsity:.1%} | {list(PRUNERS)[place]} | {own[0]['weights']:,} | "
+            f"{spread([cell['test_accuracy'] for cell in own])} | {mean(cell['core_seconds'] for cell in own):.0f} | "
+            f"{learning_rate:g} | {len(pairs)} | {spread([rate['relu']['test'] for rate in rates])} | "
+            f"{spread([rate['safs']['test'] for rate in rates])} | {spread(gains, sign='+')} |"
+        )
 
 
-def spread(values: Iterable[float], sign: str = "") -> str:
+def spread(values: Sequence[float], sign: str = "") -> str:
     """Mean ± standard deviation in per cent."""
     percents = [100 * value for value in values]
     deviation = f" ± {stdev(percents):.1f}" if len(percents) > 1 else ""

@@ -1,11 +1,12 @@
-"""Training steps of masked dense and of sparse execution, side by side in one run.
+"""Training steps of masked dense execution and of what auto chooses, side by side in one run.
 
     python benchmarks/sparse.py                  LeNet-5
     python benchmarks/sparse.py vgg16 resnet18   networks for CIFAR-10
 
 Random images in the shape of MNIST or CIFAR-10, random weights and masks; the step is forward, backward and Adam. Times
 are medians of repeats that take turns, in milliseconds of one core. Dense networks with three channels compute with
-channels_last memory, which is faster for them.
+channels_last memory, which is faster for them. "dense layers" are those that auto computes with all weights among
+sparse ones, and "expected" the ratio that it goes by, both by this machine's costs, which it prints first.
 """
 
 from __future__ import annotations
@@ -19,12 +20,13 @@ import torch
 from timing import Run, medians
 from torch.optim import Adam
 
-from safs_ray.config import TYPICAL
+from safs_ray.config import Costs
 from safs_ray.models import Specification
 from safs_ray.network import Network
 from safs_ray.pruning.allocation import ALLOCATIONS
 from safs_ray.pruning.rules import FixedMasks
 from safs_ray.sparse import plan
+from safs_ray.sparse.costs import of_this_machine
 from safs_ray.sparse.execution import DenseModule, Team, executable, keep_memory
 
 SHAPES = {"lenet5": (1, 28, 256), "mlp": (1, 28, 256), "vgg16": (3, 32, 128), "resnet18": (3, 32, 128)}
@@ -43,15 +45,17 @@ def main() -> None:
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     keep_memory()
-    print("| network | allocation | sparsity | nonzeros | dense ms | sparse ms | ratio | expected |")
-    print("|---|---|---|---|---|---|---|---|")
+    costs = of_this_machine()
+    print(", ".join(f"{name} {cost:.1f}" for name, cost in costs._asdict().items()), end="\n\n")
+    print("| network | allocation | sparsity | nonzeros | dense ms | auto ms | ratio | expected | dense layers |")
+    print("|---|---|---|---|---|---|---|---|---|")
     for model in arguments.models:
         for allocation in arguments.allocations:
             for sparsity in arguments.sparsities or SPARSITIES.get(model, (0.9, 0.95, 0.99)):
-                print(_line(model, allocation, sparsity, arguments.operator, arguments.seconds), flush=True)
+                print(_line(model, allocation, sparsity, arguments.operator, arguments.seconds, costs), flush=True)
 
 
-def _line(model: str, allocation: str, sparsity: float, operator: str, seconds: float) -> str:
+def _line(model: str, allocation: str, sparsity: float, operator: str, seconds: float, costs: Costs) -> str:
     channels, size, count = SHAPES[model]
     network = network_of(model, operator)
     network = network.masked(masks(network, allocation, sparsity))
@@ -59,12 +63,12 @@ def _line(model: str, allocation: str, sparsity: float, operator: str, seconds: 
     if channels == 3:
         module = module.to(memory_format=torch.channels_last)
     cpu = torch.device("cpu")
-    teams = DenseModule(network, module, cpu).team(), executable(network, "sparse", cpu).team()
+    teams = DenseModule(network, module, cpu).team(), executable(network, "auto", cpu, costs).team()
     times = [1000 * each for each in medians([_step(team, channels, size, count) for team in teams], seconds)]
-    gain = plan.make(network, network.build()).gain(TYPICAL)
+    made = plan.make(network, network.build(), costs)
     return (
         f"| {model} | {allocation} | {sparsity:g} | {network.nonzero_weights:,} | {times[0]:.2f} | {times[1]:.2f} | "
-        f"{times[0] / times[1]:.1f} | {gain:.1f} |"
+        f"{times[0] / times[1]:.1f} | {made.gain(costs):.1f} | {len(made.dense)} |"
     )
 
 

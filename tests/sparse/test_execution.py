@@ -14,6 +14,7 @@ from safs_ray.pruning.allocation import layer
 from safs_ray.sparse import plan
 from safs_ray.sparse.execution import DenseModule, executable
 from safs_ray.sparse.fused import FusedModule, FusedTeam
+from safs_ray.sparse.module import SparseModule
 from safs_ray.stages import Result
 from safs_ray.training import Trainer, Training, accuracy
 
@@ -115,19 +116,23 @@ def test_a_demand_that_cannot_be_met_is_refused_in_one_line(unknown: Network) ->
         executable(unknown, "sparse", torch.device("meta"))
 
 
-def test_a_layer_is_dense_where_its_zeros_are_too_few_to_pay() -> None:
-    network = masked("vgg16", 3, 32, 0.99)
-    masks = {**network.masks, "features.3.weight": torch.ones(64, 64, 3, 3, dtype=torch.bool)}
-    network, index = replace(network, masks=masks), 4
-    made = plan.make(network, network.build())
-    assert made.dense == {index}
-    assert made.steps[index].operation.owner == "features.3"
-    uses, crossings = 64 * 64 * 9 * 32 * 32, 2 * 64 * 32 * 32
-    assert (made.work.dense, made.work.crossings) == (uses, crossings)
-    break_even = Costs(1 + crossings / uses, neuron=1, crossing=1)
-    assert not plan.make(network, network.build(), break_even._replace(crossing=1.01)).dense
-    assert plan.make(network, network.build(), break_even._replace(crossing=0.99)).dense == {index}
-    assert not plan.make(network, network.build(), alone=True).dense
-    assert executable(network, "auto", CPU)._plan.dense
-    assert not executable(network, "sparse", CPU)._plan.dense
-    assert isinstance(executable(network, "auto", CPU, Costs(1e6, 1e-3, 1e6)), DenseModule)
+def test_a_layer_is_dense_where_its_zeros_are_too_few_to_pay(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(plan, "MOST_CONNECTIONS", 0)  # as in a large network
+    network = masked("lenet5", 1, 28, 0.5)
+    masks = {name: mask if "fc" in name else torch.ones_like(mask) for name, mask in network.masks.items()}
+    network = replace(network, masks=masks)
+
+    def dense(nonzero: float, crossing: float) -> list[str]:
+        made = plan.make(network, network.build(), Costs(nonzero, neuron=1, crossing=crossing))
+        return [made.steps[index].operation.owner for index in sorted(made.dense)]
+
+    # conv2 makes 16 planes of 10x10 of 6 of 14x14, of which a dense layer fills up 8.
+    uses, filled, neurons = 16 * 6 * 25 * 100, 16 * 8 * 25 * 100, 6 * 14 * 14 + 16 * 10 * 10
+    break_even = filled / uses + neurons / uses
+    assert dense(break_even * 0.99, crossing=1) == []
+    assert dense(break_even * 1.01, crossing=1) == ["conv2"]
+    assert dense(nonzero=1e6, crossing=1) == ["conv1", "conv2", "fc1", "fc2", "fc3"]
+    assert isinstance(executable(network, "auto", CPU, Costs(1e-3, 1, 1)), FusedModule)
+    assert isinstance(executable(network, "auto", CPU, Costs(break_even * 1.01, 1e-3, 1)), SparseModule)
+    assert isinstance(executable(network, "sparse", CPU, Costs(1e6, 1, 1)), FusedModule)
+    assert isinstance(executable(network, "auto", CPU, Costs(1e6, 1, 1e6)), DenseModule)
