@@ -6,11 +6,11 @@ BIN := .venv/bin
 run: .venv/run  ## install, then the main job on the embedded digits
 	$(BIN)/python -m safs_ray.tune
 
-test: .venv/test  ## install with the test extras, then lint, types and tests
+test: .venv/test  ## install with the test extras, then lint, types and tests, on up to four cores
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses=logical --maxprocesses=4 --dist=loadfile
 
 docs: .venv/docs  ## install what builds the documentation, then build it into build/docs
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet

@@ -1,8 +1,10 @@
 """How far 442 weights of LeNet-5 can go on MNIST when every layer keeps the same share.
 
-    python benchmarks/reach.py MNIST_FOLDER DENSE_FOLDER… [--epochs 40]
+    python benchmarks/reach.py DENSE_FOLDER [data.folder=MNIST_FOLDER dense.epochs=200] [--seeds 0 1] [--epochs 40]
+        [--rates 1e-3 5e-3 2e-2] [--weights left new]
 
-takes dense networks (``networks/dense`` of runs), prunes each by magnitude to 1 % of every layer, and prints
+takes the dense network of each seed, which DENSE_FOLDER keeps once it is trained, prunes it by magnitude to 1 % of every
+layer, and prints
 
 - the outputs that a path of weights leads to from the pixels, and the ceiling: any other output gives the same logit
   for every image, so that at most one class of those is ever told. A network that makes no other mistake has this
@@ -14,6 +16,7 @@ takes dense networks (``networks/dense`` of runs), prunes each by magnitude to 1
 from __future__ import annotations
 
 import argparse
+import itertools
 import random
 from collections.abc import Sequence
 from dataclasses import replace
@@ -21,6 +24,7 @@ from pathlib import Path
 from statistics import median
 
 import torch
+from pruners import CPU, SETTING, train_dense
 
 from safs_ray import config, stages
 from safs_ray.config import Configuration
@@ -32,37 +36,38 @@ from safs_ray.search.assignment import Assignment, random_assignment
 from safs_ray.storage import Folder
 from safs_ray.training import Cohort, Training
 
-SETTING = Path(__file__).parent.parent / "tune_configs" / "lenet5_mnist.yaml"
-CPU = torch.device("cpu")
-RATES = (1e-3, 5e-3, 2e-2)
 ASSIGNMENTS = 15
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("mnist", metavar="MNIST_FOLDER")
-    parser.add_argument("dense", metavar="DENSE_FOLDER", nargs="+", type=Path)
+    parser.add_argument("dense", metavar="DENSE_FOLDER", type=Path)
+    parser.add_argument("words", nargs="*", metavar="key.path=value", help="of the configuration")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--epochs", type=int, default=40)
-    arguments = parser.parse_args()
+    parser.add_argument("--rates", type=float, nargs="+", default=[1e-3, 5e-3, 2e-2])
+    parser.add_argument("--weights", nargs="+", default=["left", "new"], choices=["left", "new"])
+    arguments = parser.parse_intermixed_args()
     torch.set_num_threads(1)
-    configuration = config.load(SETTING, [f"data.folder={arguments.mnist}"])
-    splits = stages.folds(configuration, stages.load(configuration)).search()
-    draws = random.Random(0)
-    candidates = [random_assignment(configuration.search.operators, 4, draws) for _ in range(ASSIGNMENTS)]
-    print("| network | outputs reached | ceiling | weights | learning rate | ReLU | median | best | of |")
-    print("|---|---|---|---|---|---|---|---|---|")
-    for number, folder in enumerate(arguments.dense):
-        network = stages.prune(Network.load(Folder.at(str(folder))), configuration, splits, CPU).network
+    print("| seed | dense | outputs reached | ceiling | weights | learning rate | ReLU | median | best | of |")
+    print("|" + "---|" * 10)
+    for seed in arguments.seeds:
+        configuration = config.load(SETTING, [*arguments.words, f"run.seed={seed}"])
+        folds = stages.folds(configuration, stages.load(configuration))
+        dense = train_dense(configuration, folds, Folder.at(str(arguments.dense / f"seed{seed}")))
+        splits, draws = folds.search(), random.Random(0)
+        candidates = [random_assignment(configuration.search.operators, 4, draws) for _ in range(ASSIGNMENTS)]
+        network = stages.prune(dense.network, configuration, splits, CPU).network
         reached, ceiling = _ceiling(network, splits)
-        for weights, start in {"left": network, "new": _renewed(network, number)}.items():
-            for rate in RATES:
-                found = _trained(start, candidates, rate, arguments.epochs, configuration, splits)
-                print(
-                    f"| {number} | {reached} | {ceiling:.1%} | {weights} | {rate:g} | {found[0][0]:.1%} | "
-                    f"{median(accuracy for accuracy, _ in found[1:]):.1%} | {max(found)[0]:.1%} | "
-                    f"{' '.join(max(found)[1])} |",
-                    flush=True,
-                )
+        for weights, rate in itertools.product(arguments.weights, arguments.rates):
+            start = network if weights == "left" else _renewed(network, seed)
+            found = _trained(start, candidates, rate, arguments.epochs, configuration, splits)
+            print(
+                f"| {seed} | {dense.validation_accuracy:.1%} | {reached} | {ceiling:.1%} | {weights} | {rate:g} | "
+                f"{found[0][0]:.1%} | {median(accuracy for accuracy, _ in found[1:]):.1%} | {max(found)[0]:.1%} | "
+                f"{' '.join(max(found)[1])} |",
+                flush=True,
+            )
 
 
 def _ceiling(network: Network, splits: Splits) -> tuple[int, float]:
@@ -74,9 +79,9 @@ def _ceiling(network: Network, splits: Splits) -> tuple[int, float]:
     return int(reached.sum()), float(told)
 
 
-def _renewed(network: Network, number: int) -> Network:
+def _renewed(network: Network, seed: int) -> Network:
     """The same masks with new weights; biases begin at 0."""
-    draws = generator(derive(0, "reach", number), "weights")
+    draws = generator(derive(0, "reach", seed), "weights")
     state = dict(network.state)
     for name, mask in network.masks.items():
         state[name] = torch.randn(mask.shape, generator=draws) * mask

@@ -46,7 +46,9 @@ def test_a_password_is_one_line_without_it(tiny: Path, capsys: pytest.CaptureFix
 
 
 def test_a_file_for_a_folder_is_one_line(tiny: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert refusal(tiny, str(tiny), capsys).startswith(f"error: run.storage={tiny}: ")
+    told = refusal(tiny, str(tiny), capsys)
+    assert told.startswith(f"error: run.storage={str(tiny)[:40]}")  # of a long path the beginning is told
+    assert "Not a directory" in told
 
 
 @pytest.mark.slow
