@@ -3,8 +3,8 @@
     python benchmarks/reach.py DENSE_FOLDER [data.folder=MNIST_FOLDER dense.epochs=200] [--seeds 0 1] [--epochs 40]
         [--rates 1e-3 5e-3 2e-2] [--weights left new]
 
-takes the dense network of each seed, which DENSE_FOLDER keeps once it is trained, prunes it by magnitude to 1 % of every
-layer, and prints
+takes the dense network of each seed, which DENSE_FOLDER keeps once it is trained, prunes it by magnitude to 1 % of
+every layer, and prints
 
 - the outputs that a path of weights leads to from the pixels, and the ceiling: any other output gives the same logit
   for every image, so that at most one class of those is ever told. A network that makes no other mistake has this
