@@ -110,9 +110,7 @@ def _step(team: Team, channels: int, size: int, count: int) -> Run:
     rule = FixedMasks(team.prunable, {name: weight != 0 for name, weight in team.prunable.items()}, steps=1)
 
     def step() -> None:
-        loss = team.losses(images, labels).sum()
-        optimizer.zero_grad()
-        loss.backward()
+        team.learn(images, labels)
         rule.before_step()
         optimizer.step()
         rule.after_step(optimizer)

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
-from torch import Tensor, autocast
+from torch import Tensor
 from torch.optim import SGD, Adam, AdamW, Optimizer, lr_scheduler
 
 from safs_ray.checkpoints import Checkpoints
@@ -286,14 +286,12 @@ class Cohort:
         augment = augmentation(training.data.crop, training.data.flip, draws)
         total = torch.zeros(len(self.networks), device=training.device)  # there: no synchronisation per batch
         for batch in batches(self._train, training.hyperparameters.batch_size, order, augment):
-            with autocast(training.device.type, training.precision, enabled=training.precision is torch.bfloat16):
-                losses = self._team.losses(batch.images.contiguous(memory_format=self._memory_format), batch.labels)
-            self._optimizer.zero_grad()
-            losses.sum().backward()  # type: ignore[no-untyped-call]
+            images = batch.images.contiguous(memory_format=self._memory_format)
+            losses = self._team.learn(images, batch.labels, training.precision)
             self._rule.before_step()
             self._optimizer.step()
             self._rule.after_step(self._optimizer)
-            total += losses.detach() * len(batch)
+            total += losses * len(batch)
         return [loss / len(self._train) for loss in total.tolist()]
 
 

@@ -407,7 +407,7 @@ def test_too_large_a_batch_is_named_with_the_way_out(
         raise torch.OutOfMemoryError("CUDA out of memory.")
 
     running = trainer(pruned.network, splits)
-    monkeypatch.setattr(running._team, "losses", full)
+    monkeypatch.setattr(running._team, "learn", full)
     with pytest.raises(MemoryError, match=r"32 images of 1x8x8 .* smaller batch_size, .*tune\.resources\.gpu"):
         running.run()
     monkeypatch.undo()

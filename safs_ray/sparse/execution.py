@@ -11,7 +11,7 @@ from functools import cache
 from typing import cast
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor, autocast, nn
 from torch.nn.functional import cross_entropy
 
 from safs_ray.activations import ScaledActivation
@@ -99,8 +99,12 @@ class Team(Learner):
         """Logits (networks, N, classes) of uint8 images (N, C, H, W)."""
 
     @abstractmethod
-    def losses(self, images: Tensor, labels: Tensor) -> Tensor:
-        """The mean cross-entropy of each network, (networks,)."""
+    def learn(self, images: Tensor, labels: Tensor, precision: torch.dtype = torch.float32) -> Tensor:
+        """The mean cross-entropy of each network, (networks,), whose gradients the parameters get for those they had.
+
+        Args:
+            precision: what layers compute in.
+        """
 
     @abstractmethod
     def state(self, number: int) -> dict[str, Tensor]:
@@ -124,8 +128,12 @@ class Alone(Wrapper, Team):
         logits: Tensor = self._inner(images)
         return logits[None]
 
-    def losses(self, images: Tensor, labels: Tensor) -> Tensor:
-        return cross_entropy(self._inner(images).float(), labels)[None]
+    def learn(self, images: Tensor, labels: Tensor, precision: torch.dtype = torch.float32) -> Tensor:
+        with autocast(images.device.type, precision, enabled=precision is torch.bfloat16):
+            loss = cross_entropy(self._inner(images).float(), labels)
+        self.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        return loss.detach()[None]
 
     def state(self, number: int) -> dict[str, Tensor]:  # noqa: ARG002
         return self._inner.state()

@@ -65,8 +65,12 @@ class FusedTeam(Team):
     def forward(self, images: Tensor) -> Tensor:
         return cast(Tensor, _Logits.apply(self, self._pixels(images), *self._learned))
 
-    def losses(self, images: Tensor, labels: Tensor) -> Tensor:  # its gradients are found in the same pass
-        return cast(Tensor, _Losses.apply(self, self._pixels(images), labels, *self._learned))
+    def learn(self, images: Tensor, labels: Tensor, precision: torch.dtype = torch.float32) -> Tensor:  # noqa: ARG002
+        found, pixels = self._nothing(), self._pixels(images).numpy()
+        blocks.learn(self._program, self._candidates(learning=True), pixels, labels.numpy(), self._room, found)
+        for parameter, gradient in zip(self._learned, self._gradients(found), strict=True):
+            parameter.grad = gradient if parameter.requires_grad else None
+        return torch.from_numpy(found.losses)
 
     @property
     def weights(self) -> Sequence[nn.Parameter]:
@@ -130,12 +134,6 @@ class FusedTeam(Team):
         logits = torch.empty(len(self.values), len(images), self._program.classes, dtype=self.values.dtype)
         blocks.infer(self._program, self._candidates(learning=False), images.numpy(), self._room, logits.numpy())
         return logits
-
-    def learn(self, images: Tensor, labels: Tensor) -> tuple[Tensor, ...]:
-        """The losses (networks,), and the gradients of values, scales and internal parameters."""
-        found = self._nothing()
-        blocks.learn(self._program, self._candidates(learning=True), images.numpy(), labels.numpy(), self._room, found)
-        return torch.from_numpy(found.losses), *self._gradients(found)
 
     def pull(self, images: Tensor, gradients: Tensor) -> tuple[Tensor, ...]:
         """The gradients of values, scales and internal parameters, given those of the logits (networks, N, classes)."""
@@ -210,18 +208,6 @@ class _Logits(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         return None, None, *ctx.team.pull(ctx.images, gradient)
-
-
-class _Losses(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, team: FusedTeam, images: Tensor, labels: Tensor, *_learned: Tensor) -> Tensor:
-        losses, *ctx.found = team.learn(images, labels)
-        return losses
-
-    @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        of_values, *of_scales = ctx.found
-        return None, None, None, gradient[:, None] * of_values, *(gradient[:, None, None] * each for each in of_scales)
 
 
 def _names(network: Network) -> list[list[str]]:
