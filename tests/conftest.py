@@ -14,6 +14,7 @@ from safs_ray.config import Configuration
 from safs_ray.data import Dataset, Splits
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("RAY_worker_niceness", "0")  # else workers get only what tests beside them leave
 torch.set_num_threads(1)
 
 TINY = {
