@@ -3,8 +3,8 @@
     python benchmarks/live.py savings [SEEDS]       rungs and the predictor, as in epochs.py
     python benchmarks/live.py strategies [SEEDS]    as in strategies.py
 
-LeNet-5 on scikit-learn's digits, 442 of 44,190 weights, all 14 operators, chains of 20 evaluations of 20 epochs. A seed
-takes a minute.
+LeNet-5 on scikit-learn's digits, 442 of 44,190 weights, all 14 operators, chains of 20 evaluations of 20 epochs. Twenty
+seeds take a quarter of an hour.
 """
 
 from __future__ import annotations

@@ -3,10 +3,10 @@
     python benchmarks/pruners.py DENSE_FOLDER OUTPUT [data.folder=MNIST_FOLDER] [--seeds 0 1 2] [--sparsities 0.9 0.99]
         [--pruners layer gradual] [--rates 1e-3 1e-2]
 
-Every cell starts from the dense network of its seed, as tune_configs/lenet5_mnist.yaml trains it; DENSE_FOLDER keeps
-it. The pruned network is then trained for the same number of epochs with ReLU, and with the operators and scales that a
-short search finds, at each learning rate. Writes OUTPUT/pruners.json after every cell; cells that stand there
-are not made again. Prints means and standard deviations over the seeds.
+Every cell starts from the dense network of its seed, as tune_configs/lenet5_mnist.yaml trains it; DENSE_FOLDER keeps it,
+for these settings. The pruned network is then trained for the same number of epochs with ReLU, and with the operators
+and scales that a short search finds, at each learning rate. Writes OUTPUT/pruners.json after every cell; cells that
+stand there are not made again: an OUTPUT is for one set of images. Prints means and standard deviations over the seeds.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from safs_ray.config import Configuration, Hyperparameters
 from safs_ray.data import Folds
 from safs_ray.stages import Result
 from safs_ray.storage import Folder
+from safs_ray.training import digest
 
 SETTING = Path(__file__).parent.parent / "tune_configs" / "lenet5_mnist.yaml"
 CPU = torch.device("cpu")
@@ -84,18 +85,23 @@ def main() -> None:
     file: Path = arguments.output / "pruners.json"
     cells: list[Cell] = json.loads(file.read_text()) if file.exists() else []
     arguments.output.mkdir(parents=True, exist_ok=True)
-    made = {(cell["seed"], cell["sparsity"], cell["pruner"]) for cell in cells}
+    made = {(*key(cell), rate["learning_rate"]) for cell in cells for rate in cell["rates"]}
     for seed in arguments.seeds:
         setting = configure(arguments.words, seed)
         folds = stages.folds(setting, stages.load(setting))
-        dense = train_dense(setting, folds, Folder.at(str(arguments.dense / f"seed{seed}")))
+        dense = train_dense(setting, folds, arguments.dense)
         for sparsity, pruner in product(arguments.sparsities, arguments.pruners):
-            if (seed, sparsity, pruner) not in made:
+            if not all((seed, sparsity, pruner, rate) in made for rate in arguments.rates):
                 cell = measure(configure(arguments.words, seed, sparsity, pruner), folds, dense, arguments.rates)
+                cells = [old for old in cells if key(old) != (seed, sparsity, pruner)]
                 cells.append({"seed": seed, "sparsity": sparsity, "pruner": pruner, **cell})
                 file.write_text(json.dumps(cells, indent=1) + "\n")
                 print(seed, sparsity, pruner, json.dumps(cell["rates"]), flush=True)
     show(cells)
+
+
+def key(cell: Cell) -> tuple[int, float, str]:
+    return cell["seed"], cell["sparsity"], cell["pruner"]
 
 
 def configure(words: Sequence[str], seed: int, sparsity: float = 0.99, pruner: str = "layer") -> Configuration:
@@ -106,8 +112,10 @@ def configure(words: Sequence[str], seed: int, sparsity: float = 0.99, pruner: s
     return config.validate({**values, "pruning": pruning, "search": SEARCH, "final": final})
 
 
-def train_dense(setting: Configuration, folds: Folds, folder: Folder) -> Result:
-    """The dense network of a seed, from the folder where it lies there."""
+def train_dense(setting: Configuration, folds: Folds, kept: Path) -> Result:
+    """The dense network of a seed, from the folder where it lies there for such settings."""
+    sections = (section.model_dump(mode="json") for section in (setting.data, setting.model, setting.dense))
+    folder = Folder.at(str(kept / f"seed{setting.run.seed}-{digest(*sections)[:8]}"))
     result = Result.load(folder)
     if result is None:
         result = stages.train_dense(setting, folds.dataset, folds.search(), CPU)

@@ -33,7 +33,6 @@ from safs_ray.network import Network
 from safs_ray.pruning.flow import linearised
 from safs_ray.randomness import derive, generator
 from safs_ray.search.assignment import Assignment, random_assignment
-from safs_ray.storage import Folder
 from safs_ray.training import Cohort, Training
 
 ASSIGNMENTS = 15
@@ -54,7 +53,7 @@ def main() -> None:
     for seed in arguments.seeds:
         configuration = config.load(SETTING, [*arguments.words, f"run.seed={seed}"])
         folds = stages.folds(configuration, stages.load(configuration))
-        dense = train_dense(configuration, folds, Folder.at(str(arguments.dense / f"seed{seed}")))
+        dense = train_dense(configuration, folds, arguments.dense)
         splits, draws = folds.search(), random.Random(0)
         candidates = [random_assignment(configuration.search.operators, 4, draws) for _ in range(ASSIGNMENTS)]
         network = stages.prune(dense.network, configuration, splits, CPU).network

@@ -63,9 +63,9 @@ def _line(model: str, allocation: str, sparsity: float, operator: str, seconds: 
     if channels == 3:
         module = module.to(memory_format=torch.channels_last)
     cpu = torch.device("cpu")
+    made = plan.make(network, network.build(), costs)
     teams = DenseModule(network, module, cpu).team(), executable(network, "auto", cpu, costs).team()
     times = [1000 * each for each in medians([_step(team, channels, size, count) for team in teams], seconds)]
-    made = plan.make(network, network.build(), costs)
     return (
         f"| {model} | {allocation} | {sparsity:g} | {network.nonzero_weights:,} | {times[0]:.2f} | {times[1]:.2f} | "
         f"{times[0] / times[1]:.1f} | {made.gain(costs):.1f} | {len(made.dense)} |"
@@ -105,7 +105,7 @@ def _step(team: Team, channels: int, size: int, count: int) -> Run:
     draws = torch.Generator().manual_seed(0)
     images = torch.randint(0, 256, (count, channels, size, size), dtype=torch.uint8, generator=draws)
     labels = torch.randint(0, 10, (count,), generator=draws)
-    team.freeze_scales()
+    team.train().freeze_scales()
     optimizer = Adam(team.parameters(), fused=True)
     rule = FixedMasks(team.prunable, {name: weight != 0 for name, weight in team.prunable.items()}, steps=1)
 

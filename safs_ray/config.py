@@ -157,7 +157,8 @@ class RunSection(Section):
     costs: tuple[Cost, Cost, Cost] | None = Field(
         None,
         description="what auto goes by: times of a nonzero's use, of a neuron, and of its way into or out of a dense "
-        "layer, in that of a use of a weight in a dense layer; default: measured once on this machine",
+        "layer, in that of a use of a weight in a dense layer; default: measured by safs_ray.tune once on a machine, "
+        "else typical ones",
     )
     precision: Precision = Field(
         "auto",
@@ -184,7 +185,7 @@ class RunSection(Section):
     )
 
     @property
-    def times(self) -> Costs:
+    def known_costs(self) -> Costs:
         """What auto goes by; as it typically is where nothing is known of the machine."""
         return Costs(*self.costs) if self.costs else TYPICAL
 

@@ -362,7 +362,7 @@ def diverging(training: Training, blamed: str) -> ConfigurationError:
 def accuracy(network: Network, examples: Examples, device: torch.device, run: RunSection) -> float:
     """Fraction of the examples that the network classifies correctly, executed as the run says."""
     with _enough_memory(device, "the network with all images"):
-        module, examples = executable(network, run.execution, device, run.times), examples.to(device)
+        module, examples = executable(network, run.execution, device, run.known_costs), examples.to(device)
     return _accuracies(module.team(), examples)[0]
 
 
@@ -414,7 +414,7 @@ def _team(networks: Sequence[Network], training: Training) -> Team:
             accuracy, or as their execution is.
     """
     plateau = len(networks) > 1 and training.hyperparameters.schedule == "plateau"
-    made = None if plateau else team(networks, training.execution, training.device, training.run.times)
+    made = None if plateau else team(networks, training.execution, training.device, training.run.known_costs)
     if made is None:
         raise NotTogetherError(f"{len(networks)} networks of {networks[0].specification.model}")
     return made

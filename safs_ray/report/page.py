@@ -235,8 +235,8 @@ def _command(record: Record) -> str:
 
 
 def changed(configuration: Configuration) -> Iterator[tuple[str, str, str]]:
-    """Key, value and default of all that differs from the defaults, but for the name and place of the run."""
+    """Key, value and default of all that differs from the defaults, but for the name, place and machine of the run."""
     defaults = flattened(Configuration())
     for key, value in flattened(configuration).items():
-        if value != defaults[key] and key not in ("run.name", "run.storage"):
+        if value != defaults[key] and key not in ("run.name", "run.storage", "run.costs"):
             yield key, value, defaults[key]

@@ -8,7 +8,9 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from copy import deepcopy
+from importlib.metadata import version
 from pathlib import Path
+from tempfile import NamedTemporaryFile
 
 import numba
 import numpy as np
@@ -31,36 +33,61 @@ from safs_ray.sparse.module import SparseModule
 CHANNELS, SIDE, IMAGES = 64, 16, 64
 REPEATS = 7
 
+MOST = 1000.0
+"""What is more was no measurement."""
+
 
 def of_this_machine() -> Costs:
     """The costs on a core of a processor of this kind, with these versions of torch and numba; takes some seconds once.
 
     They are the same from then on, as they decide which bits a network computes.
     """
-    name = "-".join((binding.get_host_cpu_name(), torch.__version__, numba.__version__))
-    file = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "safs_ray" / f"costs-{name}.json"
-    with suppress(OSError, ValidationError):
+    try:
+        folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "safs_ray"
+        folder.mkdir(parents=True, exist_ok=True)
+    except (OSError, RuntimeError):  # no home, or none to write to
+        return measure()
+    versions = (version("safs_ray"), torch.__version__, numba.__version__)
+    file = folder / f"costs-{'-'.join((binding.get_host_cpu_name(), *versions))}.json"
+    if (known := _read(file)) is None:
+        _write(file, measure())
+        known = _read(file)  # another process may have been first
+    return known or measure()
+
+
+def _read(file: Path) -> Costs | None:
+    """None where there are none, or damaged ones."""
+    try:
         return Costs(*TypeAdapter(tuple[Cost, Cost, Cost]).validate_json(file.read_bytes()))
-    costs = measure()
-    with suppress(OSError):
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(json.dumps(costs))
-    return costs
+    except ValidationError:
+        file.unlink(missing_ok=True)
+    except OSError:
+        pass
+    return None
+
+
+def _write(file: Path, costs: Costs) -> None:
+    """Whole, and unless it is there."""
+    with suppress(OSError), NamedTemporaryFile("w", dir=file.parent) as written:
+        json.dump(costs, written)
+        written.flush()
+        os.link(written.name, file)
 
 
 def measure() -> Costs:
     """Time steps of one network, dense, sparse at two sparsities, and mixed: four equations of what each does.
 
-    What comes out of them as no cost, by chance on a busy machine, is as it typically is.
+    What comes out of them as no cost, by chance on a busy machine, is as it typically is. All of it computes as
+    trainings do: in training mode, images contiguous.
     """
     keep_memory()
     network, module = _probe()
     mostly, hardly = _pruned(network, module, 0.02), _pruned(network, module, 0.2)
     dense_where_possible = TYPICAL._replace(nonzero=1e6)
-    sparse = [plan.make(each, module, alone=True) for each in (mostly, hardly)]
+    sparse = [plan.make(each, module, nonzeros_only=True) for each in (mostly, hardly)]
     mixed = plan.make(hardly, module, dense_where_possible)
     executables: list[Executable] = [
-        DenseModule(network, deepcopy(module).to(memory_format=torch.channels_last), torch.device("cpu")),
+        DenseModule(network, deepcopy(module), torch.device("cpu")),
         SparseModule(sparse[0], mostly, deepcopy(module)),
         SparseModule(sparse[1], hardly, deepcopy(module)),
         SparseModule(mixed, hardly, deepcopy(module)),
@@ -73,8 +100,8 @@ def measure() -> Costs:
         torch.set_num_threads(threads)
     work = [mixed.work_of_dense, *(each.work for each in (*sparse, mixed))]
     use, *others = np.linalg.solve(np.array(work, float), times)
-    found = [float(other / use) for other in others]
-    return Costs(*(each if use > 0 and each > 0 else typical for each, typical in zip(found, TYPICAL, strict=True)))
+    found = [round(float(other / use), 2) for other in others] if use > 0 else TYPICAL
+    return Costs(*(each if 0 < each < MOST else typical for each, typical in zip(found, TYPICAL, strict=True)))
 
 
 def _probe() -> tuple[Network, nn.Module]:
@@ -106,7 +133,7 @@ def _step(module: Executable) -> Callable[[], None]:
     draws = torch.Generator().manual_seed(0)
     images = torch.randint(0, 256, (IMAGES, 3, SIDE, SIDE), dtype=torch.uint8, generator=draws)
     labels = torch.randint(0, 10, (IMAGES,), generator=draws)
-    module.freeze_scales()
+    module.train().freeze_scales()
 
     def step() -> None:
         cross_entropy(module(images), labels).backward()  # type: ignore[no-untyped-call]

@@ -100,7 +100,7 @@ class Team(Learner):
 
     @abstractmethod
     def learn(self, images: Tensor, labels: Tensor, precision: torch.dtype = torch.float32) -> Tensor:
-        """The mean cross-entropy of each network, (networks,), whose gradients the parameters get for those they had.
+        """The mean cross-entropy of each network, (networks,); its gradients replace those of the parameters.
 
         Args:
             precision: what layers compute in.
@@ -238,7 +238,7 @@ def executable(network: Network, execution: Execution, device: torch.device, cos
     from safs_ray.sparse.program import is_chain
 
     try:
-        made = plan.make(network, module, costs, alone=execution == "sparse")
+        made = plan.make(network, module, costs, nonzeros_only=execution == "sparse")
     except UnsupportedError as reason:
         if execution == "sparse":
             model = network.specification.model

@@ -73,13 +73,17 @@ class SparseModule(Executable):
         pieces = images.split(self._piece)  # type: ignore[no-untyped-call]
         known = [_known(len(piece), self._levels.dtype) for piece in pieces]
         found: list[dict[int, Tensor]] = [{} for _ in pieces]
+        whole = {
+            index: self._whole(layer, cast(Affine, self._plan.steps[index].operation).owner)
+            for index, layer in self._dense.items()
+        }
         for stage in self._stages:
             if stage[0] in self._normalise:
                 self._normalised(stage[0], found, known)
             for own, piece in zip(found, pieces, strict=True):
                 for index in stage:
                     if index not in own:
-                        own[index] = self._value(index, own, piece)
+                        own[index] = self._value(index, own, piece, whole)
                     for source in self._spent[index]:
                         del own[source]
         logits = [own[len(self._plan.steps) - 1].transpose(1, 2).flatten(0, 1) for own in found]
@@ -94,14 +98,20 @@ class SparseModule(Executable):
         for own, out in zip(found, outs, strict=True):
             own[index] = out
 
-    def _value(self, index: int, own: Mapping[int, Tensor], images: Tensor) -> Tensor:
-        """The value of a step for a piece of the batch: (blocks, live neurons, LANES)."""
+    def _value(
+        self, index: int, own: Mapping[int, Tensor], images: Tensor, whole: Mapping[int, Mapping[str, Tensor]]
+    ) -> Tensor:
+        """The value of a step for a piece of the batch: (blocks, live neurons, LANES).
+
+        Args:
+            whole: the weights and biases of the layers that compute with all of them.
+        """
         step = self._plan.steps[index]
         match step.operation:
             case Images():
                 return self._read(images)
-            case Affine() as affine if index in self._dense:
-                return self._densely(index, affine, own[step.inputs[0]])
+            case Affine() as affine if index in whole:
+                return _densely(self._dense[index], whole[index], affine, own[step.inputs[0]])
             case Affine(owner):
                 return apply(self._plan.layers[index], own[step.inputs[0]], self.values[owner])
             case MaxPool() | Average():
@@ -114,15 +124,12 @@ class SparseModule(Executable):
                 return own[step.inputs[0]]
         raise TypeError(f"{type(step.operation).__name__} spans the batch")
 
-    def _densely(self, index: int, affine: Affine, source: Tensor) -> Tensor:
-        """The value of a layer that computes with all weights."""
-        slot, layer = self._plan.slots[affine.owner], self._dense[index]
-        left, bias = torch.split(self.values[affine.owner], [len(slot.weights), len(slot.biases)])
+    def _whole(self, layer: nn.Linear | nn.Conv2d, owner: str) -> dict[str, Tensor]:
+        """A layer's weight, zeros included, and its bias."""
+        slot = self._plan.slots[owner]
+        left, bias = torch.split(self.values[owner], [len(slot.weights), len(slot.biases)])
         weight = torch.zeros_like(layer.weight).flatten().index_put((torch.from_numpy(slot.weights),), left)
-        tensors = {"weight": weight.view_as(layer.weight), **({"bias": bias} if affine.bias else {})}
-        images = source.transpose(1, 2).reshape(-1, *affine.taken)
-        out: Tensor = functional_call(layer, tensors, (images,))
-        return out.reshape(len(source), LANES, -1).transpose(1, 2).contiguous()
+        return {"weight": weight.view_as(layer.weight), **({} if layer.bias is None else {"bias": bias})}
 
     def _read(self, images: Tensor) -> Tensor:
         """The live pixels, normalised."""
@@ -169,6 +176,13 @@ class SparseModule(Executable):
         for owner, norm in self._norms.items():
             for name, buffer in norm.named_buffers():
                 buffer.copy_(state[f"{owner}.{name}"])
+
+
+def _densely(layer: nn.Linear | nn.Conv2d, tensors: Mapping[str, Tensor], affine: Affine, source: Tensor) -> Tensor:
+    """The value (blocks, neurons, LANES) of a layer that computes with all weights."""
+    images = source.transpose(1, 2).reshape(-1, *affine.taken)
+    out: Tensor = functional_call(layer, dict(tensors), (images,))
+    return out.reshape(len(source), LANES, -1).transpose(1, 2).contiguous()
 
 
 def _stages(plan: Plan) -> list[list[int]]:

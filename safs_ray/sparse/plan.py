@@ -1,4 +1,4 @@
-"""How a sparse network is executed: what is left of it, and each step's lists. Follows from its masks alone."""
+"""How a sparse network is executed: what is left of it, and each step's lists. Follows from its masks and costs."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ class Plan:
     @property
     def neurons(self) -> int:
         """That are computed, of all steps."""
-        return sum(int(live.sum()) for live in self.live)
+        return self.work.neurons
 
     @property
     def pixels(self) -> tuple[Indices, Indices]:
@@ -113,13 +113,13 @@ class Plan:
         return dict(zip(self.slots, parts, strict=True))
 
 
-def make(network: Network, module: nn.Module, costs: Costs = TYPICAL, alone: bool = False) -> Plan:
+def make(network: Network, module: nn.Module, costs: Costs = TYPICAL, nonzeros_only: bool = False) -> Plan:
     """The plan of a network.
 
     Args:
         module: what the network builds; left in evaluation mode.
         costs: by which layers are computed with all weights or with nonzeros alone.
-        alone: compute every layer with nonzeros alone.
+        nonzeros_only: compute every layer with nonzeros alone.
 
     Raises:
         UnsupportedError: it cannot be executed so.
@@ -129,7 +129,7 @@ def make(network: Network, module: nn.Module, costs: Costs = TYPICAL, alone: boo
     whole_channels = sum(_nonzero_uses(step, kept) for step in steps) > MOST_CONNECTIONS
     live = live_neurons(steps, kept, whole_channels)
     slots = _slots(steps, kept)
-    dense = _faster_dense(steps, kept, live, costs) if whole_channels and not alone else set()
+    dense = _faster_dense(steps, kept, live, costs) if whole_channels and not nonzeros_only else set()
     layers = {
         index: _layer(step, kept, live[step.inputs[0]], live[index], slots, whole_channels)
         for index, step in enumerate(steps)

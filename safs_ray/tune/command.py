@@ -94,10 +94,10 @@ def _run(configuration: Configuration, folder: Folder, console: Console) -> dict
         finished: dict[str, Any] = folder.read_json(RESULTS)
         return finished
     dataset, splits, network, given = _checked(configuration, folder)
+    configuration = _with_costs(configuration)
     with blaming("run.storage", configuration.run.storage):
         take_over(configuration, folder)
         if not folder.exists(CONFIGURATION):
-            configuration = _with_costs(configuration)
             folder.write(CONFIGURATION, (_versions() + config.dump(configuration)).encode())
         if given:
             given.save(_given_stage(configuration, folder))  # as if the stage had been done
@@ -116,7 +116,7 @@ def _run(configuration: Configuration, folder: Folder, console: Console) -> dict
 
 
 def _with_costs(configuration: Configuration) -> Configuration:
-    """The configuration with this machine's costs: the whole run goes by them, wherever it is computed."""
+    """The configuration with this machine's costs, unless it has some: the run goes by them wherever it goes on."""
     section = configuration.run
     if section.costs or section.execution != "auto" or section.device == "cuda":
         return configuration

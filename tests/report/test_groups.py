@@ -59,7 +59,10 @@ def test_the_recorded_runs_make_the_recorded_table() -> None:
 def test_runs_that_differ_in_place_and_seed_alone_are_one_group(tmp_path: Path) -> None:
     records = [
         run(tmp_path / "first-0", seed(0)),
-        run(tmp_path / "first-1", {"run": {"seed": 1, "storage": "elsewhere"}, "data": {"folder": "there"}}),
+        run(
+            tmp_path / "first-1",
+            {"run": {"seed": 1, "storage": "elsewhere", "costs": [5, 24, 120]}, "data": {"folder": "there"}},
+        ),
         run(tmp_path / "other", seed(0, search={"steps": 3}, dense={"epochs": 9}, final={"epochs": 9})),
     ]
     first, other = grouped(records)

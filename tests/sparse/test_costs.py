@@ -6,11 +6,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 from safs_ray.config import TYPICAL, Costs
 from safs_ray.models import Specification
 from safs_ray.network import Network
 from safs_ray.sparse import costs, plan
+from safs_ray.sparse.execution import DenseModule, Executable
+from safs_ray.sparse.module import SparseModule
 from safs_ray.sparse.plan import Plan, Work
 
 
@@ -24,9 +27,41 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_measures_what_is_of_the_size_of_the_typical() -> None:
     threads = torch.get_num_threads()
-    for measured, typical in zip(costs.measure(), TYPICAL, strict=True):
-        assert typical / 30 < measured < typical * 30
+    measured = costs.measure()
+    assert all(typical / 30 < each < typical * 30 for each, typical in zip(measured, TYPICAL, strict=True))
+    assert measured.nonzero < measured.neuron < measured.crossing
     assert torch.get_num_threads() == threads
+
+
+@pytest.mark.parametrize(
+    ("given", "found"),
+    [
+        (Costs(2.0, 30.0, 400.0), Costs(2.0, 30.0, 400.0)),
+        (Costs(-2.0, 30.0, 4000.0), Costs(TYPICAL.nonzero, 30.0, TYPICAL.crossing)),
+    ],
+)
+def test_takes_costs_from_times(given: Costs, found: Costs, monkeypatch: pytest.MonkeyPatch) -> None:
+    timed: list[Executable] = []
+    monkeypatch.setattr(costs, "_step", timed.append)
+    monkeypatch.setattr(costs, "_fastest", lambda _: [3e-9 * work.time(given) for work in works(timed)])
+    assert costs.measure() == found
+
+
+def works(timed: list[Executable]) -> list[Work]:
+    dense, *sparse = timed
+    assert isinstance(dense, DenseModule)
+    plans = [module._plan for module in sparse if isinstance(module, SparseModule)]
+    assert [len(made.dense) for made in plans] == [0, 0, 4]  # three convolutions and the linear layer
+    return [plans[0].work_of_dense, *(made.work for made in plans)]
+
+
+def test_times_what_trains() -> None:
+    network, module = costs._probe()
+    probe = DenseModule(network, module, torch.device("cpu")).eval()
+    costs._step(probe)()
+    norms = [each for each in module.modules() if isinstance(each, nn.BatchNorm2d)]
+    assert len(norms) == 3
+    assert all(norm.training and norm.num_batches_tracked == 1 for norm in norms)
 
 
 def test_measures_once(cache: Path) -> None:

@@ -198,5 +198,27 @@ def test_equals_the_masked_dense_network(
     channels, size, build = drawn
     with architecture(build) as name, pytest.MonkeyPatch.context() as patch:
         patch.setattr(plan, "MOST_CONNECTIONS", most_connections)
-        network = drawn_network(name, channels, size, kept, seed)
+        # Dense is only what lies between values that are live as a whole.
+        network = drawn_network(name, channels, size, max(kept, 0.7) if costs is DENSE_WHERE_POSSIBLE else kept, seed)
         assert_equal_steps(network, *images_and_labels(count, channels, size, seed), 1e-10, costs)
+
+
+def test_a_mixed_network_goes_on_from_its_state() -> None:
+    with architecture(mixed) as name, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(plan, "MOST_CONNECTIONS", -1)
+        network = drawn_network(name, 1, 6, 0.8, seed=0)
+        first, second = (sparse_module(network, DENSE_WHERE_POSSIBLE) for _ in range(2))
+        assert len(first._dense) == 3
+        images, labels = images_and_labels(33, 1, 6, seed=0)
+        for _ in range(2):
+            cross_entropy(first(images), labels).backward()
+            torch.optim.SGD(first.parameters(), lr=0.1).step()
+        second.load(first.state())
+        assert torch.equal(second.eval()(images), first.eval()(images))
+        for name, mask in network.masks.items():
+            assert (first.state()[name][~mask] == 0).all()
+
+
+def mixed() -> nn.Module:
+    convolutions = [nn.Conv2d(1, 4, 3, padding=1), nn.BatchNorm2d(4), nn.ReLU(), nn.Conv2d(4, 4, 3), nn.ReLU()]
+    return nn.Sequential(*convolutions, nn.Flatten(), nn.Linear(64, CLASSES))
