@@ -3,10 +3,11 @@
     python benchmarks/pruners.py DENSE_FOLDER OUTPUT [data.folder=MNIST_FOLDER] [--seeds 0 1 2] [--sparsities 0.9 0.99]
         [--pruners layer gradual] [--rates 1e-3 1e-2]
 
-Every cell starts from the dense network of its seed, as tune_configs/lenet5_mnist.yaml trains it; DENSE_FOLDER keeps it,
-for these settings. The pruned network is then trained for the same number of epochs with ReLU, and with the operators
-and scales that a short search finds, at each learning rate. Writes OUTPUT/pruners.json after every cell; cells that
-stand there are not made again: an OUTPUT is for one set of images. Prints means and standard deviations over the seeds.
+Every cell starts from the dense network of its seed, as tune_configs/lenet5_mnist.yaml trains it; DENSE_FOLDER keeps
+it, for these settings. The pruned network is then trained for the same number of epochs with ReLU, and with the
+operators and scales that a short search finds, at each learning rate. Writes OUTPUT/pruners.json after every cell;
+cells that stand there are not made again: an OUTPUT is for one set of images. Prints means and standard deviations
+over the seeds.
 """
 
 from __future__ import annotations
