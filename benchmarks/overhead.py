@@ -9,7 +9,8 @@ is that of scaling.py with evaluations of about a second. Its columns:
     evaluations core-s      CPU time of all trainings of the sweep, as recorded
     overhead                1 - that / (workers * wall time): what workers spent on anything but training
     first after s           from the sweep's begin to that of its first evaluation, while processes start and import
-    overhead from there on  the same share without that time, as a long sweep has it
+    idle at the end s       of workers, once fewer trials were left than workers
+    overhead without both   the same share without those times, as a long sweep has it
     cores busy              CPU time of the command and all its processes / (workers * wall time)
     CPU beside evaluations  the part of that CPU time which is no training; other work on the machine does not add to it
 """
@@ -53,7 +54,7 @@ def main() -> None:
         raise SystemExit(driver.returncode)
     told, steps = events(folder, NAME), pq.read_table(folder / NAME / "evaluations").to_pylist()
     columns = ["sweep", "trainings", "s each", "workers", "wall s", "evaluations core-s", "overhead"]
-    columns += ["first after s", "overhead from there on", "cores busy", "CPU beside evaluations"]
+    columns += ["first after s", "idle at the end s", "overhead without both", "cores busy", "CPU beside evaluations"]
     print("| " + " | ".join(columns) + " |\n|" + "---|" * len(columns))
     for sweep in dict.fromkeys(step["sweep"] for step in steps):
         own = [step for step in steps if step["sweep"] == sweep and not step["repeated"]]
@@ -88,12 +89,14 @@ def line(sweep: str, steps: list[dict[str, Any]], told: list[dict[str, Any]], us
     core_seconds, wall = sum(seconds.values()), end - begin
     first = next(event for event in told if event["event"] == "step")
     waited = first["time"] - seconds.get((first["trial"], first["step"] - 1), 0.0) - begin
+    ends = {event["trial"]: event["time"] for event in told if event["event"] == "step"}
+    idle = sum(end - each for each in sorted(ends.values())[-workers:])
     moments, totals = zip(*used, strict=True)
     busy = float(np.diff(np.interp((begin, end), moments, totals))[0])
     return (
         f"| {sweep} | {len(steps)} | {core_seconds / len(steps):.2f} | {workers} | {wall:.1f} | {core_seconds:.1f} | "
         f"{1 - core_seconds / (workers * wall):.1%} | {waited:.1f} | "
-        f"{1 - core_seconds / (workers * (wall - waited)):.1%} | {busy / (workers * wall):.1%} | "
+        f"{idle:.1f} | {1 - core_seconds / (workers * (wall - waited) - idle):.1%} | {busy / (workers * wall):.1%} | "
         f"{1 - core_seconds / busy:.1%} |"
     )
 
