@@ -207,7 +207,7 @@ def _search(record: Record) -> str:
     return (
         f"Protocol {run.search.protocol}, strategy {run.search.strategy}, hyperparameters by {run.tune.searcher}: "
         f"{trials}; {taken['evaluations']:,} evaluations of candidates trained, {taken['evaluations_saved']:,} more "
-        f"answered by the board, {taken['diverged']:,} steps diverged."
+        f"answered by the board, {taken['diverged']:,} diverged."
     )
 
 
