@@ -18,7 +18,6 @@ import torch
 from llvmlite import binding
 from pydantic import TypeAdapter, ValidationError
 from torch import nn
-from torch.nn.functional import cross_entropy
 
 from safs_ray.activations import find_sites
 from safs_ray.config import TYPICAL, Cost, Costs
@@ -49,10 +48,11 @@ def of_this_machine() -> Costs:
         return measure()
     versions = (version("safs_ray"), torch.__version__, numba.__version__)
     file = folder / f"costs-{'-'.join((binding.get_host_cpu_name(), *versions))}.json"
-    if (known := _read(file)) is None:
-        _write(file, measure())
-        known = _read(file)  # another process may have been first
-    return known or measure()
+    if known := _read(file):
+        return known
+    measured = measure()
+    _write(file, measured)
+    return _read(file) or measured  # another process may have been first
 
 
 def _read(file: Path) -> Costs | None:
@@ -129,25 +129,22 @@ def _pruned(network: Network, module: nn.Module, kept: float) -> Network:
     return network.masked(masks)
 
 
-def _step(module: Executable) -> Callable[[], None]:
+def _step(module: Executable) -> Callable[[], object]:
     draws = torch.Generator().manual_seed(0)
     images = torch.randint(0, 256, (IMAGES, 3, SIDE, SIDE), dtype=torch.uint8, generator=draws)
     labels = torch.randint(0, 10, (IMAGES,), generator=draws)
-    module.train().freeze_scales()
-
-    def step() -> None:
-        cross_entropy(module(images), labels).backward()  # type: ignore[no-untyped-call]
-
-    return step
+    team = module.team().train()
+    team.freeze_scales()
+    return lambda: team.learn(images, labels)
 
 
-def _fastest(steps: Sequence[Callable[[], None]]) -> list[float]:
+def _fastest(steps: Sequence[Callable[[], object]]) -> list[float]:
     """Seconds of the fastest of several turns of each; other work on the machine only makes one slower."""
     times = [[_timed(step) for step in steps] for _ in range(REPEATS)]
     return [min(column) for column in zip(*times, strict=True)]
 
 
-def _timed(step: Callable[[], None]) -> float:
+def _timed(step: Callable[[], object]) -> float:
     start = time.process_time()
     step()
     return time.process_time() - start

@@ -67,11 +67,6 @@ class Plan:
         return self.work_of_dense.time(costs) / self.work.time(costs)
 
     @property
-    def neurons(self) -> int:
-        """That are computed, of all steps."""
-        return self.work.neurons
-
-    @property
     def pixels(self) -> tuple[Indices, Indices]:
         """Of every live pixel of the images: its channel, and its place, counted through all channels."""
         channel, pixel = np.nonzero(self.live[0])

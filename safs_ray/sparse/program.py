@@ -22,7 +22,7 @@ def is_chain(plan: Plan) -> bool:
     """Whether every step reads the one before it alone, each image by itself, with nonzeros, and a block is small."""
     follows = all(step.inputs == (index,) for index, step in enumerate(plan.steps[1:]))
     alone = not any(isinstance(step.operation, Normalisation | Sum) for step in plan.steps)
-    return follows and alone and not plan.dense and plan.neurons * LANES * 4 <= CACHED_BYTES
+    return follows and alone and not plan.dense and plan.work.neurons * LANES * 4 <= CACHED_BYTES
 
 
 class Lists:
