@@ -6,7 +6,7 @@ import ctypes
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
@@ -50,7 +50,9 @@ def compare(name: str, x: Tensor, parameters: list[float], tolerance: float) -> 
     ctypes.CFUNCTYPE(None, *[ctypes.c_int64] * 6)(code.back)(*addresses, rows)
     # In double precision: torch's own gradients in single precision are less exact than these.
     inputs = [tensor.double().requires_grad_() for tensor in (x, *values)]
-    expected = inputs[1] * lookup(name).function(inputs[2] * inputs[0], *inputs[3:])
+    exact, rounded = inputs[2] * inputs[0], (values[1] * x).double()
+    z = exact + (rounded - exact).detach()  # what g is given; a wave changes as much as its argument is rounded
+    expected = inputs[1] * lookup(name).function(z, *inputs[3:])
     found = torch.autograd.grad(expected, inputs, given.double(), allow_unused=True, materialize_grads=True)
     torch.testing.assert_close(out.double(), expected.detach(), rtol=tolerance, atol=tolerance)
     torch.testing.assert_close(gradient.double(), found[0], rtol=10 * tolerance, atol=10 * tolerance)
@@ -63,6 +65,7 @@ def compare(name: str, x: Tensor, parameters: list[float], tolerance: float) -> 
 
 @pytest.mark.parametrize("name", OPERATORS)
 @given(seed=st.integers(0, 2**31), spread=st.floats(-3, 1), scales=st.tuples(SCALE, SCALE))
+@example(seed=187, spread=0.953125, scales=(-2.0, 1.53125))  # of cos the argument's rounding is most of the error
 @settings(max_examples=8, deadline=None)
 def test_every_operator_of_the_table(name: str, seed: int, spread: float, scales: tuple[float, float]) -> None:
     draws = torch.Generator().manual_seed(seed)
