@@ -238,7 +238,9 @@ class ModelSection(Section):
 
 
 class DenseSection(Section):
-    epochs: Count = Field(30, description="passes over the training images")
+    epochs: int = Field(
+        30, ge=0, le=10**6, description="passes over the training images; 0: initial weights are pruned as they are"
+    )
     hyperparameters: Hyperparameters = Field(Hyperparameters(), description="of dense training")
 
 

@@ -334,10 +334,14 @@ def train_dense(
 ) -> Result:
     """Train a network from initial weights, with its own activations.
 
+    Without epochs it stays as it is, for the pruners that were published for initial weights: SNIP, GraSP, SynFlow.
+
     Raises:
         ConfigurationError: the training diverged.
     """
     network = Network.initial(specify(configuration, dataset, splits), derive(configuration.run.seed, "dense"))
+    if not configuration.dense.epochs:
+        return _untrained(network, configuration, splits, device)
     training = replace(_dense_training(configuration, splits, device), checkpoints=checkpoints)
     return _trained(network, training, report, blamed="dense.hyperparameters.learning_rate")
 
@@ -365,9 +369,7 @@ def given(configuration: Configuration, specification: Specification, splits: Sp
         network = network.masked(weights.masks_of(network.prunable()))
     elif weights.masks:
         raise refusal("model.weights", weights.file, "is a pruned network; model.pruned=true keeps it so")
-    return Result(
-        network, accuracy(network, splits.validation, torch.device("cpu"), configuration.run), core_seconds=0.0
-    )
+    return _untrained(network, configuration, splits, torch.device("cpu"))
 
 
 def prune(
@@ -386,11 +388,9 @@ def prune(
     Raises:
         ConfigurationError: the retraining diverged.
     """
-    start = time.process_time()
     if configuration.search.when == "during":
-        return Result(
-            network, accuracy(network, splits.validation, device, configuration.run), time.process_time() - start
-        )
+        return _untrained(network, configuration, splits, device)
+    start = time.process_time()
     section = configuration.pruning
     seed = derive(configuration.run.seed, "retraining")
     training = Training(
@@ -594,6 +594,11 @@ def _last_training(
 def test(result: Result, splits: Splits, device: torch.device, run: RunSection) -> Result:
     """The result with its accuracy on the test images."""
     return replace(result, test_accuracy=accuracy(result.network, splits.test, device, run))
+
+
+def _untrained(network: Network, configuration: Configuration, splits: Splits, device: torch.device) -> Result:
+    """A network that a stage leaves as it is, which costs nothing."""
+    return Result(network, accuracy(network, splits.validation, device, configuration.run), core_seconds=0.0)
 
 
 def _trained(network: Network, training: Training, report: Report, blamed: str | None) -> Result:

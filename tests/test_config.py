@@ -163,7 +163,7 @@ class TestValues:
             ("data.size", 3, "greater than or equal to 4"),
             ("data.size", 1025, "less than or equal to 1024"),
             ("data.limit", 0, "greater than or equal to 1"),
-            ("dense.epochs", 0, "greater than or equal to 1"),
+            ("dense.epochs", -1, "greater than or equal to 0"),
             ("dense.hyperparameters.learning_rate", 0, "greater than 0"),
             ("dense.hyperparameters.learning_rate", 10.5, "less than or equal to 10"),
             ("pruning.sparsity", 1, "less than 1"),

@@ -38,6 +38,22 @@ def test_dense_network_learns(dense: Result) -> None:
     assert dense.test_accuracy is None
 
 
+def test_initial_weights_are_pruned_when_dense_training_has_no_epochs(
+    configuration: Configuration, dataset: Dataset, splits: Splits, device: torch.device
+) -> None:
+    untrained = changed(configuration, "dense", epochs=0)
+    result = stages.train_dense(untrained, dataset, splits, device)
+    initial = Network.initial(result.network.specification, derive(0, "dense"))
+    assert result.network.fingerprint == initial.fingerprint
+    assert result.validation_accuracy == accuracy(initial, splits.validation, device, RunSection())
+    assert result.core_seconds == 0
+    synflow = changed(untrained, "pruning", score="synflow", allocation="global", epochs=0)
+    pruned = stages.prune(result.network, synflow, splits, device).network
+    assert pruned.sparsity == pytest.approx(0.9, abs=0.01)
+    for name, mask in pruned.masks.items():
+        assert torch.equal(pruned.state[name], initial.state[name] * mask)
+
+
 @pytest.mark.filterwarnings("ignore:pruning has emptied")
 @pytest.mark.parametrize("allocation", ["layer", "global", "erk"])
 @pytest.mark.parametrize("sparsity", [0.0, 0.5, 0.9, 0.99])

@@ -101,8 +101,9 @@ def _making(run: FinishedRun) -> list[str]:
     configuration, search = run.configuration, run.results["search"]
     data, pruning = configuration.data, configuration.pruning
     sample = f", a sample of {data.limit:,} images" if data.limit else ""
-    weights = configuration.model.weights
-    dense = f"taken from {weights}" if weights else f"trained for {configuration.dense.epochs} epochs"
+    weights, epochs = configuration.model.weights, configuration.dense.epochs
+    trained = f"trained for {epochs} epochs" if epochs else "initial weights, not trained"
+    dense = f"taken from {weights}" if weights else trained
     how = (
         "pruned already"
         if configuration.model.pruned
