@@ -30,7 +30,7 @@ def configuration() -> str:
     lines = [
         "# Configuration",
         "",
-        "Every key, as the models in `safs_ray/config.py` have it. Give them in a YAML file, of which "
+        "Every key, as the models in `safs_ray/config/` have it. Give them in a YAML file, of which "
         "`tune_configs/quickstart.yaml` is a commented one, or as `key.path=value` on the command line.",
     ]
     for section, members in groupby(keys(), lambda key: key.path.partition(".")[0]):

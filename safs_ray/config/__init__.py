@@ -1,0 +1,73 @@
+"""What a run is: validated sections, read from YAML and dotted overrides.
+
+Every fraction is in [0, 1]. An unknown key, a wrong type or a value out of range raises
+:class:`ConfigurationError` with one line that names the key, the value and what is allowed.
+"""
+
+from safs_ray.config.configuration import Configuration
+from safs_ray.config.hyperparameters import (
+    Hyperparameters,
+    OptimizerName,
+    Ranges,
+    ScheduleName,
+    SgdRanges,
+    SpaceSection,
+)
+from safs_ray.config.pruning import PruningSection
+from safs_ray.config.reading import dump, load, overridden, parse, validate
+from safs_ray.config.refusals import SECRET, ConfigurationError, refusal
+from safs_ray.config.run import TYPICAL, Cost, Costs, Execution, RunSection
+from safs_ray.config.search import (
+    AnnealingSection,
+    FinetuneSection,
+    GeneticSection,
+    LahcSection,
+    Move,
+    SearchSection,
+    TpeSection,
+)
+from safs_ray.config.section import Section
+from safs_ray.config.start import DataSection, DenseSection, ModelSection
+from safs_ray.config.tune import FinalSection, ResourcesSection, TuneSection
+
+__all__ = [
+    "CONFIGURATION",
+    "SECRET",
+    "TYPICAL",
+    "AnnealingSection",
+    "Configuration",
+    "ConfigurationError",
+    "Cost",
+    "Costs",
+    "DataSection",
+    "DenseSection",
+    "Execution",
+    "FinalSection",
+    "FinetuneSection",
+    "GeneticSection",
+    "Hyperparameters",
+    "LahcSection",
+    "ModelSection",
+    "Move",
+    "OptimizerName",
+    "PruningSection",
+    "Ranges",
+    "ResourcesSection",
+    "RunSection",
+    "ScheduleName",
+    "SearchSection",
+    "Section",
+    "SgdRanges",
+    "SpaceSection",
+    "TpeSection",
+    "TuneSection",
+    "dump",
+    "load",
+    "overridden",
+    "parse",
+    "refusal",
+    "validate",
+]
+
+CONFIGURATION = "config.yaml"
+"""The file of a run folder that holds its configuration."""

@@ -1,0 +1,166 @@
+"""From YAML and dotted overrides to a configuration, and back."""
+
+from __future__ import annotations
+
+import difflib
+import json
+import unicodedata
+from collections.abc import Mapping, Sequence
+from pathlib import Path, PurePath
+from typing import Any
+
+import yaml
+from pydantic import ValidationError
+
+from safs_ray.config.configuration import Configuration
+from safs_ray.config.loader import LONGEST_TEXT, load_yaml
+from safs_ray.config.refusals import SECRET, ConfigurationError, refusal, shortened
+from safs_ray.config.section import Section
+
+LARGEST = 10**30
+"""No number is larger; of larger ones only the order of magnitude is told."""
+
+DEEPEST = 20
+TOO_DEEP = f"allowed: at most {DEEPEST} keys within each other"
+
+
+def load(path: str | Path, overrides: Sequence[str] = ()) -> Configuration:
+    """Read a YAML file and apply ``key.path=value`` overrides; the values are YAML too.
+
+    Raises:
+        ConfigurationError: the file is missing or not YAML, or a key or value is not allowed.
+    """
+    return validate(overridden(_read(Path(path)), overrides))
+
+
+def validate(values: Mapping[str, Any]) -> Configuration:
+    """Check nested keys and values.
+
+    Raises:
+        ConfigurationError: with the first fault found.
+    """
+    try:
+        return Configuration.model_validate_json(json.dumps(_plain(values)))
+    except ValidationError as error:
+        raise _first_fault(error) from None
+
+
+def dump(configuration: Configuration) -> str:
+    """The configuration as YAML, every key written out."""
+    return yaml.safe_dump(configuration.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        with path.open("rb") as file:
+            text = file.read(4 * LONGEST_TEXT).decode()  # no more of a file that does not end
+    except OSError as error:
+        raise refusal("configuration", str(path), f"cannot be read ({error.strerror})") from None
+    except ValueError:
+        raise refusal("configuration", str(path), "is not a text file") from None
+    return parse(text, str(path))
+
+
+def parse(text: str, name: str) -> dict[str, Any]:
+    """The mapping in a YAML text; ``name`` is what an error calls it."""
+    try:
+        values = load_yaml(text)
+    except Exception as error:  # YAML's constructors raise whatever their conversions raise
+        raise refusal("configuration", name, f"is not valid YAML: {error}") from None
+    if values is None:
+        return {}
+    if not isinstance(values, dict):
+        raise refusal("configuration", name, "must hold sections, such as 'search:', with keys")
+    return values
+
+
+def overridden(values: dict[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
+    """Nested keys and values with ``key.path=value`` overrides applied.
+
+    Raises:
+        ConfigurationError: an override is not of that form.
+    """
+    for override in overrides:
+        key, equals, text = override.partition("=")
+        if not equals or not key:
+            raise refusal("override", override, "must be key.path=value, such as search.steps=5")
+        if key.count(".") > DEEPEST:
+            raise refusal(key, text, TOO_DEEP)
+        try:
+            value = load_yaml(text)
+        except Exception:  # as in parse
+            raise refusal(key, text, "is not a YAML value") from None
+        values = _with(values, key.split("."), value, key)
+    return values
+
+
+def _with(values: Mapping[str, Any], path: Sequence[str], value: object, key: str) -> dict[str, Any]:
+    """A copy with one nested key set."""
+    head, *rest = path
+    if not rest:
+        return {**values, head: value}
+    inner = values.get(head) or {}
+    if not isinstance(inner, Mapping):
+        raise refusal(key, value, f"{shortened(head)} is a value and has no keys of its own")
+    return {**values, head: _with(inner, rest, value, key)}
+
+
+def _plain(value: object, path: tuple[str, ...] = ()) -> Any:
+    """A value as JSON has it; paths become texts.
+
+    Raises:
+        ConfigurationError: JSON has no such value, or no key may have it whatever it means.
+    """
+    key = ".".join(path) or "configuration"
+    if len(path) > DEEPEST:
+        raise refusal(key, "...", TOO_DEEP)
+    if isinstance(value, Mapping):
+        named = [(_text(str(_plain(name, path)), key), inner) for name, inner in value.items()]
+        return {name: _plain(inner, (*path, name)) for name, inner in named}
+    if isinstance(value, list | tuple):
+        return [_plain(inner, (*path, str(place))) for place, inner in enumerate(value)]
+    if isinstance(value, str | PurePath):
+        return _text(str(value), key)
+    if isinstance(value, int) and abs(value) >= LARGEST:
+        raise refusal(key, f"{'-' if value < 0 else ''}2**{value.bit_length() - 1}...", f"must be below {LARGEST:.0e}")
+    if value is None or isinstance(value, bool | int | float):
+        return value
+    plain = "must be a text, a number, true, false, null, a list or keys with values"
+    raise refusal(key, str(value), f"{plain}, is of type {type(value).__name__}")
+
+
+def _text(text: str, key: str) -> str:
+    if any(unicodedata.category(sign) in ("Cc", "Cs") for sign in text):
+        raise refusal(key, text, "must be a text without control characters")
+    if SECRET.search(text):
+        raise refusal(key, text, "must hold no password or key, for files and logs tell it; the environment may")
+    return text
+
+
+def _first_fault(error: ValidationError) -> ConfigurationError:
+    fault = error.errors(include_url=False)[0]
+    path = [str(part) for part in fault["loc"]]
+    key = ".".join(path)
+    reason = fault["msg"].removeprefix("Value error, ")
+    if fault["type"] == "extra_forbidden":
+        return refusal(key, fault["input"], f"unknown key; {_alternatives(path)}")
+    if fault["type"] == "model_type":
+        known = ", ".join(_section(path).model_fields)
+        return refusal(key, fault["input"], f"must be a section, with keys and values; allowed: {known}")
+    if fault["type"] == "value_error" and isinstance(fault["input"], dict):
+        return ConfigurationError(f"{key}: {reason}" if key else reason)  # a rule between keys names them
+    return refusal(key, fault["input"], reason[0].lower() + reason[1:])
+
+
+def _alternatives(path: Sequence[str]) -> str:
+    known = list(_section(path[:-1]).model_fields)
+    close = difflib.get_close_matches(path[-1], known, n=1)
+    hint = f"did you mean {close[0]}? " if close else ""
+    return f"{hint}allowed: {', '.join(known)}"
+
+
+def _section(path: Sequence[str]) -> type[Section]:
+    section: Any = Configuration
+    for part in path:
+        section = section.model_fields[part].annotation
+    return section  # type: ignore[no-any-return]
