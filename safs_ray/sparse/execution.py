@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import ctypes
-import sys
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from functools import cache
 from typing import cast
 
 import torch
 from torch import Tensor, autocast, nn
 from torch.nn.functional import cross_entropy
 
+from safs_ray import memory
 from safs_ray.activations import ScaledActivation
 from safs_ray.config import TYPICAL, Costs, Execution, refusal
 from safs_ray.network import Network
@@ -181,19 +179,6 @@ class DenseModule(Executable):
         self._module.load_state_dict(dict(state))
 
 
-@cache
-def keep_memory() -> None:
-    """Let the C library keep what is freed: a batch would else be given fresh pages, a third of a sparse step.
-
-    For the whole process; only glibc knows how.
-    """
-    if sys.platform == "linux":
-        adjust = getattr(ctypes.CDLL(None), "mallopt", lambda *_: None)
-        trim_threshold, mmap_threshold = -1, -3
-        adjust(trim_threshold, 2**31 - 1)
-        adjust(mmap_threshold, 32 << 20)
-
-
 def team(
     networks: Sequence[Network], execution: Execution, device: torch.device, costs: Costs = TYPICAL
 ) -> Team | None:
@@ -224,7 +209,7 @@ def executable(network: Network, execution: Execution, device: torch.device, cos
     """
     module = network.build()
     if device.type == "cpu":
-        keep_memory()
+        memory.keep()
     if execution == "dense" or not network.masks or (execution == "auto" and device.type != "cpu"):
         return DenseModule(network, module, device)
     if device.type != "cpu":

@@ -25,7 +25,7 @@ from ray.exceptions import RayTaskError
 from rich.console import Console
 
 import safs_ray
-from safs_ray import config, stages
+from safs_ray import config, memory, stages
 from safs_ray.config import CONFIGURATION, Configuration, ConfigurationError, PruningSection, RunSection, refusal
 from safs_ray.data import Dataset, Splits
 from safs_ray.keys import keys, written
@@ -320,6 +320,7 @@ def _announce(configuration: Configuration, splits: Splits, network: Network, fo
     dense, others = plan["dense training"], sum(plan.values()) - plan["dense training"]
     seconds = stages.seconds_per_epoch(configuration, network, splits) * dense
     seconds += stages.seconds_per_epoch(configuration, _sparse(configuration, network), splits) * others
+    memory.give_back()  # this process trains no more, and the others want it
     data = splits.train.images.shape
     fine_tuning = " and a fine-tuning" if plan["fine-tuning"] else ""
     condition = " if ASHA stops no trial" if configuration.tune.scheduler == "asha" else ""
