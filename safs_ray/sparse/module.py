@@ -12,10 +12,12 @@ from torch.func import functional_call
 
 from safs_ray.activations import ScaledActivation
 from safs_ray.network import Network
+from safs_ray.sparse.activate import Activate
 from safs_ray.sparse.execution import Executable
 from safs_ray.sparse.graph import Activation, Affine, Average, Images, MaxPool, Normalisation, Same, Sum
 from safs_ray.sparse.kernels import LANES, Floats, gather
 from safs_ray.sparse.layers import Normalise, apply, empty, normalise
+from safs_ray.sparse.operators import NotCompilableError, compiled
 from safs_ray.sparse.plan import Plan
 
 NOTHING = torch.empty(0)
@@ -44,6 +46,11 @@ class SparseModule(Executable):
         module = module.to(network.dtype)
         self._sites = {site: cast(ScaledActivation, module.get_submodule(site)) for site in network.sites}
         self._modules_of_sites = nn.ModuleList(self._sites.values())
+        self._compiled = {
+            site: Activate(operator)
+            for site, operator in zip(network.sites, network.assignment, strict=True)
+            if _is_compilable(operator, network.dtype == torch.float32)
+        }
         self._norms = {
             step.operation.owner: cast(nn.BatchNorm2d, module.get_submodule(step.operation.owner))
             for step in plan.steps
@@ -77,13 +84,14 @@ class SparseModule(Executable):
             index: self._whole(layer, cast(Affine, self._plan.steps[index].operation).owner)
             for index, layer in self._dense.items()
         }
+        parameters = {site: torch.stack(tuple(self._sites[site].parameters())) for site in self._compiled}
         for stage in self._stages:
             if stage[0] in self._normalise:
                 self._normalised(stage[0], found, known)
             for own, piece in zip(found, pieces, strict=True):
                 for index in stage:
                     if index not in own:
-                        own[index] = self._value(index, own, piece, whole)
+                        own[index] = self._value(index, own, piece, whole, parameters)
                     for source in self._spent[index]:
                         del own[source]
         logits = [own[len(self._plan.steps) - 1].transpose(1, 2).flatten(0, 1) for own in found]
@@ -99,12 +107,18 @@ class SparseModule(Executable):
             own[index] = out
 
     def _value(
-        self, index: int, own: Mapping[int, Tensor], images: Tensor, whole: Mapping[int, Mapping[str, Tensor]]
+        self,
+        index: int,
+        own: Mapping[int, Tensor],
+        images: Tensor,
+        whole: Mapping[int, Mapping[str, Tensor]],
+        parameters: Mapping[str, Tensor],
     ) -> Tensor:
         """The value of a step for a piece of the batch: (blocks, live neurons, LANES).
 
         Args:
             whole: the weights and biases of the layers that compute with all of them.
+            parameters: alpha, beta and the operator's own of the sites whose operators are compiled.
         """
         step = self._plan.steps[index]
         match step.operation:
@@ -116,6 +130,8 @@ class SparseModule(Executable):
                 return apply(self._plan.layers[index], own[step.inputs[0]], self.values[owner])
             case MaxPool() | Average():
                 return apply(self._plan.layers[index], own[step.inputs[0]], NOTHING)
+            case Activation(site) if site in parameters:
+                return apply(self._compiled[site], own[step.inputs[0]], parameters[site])
             case Activation(site):
                 return cast(Tensor, self._sites[site](own[step.inputs[0]]))
             case Sum():
@@ -176,6 +192,14 @@ class SparseModule(Executable):
         for owner, norm in self._norms.items():
             for name, buffer in norm.named_buffers():
                 buffer.copy_(state[f"{owner}.{name}"])
+
+
+def _is_compilable(operator: str, single: bool) -> bool:
+    try:
+        compiled(operator, single)
+    except NotCompilableError:
+        return False
+    return True
 
 
 def _densely(layer: nn.Linear | nn.Conv2d, tensors: Mapping[str, Tensor], affine: Affine, source: Tensor) -> Tensor:

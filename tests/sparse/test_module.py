@@ -219,6 +219,18 @@ def test_a_mixed_network_goes_on_from_its_state() -> None:
             assert (first.state()[name][~mask] == 0).all()
 
 
+def test_an_operator_that_cannot_be_compiled_is_left_to_torch() -> None:
+    with architecture(mixed) as name:
+        network = drawn_network(name, 1, 6, 0.5, seed=0)
+        network = doubled(network.assign([f"{__name__}:by_sinh", "srs"]))
+        assert list(sparse_module(network, ALL_SPARSE)._compiled) == [network.sites[1]]
+        assert_equal_steps(network, *images_and_labels(33, 1, 6, seed=0), 1e-10, ALL_SPARSE)
+
+
+def by_sinh(z: Tensor) -> Tensor:
+    return torch.sinh(z.clamp(-3, 3))
+
+
 def mixed() -> nn.Module:
     convolutions = [nn.Conv2d(1, 4, 3, padding=1), nn.BatchNorm2d(4), nn.ReLU(), nn.Conv2d(4, 4, 3), nn.ReLU()]
     return nn.Sequential(*convolutions, nn.Flatten(), nn.Linear(64, CLASSES))

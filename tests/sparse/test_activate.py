@@ -1,0 +1,77 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from safs_ray.activations import ScaledActivation
+from safs_ray.operators import OPERATORS, lookup
+from safs_ray.sparse.activate import Activate
+from safs_ray.sparse.kernels import LANES
+from safs_ray.sparse.layers import SHARED, apply
+from safs_ray.sparse.operators import NotCompilableError
+
+
+@pytest.fixture
+def several_threads() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(3)
+    yield
+    torch.set_num_threads(before)
+
+
+def scaled(operator: str) -> ScaledActivation:
+    activation = ScaledActivation(lookup(operator)).double()
+    with torch.no_grad():
+        activation.alpha.fill_(1.25)
+        activation.beta.fill_(0.75)
+    return activation
+
+
+def drawn(blocks: int, rows: int, dtype: torch.dtype = torch.float64) -> Tensor:
+    draws = torch.Generator().manual_seed(0)
+    return 3 * torch.randn(blocks, rows, LANES, dtype=dtype, generator=draws)
+
+
+def layer_and_values(activation: ScaledActivation) -> tuple[Activate, Tensor]:
+    return Activate(activation.operator.name), torch.stack(tuple(activation.parameters()))
+
+
+@pytest.mark.parametrize("operator", sorted(OPERATORS))
+def test_value_and_gradients_are_those_of_torch(operator: str) -> None:
+    activation = scaled(operator)
+    parameters = tuple(activation.parameters())
+    source, gradient = drawn(3, 5).requires_grad_(), drawn(3, 5).flip(0)
+    layer, values = layer_and_values(activation)
+    out = apply(layer, source, values)
+    expected = activation(source)
+    torch.testing.assert_close(out, expected)
+    found = torch.autograd.grad(out, (source, *parameters), gradient)
+    for own, right in zip(found, torch.autograd.grad(expected, (source, *parameters), gradient), strict=True):
+        torch.testing.assert_close(own, right)
+
+
+def test_threads_change_no_bit(several_threads: None) -> None:  # noqa: ARG001
+    activation = scaled("srs").float()
+    layer, values = layer_and_values(activation)
+    source = drawn(7, SHARED // (7 * LANES) + 1, torch.float32)
+    arrays = [source.flip(0).contiguous().numpy(), source.numpy(), None, values.detach().numpy(), True]
+    out, of_values = layer.backward(*arrays)
+    ahead, _ = layer.forward(source.numpy(), values.detach().numpy())
+    torch.set_num_threads(1)
+    alone, of_values_alone = layer.backward(*arrays)
+    np.testing.assert_array_equal(out, alone)
+    np.testing.assert_array_equal(of_values, of_values_alone)
+    np.testing.assert_array_equal(ahead, layer.forward(source.numpy(), values.detach().numpy())[0])
+
+
+def test_what_cannot_be_compiled_is_refused() -> None:
+    with pytest.raises(NotCompilableError):
+        Activate(f"{__name__}:sorted_values").forward(drawn(1, 1).numpy(), np.ones(2))
+
+
+def sorted_values(z: Tensor) -> Tensor:
+    return torch.sort(z, 0).values
