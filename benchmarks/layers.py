@@ -23,8 +23,8 @@ from sparse import SHAPES, masks, network_of
 from timing import Run, medians
 from torch import Tensor, nn
 
+from safs_ray import memory
 from safs_ray.sparse import graph, tables
-from safs_ray.sparse.execution import keep_memory
 from safs_ray.sparse.graph import Affine, Images, Step
 from safs_ray.sparse.kernels import LANES
 from safs_ray.sparse.layers import apply
@@ -42,7 +42,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=5.0, help="for each line of the table")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    keep_memory()
+    memory.keep()
     blocks = -(-arguments.batch // LANES)
     network = network_of(arguments.model, "relu")
     module = network.build()

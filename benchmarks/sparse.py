@@ -20,6 +20,7 @@ import torch
 from timing import Run, medians
 from torch.optim import Adam
 
+from safs_ray import memory
 from safs_ray.config import Costs
 from safs_ray.models import Specification
 from safs_ray.network import Network
@@ -27,7 +28,7 @@ from safs_ray.pruning.allocation import ALLOCATIONS
 from safs_ray.pruning.rules import FixedMasks
 from safs_ray.sparse import plan
 from safs_ray.sparse.costs import of_this_machine
-from safs_ray.sparse.execution import DenseModule, Team, executable, keep_memory
+from safs_ray.sparse.execution import DenseModule, Team, executable
 
 SHAPES = {"lenet5": (1, 28, 256), "mlp": (1, 28, 256), "vgg16": (3, 32, 128), "resnet18": (3, 32, 128)}
 """Channels, side in pixels, images in a batch."""
@@ -44,7 +45,7 @@ def main() -> None:
     parser.add_argument("--operator", default="relu", help="the operator of every site")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    keep_memory()
+    memory.keep()
     costs = of_this_machine()
     print(", ".join(f"{name} {cost:.1f}" for name, cost in costs._asdict().items()), end="\n\n")
     print("| network | allocation | sparsity | nonzeros | dense ms | auto ms | ratio | expected | dense layers |")

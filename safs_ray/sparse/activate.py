@@ -6,12 +6,13 @@ import ctypes
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
+from typing import NamedTuple
 
 import numpy as np
 
 from safs_ray.sparse.kernels import LANES, Floats
 from safs_ray.sparse.layers import empty, share
-from safs_ray.sparse.operators import compiled
+from safs_ray.sparse.operators import Compiled, compiled
 
 
 @dataclass(frozen=True)
@@ -27,44 +28,77 @@ class Activate:
     operator: str
 
     def forward(self, source: Floats, values: Floats) -> tuple[Floats, None]:
-        out = empty(len(source), source.shape[1], source.dtype)
-        share(_ahead, len(source), source.size, _code(self.operator, source.dtype == np.float32), out, source, values)
+        out = _like(source)
+        share(_ahead, len(source), source.size, _code(self.operator, source.dtype).ahead, out, source, values)
         return out, None
 
     def backward(
         self, gradient: Floats, source: Floats, memory: None, values: Floats, wanted: bool
     ) -> tuple[Floats, Floats]:
         """The gradients; that of the source is found with those of the values, whether it is wanted or not."""
-        out = empty(len(source), source.shape[1], source.dtype)
+        out = _like(source)
         sums = np.zeros((len(source), len(values), LANES), source.dtype)
-        code = _code(self.operator, source.dtype == np.float32)
+        code = _code(self.operator, source.dtype).back
         share(_back, len(source), source.size, code, out, gradient, source, values, sums)
         return out, sums.sum((0, 2))
 
 
-Code = tuple[Callable[..., None], Callable[..., None]]
-"""Ahead and back of :class:`safs_ray.sparse.operators.Compiled`, which run beside other threads."""
+@dataclass(frozen=True)
+class ActivateFrozen:
+    """The same while no value is learned: what the way back needs is found on the way ahead, with half the work."""
+
+    operator: str
+
+    def forward(self, source: Floats, values: Floats) -> tuple[Floats, Floats]:
+        out, slopes = _like(source), _like(source)
+        share(_both, len(source), source.size, _code(self.operator, source.dtype).both, out, slopes, source, values)
+        return out, slopes
+
+    def backward(
+        self, gradient: Floats, source: Floats, memory: Floats, values: Floats, wanted: bool
+    ) -> tuple[Floats, None]:
+        out = _like(source)
+        np.multiply(gradient, memory, out)
+        return out, None
+
+
+class Code(NamedTuple):
+    """The functions of :class:`safs_ray.sparse.operators.Compiled`, which run beside other threads."""
+
+    ahead: Callable[..., None]
+    both: Callable[..., None]
+    back: Callable[..., None]
+
+
+ARGUMENTS = Compiled(ahead=4, both=5, back=6)
 
 
 @cache
-def _code(operator: str, single: bool) -> Code:
-    addresses = compiled(operator, single)
-    ahead, back = (
-        ctypes.CFUNCTYPE(None, *[ctypes.c_int64] * count)(address)
-        for address, count in ((addresses.ahead, 4), (addresses.back, 6))
-    )
-    return ahead, back
+def _code(operator: str, dtype: np.dtype[np.floating]) -> Code:
+    addresses = compiled(operator, dtype == np.float32)
+    kinds = (ctypes.CFUNCTYPE(None, *[ctypes.c_int64] * count) for count in ARGUMENTS)
+    return Code(*(kind(address) for kind, address in zip(kinds, addresses, strict=True)))
 
 
-def _ahead(begin: int, end: int, code: Code, out: Floats, source: Floats, values: Floats) -> None:
-    rows = (end - begin) * source.shape[1]
-    code[0](out[begin:].ctypes.data, source[begin:].ctypes.data, values.ctypes.data, rows)
+def _like(source: Floats) -> Floats:
+    return empty(len(source), source.shape[1], source.dtype)
+
+
+def _ahead(begin: int, end: int, code: Callable[..., None], out: Floats, source: Floats, values: Floats) -> None:
+    code(_place(out, begin), _place(source, begin), values.ctypes.data, _rows(source, begin, end))
+
+
+def _both(
+    begin: int, end: int, code: Callable[..., None], out: Floats, slopes: Floats, source: Floats, values: Floats
+) -> None:
+    arrays = (_place(each, begin) for each in (out, slopes, source))
+    code(*arrays, values.ctypes.data, _rows(source, begin, end))
 
 
 def _back(
     begin: int,
     end: int,
-    code: Code,
+    code: Callable[..., None],
     out: Floats,
     gradient: Floats,
     source: Floats,
@@ -72,5 +106,15 @@ def _back(
     sums: Floats,
 ) -> None:
     for block in range(begin, end):  # each sums on its own: the bits are the same for any number of threads
-        arrays = (each[block].ctypes.data for each in (out, gradient, source))
-        code[1](*arrays, values.ctypes.data, sums[block].ctypes.data, source.shape[1])
+        arrays = (_place(each, block) for each in (out, gradient, source))
+        code(*arrays, values.ctypes.data, _place(sums, block), source.shape[1])
+
+
+def _place(array: Floats, block: int) -> int:
+    """The address of a block."""
+    first: int = array.ctypes.data
+    return first + block * array.strides[0]
+
+
+def _rows(source: Floats, begin: int, end: int) -> int:
+    return (end - begin) * source.shape[1]

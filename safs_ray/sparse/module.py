@@ -12,7 +12,7 @@ from torch.func import functional_call
 
 from safs_ray.activations import ScaledActivation
 from safs_ray.network import Network
-from safs_ray.sparse.activate import Activate
+from safs_ray.sparse.activate import Activate, ActivateFrozen
 from safs_ray.sparse.execution import Executable
 from safs_ray.sparse.graph import Activation, Affine, Average, Images, MaxPool, Normalisation, Same, Sum
 from safs_ray.sparse.kernels import LANES, Floats, gather
@@ -47,7 +47,7 @@ class SparseModule(Executable):
         self._sites = {site: cast(ScaledActivation, module.get_submodule(site)) for site in network.sites}
         self._modules_of_sites = nn.ModuleList(self._sites.values())
         self._compiled = {
-            site: Activate(operator)
+            site: operator
             for site, operator in zip(network.sites, network.assignment, strict=True)
             if _is_compilable(operator, network.dtype == torch.float32)
         }
@@ -131,7 +131,9 @@ class SparseModule(Executable):
             case MaxPool() | Average():
                 return apply(self._plan.layers[index], own[step.inputs[0]], NOTHING)
             case Activation(site) if site in parameters:
-                return apply(self._compiled[site], own[step.inputs[0]], parameters[site])
+                frozen = torch.is_grad_enabled() and not parameters[site].requires_grad
+                layer = (ActivateFrozen if frozen else Activate)(self._compiled[site])
+                return apply(layer, own[step.inputs[0]], parameters[site])
             case Activation(site):
                 return cast(Tensor, self._sites[site](own[step.inputs[0]]))
             case Sum():

@@ -233,8 +233,9 @@ def _silu(x: Vector, inplace: bool = False) -> tuple[Vector, Partials]:  # noqa:
 def _gelu(x: Vector, approximate: str = "none") -> tuple[Vector, Partials]:
     if approximate != "none":
         raise NotCompilableError(f"gelu by {approximate}")
-    below = 0.5 * (1 + vectors.erf(x * math.sqrt(0.5)))
-    return x * below, (below + x * vectors.exp(x * x * -0.5) * (1 / math.sqrt(2 * math.pi)),)
+    erf, decay = vectors.erf_and_decay(x * math.sqrt(0.5))
+    below = 0.5 * (1 + erf)
+    return x * below, (below + x * decay * (1 / math.sqrt(2 * math.pi)),)
 
 
 @rule("elu")
@@ -267,18 +268,21 @@ def _sigmoid(x: Vector) -> tuple[Vector, Partials]:
 def _softplus(x: Vector, beta: float = 1.0, threshold: float = 20.0) -> tuple[Vector, Partials]:
     scaled = x * beta
     linear = scaled.compared(">", threshold)
-    return linear.where(x, vectors.softplus(scaled) / beta), (linear.where(1, vectors.sigmoid(scaled)),)
+    value, slope = vectors.softplus_and_sigmoid(scaled)
+    return linear.where(x, value / beta), (linear.where(1, slope),)
 
 
 @rule("log_sigmoid", "logsigmoid")
 def _logsigmoid(x: Vector) -> tuple[Vector, Partials]:
-    return -vectors.softplus(-x), (vectors.sigmoid(-x),)
+    value, slope = vectors.softplus_and_sigmoid(-x)
+    return -value, (slope,)
 
 
 @rule("mish")
 def _mish(x: Vector, inplace: bool = False) -> tuple[Vector, Partials]:  # noqa: ARG001
-    gate = vectors.tanh(vectors.softplus(x))
-    return x * gate, (gate + x * (1 - gate * gate) * vectors.sigmoid(x),)
+    grown, slope = vectors.softplus_and_sigmoid(x)
+    gate = vectors.tanh(grown)
+    return x * gate, (gate + x * (1 - gate * gate) * slope,)
 
 
 @rule("exp")
@@ -300,7 +304,8 @@ def _log1p(x: Vector) -> tuple[Vector, Partials]:
 
 @rule("erf")
 def _erf(x: Vector) -> tuple[Vector, Partials]:
-    return vectors.erf(x), (vectors.exp(-x * x) * (2 / math.sqrt(math.pi)),)
+    value, decay = vectors.erf_and_decay(x)
+    return value, (decay * (2 / math.sqrt(math.pi)),)
 
 
 @rule("sin")

@@ -172,16 +172,19 @@ def sigmoid(x: Vector) -> Vector:
     return 1 / (exp(-x) + 1)
 
 
-def softplus(x: Vector) -> Vector:
-    """ln(1 + e**x)."""
-    return x.least(0) + log1p(exp(-x.magnitude()))
+def softplus_and_sigmoid(x: Vector) -> tuple[Vector, Vector]:
+    """ln(1 + e**x) and its derivative, of one exponential."""
+    decay = exp(-x.magnitude())
+    return x.least(0) + log1p(decay), x.compared("<", 0).where(decay, 1) / (decay + 1)
 
 
-def erf(x: Vector) -> Vector:
+def erf_and_decay(x: Vector) -> tuple[Vector, Vector]:
+    """erf(x) and e**(-x²), of one exponential; in float32 the second is that of 10 for larger |x|, nearly 0."""
     if not x.single:
-        return x.by_lane("erf")
+        return x.by_lane("erf"), exp(-x * x)
     size = x.magnitude().most(10.0)
-    return signed(1 - (1 / (size * 0.5 + 1)).polynomial(_ERFC) * exp(-size * size), x)
+    decay = exp(-size * size)
+    return signed(1 - (1 / (size * 0.5 + 1)).polynomial(_ERFC) * decay, x), decay
 
 
 def signed(size: Vector, x: Vector) -> Vector:

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from safs_ray.activations import ScaledActivation
 from safs_ray.operators import OPERATORS, lookup
-from safs_ray.sparse.activate import Activate
+from safs_ray.sparse.activate import Activate, ActivateFrozen
 from safs_ray.sparse.kernels import LANES
 from safs_ray.sparse.layers import SHARED, apply
 from safs_ray.sparse.operators import NotCompilableError
@@ -52,6 +52,17 @@ def test_value_and_gradients_are_those_of_torch(operator: str) -> None:
     found = torch.autograd.grad(out, (source, *parameters), gradient)
     for own, right in zip(found, torch.autograd.grad(expected, (source, *parameters), gradient), strict=True):
         torch.testing.assert_close(own, right)
+
+
+@pytest.mark.parametrize("operator", sorted(OPERATORS))
+def test_the_gradient_of_the_source_alone_is_that_of_torch(operator: str) -> None:
+    activation = scaled(operator).requires_grad_(False)
+    source, gradient = drawn(3, 5).requires_grad_(), drawn(3, 5).flip(0)
+    _, values = layer_and_values(activation)
+    out, expected = apply(ActivateFrozen(operator), source, values), activation(source)
+    torch.testing.assert_close(out, expected)
+    (found,), (right,) = (torch.autograd.grad(each, source, gradient) for each in (out, expected))
+    torch.testing.assert_close(found, right)
 
 
 def test_threads_change_no_bit(several_threads: None) -> None:  # noqa: ARG001
