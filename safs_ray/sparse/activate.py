@@ -58,7 +58,7 @@ class ActivateFrozen:
         self, gradient: Floats, source: Floats, memory: Floats, values: Floats, wanted: bool
     ) -> tuple[Floats, None]:
         out = _like(source)
-        np.multiply(gradient, memory, out)
+        share(_multiply, len(source), source.size, out, gradient, memory)
         return out, None
 
 
@@ -95,6 +95,10 @@ def _both(
     code(*arrays, values.ctypes.data, _rows(source, begin, end))
 
 
+def _multiply(begin: int, end: int, out: Floats, gradient: Floats, slopes: Floats) -> None:
+    np.multiply(gradient[begin:end], slopes[begin:end], out[begin:end])
+
+
 def _back(
     begin: int,
     end: int,
@@ -112,9 +116,8 @@ def _back(
 
 def _place(array: Floats, block: int) -> int:
     """The address of a block."""
-    first: int = array.ctypes.data
-    return first + block * array.strides[0]
+    return array.ctypes.data + block * array.strides[0]
 
 
 def _rows(source: Floats, begin: int, end: int) -> int:
-    return (end - begin) * source.shape[1]
+    return (end - begin) * len(source[0])

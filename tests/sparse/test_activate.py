@@ -69,14 +69,19 @@ def test_threads_change_no_bit(several_threads: None) -> None:  # noqa: ARG001
     activation = scaled("srs").float()
     layer, values = layer_and_values(activation)
     source = drawn(7, SHARED // (7 * LANES) + 1, torch.float32)
-    arrays = [source.flip(0).contiguous().numpy(), source.numpy(), None, values.detach().numpy(), True]
-    out, of_values = layer.backward(*arrays)
-    ahead, _ = layer.forward(source.numpy(), values.detach().numpy())
+    gradient = source.flip(0)
+
+    def all_of_it() -> list[Tensor]:
+        inputs = source.clone().requires_grad_()
+        learned, frozen = apply(layer, inputs, values), apply(ActivateFrozen("srs"), inputs, values.detach())
+        parameters = tuple(activation.parameters())
+        found = torch.autograd.grad(learned, (inputs, *parameters), gradient, retain_graph=True)
+        return [learned, frozen, *found, *torch.autograd.grad(frozen, inputs, gradient)]
+
+    shared = all_of_it()
     torch.set_num_threads(1)
-    alone, of_values_alone = layer.backward(*arrays)
-    np.testing.assert_array_equal(out, alone)
-    np.testing.assert_array_equal(of_values, of_values_alone)
-    np.testing.assert_array_equal(ahead, layer.forward(source.numpy(), values.detach().numpy())[0])
+    for one, other in zip(shared, all_of_it(), strict=True):
+        assert torch.equal(one, other)
 
 
 def test_what_cannot_be_compiled_is_refused() -> None:
