@@ -318,7 +318,7 @@ def _announce(configuration: Configuration, splits: Splits, network: Network, fo
     plan = stages.plan(configuration)
     workers = _workers(configuration)
     dense, others = plan["dense training"], sum(plan.values()) - plan["dense training"]
-    seconds = stages.seconds_per_epoch(configuration, network, splits) * dense
+    seconds = stages.seconds_per_epoch(configuration, network, splits) * dense if dense else 0.0
     seconds += stages.seconds_per_epoch(configuration, _sparse(configuration, network), splits) * others
     memory.give_back()  # this process trains no more, and the others want it
     data = splits.train.images.shape
