@@ -19,7 +19,7 @@ import torch
 from timing import Run, medians
 from torch import Tensor
 
-from safs_ray import memory
+from safs_ray import machine
 from safs_ray.activations import ScaledActivation
 from safs_ray.config import SearchSection
 from safs_ray.operators import lookup
@@ -36,7 +36,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=3.0, help="for each line of the table")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    memory.keep()
+    machine.keep_memory()
     source = torch.randn(1, arguments.channels * arguments.side**2, LANES).requires_grad_()
     print("| operator | learned: torch ms | compiled ms | ratio | frozen: torch ms | compiled ms | ratio |")
     print("|" + "---|" * 7)

@@ -23,7 +23,7 @@ from sparse import SHAPES, masks, network_of
 from timing import Run, medians
 from torch import Tensor, nn
 
-from safs_ray import memory
+from safs_ray import machine
 from safs_ray.sparse import graph, tables
 from safs_ray.sparse.graph import Affine, Images, Step
 from safs_ray.sparse.kernels import LANES
@@ -42,7 +42,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=5.0, help="for each line of the table")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    memory.keep()
+    machine.keep_memory()
     blocks = -(-arguments.batch // LANES)
     network = network_of(arguments.model, "relu")
     module = network.build()

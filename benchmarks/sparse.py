@@ -20,7 +20,7 @@ import torch
 from timing import Run, medians
 from torch.optim import Adam
 
-from safs_ray import memory
+from safs_ray import machine
 from safs_ray.config import Costs
 from safs_ray.models import Specification
 from safs_ray.network import Network
@@ -45,7 +45,7 @@ def main() -> None:
     parser.add_argument("--operator", default="relu", help="the operator of every site")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    memory.keep()
+    machine.keep_memory()
     costs = of_this_machine()
     print(", ".join(f"{name} {cost:.1f}" for name, cost in costs._asdict().items()), end="\n\n")
     print("| network | allocation | sparsity | nonzeros | dense ms | auto ms | ratio | expected | dense layers |")

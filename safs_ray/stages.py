@@ -26,7 +26,7 @@ from typing import Any
 
 import torch
 
-from safs_ray import memory, models, schedules, sources
+from safs_ray import machine, models, schedules, sources
 from safs_ray.checkpoints import Checkpoints
 from safs_ray.config import Configuration, Hyperparameters, RunSection, refusal
 from safs_ray.data import Dataset, Folds, Splits, batch_count
@@ -237,11 +237,11 @@ def _check_batches(
             leaves = f"{' and '.join(f'{size:,}' for size in sizes)} training images leave a batch of a single one"
             raise refusal(key, batch_size, f"{leaves}, on which this network fails, as batch normalisation does")
         largest = min(batch_size, sizes[0])
-        takes, room = COPIES * needs.weights + largest * needs.image, memory.free()
+        takes, room = COPIES * needs.weights + largest * needs.image, machine.free_memory()
         if takes > room and configuration.run.address == "local" and not _on_gpu(configuration):
             images = f"{largest:,} images of {'x'.join(map(str, splits.train.images.shape[1:]))}"
-            there = f"and {memory.readable(room)} of memory are free"
-            raise refusal(key, batch_size, f"a step of training with {images} takes {memory.readable(takes)}, {there}")
+            there = f"and {machine.readable(room)} of memory are free"
+            raise refusal(key, batch_size, f"a step of training with {images} takes {machine.readable(takes)}, {there}")
 
 
 def _on_gpu(configuration: Configuration) -> bool:
@@ -251,13 +251,13 @@ def _on_gpu(configuration: Configuration) -> bool:
 
 
 def _check_resources(configuration: Configuration) -> None:
-    resources, cores = configuration.tune.resources, os.cpu_count() or 1
+    resources, cores = configuration.tune.resources, machine.cores()
     if configuration.run.device == "cuda" and resources.gpu == 0:
         raise refusal("tune.resources.gpu", resources.gpu, "run.device=cuda needs more than 0")
     if configuration.run.address != "local":
         return  # the cluster may grow
     if resources.cpu > cores:
-        raise refusal("tune.resources.cpu", resources.cpu, f"this machine has {cores} cores")
+        raise refusal("tune.resources.cpu", resources.cpu, f"this process may use {cores} cores")
     if configuration.run.device == "cuda" and not torch.cuda.device_count():
         raise refusal("run.device", "cuda", "torch finds no GPU on this machine; allowed: auto, cpu")
     if (resources.gpu or 0) > torch.cuda.device_count():

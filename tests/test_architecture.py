@@ -17,7 +17,7 @@ PACKAGE = Path(safs_ray.__file__).parent
 ROOMS = (
     "config",
     "keys",
-    "memory",
+    "machine",
     "storage",
     "checkpoints",
     "randomness",

@@ -560,7 +560,7 @@ def test_a_batch_of_one_image_is_refused_where_it_has_no_statistics(
     [
         ("model", {"name": "resnet50"}, "model.name=resnet50: allowed: lenet5"),
         ("search", {"operators": ("relu", "side_effect_of_a_user:f", "tan")}, "search.operators=tan: unknown operator"),
-        ("tune", {"resources": ResourcesSection(cpu=1000)}, "tune.resources.cpu=1000: this machine has"),
+        ("tune", {"resources": ResourcesSection(cpu=1000)}, "tune.resources.cpu=1000: this process may use"),
     ],
 )
 def test_what_needs_no_images_is_refused_before_any_is_read_or_code_runs(
@@ -582,7 +582,7 @@ def test_what_needs_no_images_is_refused_before_any_is_read_or_code_runs(
 def test_more_threads_than_cores_are_refused(configuration: Configuration, dataset: Dataset) -> None:
     resources = configuration.tune.resources.model_copy(update={"cpu": 4096})
     splits = stages.folds(configuration, dataset).search()
-    with pytest.raises(ConfigurationError, match=r"tune\.resources\.cpu=4096: this machine has"):
+    with pytest.raises(ConfigurationError, match=r"tune\.resources\.cpu=4096: this process may use"):
         stages.check(changed(configuration, "tune", resources=resources), dataset, splits)
 
 

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 import safetensors.numpy
 
-from safs_ray import memory
+from safs_ray import machine
 from safs_ray.data import Array
 from safs_ray.network import MASK, Network
 
@@ -65,8 +65,8 @@ def read(content: bytes) -> Network:
     arrays: dict[str, Array] = {name: array for name, array in stored.items() if not name.startswith((VALUES, GAPS))}
     for name, shape in description["shapes"].items():
         values, size = stored[f"{VALUES}{name}"], math.prod(shape)
-        if size * values.itemsize > memory.free():  # a small file may say that it is of any size
-            raise MemoryError(f"{name} of shape {shape} takes {memory.readable(size * values.itemsize)}")
+        if size * values.itemsize > machine.free_memory():  # a small file may say that it is of any size
+            raise MemoryError(f"{name} of shape {shape} takes {machine.readable(size * values.itemsize)}")
         kept = np.zeros(size, np.bool_)
         kept[places(stored[f"{GAPS}{name}"])] = True
         arrays[name] = np.zeros(shape, values.dtype)

@@ -12,7 +12,7 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
-from safs_ray import memory
+from safs_ray import machine
 from safs_ray.config import ConfigurationError, refusal
 from safs_ray.storage import Folder
 
@@ -45,9 +45,9 @@ class Weights:
         """
         try:
             place = Folder.at(file)
-            size, free = place.parent.size(place.name), memory.free()
+            size, free = place.parent.size(place.name), machine.free_memory()
             if 2 * size > free:  # as a file and as tensors
-                takes = f"takes twice its {memory.readable(size)}, and {memory.readable(free)} of memory are free"
+                takes = f"takes twice its {machine.readable(size)}, and {machine.readable(free)} of memory are free"
                 raise _refusal(file, takes)
             content = place.parent.read(place.name)
         except ConfigurationError:

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from safs_ray import memory
+from safs_ray import machine
 from safs_ray.config import ConfigurationError, refusal
 from safs_ray.data import Array
 from safs_ray.sources.images import decoded, one_line
@@ -59,10 +59,10 @@ def _parquet_part(path: Path, size: int | None) -> Part:
 
 def _labels(file: pq.ParquetFile, path: Path) -> Array:
     """The column label, unless a small file says that it has more rows than memory holds."""
-    rows, free = file.metadata.num_rows, memory.free()
+    rows, free = file.metadata.num_rows, machine.free_memory()
     if LABEL_BYTES * rows > free:
-        takes = f"{memory.readable(LABEL_BYTES * rows)} of memory for the labels of {rows:,} rows"
-        raise _unfit(path, f"{takes}, and {memory.readable(free)} are free")
+        takes = f"{machine.readable(LABEL_BYTES * rows)} of memory for the labels of {rows:,} rows"
+        raise _unfit(path, f"{takes}, and {machine.readable(free)} are free")
     with _reading(path):
         labels = file.read(["label"])["label"]
     if not pa.types.is_integer(labels.type) or labels.null_count or len(labels) == 0:

@@ -14,7 +14,7 @@ from PIL import Image
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from safs_ray import memory
+from safs_ray import machine
 from safs_ray.config import refusal
 from safs_ray.data import Array
 
@@ -31,10 +31,10 @@ def require_memory(source: str, count: int, *shape: int) -> None:
     Raises:
         ConfigurationError: naming both sizes.
     """
-    size, free = count * math.prod(shape), memory.free()
+    size, free = count * math.prod(shape), machine.free_memory()
     if COPIES * size > free:
-        images = f"{count:,} images of {'x'.join(map(str, shape))} take {memory.readable(size)}"
-        held = f"which a run holds {COPIES} times, and {memory.readable(free)} of memory are free"
+        images = f"{count:,} images of {'x'.join(map(str, shape))} take {machine.readable(size)}"
+        held = f"which a run holds {COPIES} times, and {machine.readable(free)} of memory are free"
         way_out = "data.size=PIXELS makes them smaller, data.limit=COUNT takes fewer"
         raise refusal("data.source", source, f"{images}, {held}; {way_out}")
 

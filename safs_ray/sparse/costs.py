@@ -19,7 +19,7 @@ from llvmlite import binding
 from pydantic import TypeAdapter, ValidationError
 from torch import nn
 
-from safs_ray import memory
+from safs_ray import machine
 from safs_ray.activations import find_sites
 from safs_ray.config import TYPICAL, Cost, Costs
 from safs_ray.models import Specification
@@ -81,7 +81,7 @@ def measure() -> Costs:
     What comes out of them as no cost, by chance on a busy machine, is as it typically is. All of it computes as
     trainings do: in training mode, images contiguous.
     """
-    memory.keep()
+    machine.keep_memory()
     network, module = _probe()
     mostly, hardly = _pruned(network, module, 0.02), _pruned(network, module, 0.2)
     dense_where_possible = TYPICAL._replace(nonzero=1e6)

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, autocast, nn
 from torch.nn.functional import cross_entropy
 
-from safs_ray import memory
+from safs_ray import machine
 from safs_ray.activations import ScaledActivation
 from safs_ray.config import TYPICAL, Costs, Execution, refusal
 from safs_ray.network import Network
@@ -209,7 +209,7 @@ def executable(network: Network, execution: Execution, device: torch.device, cos
     """
     module = network.build()
     if device.type == "cpu":
-        memory.keep()
+        machine.keep_memory()
     if execution == "dense" or not network.masks or (execution == "auto" and device.type != "cpu"):
         return DenseModule(network, module, device)
     if device.type != "cpu":

@@ -25,7 +25,7 @@ from ray.exceptions import RayTaskError
 from rich.console import Console
 
 import safs_ray
-from safs_ray import config, memory, stages
+from safs_ray import config, machine, stages
 from safs_ray.config import CONFIGURATION, Configuration, ConfigurationError, PruningSection, RunSection, refusal
 from safs_ray.data import Dataset, Splits
 from safs_ray.keys import keys, written
@@ -320,7 +320,7 @@ def _announce(configuration: Configuration, splits: Splits, network: Network, fo
     dense, others = plan["dense training"], sum(plan.values()) - plan["dense training"]
     seconds = stages.seconds_per_epoch(configuration, network, splits) * dense if dense else 0.0
     seconds += stages.seconds_per_epoch(configuration, _sparse(configuration, network), splits) * others
-    memory.give_back()  # this process trains no more, and the others want it
+    machine.give_back_memory()  # this process trains no more, and the others want it
     data = splits.train.images.shape
     fine_tuning = " and a fine-tuning" if plan["fine-tuning"] else ""
     condition = " if ASHA stops no trial" if configuration.tune.scheduler == "asha" else ""
@@ -377,7 +377,7 @@ def _pruning(section: PruningSection, network: Network) -> str:
 
 
 def _workers(configuration: Configuration) -> int:
-    return max(1, (os.cpu_count() or 1) // configuration.tune.resources.cpu)
+    return max(1, machine.cores() // configuration.tune.resources.cpu)
 
 
 def _connect(configuration: Configuration) -> None:
@@ -387,7 +387,7 @@ def _connect(configuration: Configuration) -> None:
     quiet: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": False, "namespace": NAMESPACE}
     try:
         if configuration.run.address == "local":
-            ray.init(address="local", include_dashboard=False, **quiet)
+            ray.init(address="local", num_cpus=machine.cores(), include_dashboard=False, **quiet)
         else:
             # A submitted job has a runtime environment of its own: only the modules are taken from this one.
             os.environ.setdefault("RAY_OVERRIDE_JOB_RUNTIME_ENV", "1")
