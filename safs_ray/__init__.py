@@ -2,7 +2,7 @@
 
 The rooms, in reading order (each imports only from those before it)::
 
-    config  keys  memory  storage  checkpoints  randomness  references  data  sources  operators  activations  models
+    config  keys  machine  storage  checkpoints  randomness  references  data  sources  operators  activations  models
     pruning  network  sparse  optimizers  training  schedules  search  stages  report  export  tune
 
 Only :mod:`safs_ray.tune` imports Ray.

@@ -1,0 +1,150 @@
+"""Before any work: the process, the images, and whether everything fits together."""
+
+from __future__ import annotations
+
+import os
+
+import torch
+
+from safs_ray import machine, models, sources
+from safs_ray.config import Configuration, refusal
+from safs_ray.data import Dataset, Folds, Splits, batch_count
+from safs_ray.models import Specification
+from safs_ray.network import Network
+from safs_ray.operators import check_names, find
+
+
+def set_up(configuration: Configuration) -> torch.device:
+    """Prepare this process for a stage: threads, and whether a GPU gives the same bits every time.
+
+    Returns:
+        The device that the configuration names; "auto" is a GPU where this process sees one.
+    """
+    name = configuration.run.device
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    torch.set_num_threads(configuration.tune.resources.cpu)
+    if name == "cuda":
+        same = configuration.run.deterministic
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # without it cuBLAS's sums come in any order
+        torch.use_deterministic_algorithms(same, warn_only=True)
+        torch.backends.cudnn.benchmark = not same
+    return torch.device(name)
+
+
+def load(configuration: Configuration) -> Dataset:
+    """The run's images, the pool in an order drawn from the run's seed.
+
+    Raises:
+        ConfigurationError: the images cannot be read or do not fit together; or, before any is read, there is no
+            network or operator of a name or this machine has not the resources.
+    """
+    _check_without_images(configuration)
+    return sources.load(configuration.data).shuffled(configuration.run.seed)
+
+
+def folds(configuration: Configuration, dataset: Dataset) -> Folds:
+    """The run's folds of the images that :func:`load` gave."""
+    return Folds(dataset, configuration.data.validation, configuration.final.folds)
+
+
+def specify(configuration: Configuration, dataset: Dataset, splits: Splits) -> Specification:
+    """The network's specification for these images, normalised by the training images of the split unless told.
+
+    Raises:
+        ConfigurationError: no such network, or a mean of other channels than the images have.
+    """
+    mean, deviation = configuration.data.mean, configuration.data.deviation
+    if not mean or not deviation:
+        mean, deviation = splits.train.statistics()
+    if len(mean) != dataset.channels:
+        raise refusal("data.mean", mean, f"the images have {dataset.channels} channels")
+    name, exclude = configuration.model.name, configuration.model.exclude
+    if exclude is None:
+        exclude = models.find(name).exclude
+    return Specification(name, dataset.channels, dataset.size, dataset.classes, mean, deviation, exclude)
+
+
+def searchable(network: Network, configuration: Configuration) -> Network:
+    """The network with the sites that the search assigns operators to; it computes the same.
+
+    Raises:
+        ConfigurationError: a site has fewer channels than ``search.groups``.
+    """
+    section = configuration.search
+    if section.granularity == "group" and network.groups == 1:
+        return network.grouped(section.groups)
+    return network
+
+
+def check(configuration: Configuration, dataset: Dataset, splits: Splits) -> Network:
+    """Build the network once, so that pieces that do not fit are refused before any work.
+
+    Raises:
+        ConfigurationError: unknown operators or network, images that the network cannot take, batches that do not
+            fit into memory, or sites that cannot be grouped.
+    """
+    _check_without_images(configuration)
+    find(configuration.search.operators, "search.operators")
+    if len(splits.train) < 2:
+        allowed = f"{configuration.final.folds} folds of it leave {len(splits.train)} images to train on; at least 2"
+        raise refusal("data.validation", configuration.data.validation, allowed)
+    specification = specify(configuration, dataset, splits)
+    models.check(specification)
+    _check_batches(configuration, specification, dataset, splits)
+    network = Network.initial(specification, configuration.run.seed)
+    if not network.prunable_count:
+        raise refusal("model.name", specification.model, "has no convolution or linear layer that could be pruned")
+    searchable(network, configuration)
+    return network
+
+
+def _check_without_images(configuration: Configuration) -> None:
+    models.find(configuration.model.name)
+    check_names(configuration.search.operators, "search.operators")
+    _check_resources(configuration)
+
+
+COPIES = 4
+"""A training holds at least so many of the weights: where it started, as they are, their gradients, and the best."""
+
+
+def _check_batches(
+    configuration: Configuration, specification: Specification, dataset: Dataset, splits: Splits
+) -> None:
+    """Refuse batches that memory cannot hold, or of a single image where the network needs more."""
+    needs = models.footprint_of(specification)
+    sizes = len(splits.train), len(dataset.pool) - len(splits.validation)  # before the final evaluation, and in it
+    for key, batch_size in (
+        ("dense.hyperparameters.batch_size", configuration.dense.hyperparameters.batch_size),
+        ("pruning.hyperparameters.batch_size", configuration.pruning.hyperparameters.batch_size),
+    ):
+        if not needs.single and any(size // batch_count(size, batch_size) == 1 for size in sizes):
+            leaves = f"{' and '.join(f'{size:,}' for size in sizes)} training images leave a batch of a single one"
+            raise refusal(key, batch_size, f"{leaves}, on which this network fails, as batch normalisation does")
+        largest = min(batch_size, sizes[0])
+        takes, room = COPIES * needs.weights + largest * needs.image, machine.free_memory()
+        if takes > room and configuration.run.address == "local" and not _on_gpu(configuration):
+            images = f"{largest:,} images of {'x'.join(map(str, splits.train.images.shape[1:]))}"
+            there = f"and {machine.readable(room)} of memory are free"
+            raise refusal(key, batch_size, f"a step of training with {images} takes {machine.readable(takes)}, {there}")
+
+
+def _on_gpu(configuration: Configuration) -> bool:
+    """Whether stages compute on a GPU of this machine."""
+    gpus = configuration.tune.resources.gpu
+    return configuration.run.device != "cpu" and gpus != 0 and torch.cuda.is_available()
+
+
+def _check_resources(configuration: Configuration) -> None:
+    resources, cores = configuration.tune.resources, machine.cores()
+    if configuration.run.device == "cuda" and resources.gpu == 0:
+        raise refusal("tune.resources.gpu", resources.gpu, "run.device=cuda needs more than 0")
+    if configuration.run.address != "local":
+        return  # the cluster may grow
+    if resources.cpu > cores:
+        raise refusal("tune.resources.cpu", resources.cpu, f"this process may use {cores} cores")
+    if configuration.run.device == "cuda" and not torch.cuda.device_count():
+        raise refusal("run.device", "cuda", "torch finds no GPU on this machine; allowed: auto, cpu")
+    if (resources.gpu or 0) > torch.cuda.device_count():
+        raise refusal("tune.resources.gpu", resources.gpu, f"this machine has {torch.cuda.device_count()} GPUs")

@@ -1,0 +1,135 @@
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+
+import psutil
+import pytest
+
+from safs_ray import stages
+from safs_ray.config import Configuration, ConfigurationError, ResourcesSection
+from safs_ray.data import Dataset, Splits
+from tests.stages.altered import changed
+
+
+def test_images_are_normalised_as_told(configuration: Configuration, dataset: Dataset, splits: Splits) -> None:
+    told = changed(configuration, "data", mean=(0.5,), deviation=(2.0,))
+    specification = stages.specify(told, dataset, splits)
+    assert (specification.mean, specification.deviation) == ((0.5,), (2.0,))
+    assert stages.specify(configuration, dataset, splits).mean == splits.train.statistics()[0]
+
+
+def test_an_exclusion_replaces_the_architectures_own(
+    configuration: Configuration, dataset: Dataset, splits: Splits
+) -> None:
+    gated = changed(configuration, "model", name="efficientnet_b0")
+    assert stages.specify(gated, dataset, splits).exclude == ("*.activation", "*.scale_activation")
+    for patterns in ((), ("features.0.*",)):
+        told = changed(gated, "model", exclude=patterns)
+        assert stages.specify(told, dataset, splits).exclude == patterns
+
+
+@pytest.mark.parametrize(
+    ("section", "values", "message"),
+    [
+        ("model", {"name": "resnet50"}, "model.name=resnet50: allowed: lenet5"),
+        ("search", {"operators": ("relu", "tan")}, "search.operators=tan: unknown operator; allowed: relu"),
+        ("search", {"operators": ("relu", "relu")}, "search.operators=relu: stands twice"),
+        ("search", {"granularity": "group", "groups": 101}, "search.groups=101: site act2 has 100 channels; allowed:"),
+        ("data", {"mean": (0.1, 0.2), "deviation": (1.0, 1.0)}, "data.mean=[0.1, 0.2]: the images have 1 channels"),
+        ("model", {"exclude": ("act3",)}, "model.exclude=act3: matches nothing; the sites are act1, act2"),
+        ("run", {"device": "cuda"}, "run.device=cuda: torch finds no GPU on this machine"),
+    ],
+)
+def test_pieces_that_do_not_fit_are_refused(
+    configuration: Configuration, dataset: Dataset, section: str, values: dict[str, object], message: str
+) -> None:
+    splits = stages.folds(configuration, dataset).search()
+    with pytest.raises(ConfigurationError) as caught:
+        stages.check(changed(configuration, section, **values), dataset, splits)
+    assert str(caught.value).startswith(message)
+
+
+@pytest.fixture
+def scarce(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine that has 0.9 MB left."""
+    monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(available=900_000))
+
+
+def batched(configuration: Configuration, section: str, batch_size: int) -> Configuration:
+    hyperparameters = getattr(configuration, section).hyperparameters.model_copy(update={"batch_size": batch_size})
+    return changed(configuration, section, hyperparameters=hyperparameters)
+
+
+@pytest.mark.usefixtures("scarce")
+@pytest.mark.parametrize("section", ["dense", "pruning"])
+def test_a_batch_that_memory_cannot_hold_is_refused_with_both_sizes(
+    configuration: Configuration, dataset: Dataset, section: str
+) -> None:
+    splits = stages.folds(configuration, dataset).search()
+    assert len(splits.train) == 96
+    with pytest.raises(ConfigurationError) as caught:
+        stages.check(batched(configuration, section, 10**9), dataset, splits)
+    assert str(caught.value) == (
+        f"{section}.hyperparameters.batch_size=1000000000: a step of training with 96 images of 1x8x8 takes 1.0 MB, "
+        "and 0.9 MB of memory are free"
+    )
+    stages.check(batched(configuration, section, 32), dataset, splits)
+
+
+@pytest.mark.parametrize(("batch_size", "fits"), [(1, False), (2, True), (1000, True)])
+def test_a_batch_of_one_image_is_refused_where_it_has_no_statistics(
+    configuration: Configuration,
+    dataset: Dataset,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    batch_size: int,
+    fits: bool,
+) -> None:
+    (tmp_path / "normalised_of_a_user.py").write_text(
+        "from torch import nn\ndef network():\n    return nn.Sequential(\n"
+        "        nn.Flatten(), nn.Linear(64, 9), nn.BatchNorm1d(9), nn.ReLU(), nn.Linear(9, 10))\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    run = changed(batched(configuration, "pruning", batch_size), "model", name="normalised_of_a_user:network")
+    splits = stages.folds(run, dataset).search()
+    if fits:
+        assert stages.check(run, dataset, splits).sites
+        return
+    with pytest.raises(ConfigurationError) as caught:
+        stages.check(run, dataset, splits)
+    assert str(caught.value) == (
+        "pruning.hyperparameters.batch_size=1: 96 and 128 training images leave a batch of a single one, on which "
+        "this network fails, as batch normalisation does"
+    )
+
+
+@pytest.mark.parametrize(
+    ("section", "values", "told"),
+    [
+        ("model", {"name": "resnet50"}, "model.name=resnet50: allowed: lenet5"),
+        ("search", {"operators": ("relu", "side_effect_of_a_user:f", "tan")}, "search.operators=tan: unknown operator"),
+        ("tune", {"resources": ResourcesSection(cpu=1000)}, "tune.resources.cpu=1000: this process may use"),
+    ],
+)
+def test_what_needs_no_images_is_refused_before_any_is_read_or_code_runs(
+    configuration: Configuration,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    section: str,
+    values: dict[str, object],
+    told: str,
+) -> None:
+    (tmp_path / "side_effect_of_a_user.py").write_text("raise SystemExit('imported')\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    run = changed(changed(configuration, "data", source="side_effect_of_a_user:images"), section, **values)
+    with pytest.raises(ConfigurationError) as caught:
+        stages.load(run)
+    assert str(caught.value).startswith(told)
+
+
+def test_more_threads_than_cores_are_refused(configuration: Configuration, dataset: Dataset) -> None:
+    resources = configuration.tune.resources.model_copy(update={"cpu": 4096})
+    splits = stages.folds(configuration, dataset).search()
+    with pytest.raises(ConfigurationError, match=r"tune\.resources\.cpu=4096: this process may use"):
+        stages.check(changed(configuration, "tune", resources=resources), dataset, splits)

@@ -1,0 +1,117 @@
+from __future__ import annotations
+
+import warnings
+from dataclasses import replace
+
+import pytest
+import torch
+
+from safs_ray import stages
+from safs_ray.config import Configuration, ConfigurationError, RunSection
+from safs_ray.data import Dataset, Splits
+from safs_ray.network import Network
+from safs_ray.randomness import derive
+from safs_ray.stages import Result
+from safs_ray.stages.beginning import dense_training
+from safs_ray.stages.pruning import _early
+from safs_ray.training import Trainer, accuracy
+from tests.stages.altered import WILD, changed
+
+
+@pytest.mark.filterwarnings("ignore:pruning has emptied")
+@pytest.mark.parametrize("allocation", ["layer", "global", "erk"])
+@pytest.mark.parametrize("sparsity", [0.0, 0.5, 0.9, 0.99])
+def test_pruning_reaches_its_sparsity(
+    configuration: Configuration, dense: Result, splits: Splits, device: torch.device, allocation: str, sparsity: float
+) -> None:
+    section = changed(configuration, "pruning", sparsity=sparsity, allocation=allocation)
+    network = stages.prune(dense.network, section, splits, device).network
+    assert network.sparsity == pytest.approx(sparsity, abs=2e-4)
+    for name, mask in network.masks.items():
+        assert (network.state[name][~mask] == 0).all()
+
+
+def test_without_retraining_the_largest_weights_stay_as_they_are(
+    configuration: Configuration, dense: Result, splits: Splits, device: torch.device
+) -> None:
+    section = changed(configuration, "pruning", epochs=0)
+    result = stages.prune(dense.network, section, splits, device)
+    for name, mask in result.network.masks.items():
+        assert torch.equal(result.network.state[name], dense.network.state[name] * mask)
+    assert 0 <= result.validation_accuracy <= 1
+
+
+def test_weights_are_rewound_to_what_dense_training_passed_through(
+    configuration: Configuration, dataset: Dataset, dense: Result, splits: Splits, device: torch.device
+) -> None:
+    """After two of its three epochs; with rewind 0, to the very beginning."""
+    passed: dict[int, Network] = {}
+    for rewind in (0, 2):
+        section = changed(configuration, "pruning", schedule="iterative", rewind=rewind)
+        seen: list[int] = []
+        passed[rewind] = _early(dense.network, section, splits, device, lambda epoch, _, seen=seen: seen.append(epoch))
+        assert seen == list(range(1, rewind + 1))
+    assert passed[0].fingerprint == Network.initial(dense.network.specification, derive(0, "dense")).fingerprint
+    shorter = changed(configuration, "dense", epochs=2)
+    two = stages.train_dense(shorter, dataset, splits, device).network
+    last = Trainer(passed[0], dense_training(shorter, splits, device)).run()
+    assert passed[2].fingerprint == last.current().fingerprint
+    assert two.fingerprint == last.best().fingerprint
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"schedule": "iterative", "rewind": 1, "fraction": 0.7},
+        {"schedule": "swamp", "rewind": 0, "fraction": 0.7, "particles": 2},
+        {"schedule": "gradual"},
+    ],
+    ids=lambda values: values["schedule"],
+)
+def test_every_epoch_of_pruning_is_planned_and_reported(
+    configuration: Configuration, dense: Result, splits: Splits, device: torch.device, values: dict[str, object]
+) -> None:
+    section = changed(configuration, "pruning", **values)
+    seen: list[int] = []
+    stages.prune(dense.network, section, splits, device, lambda epoch, _: seen.append(epoch))
+    assert seen == list(range(1, stages.plan(section)["pruning"] + 1))
+
+
+def test_an_emptied_layer_is_told(
+    configuration: Configuration, dense: Result, splits: Splits, device: torch.device
+) -> None:
+    small = {**dense.network.state, "fc2.weight": dense.network.state["fc2.weight"] * 1e-6}
+    network = replace(dense.network, state=small)
+    section = changed(configuration, "pruning", allocation="global", epochs=0)
+    with pytest.warns(UserWarning, match=r"^pruning has emptied fc2.weight; 0 of 10 outputs can still be reached"):
+        stages.prune(network, section, splits, device)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        stages.prune(dense.network, changed(section, "pruning", sparsity=0.5), splits, device)
+
+
+def test_during_the_search_every_training_makes_the_dense_network_sparse(
+    configuration: Configuration, dataset: Dataset, dense: Result, splits: Splits, device: torch.device
+) -> None:
+    section = changed(configuration, "pruning", schedule="gradual", allocation="global", interval=1)
+    section = changed(section, "search", when="during", steps=2, epochs=2)
+    start = stages.prune(dense.network, section, splits, device)
+    assert start.network.fingerprint == dense.network.fingerprint
+    assert start.validation_accuracy == accuracy(dense.network, splits.validation, device, RunSection())
+    assert stages.plan(section)["pruning"] == 0
+    chosen = section.pruning.hyperparameters
+    found = stages.search(start.network, section, splits, chosen, device)
+    total = dense.network.prunable_count
+    assert found.network.nonzero_weights == total - round(0.9 * total)
+    final = stages.folds(configuration, dataset).final(0)
+    last = stages.finish(start.network.assign(found.assignment), section, final, 0, chosen, True, device)
+    assert last.network.nonzero_weights == total - round(0.9 * total)
+    assert last.network.fingerprint != found.network.fingerprint
+
+
+def test_a_retraining_that_diverges_at_once_is_refused(
+    configuration: Configuration, dense: Result, splits: Splits, device: torch.device
+) -> None:
+    wild = replace(dense, network=dense.network.assign(["symexp", "symexp"])).network
+    with pytest.raises(ConfigurationError, match=r"pruning\.hyperparameters\.learning_rate=10\.0: .*diverges"):
+        stages.prune(wild, changed(configuration, "pruning", hyperparameters=WILD), splits, device)
