@@ -1,0 +1,82 @@
+"""What a run says of itself before it begins: what it will do, and about how long."""
+
+from __future__ import annotations
+
+from rich.console import Console
+
+from safs_ray import machine, stages
+from safs_ray.config import Configuration, PruningSection
+from safs_ray.data import Splits
+from safs_ray.network import Network
+from safs_ray.pruning.masks import count_kept
+from safs_ray.pruning.structure import select
+from safs_ray.storage import Folder
+from safs_ray.tune.invocation import quoted, resume_command
+from safs_ray.tune.progress import duration
+
+
+def announce(configuration: Configuration, splits: Splits, network: Network, folder: Folder, console: Console) -> None:
+    """Say what will run and about how long."""
+    plan = stages.plan(configuration)
+    workers = _workers(configuration)
+    dense, others = plan["dense training"], sum(plan.values()) - plan["dense training"]
+    seconds = stages.seconds_per_epoch(configuration, network, splits) * dense if dense else 0.0
+    seconds += stages.seconds_per_epoch(configuration, _sparse(configuration, network), splits) * others
+    machine.give_back_memory()  # this process trains no more, and the others want it
+    data = splits.train.images.shape
+    fine_tuning = " and a fine-tuning" if plan["fine-tuning"] else ""
+    condition = " if ASHA stops no trial" if configuration.tune.scheduler == "asha" else ""
+    console.print(
+        f"{configuration.run.name}: {configuration.model.name} on {configuration.data.source}, "
+        f"{len(splits.train):,} training, {len(splits.validation):,} validation and {len(splits.test):,} test "
+        f"images of {data[1]}x{data[2]}x{data[3]}, {network.specification.classes} classes\n"
+        f"{_origin(configuration, network)}"
+        f"  {len(network.sites)} sites{_division(configuration)}, {len(configuration.search.operators)} operators, "
+        f"{configuration.tune.trials} trials of {configuration.search.steps} evaluations{fine_tuning}, "
+        f"{configuration.final.folds} folds\n"
+        f"  at most {sum(plan.values()):,} epochs ({', '.join(f'{name} {n:,}' for name, n in plan.items())})\n"
+        f"  about {duration(seconds / workers)} on {workers} worker{'s' * (workers > 1)} of this machine{condition}\n"
+        f"  run folder {folder}\n"
+        f"  watch      tensorboard --logdir {quoted(folder)}\n"
+        f"  go on      {resume_command(folder)}   (after an interruption)",
+        soft_wrap=True,
+    )
+
+
+def _sparse(configuration: Configuration, network: Network) -> Network:
+    """A network as sparse as this one will be, for the time that its epochs take."""
+    if configuration.model.pruned or configuration.search.when == "during":
+        return network
+    magnitudes = {name: weight.abs() for name, weight in network.prunable().items()}
+    section = configuration.pruning
+    return network.masked(select(magnitudes, section.sparsity, section, {}))
+
+
+def _division(configuration: Configuration) -> str:
+    search = configuration.search
+    return {"layer": "", "network": " of one operator", "group": f" of {search.groups} groups"}[search.granularity]
+
+
+def _origin(configuration: Configuration, network: Network) -> str:
+    """Where the weights come from, and how many stay."""
+    lines = f"  starts from {configuration.model.weights}\n" if configuration.model.weights else ""
+    if not configuration.model.pruned:
+        return f"{lines}  {_pruning(configuration.pruning, network)}\n"
+    kept, count = network.nonzero_weights, network.prunable_count
+    return f"{lines}  sparsity {100 * network.sparsity:.6g} % as it comes: {kept:,} of {count:,} weights stay\n"
+
+
+def _pruning(section: PruningSection, network: Network) -> str:
+    """How many weights will be left, and by which pruner."""
+    magnitudes = {name: weight.abs() for name, weight in network.prunable().items()}
+    left = count_kept(select(magnitudes, section.sparsity, section, {}))  # as many as by any score
+    about = "about " if section.structure == "filters" else ""
+    return (
+        f"sparsity {100 * section.sparsity:g} %{' of the filters' if about else ''} by {section.score}, "
+        f"allocation {section.allocation}, structure {section.structure}, schedule {section.schedule}: "
+        f"{about}{left:,} of {network.prunable_count:,} weights stay"
+    )
+
+
+def _workers(configuration: Configuration) -> int:
+    return max(1, machine.cores() // configuration.tune.resources.cpu)

@@ -1,0 +1,132 @@
+"""What the command was asked for: from its words to the configuration of a run."""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+import shutil
+import textwrap
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+import safs_ray
+from safs_ray import config
+from safs_ray.config import CONFIGURATION, Configuration, refusal
+from safs_ray.keys import keys, written
+from safs_ray.report.results import RESULTS
+from safs_ray.report.wording import shown
+from safs_ray.storage import Folder, blaming
+from safs_ray.tune.changes import changed, differences, leaves, reopen
+
+
+def parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m safs_ray.tune",
+        description="Search the activation functions and hyperparameters of a sparse network.",
+        epilog=_key_table(),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "words",
+        nargs="*",
+        metavar="CONFIG.yaml key.path=value",
+        help="a configuration (default: quickstart.yaml) and values that replace its own",
+    )
+    either = parser.add_mutually_exclusive_group()
+    either.add_argument(
+        "--resume", metavar="RUN", help="go on with the run in this folder, with changes if there are any"
+    )
+    either.add_argument("--dry-run", action="store_true", help="check everything, and say what the run would cost")
+    either.add_argument("--print-config", action="store_true", help="print every value and where it is from")
+    return parser
+
+
+def _key_table() -> str:
+    """Every key with its type, its default and a line of meaning."""
+    lines = ["example: python -m safs_ray.tune tune_configs/lenet5_mnist.yaml run.seed=1 search.steps=10", "", "keys:"]
+    width = shutil.get_terminal_size().columns - 2
+    for key in keys():
+        lines.append(f"  {key.path}  ({key.kind}; default: {key.default})")
+        lines += textwrap.wrap(key.meaning, width, initial_indent=" " * 6, subsequent_indent=" " * 6)
+    return "\n".join(lines)
+
+
+def new(words: Sequence[str]) -> Configuration:
+    """The configuration of a new run, whose folder must be free."""
+    configuration = config.load(*_split(words))
+    with blaming("run.storage", configuration.run.storage):
+        folder = Folder.at(configuration.location)
+        begun, finished = folder.exists(CONFIGURATION), folder.exists(RESULTS)
+    if begun:
+        how = f"python -m safs_ray.report {quoted(folder)}" if finished else resume_command(folder)
+        state = "finished" if finished else "unfinished"
+        raise refusal("run.name", configuration.run.name, f"{folder} holds a {state} run ({how}); choose another name")
+    return configuration
+
+
+def _split(words: Sequence[str]) -> tuple[Path, Sequence[str]]:
+    """The file of a configuration, and what replaces its values."""
+    named = bool(words) and "=" not in words[0]
+    return (Path(words[0]), words[1:]) if named else (_quickstart(), words)
+
+
+def _quickstart() -> Path:
+    """quickstart.yaml in an installed package, or beside the package in a checkout."""
+    package = Path(safs_ray.__file__).parent
+    installed = package / "tune_configs" / "quickstart.yaml"
+    return installed if installed.exists() else package.parent / "tune_configs" / "quickstart.yaml"
+
+
+def resumed(run: str, words: Sequence[str]) -> Configuration:
+    """The configuration of a run that was begun, wherever its folder lies now, with changes that it may take."""
+    with blaming("--resume", run):
+        folder = Folder.at(run)
+        if not folder.exists(CONFIGURATION):
+            raise refusal("--resume", run, f"holds no {CONFIGURATION}; allowed: the folder of a run that was begun")
+        text = folder.read(CONFIGURATION).decode(errors="replace")
+    values = config.parse(text, f"{folder}/{CONFIGURATION}")
+    begun = _whole(values, f"{folder}/{CONFIGURATION}")
+    begun["run"] |= {"storage": str(folder.parent) or "/", "name": folder.name}
+    configuration = changed(begun, words)
+    changes = differences(config.validate(begun), configuration)
+    if changes:
+        with blaming("--resume", run):
+            reopen(folder, list(changes))
+            notes = "".join(f"# resumed with {key}: {new}, was {old}\n" for key, (old, new) in changes.items())
+            header = "".join(line for line in text.splitlines(keepends=True) if line.startswith("#"))
+            folder.write(CONFIGURATION, (header + notes + config.dump(configuration)).encode())
+    return configuration
+
+
+def _whole(values: dict[str, Any], file: str) -> dict[str, Any]:
+    """Values of a run's configuration, in which every key is written out: without one they would be other settings."""
+    for key in leaves(config.validate(values).model_dump(mode="json")):
+        place: Any = values
+        for part in key.split("."):
+            if not isinstance(place, dict) or part not in place:
+                raise refusal("--resume", file, f"lacks {key}: it was cut short, or written by another version")
+            place = place[part]
+    return values
+
+
+def show_values(configuration: Configuration, words: Sequence[str], console: Console) -> None:
+    """Every key and its value, and where that is from."""
+    path, overrides = _split(words)
+    given = {word.partition("=")[0] for word in overrides}
+    in_file = leaves(config.parse(path.read_text(), str(path)))
+    for key, value in leaves(configuration.model_dump(mode="json")).items():
+        line = any(key == word or key.startswith(f"{word}.") for word in given)
+        origin = "command line" if line else str(path) if key in in_file else "default"
+        console.print(f"{f'{key}={written(value)}':<60}  # {origin}", soft_wrap=True)
+
+
+def resume_command(folder: Folder) -> str:
+    return f"python -m safs_ray.tune --resume {quoted(folder)}"
+
+
+def quoted(folder: Folder) -> str:
+    """The folder as a person can type it in a shell here: a URI may hold & and ?."""
+    return shlex.quote(shown(folder))
