@@ -11,7 +11,7 @@ from safs_ray.network import Network
 from safs_ray.pruning.masks import count_kept
 from safs_ray.pruning.structure import select
 from safs_ray.storage import Folder
-from safs_ray.tune.invocation import quoted, resume_command
+from safs_ray.tune.invocation import program, quoted, resume_command
 from safs_ray.tune.progress import duration
 
 
@@ -37,7 +37,7 @@ def announce(configuration: Configuration, splits: Splits, network: Network, fol
         f"  at most {sum(plan.values()):,} epochs ({', '.join(f'{name} {n:,}' for name, n in plan.items())})\n"
         f"  about {duration(seconds / workers)} on {workers} worker{'s' * (workers > 1)} of this machine{condition}\n"
         f"  run folder {folder}\n"
-        f"  watch      tensorboard --logdir {quoted(folder)}\n"
+        f"  watch      {program('tensorboard')} --logdir {quoted(folder)}\n"
         f"  go on      {resume_command(folder)}   (after an interruption)",
         soft_wrap=True,
     )

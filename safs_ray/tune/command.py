@@ -31,7 +31,7 @@ from safs_ray.report.wording import shown
 from safs_ray.storage import DamagedError, Folder, blaming
 from safs_ray.tune.announcement import announce
 from safs_ray.tune.connection import connect, interrupt
-from safs_ray.tune.invocation import new, parser, quoted, resume_command, resumed, show_values
+from safs_ray.tune.invocation import new, parser, program, quoted, resume_command, resumed, show_values
 from safs_ray.tune.live import LiveTable
 from safs_ray.tune.progress import EventFile, lines, show_to
 from safs_ray.tune.search import FailedSearchError
@@ -202,15 +202,16 @@ def _versions() -> str:
 
 def _conclude(folder: Folder, results: dict[str, Any], console: Console) -> int:
     """Show the table of a finished run, and write its page if there is none yet."""
+    python = program("python")
     console.print()
     show(results, console)
     console.print(
         f"\n  report         {_page(folder)}\n"
         f"  run folder     {folder}\n"
         f"  best network   {folder / 'networks' / 'best'}\n"
-        f"  table again    python -m safs_ray.report {quoted(folder)}\n"
-        f"  take it away   python -m safs_ray.export {quoted(folder)} --format onnx\n"
-        f"  TensorBoard    tensorboard --logdir {quoted(folder)}",
+        f"  table again    {python} -m safs_ray.report {quoted(folder)}\n"
+        f"  take it away   {python} -m safs_ray.export {quoted(folder)} --format safetensors\n"
+        f"  TensorBoard    {program('tensorboard')} --logdir {quoted(folder)}",
         soft_wrap=True,
     )
     return FINISHED

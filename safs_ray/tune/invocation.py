@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import shlex
 import shutil
+import sys
 import textwrap
 from collections.abc import Sequence
 from pathlib import Path
@@ -61,7 +62,7 @@ def new(words: Sequence[str]) -> Configuration:
         folder = Folder.at(configuration.location)
         begun, finished = folder.exists(CONFIGURATION), folder.exists(RESULTS)
     if begun:
-        how = f"python -m safs_ray.report {quoted(folder)}" if finished else resume_command(folder)
+        how = f"{program('python')} -m safs_ray.report {quoted(folder)}" if finished else resume_command(folder)
         state = "finished" if finished else "unfinished"
         raise refusal("run.name", configuration.run.name, f"{folder} holds a {state} run ({how}); choose another name")
     return configuration
@@ -124,7 +125,17 @@ def show_values(configuration: Configuration, words: Sequence[str], console: Con
 
 
 def resume_command(folder: Folder) -> str:
-    return f"python -m safs_ray.tune --resume {quoted(folder)}"
+    """How to go on with a run."""
+    return f"{program('python')} -m safs_ray.tune --resume {quoted(folder)}"
+
+
+def program(name: str) -> str:
+    """What to type here for a program of this Python's environment: its path where its name finds another, or none."""
+    own = Path(sys.executable).absolute().with_name(name)
+    found = shutil.which(name)
+    if not own.exists() or (found and Path(found).absolute() == own):
+        return name
+    return shlex.quote(str(own.relative_to(Path.cwd()) if own.is_relative_to(Path.cwd()) else own))
 
 
 def quoted(folder: Folder) -> str:

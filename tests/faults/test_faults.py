@@ -75,7 +75,7 @@ def test_an_interruption_is_honest(
     assert "Traceback" not in stopped.output
     resumed = (run / "config.yaml").exists()
     if resumed:
-        assert last.endswith(f"Go on with: python -m safs_ray.tune --resume {run}")
+        assert last.endswith(f" -m safs_ray.tune --resume {run}")
     before = kept(run)
     code, output = finish(*(["--resume", str(run)] if resumed else [str(tiny), f"run.name={run.name}"]))
     assert code == 0, output

@@ -1,0 +1,51 @@
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from safs_ray.storage import Folder
+from safs_ray.tune.invocation import program, resume_command
+
+
+@pytest.fixture
+def environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A virtual environment in the folder that a person is in."""
+    folder = tmp_path / "own environment"
+    for name in ("python", "tensorboard"):
+        made(folder / "bin" / name)
+    monkeypatch.setattr(sys, "executable", str(folder / "bin" / "python3"))
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    return folder
+
+
+def made(file: Path) -> None:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.touch(mode=0o755)
+
+
+def test_a_program_of_an_environment_that_is_active_is_called_by_its_name(
+    environment: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", str(environment / "bin"))
+    assert program("python") == "python"
+    assert program("tensorboard") == "tensorboard"
+
+
+def test_one_that_its_name_does_not_find_is_called_by_its_path(
+    environment: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert program("python") == "'own environment/bin/python'"
+    (tmp_path / "elsewhere").mkdir()
+    made(tmp_path / "python")  # another one, which the name finds
+    assert program("python") == "'own environment/bin/python'"
+    assert resume_command(Folder.at(tmp_path / "runs")) == "'own environment/bin/python' -m safs_ray.tune --resume runs"
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    assert program("tensorboard") == f"'{environment}/bin/tensorboard'"
+
+
+def test_one_that_is_not_beside_python_keeps_its_name(environment: Path) -> None:
+    (environment / "bin" / "tensorboard").unlink()
+    assert program("tensorboard") == "tensorboard"
