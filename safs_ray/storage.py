@@ -147,6 +147,11 @@ class Folder:
             raise OSError(f"{path} is no regular file")
         return int(found.size)
 
+    def make(self) -> None:
+        """Make the folder where it is not there; a bucket has none without files."""
+        if not self.root:
+            _make(Path(self.path))
+
     def write(self, name: str, content: bytes) -> None:
         """Write a file, replacing one of that name."""
         data = memoryview(content)  # which refuses what is no bytes before a stream is open, not as it closes

@@ -96,9 +96,13 @@ class Training:
         return "dense" if changing or self.precision is torch.bfloat16 else self.run.execution
 
     def key(self, networks: Sequence[Network]) -> str:
-        """Equal for trainings in one run that train the same networks in the same way."""
-        chosen = self.hyperparameters.model_dump()
-        return digest([network.fingerprint for network in networks], chosen, self.epochs, self.seed, self.learn_scales)
+        """Equal for trainings in one run that train the same networks in the same way.
+
+        The device may change when a run goes on, and with it how the optimizer's state is laid out.
+        """
+        chosen, device = self.hyperparameters.model_dump(), self.device.type
+        fingerprints = [network.fingerprint for network in networks]
+        return digest(fingerprints, chosen, self.epochs, self.seed, self.learn_scales, device)
 
 
 def digest(*values: object) -> str:

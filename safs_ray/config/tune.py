@@ -38,8 +38,9 @@ class TuneSection(Section):
     warm_start: str | None = Field(
         None,
         min_length=1,
-        description="folder of an earlier run that differs only in search, finetune, tune and final: its networks "
-        "are taken over, its evaluations are not made again, and HyperOpt learns from its trials",
+        description="folder of an earlier run of the same data, model, dense, pruning, run.seed, run.precision, "
+        "search.when and final.folds: its networks are taken over, its evaluations are not made again, and HyperOpt "
+        "learns from its trials",
     )
     space: SpaceSection = Field(SpaceSection(), description="what HyperOpt may propose")
 

@@ -118,9 +118,6 @@ class ChangingMasks(FixedMasks, ABC):
     def complete(self) -> bool:
         return self.step >= self.end
 
-    def before_step(self) -> None:
-        """The gradients of what is dropped may be needed."""
-
     def after_step(self, optimizer: Optimizer) -> None:
         super().after_step(optimizer)
         self.step += 1
@@ -189,18 +186,39 @@ class RigL(ChangingMasks):
     grown weight begins at zero, with nothing in the optimizer's memory.
     """
 
+    def __init__(
+        self, weights: Mapping[str, Tensor], masks: Mapping[str, Tensor], steps: int, section: PruningSection
+    ) -> None:
+        super().__init__(weights, masks, steps, section)
+        self._gradients: Mapping[str, Tensor] = {}  # of all weights, when some are about to be exchanged
+
     @property
     def complete(self) -> bool:
         return True
 
+    @torch.no_grad()
+    def before_step(self) -> None:
+        """The gradients of what is dropped say what is to grow; the optimizer sees none of them."""
+        if self._exchanges(self.step + 1):
+            self._gradients = {name: _gradient(weight).clone() for name, weight in self._weights.items()}
+        super().before_step()
+
     def changed(self, optimizer: Optimizer) -> Mapping[str, Tensor] | None:
-        if self.step % self.section.interval or self.step == self.end:
+        if not self._exchanges(self.step):
             return None
         fraction = DROPPED / 2 * (1 + math.cos(math.pi * self.step / self.end))
-        masks = {name: _regrown(self.masks[name], weight, fraction) for name, weight in self._weights.items()}
+        masks = {
+            name: _regrown(self.masks[name], weight, self._gradients[name], fraction)
+            for name, weight in self._weights.items()
+        }
+        self._gradients = {}
         for name, weight in self._weights.items():
             _forget(optimizer, weight, masks[name] & ~self.masks[name])
         return masks
+
+    def _exchanges(self, step: int) -> bool:
+        """Whether weights are exchanged after this step."""
+        return step % self.section.interval == 0 and step < self.end
 
 
 DROPPED = 0.3
@@ -223,12 +241,12 @@ def _gradient(weight: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def _regrown(mask: Tensor, weight: Tensor, fraction: float) -> Tensor:
+def _regrown(mask: Tensor, weight: Tensor, gradient: Tensor, fraction: float) -> Tensor:
     """The mask with a fraction of its weights exchanged. One that is dropped may grow again at once."""
     kept = int(mask.sum())
     count = round(fraction * kept)
     smallest_gone = keep_highest(torch.where(mask, weight.abs(), -torch.inf), mask.numel() - kept + count)
-    candidates = torch.where(smallest_gone, -torch.inf, _gradient(weight).abs())
+    candidates = torch.where(smallest_gone, -torch.inf, gradient.abs())
     return smallest_gone | keep_highest(candidates, mask.numel() - count)
 
 

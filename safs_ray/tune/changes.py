@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from safs_ray.config import Configuration, overridden, refusal, validate
+from safs_ray.config import CONFIGURATION, Configuration, dump, overridden, parse, refusal, validate
 from safs_ray.report.page import PAGE
 from safs_ray.report.results import RESULTS
 from safs_ray.storage import Folder
@@ -21,6 +21,24 @@ LONGER = (
     "tune.trials", "tune.max_t", "tune.scheduler", "tune.grace_period", "tune.reduction_factor", "final.ablations",
 )  # fmt: skip
 """How far a search goes, and which rows are made: what was found stays of use."""
+
+
+def read_begun(folder: Folder) -> dict[str, Any]:
+    """Nested keys and values of a run that was begun, wherever its folder lies now.
+
+    Raises:
+        ConfigurationError: its configuration is no whole one.
+    """
+    file = f"{folder}/{CONFIGURATION}"
+    values = parse(folder.read(CONFIGURATION).decode(errors="replace"), file)
+    for key in leaves(validate(values).model_dump(mode="json")):  # one that is not written out would have another value
+        place: Any = values
+        for part in key.split("."):
+            if not isinstance(place, dict) or part not in place:
+                raise refusal("--resume", file, f"lacks {key}: it was cut short, or written by another version")
+            place = place[part]
+    values["run"] |= {"storage": str(folder.parent) or "/", "name": folder.name}
+    return values
 
 
 def changed(begun: Mapping[str, Any], words: Sequence[str]) -> Configuration:
@@ -62,14 +80,31 @@ def leaves(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return found
 
 
-def reopen(folder: Folder, changes: Sequence[str]) -> None:
-    """Let a run go on that had an end, or whose sweeps had a winner, where changes may lead to another.
+def pending(configuration: Configuration, folder: Folder) -> dict[str, tuple[Any, Any]]:
+    """What a run is to go on with that its folder does not say yet: old and new value by key."""
+    return differences(validate(read_begun(folder)), configuration)
 
-    Args:
-        changes: the keys that are changed.
-    """
-    if not set(changes) & set(LONGER):
+
+def note(configuration: Configuration, folder: Folder) -> None:
+    """Write down what a run goes on with, and reopen it where that may lead to another end."""
+    changes = pending(configuration, folder)
+    if not changes:
         return
+    if reopens(changes):
+        reopen(folder)
+    old = folder.read(CONFIGURATION).decode().splitlines(keepends=True)
+    header = "".join(line for line in old if line.startswith("#"))
+    notes = "".join(f"# resumed with {key}: {new}, was {old}\n" for key, (old, new) in changes.items())
+    folder.write(CONFIGURATION, (header + notes + dump(configuration)).encode())
+
+
+def reopens(changes: Iterable[str]) -> bool:
+    """Whether a run with these keys changed may end otherwise than it did."""
+    return bool(set(changes) & set(LONGER))
+
+
+def reopen(folder: Folder) -> None:
+    """Let a run go on that had an end, or whose sweeps had a winner."""
     for sweep in ("SAFS", "stage 2"):
         Journal(folder / JOURNALS, sweep).reopen()
     folder.remove(RESULTS)

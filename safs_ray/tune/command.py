@@ -30,6 +30,7 @@ from safs_ray.report.table import show
 from safs_ray.report.wording import shown
 from safs_ray.storage import DamagedError, Folder, blaming
 from safs_ray.tune.announcement import announce
+from safs_ray.tune.changes import note, pending, reopens
 from safs_ray.tune.connection import connect, interrupt
 from safs_ray.tune.invocation import new, parser, program, quoted, resume_command, resumed, show_values
 from safs_ray.tune.live import LiveTable
@@ -37,7 +38,7 @@ from safs_ray.tune.progress import EventFile, lines, show_to
 from safs_ray.tune.search import FailedSearchError
 from safs_ray.tune.standing import standing
 from safs_ray.tune.sweep import sweep
-from safs_ray.tune.warm_start import take_over
+from safs_ray.tune.warm_start import check_earlier, take_over
 
 FINISHED, FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
 
@@ -61,7 +62,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except ConfigurationError as error:
         return _end(BAD_INPUT, f"error: {error}")
     try:
-        results = _run(configuration, folder, console)
+        return _conclude(folder, _run(configuration, folder, console), console)
     except ConfigurationError as error:
         return _end(BAD_INPUT, f"error: {error}")
     except KeyboardInterrupt:
@@ -74,23 +75,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
             traceback.print_exc()
         message = f"{type(cause).__name__}: {cause}".splitlines()[0]
         return _end(FAILED, f"failed: {message}; {_left(configuration, folder)}")
-    return _conclude(folder, results, console)
 
 
 def _run(configuration: Configuration, folder: Folder, console: Console) -> dict[str, Any]:
     """Do what is left of a run; returns its results."""
-    with blaming("run.storage", configuration.run.storage), suppress(DamagedError, FileNotFoundError):
-        finished: dict[str, Any] = folder.read_json(RESULTS)
-        return finished
+    storage = configuration.run.storage
+    with blaming("run.storage", storage), suppress(DamagedError, FileNotFoundError):
+        if not (folder.exists(CONFIGURATION) and reopens(pending(configuration, folder))):
+            finished: dict[str, Any] = folder.read_json(RESULTS)
+            return finished
     dataset, splits, network, given = _checked(configuration, folder)
     configuration = _with_costs(configuration)
-    with blaming("run.storage", configuration.run.storage):
+    with blaming("run.storage", storage):
+        lock = _lock(folder)
+    with lock, _telling(configuration.run, console):
         take_over(configuration, folder)
-        if not folder.exists(CONFIGURATION):
-            folder.write(CONFIGURATION, (_versions() + config.dump(configuration)).encode())
-        if given:
-            given.save(_given_stage(configuration, folder))  # as if the stage had been done
-    with _alone(folder), _telling(configuration.run, console):
+        with blaming("run.storage", storage):
+            _write_down(configuration, folder)
+            if given:
+                given.save(_given_stage(configuration, folder))  # as if the stage had been done
         if configuration.run.verbose:
             announce(configuration, splits, network, folder, console)
         try:
@@ -102,6 +105,14 @@ def _run(configuration: Configuration, folder: Folder, console: Console) -> dict
             raise
         finally:
             ray.shutdown()
+
+
+def _write_down(configuration: Configuration, folder: Folder) -> None:
+    """Write the configuration of a new run, or what one goes on with."""
+    if folder.exists(CONFIGURATION):
+        note(configuration, folder)
+    else:
+        folder.write(CONFIGURATION, (_versions() + config.dump(configuration)).encode())
 
 
 def _with_costs(configuration: Configuration) -> Configuration:
@@ -142,6 +153,7 @@ def _checked(configuration: Configuration, folder: Folder) -> tuple[Dataset, Spl
     splits = stages.folds(configuration, dataset).search()
     network = stages.check(configuration, dataset, splits)
     given = _given(configuration, network, splits, folder)
+    check_earlier(configuration, folder)
     return dataset, splits, given.network if given else network, given
 
 
@@ -153,32 +165,35 @@ def _try_out(configuration: Configuration, folder: Folder, console: Console) -> 
     return FINISHED
 
 
-@contextmanager
-def _alone(folder: Folder) -> Iterator[None]:
-    """Keep other processes out of a run on a local disk or NFS; a bucket knows no locks.
+def _lock(folder: Folder) -> ExitStack:
+    """Keep other processes out of a run on a local disk or NFS until this is left; a bucket knows no locks.
 
     Raises:
         ConfigurationError: another process is at it.
     """
+    held = ExitStack()
     if folder.root:
-        yield
-        return
+        return held
+    folder.make()
     directory = os.open(folder.path, os.O_RDONLY)
+    held.callback(os.close, directory)
     try:
-        try:
-            fcntl.flock(directory, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise refusal("--resume", str(folder), "another process is at this run") from None
-        yield
-    finally:
-        os.close(directory)
+        fcntl.flock(directory, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        held.close()
+        raise refusal("--resume", str(folder), "another process is at this run") from None
+    return held
 
 
 def _left(configuration: Configuration, folder: Folder) -> str:
     """What an end that is none leaves, and how to go on."""
-    if not folder.exists(CONFIGURATION):
-        return "nothing was begun"
-    return f"{standing(configuration, folder)}. Go on with: {resume_command(folder)}"
+    try:
+        if not folder.exists(CONFIGURATION):
+            return "nothing was begun"
+        kept = standing(configuration, folder)
+    except (Exception, KeyboardInterrupt):  # the storage is what failed, or a person is in a hurry
+        kept = "what was finished is kept"
+    return f"{kept}. Go on with: {resume_command(folder)}"
 
 
 def _given(configuration: Configuration, network: Network, splits: Splits, folder: Folder) -> stages.Result | None:

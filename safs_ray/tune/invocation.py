@@ -9,7 +9,6 @@ import sys
 import textwrap
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console
 
@@ -20,7 +19,7 @@ from safs_ray.keys import keys, written
 from safs_ray.report.results import RESULTS
 from safs_ray.report.wording import shown
 from safs_ray.storage import Folder, blaming
-from safs_ray.tune.changes import changed, differences, leaves, reopen
+from safs_ray.tune.changes import changed, leaves, read_begun
 
 
 def parser() -> argparse.ArgumentParser:
@@ -82,35 +81,12 @@ def _quickstart() -> Path:
 
 
 def resumed(run: str, words: Sequence[str]) -> Configuration:
-    """The configuration of a run that was begun, wherever its folder lies now, with changes that it may take."""
+    """The configuration of a run that was begun, with changes that it may take; nothing is written yet."""
     with blaming("--resume", run):
         folder = Folder.at(run)
         if not folder.exists(CONFIGURATION):
             raise refusal("--resume", run, f"holds no {CONFIGURATION}; allowed: the folder of a run that was begun")
-        text = folder.read(CONFIGURATION).decode(errors="replace")
-    values = config.parse(text, f"{folder}/{CONFIGURATION}")
-    begun = _whole(values, f"{folder}/{CONFIGURATION}")
-    begun["run"] |= {"storage": str(folder.parent) or "/", "name": folder.name}
-    configuration = changed(begun, words)
-    changes = differences(config.validate(begun), configuration)
-    if changes:
-        with blaming("--resume", run):
-            reopen(folder, list(changes))
-            notes = "".join(f"# resumed with {key}: {new}, was {old}\n" for key, (old, new) in changes.items())
-            header = "".join(line for line in text.splitlines(keepends=True) if line.startswith("#"))
-            folder.write(CONFIGURATION, (header + notes + config.dump(configuration)).encode())
-    return configuration
-
-
-def _whole(values: dict[str, Any], file: str) -> dict[str, Any]:
-    """Values of a run's configuration, in which every key is written out: without one they would be other settings."""
-    for key in leaves(config.validate(values).model_dump(mode="json")):
-        place: Any = values
-        for part in key.split("."):
-            if not isinstance(place, dict) or part not in place:
-                raise refusal("--resume", file, f"lacks {key}: it was cut short, or written by another version")
-            place = place[part]
-    return values
+        return changed(read_begun(folder), words)
 
 
 def show_values(configuration: Configuration, words: Sequence[str], console: Console) -> None:

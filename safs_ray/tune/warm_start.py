@@ -17,35 +17,53 @@ EARLIER = "earlier"
 
 COMPLETE = "complete.json"
 
-SAME = ("data.", "model.", "dense.", "pruning.", "run.seed", "search.when")
-"""What decides on the pruned network, and so on what an evaluation means."""
+SAME = ("data.", "model.", "dense.", "pruning.", "run.seed", "run.precision", "search.when", "final.folds")
+"""What decides on the pruned network, and so on what an evaluation means; folds hold images out of every training."""
+
+
+def check_earlier(configuration: Configuration, folder: Folder) -> None:
+    """See to it that :func:`take_over` can take what ``tune.warm_start`` names.
+
+    Raises:
+        ConfigurationError: the folder holds no run, or one of another pruned network.
+    """
+    given = configuration.tune.warm_start
+    if not given or _has_taken_over(folder):
+        return
+    with blaming("tune.warm_start", given):
+        source = Folder.at(given)
+        if not source.exists(CONFIGURATION):
+            raise refusal("tune.warm_start", given, f"holds no {CONFIGURATION}; allowed: the folder of a run")
+        earlier = validate(parse(source.read(CONFIGURATION).decode(), f"{source}/{CONFIGURATION}"))
+    for key, (old, new) in differences(earlier, configuration).items():
+        if key.startswith(SAME):
+            other = "what it has trained is something else"
+            raise refusal("tune.warm_start", given, f"has {key}={old!r}, this run {new!r}: {other}")
 
 
 def take_over(configuration: Configuration, folder: Folder) -> None:
     """Copy networks, evaluations and journals of ``tune.warm_start``, once, before a run begins.
 
     Raises:
-        ConfigurationError: the folder holds no run, or one of another pruned network.
+        ConfigurationError: something cannot be read or written, or is damaged.
     """
     given = configuration.tune.warm_start
-    if not given or folder.exists(f"{EARLIER}/{COMPLETE}"):
+    if not given or _has_taken_over(folder):
         return
     with blaming("tune.warm_start", given):
         source = Folder.at(given)
-    if not source.exists(CONFIGURATION):
-        raise refusal("tune.warm_start", given, f"holds no {CONFIGURATION}; allowed: the folder of a run")
-    earlier = validate(parse(source.read(CONFIGURATION).decode(), f"{source}/{CONFIGURATION}"))
-    for key, (old, new) in differences(earlier, configuration).items():
-        if key.startswith(SAME):
-            raise refusal("tune.warm_start", given, f"has {key}={old!r}, this run {new!r}: they prune another network")
-    for stage in ("dense", "pruned"):
-        made = Result.load(source / "networks" / stage)
-        if made:
-            made.save(folder / "networks" / stage)
-    for kind in ("evaluations", JOURNALS):
-        for name in (source / kind).names():
-            (folder / EARLIER / kind).write(name, (source / kind).read(name))
-    (folder / EARLIER).write_json(COMPLETE, {"run": str(source)})
+        for stage in ("dense", "pruned"):
+            made = Result.load(source / "networks" / stage)
+            if made:
+                made.save(folder / "networks" / stage)
+        for kind in ("evaluations", JOURNALS):
+            for name in (source / kind).names():
+                (folder / EARLIER / kind).write(name, (source / kind).read(name))
+        (folder / EARLIER).write_json(COMPLETE, {"run": str(source)})
+
+
+def _has_taken_over(folder: Folder) -> bool:
+    return folder.exists(f"{EARLIER}/{COMPLETE}")
 
 
 def earlier_trials(folder: Folder, course: Course) -> list[tuple[Hyperparameters, float]]:

@@ -128,6 +128,20 @@ def test_gsm_selects_within_layers_where_the_allocation_says_so() -> None:
     assert values(layers) == [[1, 1.5], [10, 19.5]]
 
 
+@pytest.mark.parametrize("schedule", ["gradual", "rigl"])
+def test_the_optimizer_sees_no_gradient_of_what_is_dropped(schedule: str) -> None:
+    """Fromage's step would be as short as the norm of all gradients is long."""
+    layers = weights([1.0, 2.0, 3.0, 4.0])
+    mask = torch.tensor([[True, False, True, False]])
+    rule = RULES[schedule](layers, {"a": mask}, 9, section(schedule=schedule, interval=2, sparsity=0.5, until=1.0))
+    for _ in range(3):
+        layers["a"].grad = torch.tensor([[1.0, 1.0, 1.0, 9.0]])
+        rule.before_step()
+        assert torch.equal(layers["a"].grad, rule.masks["a"].float() * torch.tensor([[1.0, 1.0, 1.0, 9.0]]))
+        rule.after_step(SGD(layers.values(), lr=0.0))
+    assert rule.masks["a"][0, 3] == (schedule == "rigl"), "the largest of all gradients grows"
+
+
 def test_rigl_by_hand() -> None:
     """At step 2 of 4 the fraction is 0.3 / 2 (1 + cos(pi / 2)) = 0.15: of 10 weights round(1.5) = 2 are exchanged.
 
@@ -168,6 +182,7 @@ def test_rigl_exchanges_less_and_less_and_stops() -> None:
     exchanged = []
     for done in range(1, 41):
         layers["a"].grad = torch.randn(40, 50, generator=draws)
+        rule.before_step()
         rule.after_step(SGD(layers.values(), lr=0.0))
         assert kept(rule) == total
         if done % 5 == 0:

@@ -4,11 +4,11 @@ from pathlib import Path
 
 import pytest
 
-from safs_ray.config import Configuration, ConfigurationError, Hyperparameters
+from safs_ray.config import CONFIGURATION, Configuration, ConfigurationError, Hyperparameters, dump
 from safs_ray.report.results import RESULTS
 from safs_ray.stages import Recipe
 from safs_ray.storage import Folder
-from safs_ray.tune.changes import changed, differences, reopen
+from safs_ray.tune.changes import changed, differences, note, pending, read_begun
 from safs_ray.tune.journal import JOURNALS, Journal
 
 
@@ -52,17 +52,31 @@ def test_longer_trials_are_no_loss(configuration: Configuration) -> None:
     assert changed({**short.model_dump(mode="json")}, ["tune.max_t=null"]).iterations == 6
 
 
-@pytest.mark.parametrize(("change", "opened"), [("tune.trials", True), ("tune.max_concurrent", False)])
-def test_only_what_may_lead_to_another_winner_reopens_a_run(tmp_path: Path, change: str, opened: bool) -> None:
+@pytest.mark.parametrize(
+    ("change", "opened"), [("tune.trials=9", True), ("tune.max_concurrent=2", False), ("tune.trials=3", False)]
+)
+def test_only_what_may_lead_to_another_winner_reopens_a_run(
+    configuration: Configuration, tmp_path: Path, change: str, opened: bool
+) -> None:
     folder = Folder.at(tmp_path)
+    begun = "# Python 3\n" + dump(configuration)
+    folder.write(CONFIGURATION, begun.encode())
     chosen = Hyperparameters()
     for sweep in ("stage 1", "SAFS"):
         journal = Journal(folder / JOURNALS, sweep)
         journal.end(journal.propose(chosen), "finished", 3, 0.5)
         journal.crown(Recipe(("relu",), chosen, learn_scales=True))
     folder.write_json(RESULTS, {})
-    reopen(folder, [change])
+    changing = changed(read_begun(folder), [change])
+    assert folder.read(CONFIGURATION).decode() == begun
+    note(changing, folder)
     assert folder.exists(RESULTS) != opened
     assert (Journal(folder / JOURNALS, "SAFS").winner is None) == opened
     assert Journal(folder / JOURNALS, "stage 1").winner, "stage 2 is about what stage 1 has found"
     assert Journal(folder / JOURNALS, "SAFS").entries[0].accuracy == 0.5
+    key, value = change.split("=")
+    told = f"# Python 3\n# resumed with {key}: {value}, was "
+    assert folder.read(CONFIGURATION).decode().startswith(told) == (value != "3")
+    assert not pending(changing, folder)
+    note(changing, folder)
+    assert folder.read(CONFIGURATION).decode().count("# resumed") == (value != "3"), "once is enough"

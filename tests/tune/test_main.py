@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import fcntl
 import io
 import json
+import os
+import shutil
 import signal
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -27,6 +32,7 @@ from safs_ray.search.evaluation import Evaluation
 from safs_ray.sparse.costs import of_this_machine
 from safs_ray.stages import Found, Recipe
 from safs_ray.storage import Folder
+from safs_ray.tune import command
 from safs_ray.tune.__main__ import main
 from safs_ray.tune.board import read_evaluations
 from safs_ray.tune.journal import Journal, Past
@@ -464,6 +470,7 @@ def test_an_interrupted_run_says_how_to_go_on(finished: Path, tiny: Path, signal
         (["tune.space.sgd.learning_rate=[0.1, 0.01]"], "tune.space.sgd.learning_rate=[0.1, 0.01]: must be [low, high]"),
         (["tune.resources.gpu=64"], "tune.resources.gpu=64.0: this machine has"),
         (["run.name=../elsewhere"], "run.name=../elsewhere: "),
+        (["tune.warm_start=/nowhere"], "tune.warm_start=/nowhere: holds no config.yaml"),
         (["nonsense"], "override=nonsense: must be key.path=value"),
     ],
     ids=lambda value: value[-1] if isinstance(value, list) else "",
@@ -516,6 +523,47 @@ def test_a_missing_configuration_is_one_line(capsys: pytest.CaptureFixture[str])
 def test_only_a_run_can_be_resumed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--resume", str(tmp_path)]) == 2
     assert "holds no config.yaml" in capsys.readouterr().err
+
+
+def contents(folder: Path) -> dict[Path, bytes]:
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_a_finished_run_stays_as_it_is_when_what_it_is_to_go_on_with_is_refused(
+    finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(finished, run)
+    before = contents(run)
+    assert main(["--resume", str(run), "tune.trials=9", "tune.resources.cpu=1000"]) == 2
+    assert "tune.resources.cpu=1000" in capsys.readouterr().err
+    assert contents(run) == before
+    with run_in_another_process(run):
+        assert main(["--resume", str(run), "tune.trials=9"]) == 2
+        assert "another process is at this run" in capsys.readouterr().err
+    assert contents(run) == before
+    assert main(["--resume", str(run)]) == 0
+
+
+@contextmanager
+def run_in_another_process(run: Path) -> Iterator[None]:
+    """What a process that is at a run holds; to flock another descriptor is as good as another process."""
+    directory = os.open(run, os.O_RDONLY)
+    fcntl.flock(directory, fcntl.LOCK_EX)
+    yield
+    os.close(directory)
+
+
+def test_an_end_is_told_on_a_storage_that_is_gone(
+    configuration: Configuration, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def gone(*_: object) -> None:
+        raise OSError("no route to host")
+
+    monkeypatch.setattr(Folder, "exists", gone)
+    told = command._left(configuration, Folder("/bucket/run"))
+    assert told.startswith("what was finished is kept. Go on with: ")
+    assert told.endswith(" -m safs_ray.tune --resume /bucket/run")
 
 
 def test_storage_that_cannot_be_written_is_one_line(tiny: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -9,7 +9,7 @@ from safs_ray.search.chain import joint
 from safs_ray.stages import Result
 from safs_ray.storage import Folder
 from safs_ray.tune.journal import JOURNALS, Journal
-from safs_ray.tune.warm_start import EARLIER, earlier_trials, take_over
+from safs_ray.tune.warm_start import EARLIER, check_earlier, earlier_trials, take_over
 
 
 @pytest.fixture
@@ -52,16 +52,18 @@ def test_networks_evaluations_and_trials_are_copied(
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"run__seed": 3}, "has run.seed=0, this run 3: they prune another network"),
+        ({"run__seed": 3}, "has run.seed=0, this run 3: what it has trained is something else"),
         ({"pruning__sparsity": 0.5}, "has pruning.sparsity=0.9, this run 0.5: "),
         ({"search__when": "before"}, "has search.when='after', this run 'before': "),
+        ({"run__precision": "bf16"}, "has run.precision='auto', this run 'bf16': "),
+        ({"final__folds": 1}, "has final.folds=2, this run 1: "),
     ],
 )
 def test_a_run_of_another_network_is_refused(
     tmp_path: Path, configuration: Configuration, earlier: Folder, changes: dict[str, object], message: str
 ) -> None:
     with pytest.raises(ConfigurationError) as refused:
-        take_over(starting(configuration, earlier, **changes), Folder.at(tmp_path / "run"))
+        check_earlier(starting(configuration, earlier, **changes), Folder.at(tmp_path / "run"))
     assert f"tune.warm_start={earlier}" in str(refused.value)
     assert message in str(refused.value)
     assert not (tmp_path / "run").exists()
@@ -69,7 +71,13 @@ def test_a_run_of_another_network_is_refused(
 
 def test_a_folder_without_a_run_is_refused(tmp_path: Path, configuration: Configuration) -> None:
     with pytest.raises(ConfigurationError, match=r"holds no config\.yaml"):
-        take_over(starting(configuration, tmp_path), Folder.at(tmp_path / "run"))
+        check_earlier(starting(configuration, tmp_path), Folder.at(tmp_path / "run"))
+
+
+def test_damage_in_the_earlier_run_is_its_own(tmp_path: Path, configuration: Configuration, earlier: Folder) -> None:
+    (earlier / "networks" / "dense").write("network.json", b"{")
+    with pytest.raises(ConfigurationError, match=rf"^tune\.warm_start={earlier}: .*network\.json is not what was"):
+        take_over(starting(configuration, earlier), Folder.at(tmp_path / "run"))
 
 
 def test_without_it_nothing_is_copied(tmp_path: Path, configuration: Configuration) -> None:
