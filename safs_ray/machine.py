@@ -1,7 +1,7 @@
 """What of this machine a process may use: its cores, and its memory, of which the C library keeps some.
 
-A container sees the whole machine, and is slowed down or killed when it takes more than its limits, which it can read
-in files (cgroup v2 and v1).
+A container, or a job of a cluster, sees the whole machine, and is slowed down or killed when it takes more than its
+limits, which it can read in files (cgroup v2 and v1).
 """
 
 from __future__ import annotations
@@ -11,13 +11,14 @@ import math
 import os
 import re
 import sys
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
 import psutil
 
-CGROUP = Path("/sys/fs/cgroup")
-"""Where a container finds its own limits."""
+CGROUP, OWN = Path("/sys/fs/cgroup"), Path("/proc/self/cgroup")
+"""Where groups of processes have their limits, and which groups this process is in."""
 
 
 def cores() -> int:
@@ -54,31 +55,50 @@ def give_back_memory() -> None:
 
 
 def _granted_cores() -> float:
-    """Cores' worth of CPU time that a container gets; infinite without a limit."""
-    match _numbers("cpu.max") or _numbers("cpu/cpu.cfs_quota_us") + _numbers("cpu/cpu.cfs_period_us"):
+    """Cores' worth of CPU time that this process gets; infinite without a limit."""
+    return min(_quota(group) for group in _groups("cpu"))
+
+
+def _quota(group: Path) -> float:
+    match _numbers(group / "cpu.max") or _numbers(group / "cpu.cfs_quota_us") + _numbers(group / "cpu.cfs_period_us"):
         case [quota, period] if quota > 0:  # v1 has -1 for none
             return quota / period
     return math.inf
 
 
 def _granted_memory() -> float:
-    """Bytes that a container has left, pages of files that it need not hold included; infinite without a limit."""
-    for folder, limit, used in ("", "max", "current"), ("memory/", "limit_in_bytes", "usage_in_bytes"):
-        match _numbers(f"{folder}memory.{limit}") + _numbers(f"{folder}memory.{used}"):
+    """Bytes that this process has left, pages of files that need not be held included; infinite without a limit."""
+    return min(_left(group) for group in _groups("memory"))
+
+
+def _left(group: Path) -> float:
+    for limit, used in ("memory.max", "memory.current"), ("memory.limit_in_bytes", "memory.usage_in_bytes"):
+        match _numbers(group / limit) + _numbers(group / used):
             case [most, taken]:
-                inactive = re.findall(r"^(?:total_)?inactive_file (\d+)$", _text(f"{folder}memory.stat"), re.MULTILINE)
+                inactive = re.findall(r"^(?:total_)?inactive_file (\d+)$", _text(group / "memory.stat"), re.MULTILINE)
                 return most - taken + max(map(int, inactive), default=0)
     return math.inf
 
 
-def _numbers(file: str) -> list[float]:
-    """The numbers in a file of the container's limits, infinite for "max"; none without the file."""
+def _groups(controller: str) -> Iterator[Path]:
+    """The folders of the groups that this process is in, one within the other."""
+    yield from (CGROUP, CGROUP / controller)  # a container sees its own as the outermost
+    for line in _text(OWN).splitlines():
+        _, controllers, path = line.split(":", 2)
+        if controllers == "" or controller in controllers.split(","):
+            root = CGROUP / controller if controllers else CGROUP
+            own = root / path.strip("/")
+            yield from (group for group in (own, *own.parents) if group.is_relative_to(root))
+
+
+def _numbers(file: Path) -> list[float]:
+    """The numbers in a file of a group's limits, infinite for "max"; none without the file."""
     return [math.inf if word == "max" else float(word) for word in _text(file).split()]
 
 
-def _text(file: str) -> str:
+def _text(file: Path) -> str:
     try:
-        return (CGROUP / file).read_text()
+        return file.read_text()
     except OSError:
         return ""
 

@@ -7,6 +7,7 @@ accuracy. Those that change masks within one training hand a rule to it; the oth
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
@@ -21,7 +22,7 @@ from safs_ray.network import Network
 from safs_ray.pruning.rules import RULES
 from safs_ray.pruning.scores import Evidence
 from safs_ray.randomness import derive
-from safs_ray.training import Report, Trainer, Training, accuracy, diverging, evaluation_batch, train
+from safs_ray.training import Report, Trained, Trainer, Training, accuracy, digest, diverging, evaluation_batch, train
 
 BLAMED = "pruning.hyperparameters.learning_rate"
 
@@ -47,10 +48,7 @@ class Task:
     report: Report
 
 
-Outcome = tuple[Network, float]
-
-
-def prune(task: Task) -> Outcome:
+def prune(task: Task) -> Trained:
     """Make a network sparse by the section's schedule.
 
     Raises:
@@ -79,50 +77,52 @@ def evidence(network: Network, section: PruningSection, training: Training) -> E
     return Evidence(module, images, few.labels, derive(training.seed, "scores"), network.sites)
 
 
-def one_shot(task: Task) -> Outcome:
+def one_shot(task: Task) -> Trained:
     """All at once, then training with the masks."""
     return train(masked(task.network, task.section, task.training), task.training, task.report, BLAMED)
 
 
-def in_training(task: Task) -> Outcome:
+def in_training(task: Task) -> Trained:
     """While the network trains: little by little (Zhu & Gupta 2017), or by its gradients (GSM, Ding et al. 2019)."""
     rule = partial(RULES[task.section.schedule], section=task.section)
     return train(task.network, replace(task.training, mask_rule=rule), task.report, BLAMED)
 
 
-def rigl(task: Task) -> Outcome:
+def rigl(task: Task) -> Trained:
     """All at once, then training that moves the masks (Evci et al. 2020)."""
     return in_training(replace(task, network=masked(task.network, task.section, task.training)))
 
 
-def iterative(task: Task) -> Outcome:
+def iterative(task: Task) -> Trained:
     """Prune a part of what is left, rewind, train, and again.
 
     With the weights rewound this is iterative magnitude pruning (IMP, Frankle & Carbin 2019), without it
     learning-rate rewinding (LRR, Renda et al. 2020).
     """
-    network, score = task.network, 0.0
+    network, score, before = task.network, 0.0, 0.0
     for index, sparsity in enumerate(_sparsities(task.section)):
         training = replace(task.training, seed=derive(task.training.seed, "round", index))
         report = shifted(task.report, index * task.section.epochs)
-        network, score = train(_ticket(network, sparsity, task), training, report, BLAMED)
-    return network, score
+        network, score, own = train(_ticket(network, sparsity, task), training, report, BLAMED)
+        before += own
+    return Trained(network, score, before)
 
 
-def swamp(task: Task) -> Outcome:
+def swamp(task: Task) -> Trained:
     """Iterative pruning of the mean of several particles (SWAMP, Choi et al. 2024).
 
     The particles of a round are trained from the same weights on batches of different order, and averaged over
     the last quarter of their epochs. Published with a learning rate that is constant there.
     """
-    network = task.network
+    network, before, training = task.network, 0.0, task.training
     for index, sparsity in enumerate(_sparsities(task.section)):
-        network = _mean(_visited(_ticket(network, sparsity, task), index, task))
-        network = _recalibrated(network, task.training)
-    return network, accuracy(network, task.training.splits.validation, task.training.device, task.training.run)
+        network, own = _averaged(_ticket(network, sparsity, task), index, task)
+        before += own
+    score = accuracy(network, training.splits.validation, training.device, training.run)
+    return Trained(network, score, before)
 
 
-SCHEDULES: dict[str, Callable[[Task], Outcome]] = {
+SCHEDULES: dict[str, Callable[[Task], Trained]] = {
     "one shot": one_shot,
     "gradual": in_training,
     "iterative": iterative,
@@ -152,11 +152,29 @@ def _ticket(network: Network, sparsity: float, task: Task) -> Network:
     return task.rewound.masked(pruned.masks) if task.rewound else pruned
 
 
+def _averaged(ticket: Network, index: int, task: Task) -> tuple[Network, float]:
+    """The mean of a round's particles, and the core-seconds that it took before an interruption.
+
+    A round that is over is kept as a checkpoint; one that is under way begins anew, for its sums are in none.
+    """
+    training, checkpoints = task.training, task.training.checkpoints
+    key = digest("round", index, ticket.fingerprint, training.seed, training.device.type)
+    if checkpoints and (kept := checkpoints.load(key)):
+        return replace(ticket, state=kept["state"]), kept["core_seconds"]
+    start = time.process_time()
+    mean = _recalibrated(_mean(_visited(ticket, index, task)), training)
+    spent = time.process_time() - start
+    if checkpoints and spent >= checkpoints.seconds:
+        checkpoints.save(key, {"state": dict(mean.state), "core_seconds": spent})
+    return mean, 0.0
+
+
 def _visited(ticket: Network, index: int, task: Task) -> Iterator[Network]:
     """The networks after each of the last epochs of every particle of a round."""
     epochs, particles = task.section.epochs, task.section.particles
     for particle in range(particles):
-        training = replace(task.training, seed=derive(task.training.seed, "particle", index, particle))
+        seed = derive(task.training.seed, "particle", index, particle)
+        training = replace(task.training, seed=seed, checkpoints=None)
         report = shifted(task.report, (index * particles + particle) * epochs)
         trainer = Trainer(ticket, training)
         while trainer.epoch < epochs:

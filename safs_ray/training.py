@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -159,6 +159,7 @@ class Cohort:
         epoch: epochs done.
         standings: of the networks.
         core_seconds: CPU time of the epochs done, those before an interruption included.
+        core_seconds_before: CPU time of the latter alone, which another process spent.
 
     Raises:
         NotTogetherError: several networks that can only be trained one at a time.
@@ -188,6 +189,7 @@ class Cohort:
         self._key = training.key(networks) if training.checkpoints else ""
         if training.checkpoints and (kept := training.checkpoints.load(self._key)):
             self.load_state_dict(kept)
+        self.core_seconds_before = self.core_seconds
 
     @property
     def diverged(self) -> bool:
@@ -337,7 +339,20 @@ class Trainer(Cohort):
         return self
 
 
-def train(network: Network, training: Training, report: Report, blamed: str | None) -> tuple[Network, float]:
+class Trained(NamedTuple):
+    """What one training, or several, made.
+
+    Attributes:
+        accuracy: on the validation images, in [0, 1].
+        core_seconds_before: CPU time that was spent on it before an interruption, in another process.
+    """
+
+    network: Network
+    accuracy: float
+    core_seconds_before: float
+
+
+def train(network: Network, training: Training, report: Report, blamed: str | None) -> Trained:
     """Run a training to its end; the network after its best epoch, and that epoch's validation accuracy.
 
     Args:
@@ -350,10 +365,10 @@ def train(network: Network, training: Training, report: Report, blamed: str | No
     trainer = Trainer(network, training).run(report)
     if trainer.diverged and not trainer.best_epoch and blamed:
         raise diverging(training, blamed)
-    best = trainer.best()
-    if trainer.best_epoch:
-        return best, trainer.best_accuracy
-    return best, accuracy(best, training.splits.validation, training.device, training.run)
+    best, reached = trainer.best(), trainer.best_accuracy
+    if not trainer.best_epoch:
+        reached = accuracy(best, training.splits.validation, training.device, training.run)
+    return Trained(best, reached, trainer.core_seconds_before)
 
 
 def diverging(training: Training, blamed: str) -> ConfigurationError:

@@ -59,6 +59,7 @@ def test_cores_that_the_process_is_kept_from_do_not_count() -> None:
 def container(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Where a container finds its limits, on a machine with 64 cores and 10 GB of free memory; empty."""
     monkeypatch.setattr(machine, "CGROUP", tmp_path)
+    monkeypatch.setattr(machine, "OWN", tmp_path / "own")
     monkeypatch.setattr(sys, "platform", "linux")
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: range(64), raising=False)
     monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(available=10 * 10**9))
@@ -67,7 +68,7 @@ def container(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def write(folder: Path, files: dict[str, str]) -> None:
     for name, text in files.items():
-        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_text(text)
 
 
@@ -82,6 +83,17 @@ def write(folder: Path, files: dict[str, str]) -> None:
         ({"cpu.max": "9900000 100000\n"}, 64),
         ({"cpu/cpu.cfs_quota_us": "-1\n", "cpu/cpu.cfs_period_us": "100000\n"}, 64),
         ({"cpu/cpu.cfs_quota_us": "300000\n", "cpu/cpu.cfs_period_us": "100000\n"}, 3),
+        ({"own": "0::/\n", "cpu.max": "300000 100000\n"}, 3),
+        ({"own": "0::/job/step\n", "job/cpu.max": "300000 100000\n", "job/step/cpu.max": "max 100000\n"}, 3),
+        (
+            {
+                "own": "7:memory:/other\n3:cpu,cpuacct:/job\n0::/\n",
+                "cpu/job/cpu.cfs_quota_us": "300000\n",
+                "cpu/job/cpu.cfs_period_us": "100000\n",
+            },
+            3,
+        ),
+        ({"own": "7:memory:/job\n", "cpu/job/cpu.cfs_quota_us": "1\n", "cpu/job/cpu.cfs_period_us": "1\n"}, 64),
     ],
 )
 def test_a_container_has_the_cores_that_it_is_granted(container: Path, files: dict[str, str], cores: int) -> None:
@@ -107,6 +119,7 @@ STAT = "anon 900000000\ninactive_anon 7\ninactive_file {}\nactive_file 5\n"
             3_000_000_000,
         ),
         ({"memory.max": "1000\n", "memory.current": "1500\n"}, 0),
+        ({"own": "0::/job\n", "job/memory.max": "4000000000\n", "job/memory.current": "1000000000\n"}, 3 * 10**9),
         (
             {
                 "memory/memory.limit_in_bytes": "4000000000\n",

@@ -1,12 +1,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
 from torch import Tensor, nn
 
 from safs_ray import pruning, schedules
+from safs_ray.checkpoints import Checkpoints
 from safs_ray.config import ConfigurationError, DataSection, PruningSection, RunSection
 from safs_ray.data import Splits
 from safs_ray.models import ARCHITECTURES, Architecture, Specification
@@ -14,6 +16,7 @@ from safs_ray.network import Network
 from safs_ray.randomness import derive
 from safs_ray.schedules import SCHEDULES, Task
 from safs_ray.stages import Result
+from safs_ray.storage import Folder
 from safs_ray.training import Trainer, Training, accuracy
 
 SGD = {"optimizer": "sgd", "learning_rate": 0.05, "momentum": 0.9, "nesterov": True, "weight_decay": 1e-3}
@@ -33,8 +36,8 @@ def task(network: Network, splits: Splits, chosen: PruningSection, rewound: Netw
 def reported(given: Task) -> tuple[Network, float, list[int]]:
     """A schedule's outcome, and the epochs that it reported."""
     epochs: list[int] = []
-    network, score = schedules.prune(replace(given, report=lambda epoch, _: epochs.append(epoch)))
-    return network, score, epochs
+    made = schedules.prune(replace(given, report=lambda epoch, _: epochs.append(epoch)))
+    return made.network, made.accuracy, epochs
 
 
 EVERY = pytest.mark.parametrize("schedule", SCHEDULES)
@@ -128,7 +131,7 @@ def test_swamp_by_hand(dense: Result, splits: Splits) -> None:
     for particle in range(2):
         training = replace(given.training, seed=derive(given.training.seed, "particle", 0, particle))
         ends.append(Trainer(ticket, training).run().current())
-    network, _ = schedules.prune(given)
+    network = schedules.prune(given).network
     assert ends[0].fingerprint != ends[1].fingerprint
     for name, tensor in network.state.items():
         mean = (ends[0].state[name].double() + ends[1].state[name].double()) / 2
@@ -145,9 +148,38 @@ def test_swamp_prunes_the_mean_of_the_round_before(dense: Result, splits: Splits
     given = task(dense.network, splits, chosen)
     first = chosen.model_copy(update={"sparsity": 0.7})
     mean = schedules._mean(schedules._visited(schedules.masked(dense.network, first, given.training), 0, given))
-    network, _ = schedules.prune(given)
+    network = schedules.prune(given).network
     expected = pruning.prune(schedules.evidence(mean, chosen, given.training), chosen, mean.masks)
     assert all(torch.equal(mask, expected[name]) for name, mask in network.masks.items())
+
+
+class KilledError(Exception):
+    pass
+
+
+@pytest.mark.parametrize("schedule", ["one shot", "iterative", "swamp"])
+@pytest.mark.parametrize("last", [2, 5, 11])
+def test_after_an_interruption_it_ends_as_if_there_had_been_none(
+    dense: Result, splits: Splits, tmp_path: Path, schedule: str, last: int
+) -> None:
+    """Two rounds of two particles of four epochs: among those that are averaged, between particles, and at an end."""
+    given = task(dense.network, splits, section(schedule, epochs=4, fraction=0.7))
+    whole = schedules.prune(given)
+    assert whole.core_seconds_before == 0
+
+    def kill(epoch: int, _: float) -> None:
+        if epoch == last:
+            raise KilledError
+
+    kept = replace(given, training=replace(given.training, checkpoints=Checkpoints(Folder.at(tmp_path), seconds=0)))
+    if last <= schedules.epochs(given.section):
+        with pytest.raises(KilledError):
+            schedules.prune(replace(kept, report=kill))
+    resumed = schedules.prune(kept)
+    assert resumed.network.fingerprint == whole.network.fingerprint
+    assert resumed.accuracy == whole.accuracy
+    if schedule != "swamp":
+        assert (resumed.core_seconds_before > 0) == (last <= schedules.epochs(given.section))
 
 
 def test_statistics_of_normalisation_are_taken_anew(splits: Splits, monkeypatch: pytest.MonkeyPatch) -> None:

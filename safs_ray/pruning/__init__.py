@@ -37,6 +37,8 @@ def _sparsities(weights: Mapping[str, Tensor], section: PruningSection, masks: M
     """The sparsity after each round: densities fall exponentially from what there is to what shall be."""
     rounds = 1 if section.n_of_m else ROUNDS.get(section.score, 1)
     total = sum(weight.numel() for weight in weights.values())
-    start = count_kept(masks) / total if masks else 1.0
-    fall = (1 - section.sparsity) / start if start else 1.0
+    end = 1 - section.sparsity
+    # Never below the end: of filters that are left many weights may be gone already.
+    start = max(end, count_kept(masks) / total) if masks else 1.0
+    fall = end / start
     return [1 - start * fall ** (round_ / rounds) for round_ in range(1, rounds)] + [section.sparsity]

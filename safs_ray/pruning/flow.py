@@ -32,7 +32,7 @@ def linearised(module: nn.Module, sites: Sequence[str]) -> nn.Module:
     for name, tensor in [*linear.named_parameters(), *linear.named_buffers()]:
         if name.rpartition(".")[2] in ("bias", "running_mean"):
             tensor.zero_()
-        else:
+        elif tensor.is_floating_point():  # a buffer may hold numbers or masks of its own
             tensor.abs_()
     return linear
 

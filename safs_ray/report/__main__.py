@@ -20,7 +20,8 @@ from safs_ray.report.groups import grouped
 from safs_ray.report.record import Record
 from safs_ray.report.table import show, show_groups, show_rows
 from safs_ray.report.wording import shown
-from safs_ray.storage import Folder, blaming
+from safs_ray.sources.images import one_line
+from safs_ray.storage import DamagedError, Folder, blaming
 
 BAD_INPUT = 2
 
@@ -39,6 +40,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             _compare(records, parsed.page or comparison.PAGE, parsed.figures, console)
     except ConfigurationError as error:
         print(f"error: {error}", file=sys.stderr)
+        return BAD_INPUT
+    except (DamagedError, OSError) as error:  # a file of a run, which most parts of the page read when they need it
+        print(f"error: {one_line(error)}", file=sys.stderr)
         return BAD_INPUT
     return 0
 
@@ -75,22 +79,35 @@ def _report(record: Record, file: str | None, folder: str | None, console: Conso
     if file is None:  # into the run's own folder
         with blaming("run", shown(record.folder)):
             tensorboard.write(record, drawn)
-        file = f"{shown(record.folder)}/{page.PAGE}"
-    _write(file, page.render(record, drawn, datetime.now()), drawn, folder, console)
+    place = (record.folder, page.PAGE) if file is None else _place(file)
+    _write(place, page.render(record, drawn, datetime.now()), drawn, folder, console)
 
 
 def _compare(records: Sequence[Record], file: str, folder: str | None, console: Console) -> None:
     groups = grouped(records)
     show_groups(groups, comparison.row_names(groups), console)
     drawn = comparison.figures(groups)
-    _write(file, comparison.render(groups, drawn), drawn, folder, console)
+    _write(_place(file), comparison.render(groups, drawn), drawn, folder, console)
 
 
-def _write(file: str, html: str, drawn: Mapping[str, Figure | Absent], folder: str | None, console: Console) -> None:
-    *_, name = file.rpartition("/")
+def _place(file: str) -> tuple[Folder, str]:
+    """The folder and the name of a file at a path or URI."""
     with blaming("--page", file):
-        Folder.at(file.removesuffix(name) or ".").write(name, html.encode())
-    console.print(f"\n  page           {file}", soft_wrap=True)
+        place = Folder.at(file)
+    return place.parent, place.name
+
+
+def _write(
+    place: tuple[Folder, str],
+    html: str,
+    drawn: Mapping[str, Figure | Absent],
+    folder: str | None,
+    console: Console,
+) -> None:
+    into, name = place
+    with blaming("--page", shown(into / name)):
+        into.write(name, html.encode())
+    console.print(f"\n  page           {shown(into / name)}", soft_wrap=True)
     if folder:
         with blaming("--figures", folder):
             for figure in drawn.values():

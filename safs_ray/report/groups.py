@@ -14,8 +14,11 @@ from safs_ray.report.record import Record, Row, flattened
 GAIN = "gain"
 """Name of the difference of SAFS and pruned, beside the names of rows."""
 
-PLACES = ("run.name", "run.storage", "run.address", "run.costs", "data.folder")
-"""Keys that say where a run was and on which machine, not what it was."""
+PLACES = (
+    "run.name", "run.storage", "run.address", "run.costs", "run.events", "run.verbose", "run.checkpoint_seconds",
+    "tune.resources.cpu", "tune.resources.gpu", "data.folder",
+)  # fmt: skip
+"""Keys that say where a run was, on which machine, and what was told of it, not what it was."""
 
 MOST_KEYS = 2
 """Keys in which groups may differ and still be named after them."""

@@ -230,8 +230,10 @@ def _trials(record: Record) -> Iterator[dict[str, Any]]:
 
 
 def _command(record: Record) -> str:
-    file = shlex.quote(f"{shown(record.folder)}/{CONFIGURATION}")
-    return f"python -m safs_ray.tune {file} run.name={record.name}-again"
+    again = f"run.name={record.name}-again"
+    if record.folder.root:
+        return f"python -m safs_ray.tune {CONFIGURATION} {again}   # {CONFIGURATION} copied from {record.folder}"
+    return f"python -m safs_ray.tune {shlex.quote(shown(record.folder / CONFIGURATION))} {again}"
 
 
 def changed(configuration: Configuration) -> Iterator[tuple[str, str, str]]:

@@ -58,7 +58,7 @@ class Record:
     @property
     def name(self) -> str:
         """The name of the folder, which may have been renamed since the run."""
-        return str(self.folder).rpartition("/")[2]
+        return self.folder.name
 
     @property
     def finished(self) -> bool:

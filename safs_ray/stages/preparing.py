@@ -18,11 +18,12 @@ def set_up(configuration: Configuration) -> torch.device:
     """Prepare this process for a stage: threads, and whether a GPU gives the same bits every time.
 
     Returns:
-        The device that the configuration names; "auto" is a GPU where this process sees one.
+        The device that the configuration names; "auto" is a GPU where this process sees one and may use it.
     """
     name = configuration.run.device
     if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
+        # Ray leaves all GPUs visible to a process that was given none.
+        name = "cuda" if torch.cuda.is_available() and configuration.tune.resources.gpu != 0 else "cpu"
     torch.set_num_threads(configuration.tune.resources.cpu)
     if name == "cuda":
         same = configuration.run.deterministic

@@ -53,10 +53,10 @@ def prune(
     if section.rewind is not None:
         rewound = _early(network, configuration, splits, device, report)
         report = schedules.shifted(report, section.rewind)
-    pruned, score = schedules.prune(schedules.Task(network, section, training, rewound, report))
+    pruned, score, before = schedules.prune(schedules.Task(network, section, training, rewound, report))
     if warning := pruned.survey().warning:
         warnings.warn(warning, stacklevel=2)
-    return Result(pruned, score, time.process_time() - start)
+    return Result(pruned, score, before + time.process_time() - start)
 
 
 def _early(

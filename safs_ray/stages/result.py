@@ -78,5 +78,5 @@ def untrained(network: Network, configuration: Configuration, splits: Splits, de
 def trained(network: Network, training: Training, report: Report, blamed: str | None) -> Result:
     """Run a training to its end; ``blamed`` is the key to refuse when it diverges before it has any result."""
     start = time.process_time()
-    best, score = train(network, training, report, blamed)
-    return Result(best, score, time.process_time() - start)
+    best, score, before = train(network, training, report, blamed)
+    return Result(best, score, before + time.process_time() - start)

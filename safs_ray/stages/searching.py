@@ -147,4 +147,4 @@ def train_finalist(
     training = last_training(configuration, splits, seed, hyperparameters, learn_scales, device, checkpoints)
     trainer = Trainer(network, training).run(report)
     accuracy = 0.0 if trainer.diverged else trainer.best_accuracy
-    return Result(trainer.best(), accuracy, time.process_time() - start)
+    return Result(trainer.best(), accuracy, trainer.core_seconds_before + time.process_time() - start)

@@ -10,6 +10,7 @@ from safs_ray.data import Splits
 from safs_ray.network import Network
 from safs_ray.pruning.masks import count_kept
 from safs_ray.pruning.structure import select
+from safs_ray.search.chain import Course
 from safs_ray.storage import Folder
 from safs_ray.tune.invocation import program, quoted, resume_command
 from safs_ray.tune.progress import duration
@@ -24,7 +25,6 @@ def announce(configuration: Configuration, splits: Splits, network: Network, fol
     seconds += stages.seconds_per_epoch(configuration, _sparse(configuration, network), splits) * others
     machine.give_back_memory()  # this process trains no more, and the others want it
     data = splits.train.images.shape
-    fine_tuning = " and a fine-tuning" if plan["fine-tuning"] else ""
     condition = " if ASHA stops no trial" if configuration.tune.scheduler == "asha" else ""
     console.print(
         f"{configuration.run.name}: {configuration.model.name} on {configuration.data.source}, "
@@ -32,8 +32,7 @@ def announce(configuration: Configuration, splits: Splits, network: Network, fol
         f"images of {data[1]}x{data[2]}x{data[3]}, {network.specification.classes} classes\n"
         f"{_origin(configuration, network)}"
         f"  {len(network.sites)} sites{_division(configuration)}, {len(configuration.search.operators)} operators, "
-        f"{configuration.tune.trials} trials of {configuration.search.steps} evaluations{fine_tuning}, "
-        f"{configuration.final.folds} folds\n"
+        f"{', '.join(_trials(*sweep) for sweep in stages.sweeps(configuration))}, {configuration.final.folds} folds\n"
         f"  at most {sum(plan.values()):,} epochs ({', '.join(f'{name} {n:,}' for name, n in plan.items())})\n"
         f"  about {duration(seconds / workers)} on {workers} worker{'s' * (workers > 1)} of this machine{condition}\n"
         f"  run folder {folder}\n"
@@ -41,6 +40,14 @@ def announce(configuration: Configuration, splits: Splits, network: Network, fol
         f"  go on      {resume_command(folder)}   (after an interruption)",
         soft_wrap=True,
     )
+
+
+def _trials(course: Course, count: int) -> str:
+    """How many trials a sweep has, and what each does unless it is stopped."""
+    each = [f"{course.evaluations} evaluations"] * (course.evaluations > 0) + ["a fine-tuning"] * (course.stretches > 0)
+    kind = "trial" if course.own_hyperparameters else "chain"
+    row = " for the row stage 2" if course.sweep == "stage 2" else ""
+    return f"{count} {kind}{'s' * (count != 1)} of {' and '.join(each)}{row}"
 
 
 def _sparse(configuration: Configuration, network: Network) -> Network:

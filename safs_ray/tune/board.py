@@ -19,7 +19,6 @@ from safs_ray.search.assignment import Assignment
 from safs_ray.search.evaluation import Evaluation, Ledger
 from safs_ray.search.records import names_of_parts, read_evaluations, read_part, to_parquet
 from safs_ray.storage import DamagedError, Folder
-from safs_ray.tune.progress import log
 
 NAMESPACE = "safs"
 PART_ROWS = 256
@@ -63,12 +62,13 @@ class Board:
     def __init__(self, location: str, earlier: str) -> None:
         self._folder = Folder.at(location)
         self._ledger, self._earlier = Ledger(), Ledger(read_evaluations(Folder.at(earlier)))
+        self._damage: list[str] = []
         names = names_of_parts(self._folder)
         for name in names:
             try:
                 part = read_part(self._folder, name)
             except DamagedError as error:
-                log.warning("warning: %s; its evaluations will be made again", error)
+                self._damage.append(f"warning: {error}; its evaluations will be made again")
                 self._folder.set_aside(name)
                 continue
             for evaluation in part:
@@ -80,6 +80,10 @@ class Board:
         self._claims: dict[str, Claim] = {}
         self._longest: float | None = None
         self._memory, self._writing = Lock(), Lock()
+
+    def damage(self) -> list[str]:
+        """What there is to warn of the parts that were read, a line each; workers' own logs are shown to nobody."""
+        return self._damage
 
     def recall(self, key: str, asker: str) -> Evaluation | Claim:
         """The evaluation of this key that was trained longest; or who trains it now, the asker when nobody else does.

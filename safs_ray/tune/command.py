@@ -242,7 +242,7 @@ def _page(folder: Folder) -> str:
             folder.write(page.PAGE, page.render(record, drawn, datetime.now()).encode())
         except (Exception, KeyboardInterrupt) as error:
             return f"not written ({type(error).__name__}: {error})".splitlines()[0]
-    return f"{shown(folder)}/{page.PAGE}"
+    return shown(folder / page.PAGE)
 
 
 def _end(code: int, message: str) -> int:

@@ -24,7 +24,6 @@ TOKEN = Path("~/.ray/auth_token")
 def connect(configuration: Configuration) -> None:
     """Connect to Ray, starting it for this run alone unless the configuration names a cluster."""
     os.environ["TUNE_DISABLE_SIGINT_HANDLER"] = "1"  # it would outlast the sweep, and swallow a later Ctrl-C
-    os.environ.setdefault("TUNE_GLOBAL_CHECKPOINT_S", "30")  # snapshots only bring TensorBoard its events
     quiet: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": False, "namespace": NAMESPACE}
     try:
         if configuration.run.address == "local":

@@ -39,6 +39,8 @@ def sweep(configuration: Configuration, dataset: Dataset, folder: Folder) -> dic
     run = Run(configuration, folder, Queue(actor_options={"num_cpus": 0, "max_restarts": -1, "max_task_retries": -1}))
     board_name = f"board of {folder}"
     board = open_board(board_name, str(folder / "evaluations"), str(folder / EARLIER / "evaluations"))
+    for warning in ray.get(board.damage.remote()):
+        log.warning(warning)
 
     if not configuration.model.pruned:
         log.info("%spruning and retraining", "" if configuration.model.weights else "dense training, ")

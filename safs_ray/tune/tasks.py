@@ -21,7 +21,7 @@ from safs_ray.storage import DamagedError, Folder
 from safs_ray.training import Report
 from safs_ray.tune.progress import StageProgress, log
 
-News = tuple[str, int, int, float]
+News = tuple[str, int, int, float] | str
 """Stage, epochs done, epochs, validation accuracy."""
 
 
@@ -59,7 +59,7 @@ class Run:
         try:
             return Result.load(folder)
         except DamagedError as error:
-            log.warning("warning: %s; it is made again", error)
+            self._tell(f"warning: {error}; it is made again")
             folder.delete()
             return None
 
@@ -205,7 +205,10 @@ def run_tasks(run: Run, tasks: Sequence[tuple[Callable[..., None], tuple[Any, ..
     while waiting:
         done, waiting = ray.wait(waiting, timeout=0.5)
         for news in _news(run.news):
-            progress.epoch(*news)
+            if isinstance(news, str):
+                log.warning(news)
+            else:
+                progress.epoch(*news)
         ray.get(done)
     run.checkpoints.clear()
 

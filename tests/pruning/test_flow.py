@@ -137,6 +137,19 @@ def test_a_linearised_module_only_adds() -> None:
     assert linear(2 * torch.ones(1, 1, dtype=torch.float64)).item() == pytest.approx(20, rel=1e-7)
 
 
+def test_buffers_that_are_no_weights_are_left_alone() -> None:
+    class Masked(nn.Linear):
+        def __init__(self) -> None:
+            super().__init__(2, 3)
+            self.register_buffer("visible", torch.tensor([True, False, True]))
+            self.register_buffer("places", torch.tensor([-1, 2]))
+
+    linear = linearised(Masked(), sites=())
+    assert linear.get_buffer("visible").tolist() == [True, False, True]
+    assert linear.get_buffer("places").tolist() == [-1, 2]
+    assert survey(Masked(), {}, torch.zeros(1, 2)).reached == 3
+
+
 @pytest.mark.parametrize("name", sorted(ARCHITECTURES))
 def test_every_output_of_every_dense_network_can_be_reached(name: str) -> None:
     channels, size = (1, 28) if name == "lenet5" else (3, 32)

@@ -79,6 +79,15 @@ def test_what_is_pruned_stays_so(evidence: Evidence, score: str) -> None:
     assert all(torch.equal(again[name], before[name]) for name in before), "a sparser network stays as it is"
 
 
+def test_no_round_takes_more_filters_than_the_last_one(evidence: Evidence) -> None:
+    """Of 36 weights in 100 are left, but half of the filters: the rounds count filters, not weights."""
+    few = {name: torch.rand(mask.shape) < 0.36 for name, mask in layer(SCORES["random"](evidence), 0.0).items()}
+    asked = section(structure="filters", score="synflow", allocation="global", sparsity=0.5)
+    whole, sparse = prune(evidence, asked, {}), prune(evidence, asked, few)
+    filters = [sum(int(mask.any(1).sum()) for mask in list(masks.values())[:-1]) for masks in (whole, sparse)]
+    assert filters[0] == filters[1]
+
+
 def test_the_evidence_is_left_as_it_is(evidence: Evidence) -> None:
     before = {name: tensor.clone() for name, tensor in evidence.module.state_dict().items()}
     prune(evidence, section(score="synflow", sparsity=0.9), {})

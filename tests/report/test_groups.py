@@ -61,7 +61,11 @@ def test_runs_that_differ_in_place_and_seed_alone_are_one_group(tmp_path: Path) 
         run(tmp_path / "first-0", seed(0)),
         run(
             tmp_path / "first-1",
-            {"run": {"seed": 1, "storage": "elsewhere", "costs": [5, 24, 120]}, "data": {"folder": "there"}},
+            {
+                "run": {"seed": 1, "storage": "elsewhere", "costs": [5, 24, 120], "events": "1.jsonl", "verbose": 0},
+                "data": {"folder": "there"},
+                "tune": {"resources": {"cpu": 2}},
+            },
         ),
         run(tmp_path / "other", seed(0, search={"steps": 3}, dense={"epochs": 9}, final={"epochs": 9})),
     ]

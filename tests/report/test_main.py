@@ -55,6 +55,23 @@ def test_runs_are_compared(
 
 
 @pytest.mark.parametrize(
+    ("file", "content"),
+    [("networks/dense/metrics.json", b"{"), ("networks/best/network.safetensors", b""), ("results.json", b"[")],
+)
+def test_a_damaged_file_is_one_line(
+    variant: Callable[..., Path], file: str, content: bytes, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = variant("damaged")
+    assert (run / file).exists()
+    (run / file).write_bytes(content)
+    assert main([str(run)]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("error: ")
+    assert file in error
+    assert error.count("\n") == 1
+
+
+@pytest.mark.parametrize(
     ("arguments", "message"),
     [
         (["nowhere"], r"error: run=.*nowhere: holds no config.yaml; allowed: the folder of a run"),

@@ -5,11 +5,23 @@ from types import SimpleNamespace
 
 import psutil
 import pytest
+import torch
 
 from safs_ray import stages
 from safs_ray.config import Configuration, ConfigurationError, ResourcesSection
 from safs_ray.data import Dataset, Splits
 from tests.stages.altered import changed
+
+
+@pytest.mark.parametrize(("gpu", "device"), [(0, "cpu"), (1, "cuda"), (0.5, "cuda"), (None, "cuda")])
+def test_auto_takes_a_gpu_only_where_the_stage_is_given_one(
+    configuration: Configuration, monkeypatch: pytest.MonkeyPatch, gpu: float | None, device: str
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    resources = ResourcesSection(cpu=1, gpu=gpu)
+    same = torch.are_deterministic_algorithms_enabled()
+    assert stages.set_up(changed(configuration, "tune", resources=resources)).type == device
+    torch.use_deterministic_algorithms(same)
 
 
 def test_images_are_normalised_as_told(configuration: Configuration, dataset: Dataset, splits: Splits) -> None:

@@ -108,6 +108,8 @@ def test_a_damaged_part_is_set_aside_and_the_others_stay(tmp_path: Path) -> None
     assert read_evaluations(Folder.at(tmp_path)) == kept
     board = Board(str(tmp_path), NOWHERE)
     assert board.evaluations() == kept
+    (told,) = board.damage()
+    assert told.startswith(f"warning: {tmp_path}/part-00001.parquet is damaged (")
     assert part.with_suffix(".parquet.damaged").exists()
     for evaluation in evaluations:
         board.record(evaluation)

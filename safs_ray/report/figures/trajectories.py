@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from matplotlib.axes import Axes
@@ -12,7 +13,7 @@ from safs_ray.report.canvas import PALETTE, Absent, Figure, Mark, Panel, coloure
 from safs_ray.report.record import Record
 from safs_ray.report.sweeps import Sweep, Trial
 from safs_ray.search.evaluation import Evaluation
-from safs_ray.search.lahc import LateAcceptance
+from safs_ray.search.strategy import make
 
 NAME, TITLE = "trajectories", "The search, trial by trial"
 CAPTION = (
@@ -86,9 +87,11 @@ def _highest(evaluations: Sequence[Evaluation]) -> float:
 def _search(axes: Axes, search: Sequence[Evaluation], configuration: Configuration, scale: tuple[float, float]) -> None:
     places = [evaluation.iteration + 1 for evaluation in search]
     accuracies = [per_cent(evaluation.validation_accuracy) for evaluation in search]
-    if configuration.search.strategy == "lahc":
+    late = configuration.search.strategy == "lahc"
+    if late:
         axes.plot(places, limits(search, configuration), **coloured("faint", **LIMITS))
-    axes.plot(places, current(search), **coloured("ink", **CURRENT))
+    walks = configuration.search.lahc.walks if late else 1
+    axes.plot(places, current(search, walks), **coloured("ink", **CURRENT))
     axes.plot(places, [max(accuracies[: index + 1]) for index in range(len(accuracies))], **coloured("found", **BEST))
     for evaluation, place in zip(search, places, strict=True):
         if evaluation.diverged:
@@ -109,25 +112,25 @@ def _told(evaluation: Evaluation, epochs: int) -> str:
     return f"{' '.join(evaluation.assignment)}: {100 * evaluation.validation_accuracy:.1f} %, {verdict}{early}{known}"
 
 
-def current(search: Sequence[Evaluation]) -> list[float]:
-    """The validation accuracy in per cent of the current assignment after every evaluation."""
+def current(search: Sequence[Evaluation], walks: int) -> list[float]:
+    """The validation accuracy in per cent of the current assignment after every evaluation, of the walk in its turn."""
     values: list[float] = []
-    for evaluation in search:
-        moved = evaluation.accepted or not values
-        values.append(per_cent(evaluation.validation_accuracy) if moved else values[-1])
+    for turn, evaluation in enumerate(search):
+        moved = evaluation.accepted or turn < walks
+        values.append(per_cent(evaluation.validation_accuracy) if moved else values[-walks])
     return values
 
 
 def limits(search: Sequence[Evaluation], configuration: Configuration) -> list[float]:
     """The least validation accuracy in per cent that late acceptance would take, before every evaluation.
 
-    It follows from the costs alone, which the strategy is told again. NaN for the start.
+    It follows from the costs alone, which the strategy is told again. NaN for the start of every walk.
     """
-    section = configuration.search
-    strategy = LateAcceptance(section.operators, search[0].assignment, section.lahc.history, section.move, seed=0)
+    strategy = make(configuration.search.model_copy(update={"predictor": "none"}), search[0].assignment, seed=0)
     found: list[float] = []
     for evaluation in search:
-        found.append(per_cent(1 - strategy.limit) if strategy.iteration else float("nan"))
+        limit = strategy.limit
+        found.append(per_cent(1 - limit) if math.isfinite(limit) else math.nan)
         strategy.ask()
         strategy.tell(evaluation.cost)
     return found

@@ -24,7 +24,18 @@ STEPS = evaluations((0.5, True), (0.6, True), (0.5, True), (0.4, False), (0.55, 
 
 
 def test_the_current_assignment_is_the_one_accepted_last() -> None:
-    assert current(STEPS) == pytest.approx([50, 60, 50, 50, 55, 55])
+    assert current(STEPS, 1) == pytest.approx([50, 60, 50, 50, 55, 55])
+
+
+def test_walks_that_take_turns_each_have_a_current_assignment_and_a_limit_of_their_own() -> None:
+    """The first walk has 50, 50 and 55, the second 60, 40 (rejected) and 10 (rejected)."""
+    turns = evaluations((0.5, True), (0.6, True), (0.5, True), (0.4, False), (0.55, True), (0.1, False))
+    assert current(turns, 2) == pytest.approx([50, 60, 50, 60, 55, 60])
+    run = config.validate({"search": {"lahc": {"history": 2, "walks": 2}}})
+    found = limits(turns, run)
+    assert found[0] != found[0]
+    assert found[1] != found[1]
+    assert found[2:] == pytest.approx([50, 60, 50, 60])
 
 
 def test_limits_of_late_acceptance_by_hand() -> None:
