@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from itertools import takewhile
 from typing import Any
 
@@ -17,7 +17,7 @@ from safs_ray.report.measurement import validation_images
 from safs_ray.report.results import RESULTS, Finalists, finalists, search_cost, table
 from safs_ray.report.sweeps import Sweep, sweeps_of
 from safs_ray.search.evaluation import Evaluation
-from safs_ray.search.records import read_evaluations
+from safs_ray.search.records import read_evaluations, stopped_trials
 from safs_ray.stages import Result
 from safs_ray.storage import Folder
 
@@ -92,7 +92,8 @@ class Record:
     def sweeps(self) -> tuple[Sweep, ...]:
         """The sweeps of which a trial is known, in the order of the run."""
         searched = self.finished or self.folder.exists("networks/final")
-        return sweeps_of(self.configuration, self.evaluations, self.results, searched)
+        stopped = partial(stopped_trials, self.folder)
+        return sweeps_of(self.configuration, self.evaluations, self.results, searched, stopped)
 
     @cached_property
     def rows(self) -> list[Row]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -86,7 +86,11 @@ class Sweep:
 
 
 def sweeps_of(
-    configuration: Configuration, evaluations: Sequence[Evaluation], results: Mapping[str, Any] | None, searched: bool
+    configuration: Configuration,
+    evaluations: Sequence[Evaluation],
+    results: Mapping[str, Any] | None,
+    searched: bool,
+    stopped: Callable[[Course], Container[str]] = lambda _: (),
 ) -> tuple[Sweep, ...]:
     """The sweeps that have begun, in the order of the run.
 
@@ -94,12 +98,13 @@ def sweeps_of(
         results: the content of results.json, where it is there: it tells how the finalists did, and trials apart that
             are equally good.
         searched: whether the search is over.
+        stopped: the names of the trials of a sweep that ASHA is known to have stopped.
     """
     planned = stages.sweeps(configuration)
     begun = {evaluation.sweep for evaluation in evaluations}
     later = [any(course.sweep in begun for course, _ in planned[index + 1 :]) for index in range(len(planned))]
     return tuple(
-        _sweep(configuration, course, count, evaluations, results or {}, over or searched)
+        _sweep(configuration, course, count, evaluations, results or {}, over or searched, stopped(course))
         for (course, count), over in zip(planned, later, strict=True)
         if course.sweep in begun
     )
@@ -112,6 +117,7 @@ def _sweep(
     evaluations: Sequence[Evaluation],
     results: Mapping[str, Any],
     over: bool,
+    stopped: Container[str],
 ) -> Sweep:
     steps: dict[str, list[Evaluation]] = {}
     for evaluation in evaluations:
@@ -123,7 +129,7 @@ def _sweep(
             number,
             name,
             tuple(sorted(taken, key=lambda evaluation: evaluation.iteration)),
-            _fate(taken, course, rungs, over),
+            "stopped" if name in stopped else _fate(taken, course, rungs, over),
         )
         for number, (name, taken) in enumerate(steps.items(), start=1)
     )

@@ -1,4 +1,4 @@
-"""Evaluations on storage: Parquet parts in the folder ``evaluations`` of a run."""
+"""What a search leaves on storage: evaluations as Parquet parts, and what became of its trials, a journal by sweep."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from dataclasses import asdict, fields
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from safs_ray.search.chain import Course
 from safs_ray.search.evaluation import Evaluation, Ledger
 from safs_ray.storage import DamagedError, Folder
 
@@ -22,6 +23,24 @@ _TYPES = {
 }  # fmt: skip
 SCHEMA = pa.schema([pa.field(field.name, _TYPES[str(field.type)]) for field in fields(Evaluation)])
 _LISTS = [field.name for field in SCHEMA if pa.types.is_list(field.type)]
+
+
+JOURNALS = "journals"
+"""Folder of a run: a journal for each sweep."""
+
+
+def journal_of(sweep: str) -> str:
+    """The name of a sweep's file in JOURNALS."""
+    return f"{sweep.replace(' ', '-')}.json"
+
+
+def stopped_trials(run: Folder, course: Course) -> frozenset[str]:
+    """The trials of a sweep that ASHA stopped, by name; none without its journal, or with a damaged one."""
+    try:
+        trials = (run / JOURNALS).read_json(journal_of(course.sweep))["trials"]
+        return frozenset(course.trial(number) for number, trial in enumerate(trials) if trial["ended"] == "stopped")
+    except (FileNotFoundError, DamagedError, KeyError, TypeError):
+        return frozenset()
 
 
 def read_evaluations(folder: Folder) -> list[Evaluation]:

@@ -8,8 +8,9 @@ from typing import Any
 from safs_ray.config import CONFIGURATION, Configuration, dump, overridden, parse, refusal, validate
 from safs_ray.report.page import PAGE
 from safs_ray.report.results import RESULTS
+from safs_ray.search.records import JOURNALS
 from safs_ray.storage import Folder
-from safs_ray.tune.journal import JOURNALS, Journal
+from safs_ray.tune.journal import Journal
 
 FREE = (
     "run.address", "run.device", "run.verbose", "run.events", "tune.max_concurrent", "tune.resources.cpu",

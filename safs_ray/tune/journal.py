@@ -17,12 +17,10 @@ from safs_ray.config import Hyperparameters
 from safs_ray.search.assignment import Assignment
 from safs_ray.search.chain import Course
 from safs_ray.search.evaluation import Evaluation, Ledger
+from safs_ray.search.records import journal_of
 from safs_ray.stages import Recipe
 from safs_ray.storage import Folder
 from safs_ray.tune.progress import event, log
-
-JOURNALS = "journals"
-"""Folder of a run: a journal for each sweep."""
 
 Ending = Literal["finished", "stopped", "diverged"]
 """How a trial ended: at the end of its course, by ASHA, or by a fine-tuning that diverged."""
@@ -57,7 +55,7 @@ class Journal:
     """
 
     def __init__(self, folder: Folder, sweep: str) -> None:
-        self._folder, self._file = folder, f"{sweep.replace(' ', '-')}.json"
+        self._folder, self._file = folder, journal_of(sweep)
         self.entries: list[Entry] = []
         self.winner: Recipe | None = None
         if folder.exists(self._file):

@@ -23,12 +23,13 @@ from safs_ray.network import Network
 from safs_ray.randomness import derive
 from safs_ray.search.assignment import Assignment
 from safs_ray.search.chain import Course
+from safs_ray.search.records import JOURNALS
 from safs_ray.stages import Recipe
 from safs_ray.storage import Folder
 from safs_ray.tune.board import BoardClient
 from safs_ray.tune.callbacks import SearchProgress
 from safs_ray.tune.halving import SuccessiveHalving
-from safs_ray.tune.journal import JOURNALS, Journal, Past
+from safs_ray.tune.journal import Journal, Past
 from safs_ray.tune.progress import event, log, percent
 from safs_ray.tune.proposals import METRIC, TRIAL, Proposals, Propose, default_only, search_space
 from safs_ray.tune.tasks import Run, finalist, run_tasks, train_finalist

@@ -7,9 +7,9 @@ from collections import Counter
 from safs_ray import stages
 from safs_ray.config import Configuration
 from safs_ray.report import results
-from safs_ray.search.records import read_evaluations
+from safs_ray.search.records import JOURNALS, read_evaluations
 from safs_ray.storage import Folder
-from safs_ray.tune.journal import JOURNALS, Journal
+from safs_ray.tune.journal import Journal
 from safs_ray.tune.tasks import final
 
 

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 from safs_ray.config import CONFIGURATION, Configuration, Hyperparameters, parse, refusal, validate
 from safs_ray.search.chain import Course
+from safs_ray.search.records import JOURNALS
 from safs_ray.stages import Result
 from safs_ray.storage import Folder, blaming
 from safs_ray.tune.changes import differences
-from safs_ray.tune.journal import JOURNALS, Journal
+from safs_ray.tune.journal import Journal
 
 EARLIER = "earlier"
 """Folder of a run: evaluations and journals of the run that it was started from."""

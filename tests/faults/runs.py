@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from safs_ray.search.evaluation import Evaluation
+from safs_ray.search.records import JOURNALS
 from safs_ray.storage import Folder
 from safs_ray.tune.board import read_evaluations
-from safs_ray.tune.journal import JOURNALS, Entry, Journal
+from safs_ray.tune.journal import Entry, Journal
 from tests.command import start
 
 ENDS = 600

@@ -62,6 +62,14 @@ def test_while_a_sweep_runs_nothing_is_said_of_a_trial_that_may_go_on(eight: Con
     assert not sweep.over
 
 
+def test_what_asha_is_known_to_have_stopped_is_stopped(eight: Configuration) -> None:
+    """While the sweep runs, and after a change of the steps at which ASHA compares."""
+    evaluations = [*trial("a", 8), *trial("b", 3)]
+    for searched in (False, True):
+        (sweep,) = sweeps_of(eight, evaluations, None, searched, stopped=lambda _: {"b"})
+        assert [each.fate for each in sweep.trials] == ["finished", "stopped"]
+
+
 def test_a_sweep_is_over_when_the_next_has_begun(eight: Configuration) -> None:
     first, second = sweeps_of(eight, [*trial("a", 2), *trial("b", 1, sweep="stage 2")], None, searched=False)
     assert (first.name, first.over, second.name, second.over) == ("SAFS", True, "stage 2", False)

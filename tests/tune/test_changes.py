@@ -6,10 +6,11 @@ import pytest
 
 from safs_ray.config import CONFIGURATION, Configuration, ConfigurationError, Hyperparameters, dump
 from safs_ray.report.results import RESULTS
+from safs_ray.search.records import JOURNALS
 from safs_ray.stages import Recipe
 from safs_ray.storage import Folder
 from safs_ray.tune.changes import changed, differences, note, pending, read_begun
-from safs_ray.tune.journal import JOURNALS, Journal
+from safs_ray.tune.journal import Journal
 
 
 @pytest.mark.parametrize(

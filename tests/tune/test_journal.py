@@ -8,9 +8,10 @@ import pytest
 from safs_ray.config import Configuration, Hyperparameters
 from safs_ray.search.chain import Course, stage_1
 from safs_ray.search.evaluation import Evaluation, canonical
+from safs_ray.search.records import JOURNALS, stopped_trials
 from safs_ray.stages import Recipe
 from safs_ray.storage import Folder
-from safs_ray.tune.journal import Entry, Journal, Past
+from safs_ray.tune.journal import Ending, Entry, Journal, Past
 
 CHOSEN = Hyperparameters(learning_rate=5e-3)
 WINNER = Recipe(("relu", "tanh"), CHOSEN, learn_scales=True)
@@ -40,6 +41,20 @@ def test_what_is_decided_is_on_storage_at_once(tmp_path: Path) -> None:
     written.crown(WINNER)
     assert journal(tmp_path).winner == WINNER
     assert Journal(Folder.at(tmp_path), "stage 2").entries == [], "every sweep has its own"
+
+
+def test_a_report_reads_whom_asha_has_stopped(tmp_path: Path) -> None:
+    run, course = Folder.at(tmp_path), Course("stage 2", 0, 4)
+    assert stopped_trials(run, course) == set()
+    written = Journal(run / JOURNALS, "stage 2")
+    endings: tuple[Ending | None, ...] = ("finished", "stopped", None, "diverged", "stopped")
+    for ending in endings:
+        number = written.propose(CHOSEN)
+        if ending:
+            written.end(number, ending, 4, 0.5)
+    assert stopped_trials(run, course) == {"trial-2", "trial-5"}
+    (run / JOURNALS).write("stage-2.json", b'{"trials": [3')
+    assert stopped_trials(run, course) == set()
 
 
 def replace_rate(rate: float) -> Hyperparameters:

@@ -29,6 +29,7 @@ from safs_ray.network import Network
 from safs_ray.report.__main__ import main as report
 from safs_ray.search.chain import joint
 from safs_ray.search.evaluation import Evaluation
+from safs_ray.search.records import JOURNALS
 from safs_ray.sparse.costs import of_this_machine
 from safs_ray.stages import Found, Recipe
 from safs_ray.storage import Folder
@@ -37,7 +38,7 @@ from safs_ray.tune.__main__ import main
 from safs_ray.tune.board import read_evaluations
 from safs_ray.tune.journal import Journal, Past
 from safs_ray.tune.proposals import METRIC, TRIAL, Proposals, search_space
-from safs_ray.tune.search import JOURNALS, _halving
+from safs_ray.tune.search import _halving
 from tests.command import start, written
 
 ENDS = 280

@@ -14,10 +14,11 @@ from safs_ray.config import Configuration, Hyperparameters
 from safs_ray.data import Dataset
 from safs_ray.search.chain import joint
 from safs_ray.search.evaluation import Evaluation, canonical
+from safs_ray.search.records import JOURNALS
 from safs_ray.stages import Found, Recipe, Result
 from safs_ray.storage import Folder
 from safs_ray.tune.board import open_board
-from safs_ray.tune.journal import JOURNALS, Journal, Past
+from safs_ray.tune.journal import Journal, Past
 from safs_ray.tune.search import FailedSearchError, _winner, search
 from safs_ray.tune.tasks import Run
 

@@ -3,9 +3,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from safs_ray.config import Configuration, Hyperparameters
+from safs_ray.search.records import JOURNALS
 from safs_ray.stages import Result
 from safs_ray.storage import Folder
-from safs_ray.tune.journal import JOURNALS, Journal
+from safs_ray.tune.journal import Journal
 from safs_ray.tune.standing import standing
 
 

@@ -6,9 +6,10 @@ import pytest
 
 from safs_ray.config import CONFIGURATION, Configuration, ConfigurationError, Hyperparameters, dump, validate
 from safs_ray.search.chain import joint
+from safs_ray.search.records import JOURNALS
 from safs_ray.stages import Result
 from safs_ray.storage import Folder
-from safs_ray.tune.journal import JOURNALS, Journal
+from safs_ray.tune.journal import Journal
 from safs_ray.tune.warm_start import EARLIER, check_earlier, earlier_trials, take_over
 
 
