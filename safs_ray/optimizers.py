@@ -11,6 +11,7 @@ gradients that are zero where weights were dropped.
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import Any
 
@@ -26,7 +27,7 @@ Tensors = Mapping[Tensor, Tensor]
 """Of parameters (values,) or (networks, values) that hold several tensors: the number of the tensor of every value."""
 
 
-class PerTensor(Optimizer):
+class PerTensor(Optimizer, ABC):
     """An optimizer that treats each tensor on its own; what has no gradient, such as a frozen scale, stays.
 
     Args:
@@ -48,8 +49,9 @@ class PerTensor(Optimizer):
                     gradient = parameter.grad.add(parameter, alpha=group["weight_decay"])
                     self._update(parameter, gradient, group["lr"])
 
+    @abstractmethod
     def _update(self, parameter: Tensor, gradient: Tensor, rate: float) -> None:
-        raise NotImplementedError
+        """Move a parameter along its gradient, weight decay included."""
 
     def _sum(self, parameter: Tensor, values: Tensor) -> Tensor:
         """The sum over each tensor of a parameter, in the place of each of its values or for all at once."""
