@@ -26,7 +26,7 @@ import torch
 from safs_ray import config, stages
 from safs_ray.config import Configuration, Hyperparameters
 from safs_ray.data import Folds
-from safs_ray.stages import Result
+from safs_ray.stages import Recipe, Result
 from safs_ray.storage import Folder
 from safs_ray.training import digest
 
@@ -141,9 +141,10 @@ def compare(run: Configuration, folds: Folds, pruned: Result, rate: float) -> di
     """The pruned network trained with ReLU, and with what a search finds, at one learning rate."""
     chosen = Hyperparameters(learning_rate=rate, weight_decay=1e-4, batch_size=256, schedule="cosine")
     last = folds.final(0)
-    relu = stages.finish(pruned.network, run, last, 0, chosen, False, CPU)
+    plain = Recipe(pruned.network.assignment, chosen, learn_scales=False)
+    relu = stages.finish(pruned.network, plain, run, last, 0, CPU)
     found = stages.search(pruned.network, run, folds.search(), chosen, CPU)
-    safs = stages.finish(pruned.network.assign(found.assignment), run, last, 0, chosen, True, CPU)
+    safs = stages.finish(pruned.network, found.recipe, run, last, 0, CPU)
     searching = sum(evaluation.core_seconds for evaluation in found.evaluations)
     return {
         "learning_rate": rate,

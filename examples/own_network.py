@@ -46,11 +46,11 @@ def main() -> None:
     yours = yours.masked({name: weight != 0 for name, weight in yours.prunable().items()})  # zeros stay zeros
 
     run = safs_ray.config.validate({"search": {"steps": 8, "epochs": 4}, "final": {"epochs": 15}})
-    recipe = safs_ray.config.Hyperparameters(learning_rate=0.01, batch_size=64)
+    chosen = safs_ray.config.Hyperparameters(learning_rate=0.01, batch_size=64)
     cpu = torch.device("cpu")
-    found = stages.search(yours, run, splits, recipe, cpu)
-    plain = stages.finish(yours, run, splits, 0, recipe, learn_scales=False, device=cpu)
-    best = stages.finish(yours.assign(found.assignment), run, splits, 0, recipe, learn_scales=True, device=cpu)
+    found = stages.search(yours, run, splits, chosen, cpu)
+    plain = stages.finish(yours, stages.Recipe(yours.assignment, chosen, learn_scales=False), run, splits, 0, cpu)
+    best = stages.finish(yours, found.recipe, run, splits, 0, cpu)
     print(f"test accuracy with {yours.nonzero_weights} of {yours.prunable_count} weights:")
     print(f"  {plain.test_accuracy:.3f}  {', '.join(yours.assignment)}")
     print(f"  {best.test_accuracy:.3f}  {', '.join(found.assignment)}, scales learned")

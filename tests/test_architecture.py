@@ -123,9 +123,7 @@ folds = stages.folds(run, data)
 dense = stages.train_dense(run, data, folds.search(), cpu)
 pruned = stages.prune(dense.network, run, folds.search(), cpu)
 found = stages.search(pruned.network, run, folds.search(), run.pruning.hyperparameters, cpu)
-last = stages.finish(
-    pruned.network.assign(found.assignment), run, folds.final(0), 0, run.pruning.hyperparameters, True, cpu
-)
+last = stages.finish(pruned.network, found.recipe, run, folds.final(0), 0, cpu)
 assert 0 <= last.test_accuracy <= 1
 """
     subprocess.run([sys.executable, "-c", code], check=True, timeout=120)

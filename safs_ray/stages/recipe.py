@@ -1,4 +1,4 @@
-"""What a row of the table trains the pruned network with."""
+"""What makes the network of a row of the table from the pruned one."""
 
 from __future__ import annotations
 
@@ -11,7 +11,12 @@ from safs_ray.search.assignment import Assignment
 
 @dataclass(frozen=True)
 class Recipe:
-    """How a row of the table trains the pruned network."""
+    """How a row of the table trains the pruned network.
+
+    Attributes:
+        assignment: the operators that it gets first.
+        learn_scales: whether alpha and beta are learned, or stay at 1.
+    """
 
     assignment: Assignment
     hyperparameters: Hyperparameters

@@ -77,7 +77,6 @@ def choose(
         network: as :func:`search` was given it.
         splits: of the search; ``test`` is not read.
     """
-    start = searchable(network, configuration)
     recipes = {place: one.recipe for place, one in enumerate(found)}
     accuracies = {place: one.validation_accuracy for place, one in enumerate(found)}
     finalists = finalists_of(configuration, recipes, accuracies)
@@ -85,9 +84,7 @@ def choose(
         return found[finalists[0]]
 
     def trained(recipe: Recipe, number: int) -> float:
-        network = start.assign(recipe.assignment)
-        chosen, learn_scales = recipe.hyperparameters, recipe.learn_scales
-        return train_finalist(network, configuration, splits, number, chosen, learn_scales, device).validation_accuracy
+        return train_finalist(network, recipe, configuration, splits, number, device).validation_accuracy
 
     seeds = range(configuration.final.seeds)
     best, _ = winner_of({place: [trained(recipes[place], number) for number in seeds] for place in finalists})
@@ -124,11 +121,10 @@ def winner_of(accuracies: Mapping[int, Sequence[float]]) -> tuple[int, float]:
 
 def train_finalist(
     network: Network,
+    recipe: Recipe,
     configuration: Configuration,
     splits: Splits,
     number: int,
-    hyperparameters: Hyperparameters,
-    learn_scales: bool,
     device: torch.device,
     report: Report = silent,
     checkpoints: Checkpoints | None = None,
@@ -138,13 +134,14 @@ def train_finalist(
     Its validation accuracy is 0 when it diverges.
 
     Args:
-        network: what the search started from, with the finalist's assignment.
+        network: what the search started from.
+        recipe: of the finalist.
         splits: of the search; ``test`` is not read.
         number: of this training, from 0, from which its seed follows: all finalists see the same batches.
     """
     start = time.process_time()
     seed = derive(configuration.run.seed, "finalist", number)
-    training = last_training(configuration, splits, seed, hyperparameters, learn_scales, device, checkpoints)
-    trainer = Trainer(network, training).run(report)
+    training = last_training(recipe, configuration, splits, seed, device, checkpoints)
+    trainer = Trainer(searchable(network, configuration).assign(recipe.assignment), training).run(report)
     accuracy = 0.0 if trainer.diverged else trainer.best_accuracy
     return Result(trainer.best(), accuracy, trainer.core_seconds_before + time.process_time() - start)

@@ -145,21 +145,10 @@ def finish(run: Run, arrays: dict[str, Array], row: str, recipe: Recipe, fold: i
     configuration, device = run.configuration, stages.set_up(run.configuration)
     splits = stages.folds(configuration, Dataset.from_arrays(arrays)).final(fold)
     start = run.result(start_of(configuration, row)).network
-    network = stages.searchable(start, configuration).assign(recipe.assignment)
     run.once(
         final(row, fold),
         configuration.final.epochs,
-        lambda report: stages.finish(
-            network,
-            configuration,
-            splits,
-            fold,
-            recipe.hyperparameters,
-            recipe.learn_scales,
-            device,
-            report,
-            run.checkpoints,
-        ),
+        lambda report: stages.finish(start, recipe, configuration, splits, fold, device, report, run.checkpoints),
     )
 
 
@@ -167,20 +156,12 @@ def train_finalist(run: Run, arrays: dict[str, Array], start: Frozen, recipe: Re
     """Ray task: one training of a finalist from the network that its sweep started from."""
     configuration, device = run.configuration, stages.set_up(run.configuration)
     splits = stages.folds(configuration, Dataset.from_arrays(arrays)).search()
-    network = Network.from_arrays(start).assign(recipe.assignment)
+    network = Network.from_arrays(start)
     run.once(
         stage,
         configuration.final.epochs,
         lambda report: stages.train_finalist(
-            network,
-            configuration,
-            splits,
-            number,
-            recipe.hyperparameters,
-            recipe.learn_scales,
-            device,
-            report,
-            run.checkpoints,
+            network, recipe, configuration, splits, number, device, report, run.checkpoints
         ),
     )
 

@@ -14,7 +14,7 @@ from safs_ray.operators import lookup
 from safs_ray.pruning import structure
 from safs_ray.pruning.scores import Evidence
 from safs_ray.search.evaluation import evaluate
-from safs_ray.stages import Result
+from safs_ray.stages import Recipe, Result
 from safs_ray.training import Training
 from tests.docs.extending.operator import bump
 from tests.docs.extending.pruner import relative_magnitude
@@ -42,10 +42,8 @@ def test_an_operator_is_searched_and_its_parameter_learned(
         pruned.network, config.validate(values), splits, configuration.pruning.hyperparameters, device
     )
     assert any(BUMP in evaluation.assignment for evaluation in found.evaluations)
-    trained = stages.finish(
-        pruned.network.assign((BUMP, BUMP)), configuration, splits_with_test(splits), 0,
-        configuration.pruning.hyperparameters, True, device,
-    ).network  # fmt: skip
+    recipe = Recipe((BUMP, BUMP), configuration.pruning.hyperparameters, learn_scales=True)
+    trained = stages.finish(pruned.network, recipe, configuration, splits_with_test(splits), 0, device).network
     assert all(trained.state[f"{site}.internal.width"].item() != 1 for site in trained.sites)
     assert bump(torch.tensor(0.5)).item() == pytest.approx(0.5 * 0.7788008)
 

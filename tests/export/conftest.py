@@ -26,13 +26,11 @@ def run_folder(
 ) -> Path:
     path = tmp_path_factory.mktemp("runs") / "tiny"
     folder, folds = Folder.at(path), stages.folds(configuration, dataset)
-    recipe = configuration.pruning.hyperparameters
 
     def finals(assignment: tuple[str, ...], learn_scales: bool) -> list[Result]:
-        network = pruned.network.assign(assignment)
+        recipe = stages.Recipe(assignment, configuration.pruning.hyperparameters, learn_scales)
         return [
-            stages.finish(network, configuration, folds.final(fold), fold, recipe, learn_scales, device)
-            for fold in range(2)
+            stages.finish(pruned.network, recipe, configuration, folds.final(fold), fold, device) for fold in range(2)
         ]
 
     rows = {"pruned": finals(("relu", "relu"), False), "SAFS": finals(("swish", "srs"), True)}
@@ -43,7 +41,7 @@ def run_folder(
     content = {
         "rows": results.table({"pruned": pruned, "SAFS": pruned}, {"dense": [tested], **rows}, [], {}),
         "assignment": best.network.activations(),
-        "hyperparameters": recipe.model_dump(),
+        "hyperparameters": configuration.pruning.hyperparameters.model_dump(),
         "search": results.search_cost([], {}),
     }
     folder.write_json(results.RESULTS, content)

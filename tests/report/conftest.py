@@ -67,13 +67,16 @@ def conclude(
 ) -> None:
     """The final evaluation and results.json."""
     folds, chosen = stages.folds(configuration, dataset), TRIALS[0][1]
-    networks = {"pruned": pruned.network, "SAFS": pruned.network.assign(("swish", "srs"))}
+    recipes = {
+        "pruned": stages.Recipe(pruned.network.assignment, chosen, learn_scales=False),
+        "SAFS": stages.Recipe(("swish", "srs"), chosen, learn_scales=True),
+    }
     finals = {
         row: [
-            stages.finish(network, configuration, folds.final(fold), fold, chosen, row == "SAFS", CPU)
+            stages.finish(pruned.network, recipe, configuration, folds.final(fold), fold, CPU)
             for fold in range(configuration.final.folds)
         ]
-        for row, network in networks.items()
+        for row, recipe in recipes.items()
     }
     finals["dense"] = [stages.test(dense, folds.search(), CPU, configuration.run)]
     for row, done in finals.items():
@@ -85,7 +88,7 @@ def conclude(
     folder.write_json(
         "results.json",
         {
-            "rows": results.table(dict.fromkeys(networks, pruned), finals, evaluations, {}),
+            "rows": results.table(dict.fromkeys(recipes, pruned), finals, evaluations, {}),
             "assignment": best.network.activations(),
             "groups": 1,
             "hyperparameters": chosen.model_dump(),

@@ -104,7 +104,7 @@ def test_during_the_search_every_training_makes_the_dense_network_sparse(
     total = dense.network.prunable_count
     assert found.network.nonzero_weights == total - round(0.9 * total)
     final = stages.folds(configuration, dataset).final(0)
-    last = stages.finish(start.network.assign(found.assignment), section, final, 0, chosen, True, device)
+    last = stages.finish(start.network, found.recipe, section, final, 0, device)
     assert last.network.nonzero_weights == total - round(0.9 * total)
     assert last.network.fingerprint != found.network.fingerprint
 

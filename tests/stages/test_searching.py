@@ -57,26 +57,24 @@ def test_the_winner_has_the_highest_mean() -> None:
     assert stages.winner_of({5: [0.0], 2: [0.0]}) == (5, 0.0), "of equal ones that which the search ranked higher"
 
 
-def finalist(
-    configuration: Configuration, network: Network, splits: Splits, number: int, chosen: Hyperparameters, learn: bool
-) -> Result:
-    device = torch.device("cpu")
-    return stages.train_finalist(network, configuration, splits, number, chosen, learn, device)
+def finalist(configuration: Configuration, network: Network, recipe: Recipe, splits: Splits, number: int) -> Result:
+    return stages.train_finalist(network, recipe, configuration, splits, number, torch.device("cpu"))
 
 
 def test_a_finalist_is_trained_as_in_the_end_but_with_other_batches_and_images(
     configuration: Configuration, dataset: Dataset, pruned: Result, splits: Splits, device: torch.device
 ) -> None:
-    chosen = configuration.pruning.hyperparameters
-    first, again, other = (finalist(configuration, pruned.network, splits, n, chosen, True) for n in (0, 0, 1))
+    recipe = Recipe(("relu", "srs"), configuration.pruning.hyperparameters, learn_scales=True)
+    first, again, other = (finalist(configuration, pruned.network, recipe, splits, number) for number in (0, 0, 1))
     assert first.network.fingerprint == again.network.fingerprint != other.network.fingerprint
     assert first.test_accuracy is None
     assert first.validation_accuracy == accuracy(first.network, splits.validation, device, RunSection())
     seen = stages.folds(configuration, dataset).search()
     seed = derive(0, "finalist", 0)
-    last = last_training(configuration, seen, seed, chosen, True, device, None)
-    assert Trainer(pruned.network, last).run().best().fingerprint == first.network.fingerprint
-    unscaled = finalist(configuration, pruned.network, splits, 0, chosen, False)
+    last = last_training(recipe, configuration, seen, seed, device, None)
+    start = pruned.network.assign(recipe.assignment)
+    assert Trainer(start, last).run().best().fingerprint == first.network.fingerprint
+    unscaled = finalist(configuration, pruned.network, replace(recipe, learn_scales=False), splits, 0)
     assert {each["alpha"] for each in unscaled.network.activations().values()} == {1.0}
 
 
@@ -87,7 +85,7 @@ def test_a_lucky_winner_that_is_fragile_is_replaced(
     chosen = configuration.pruning.hyperparameters
     lucky = Recipe(("symexp", "symexp"), WILD, learn_scales=True)
     solid = Recipe(("relu", "tanh"), chosen, learn_scales=True)
-    assert finalist(configuration, pruned.network.assign(lucky.assignment), splits, 0, WILD, True) == replace(
+    assert finalist(configuration, pruned.network, lucky, splits, 0) == replace(
         pruned, network=pruned.network.assign(lucky.assignment), validation_accuracy=0.0, core_seconds=ANY
     )
     found = [
