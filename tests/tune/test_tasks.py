@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from queue import Queue
 from typing import Any
 
 import pytest
@@ -16,8 +17,8 @@ RECIPE = Recipe(("relu", "tanh"), Hyperparameters(learning_rate=5e-3), learn_sca
 
 @pytest.fixture
 def run(configuration: Configuration, tmp_path: Path) -> Run:
-    nobody: Any = None  # listens to the news
-    return Run(configuration, Folder.at(tmp_path), nobody)
+    news: Any = Queue()  # the standard library's, in this process
+    return Run(configuration, Folder.at(tmp_path), news)
 
 
 def test_a_stage_is_made_once(run: Run, pruned: Result) -> None:
@@ -33,6 +34,9 @@ def test_a_damaged_stage_is_made_again(run: Run, pruned: Result, tmp_path: Path,
     file.write_bytes(file.read_bytes()[:-30])
     better = replace(pruned, validation_accuracy=0.75)
     assert run.once("stage", 1, lambda _: better).validation_accuracy == 0.75
+    told = run.news.get_nowait()
+    assert told.startswith("warning: ")
+    assert f"{name} is not what was written there" in told
     assert run.result("stage").validation_accuracy == 0.75
 
 
