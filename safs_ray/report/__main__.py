@@ -79,7 +79,7 @@ def _report(record: Record, file: str | None, folder: str | None, console: Conso
     if file is None:  # into the run's own folder
         with blaming("run", shown(record.folder)):
             tensorboard.write(record, drawn)
-    place = (record.folder, page.PAGE) if file is None else _place(file)
+    place = record.folder / page.PAGE if file is None else _place(file)
     _write(place, page.render(record, drawn, datetime.now()), drawn, folder, console)
 
 
@@ -90,24 +90,18 @@ def _compare(records: Sequence[Record], file: str, folder: str | None, console: 
     _write(_place(file), comparison.render(groups, drawn), drawn, folder, console)
 
 
-def _place(file: str) -> tuple[Folder, str]:
-    """The folder and the name of a file at a path or URI."""
+def _place(file: str) -> Folder:
+    """Where a page goes that is named by a path or URI."""
     with blaming("--page", file):
-        place = Folder.at(file)
-    return place.parent, place.name
+        return Folder.at(file)
 
 
 def _write(
-    place: tuple[Folder, str],
-    html: str,
-    drawn: Mapping[str, Figure | Absent],
-    folder: str | None,
-    console: Console,
+    place: Folder, html: str, drawn: Mapping[str, Figure | Absent], folder: str | None, console: Console
 ) -> None:
-    into, name = place
-    with blaming("--page", shown(into / name)):
-        into.write(name, html.encode())
-    console.print(f"\n  page           {shown(into / name)}", soft_wrap=True)
+    with blaming("--page", shown(place)):
+        place.parent.write(place.name, html.encode())
+    console.print(f"\n  page           {shown(place)}", soft_wrap=True)
     if folder:
         with blaming("--figures", folder):
             for figure in drawn.values():

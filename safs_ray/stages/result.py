@@ -14,8 +14,6 @@ from safs_ray.storage import Folder
 from safs_ray.training import Report, Training, accuracy, train
 
 METRICS = "metrics.json"
-
-
 NUMBERS = {"validation_accuracy": float, "test_accuracy": float | None, "core_seconds": float}
 """What it holds, beside the fingerprint of the network."""
 

@@ -32,12 +32,10 @@ def read_begun(folder: Folder) -> dict[str, Any]:
     """
     file = f"{folder}/{CONFIGURATION}"
     values = parse(folder.read(CONFIGURATION).decode(errors="replace"), file)
-    for key in leaves(validate(values).model_dump(mode="json")):  # one that is not written out would have another value
-        place: Any = values
-        for part in key.split("."):
-            if not isinstance(place, dict) or part not in place:
-                raise refusal("--resume", file, f"lacks {key}: it was cut short, or written by another version")
-            place = place[part]
+    written = leaves(values)
+    for key in leaves(validate(values).model_dump(mode="json")):
+        if key not in written:  # it would have another value than the run was begun with
+            raise refusal("--resume", file, f"lacks {key}: it was cut short, or written by another version")
     values["run"] |= {"storage": str(folder.parent) or "/", "name": folder.name}
     return values
 
@@ -93,8 +91,8 @@ def note(configuration: Configuration, folder: Folder) -> None:
         return
     if reopens(changes):
         reopen(folder)
-    old = folder.read(CONFIGURATION).decode().splitlines(keepends=True)
-    header = "".join(line for line in old if line.startswith("#"))
+    text = folder.read(CONFIGURATION).decode()
+    header = "".join(line for line in text.splitlines(keepends=True) if line.startswith("#"))
     notes = "".join(f"# resumed with {key}: {new}, was {old}\n" for key, (old, new) in changes.items())
     folder.write(CONFIGURATION, (header + notes + dump(configuration)).encode())
 
