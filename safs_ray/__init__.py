@@ -3,7 +3,7 @@
 The rooms, in reading order (each imports only from those before it)::
 
     config  keys  machine  storage  checkpoints  randomness  references  data  sources  operators  activations  models
-    pruning  network  sparse  optimizers  training  schedules  search  stages  report  export  tune
+    pruning  network  sparse  accuracy  optimizers  training  schedules  search  stages  report  export  tune
 
 Only :mod:`safs_ray.tune` imports Ray.
 

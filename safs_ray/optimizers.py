@@ -1,10 +1,10 @@
-"""The optimizers of the published hyperparameter space that torch lacks.
+"""The optimizers and learning-rate schedules of the published hyperparameter space, by name.
 
-They are written here because the packages that have them do not suit. Of those with TAdam, tmomentum names no
-licence, and pylocron fails on scalars, such as alpha and beta, and brings a web server. pytorch-optimizer's Fromage
-is the authors' code, which may not be used commercially, and decays no weights.
+TAdam and Fromage, which torch lacks, are written here because the packages that have them do not suit. Of those with
+TAdam, tmomentum names no licence, and pylocron fails on scalars, such as alpha and beta, and brings a web server.
+pytorch-optimizer's Fromage is the authors' code, which may not be used commercially, and decays no weights.
 
-A weight that a mask dropped is no parameter any more. Both optimizers rest on sums over whole tensors, and rely on
+A weight that a mask dropped is no parameter any more. Both rest on sums over whole tensors, and rely on
 gradients that are zero where weights were dropped.
 """
 
@@ -12,16 +12,20 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.optim import Optimizer
+from torch.optim import SGD, Adam, AdamW, Optimizer, lr_scheduler
+
+from safs_ray.config import Hyperparameters
 
 FIRST_DECAY, SECOND_DECAY, EPSILON = 0.9, 0.999, 1e-8
 """Of TAdam's moments: those of the paper and of torch's Adam."""
 
+Groups = list[dict[str, Any]]
+"""Parameter groups, as torch takes them."""
 
 Tensors = Mapping[Tensor, Tensor]
 """Of parameters (values,) or (networks, values) that hold several tensors: the number of the tensor of every value."""
@@ -36,7 +40,7 @@ class PerTensor(Optimizer, ABC):
         tensors: of parameters that hold several tensors; any other is one.
     """
 
-    def __init__(self, groups: list[dict[str, Any]], lr: float, tensors: Tensors | None = None) -> None:
+    def __init__(self, groups: Groups, lr: float, tensors: Tensors | None = None) -> None:
         super().__init__(groups, {"lr": lr, "weight_decay": 0.0})
         self._tensors = {parameter: (own, int(own.max()) + 1) for parameter, own in (tensors or {}).items()}
 
@@ -118,3 +122,33 @@ class Fromage(PerTensor):
 
     def _norm(self, parameter: Tensor, values: Tensor) -> Tensor:
         return self._sum(parameter, values.square()).sqrt()
+
+
+OPTIMIZERS: dict[str, Callable[[Groups, Hyperparameters, Tensors], Optimizer]] = {
+    "sgd": lambda groups, chosen, _: SGD(
+        groups, lr=chosen.learning_rate, momentum=chosen.momentum, nesterov=chosen.nesterov, fused=True
+    ),
+    "adam": lambda groups, chosen, _: Adam(groups, lr=chosen.learning_rate, fused=True),
+    "adamw": lambda groups, chosen, _: AdamW(groups, lr=chosen.learning_rate, fused=True),
+    "tadam": lambda groups, chosen, tensors: TAdam(groups, chosen.learning_rate, tensors),
+    "fromage": lambda groups, chosen, tensors: Fromage(groups, chosen.learning_rate, tensors),
+}
+"""Fused: one call for all parameters, of which sparse networks have many small ones."""
+
+SCHEDULES: dict[str, Callable[[Optimizer, int], lr_scheduler.LRScheduler]] = {
+    "constant": lambda optimizer, epochs: lr_scheduler.ConstantLR(optimizer, factor=1.0, total_iters=epochs),
+    "cosine": lambda optimizer, epochs: lr_scheduler.CosineAnnealingLR(optimizer, T_max=epochs),
+    # T_0 and T_mult make three cycles, each twice as long as the one before.
+    "cosine warm restarts": lambda optimizer, epochs: lr_scheduler.CosineAnnealingWarmRestarts(
+        optimizer, T_0=max(1, math.ceil(epochs / 7)), T_mult=2
+    ),
+    "halving": lambda optimizer, _: lr_scheduler.StepLR(optimizer, step_size=20, gamma=0.5),
+    "step": lambda optimizer, epochs: lr_scheduler.StepLR(optimizer, step_size=max(1, math.ceil(epochs / 3))),
+    "linear": lambda optimizer, epochs: lr_scheduler.LinearLR(
+        optimizer, start_factor=1.0, end_factor=0.01, total_iters=epochs
+    ),
+    "plateau": lambda optimizer, epochs: lr_scheduler.ReduceLROnPlateau(
+        optimizer, mode="max", factor=0.5, patience=max(1, epochs // 8)
+    ),
+}
+"""The seven schedules of the published search, by name: optimizer and whole length in epochs to schedule."""

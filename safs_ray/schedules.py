@@ -16,13 +16,14 @@ from torch import Tensor
 from torch.optim.swa_utils import update_bn
 
 from safs_ray import pruning
+from safs_ray.accuracy import accuracy, evaluation_batch
 from safs_ray.config import PruningSection
 from safs_ray.data import batch_count
 from safs_ray.network import Network
 from safs_ray.pruning.rules import RULES
 from safs_ray.pruning.scores import Evidence
 from safs_ray.randomness import derive
-from safs_ray.training import Report, Trained, Trainer, Training, accuracy, digest, diverging, evaluation_batch, train
+from safs_ray.training import Report, Trained, Trainer, Training, digest, diverging, train
 
 BLAMED = "pruning.hyperparameters.learning_rate"
 

@@ -6,27 +6,23 @@ import hashlib
 import json
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor
-from torch.optim import SGD, Adam, AdamW, Optimizer, lr_scheduler
+from torch.optim import Optimizer, lr_scheduler
 
+from safs_ray.accuracy import accuracies, accuracy, enough_memory
 from safs_ray.checkpoints import Checkpoints
 from safs_ray.config import ConfigurationError, DataSection, Execution, Hyperparameters, RunSection, refusal
-from safs_ray.data import Examples, Splits, augmentation, batch_count, batches
+from safs_ray.data import Splits, augmentation, batch_count, batches
 from safs_ray.network import Network
-from safs_ray.optimizers import Fromage, TAdam, Tensors
+from safs_ray.optimizers import OPTIMIZERS, SCHEDULES
 from safs_ray.pruning.rules import FixedMasks, MakeRule
 from safs_ray.randomness import generator
 from safs_ray.references import is_reference
-from safs_ray.sparse.execution import Team, executable, team
-
-EVALUATION_BATCH = 1000
-"""Images in a batch without gradients, where they are no larger than 3x32x32; fewer of larger ones."""
+from safs_ray.sparse.execution import Team, team
 
 
 class NotTogetherError(Exception):
@@ -173,7 +169,7 @@ class Cohort:
         self.standings = [Standing(network) for network in networks]
         first = networks[0]
         self._memory_format = training.memory_format(first)
-        with _enough_memory(training.device, "the network with all images"):
+        with enough_memory(training.device, "the network with all images"):
             self._train = training.splits.train.to(training.device)
             self._validation = training.splits.validation.to(training.device)
             self._team = _team(networks, training)
@@ -201,7 +197,7 @@ class Cohort:
         if self.diverged:
             return
         start = time.process_time()
-        with _enough_memory(self.training.device, f"a step of training with {self._batch}"):
+        with enough_memory(self.training.device, f"a step of training with {self._batch}"):
             losses = self._pass_over_training_images()
         self.epoch += 1
         self._validate([math.isfinite(loss) for loss in losses])
@@ -225,12 +221,12 @@ class Cohort:
         Args:
             finite: whether the loss of each network is.
         """
-        accuracies = _accuracies(self._team, self._validation) if any(finite) else [0.0] * len(finite)
+        measured = accuracies(self._team, self._validation) if any(finite) else [0.0] * len(finite)
         for number, standing in enumerate(self.standings):
             if standing.diverged:
                 continue
             standing.diverged = not finite[number]
-            standing.curve = (*standing.curve, accuracies[number] if finite[number] else 0.0)
+            standing.curve = (*standing.curve, measured[number] if finite[number] else 0.0)
             better = standing.accuracy > standing.best_accuracy or not standing.best_epoch
             if self._rule.complete and better and not standing.diverged:
                 standing.best_epoch, standing.best_accuracy = self.epoch, standing.accuracy
@@ -378,53 +374,6 @@ def diverging(training: Training, blamed: str) -> ConfigurationError:
     return refusal(blamed, rate, f"the training diverges {when}; take a smaller one")
 
 
-def accuracy(network: Network, examples: Examples, device: torch.device, run: RunSection) -> float:
-    """Fraction of the examples that the network classifies correctly, executed as the run says."""
-    with _enough_memory(device, "the network with all images"):
-        module, examples = executable(network, run.execution, device, run.known_costs), examples.to(device)
-    return _accuracies(module.team(), examples)[0]
-
-
-@contextmanager
-def _enough_memory(device: torch.device, doing: str) -> Iterator[None]:
-    """Say in one line what takes more memory than the device has, and the way out.
-
-    Raises:
-        MemoryError: it does.
-    """
-    try:
-        yield
-    except torch.OutOfMemoryError as error:
-        raise MemoryError(
-            f"{doing} takes more memory than the {device.type} device has left; take a smaller batch_size, or give a "
-            "trial more of it (tune.resources.gpu)"
-        ) from error
-
-
-def evaluation_batch(images: Tensor) -> int:
-    """How many of such images (N, C, H, W) a batch without gradients takes."""
-    return max(1, min(EVALUATION_BATCH, EVALUATION_BATCH * 3 * 32 * 32 // math.prod(images.shape[1:])))
-
-
-@torch.inference_mode()
-def _accuracies(team: Team, examples: Examples) -> list[float]:
-    """Of each network."""
-    team.eval()
-    size = evaluation_batch(examples.images)
-    with _enough_memory(examples.images.device, f"a batch of {size:,} images without gradients"):
-        return _shares_correct(team, examples, size)
-
-
-def _shares_correct(team: Team, examples: Examples, size: int) -> list[float]:
-    counts = []
-    for images, labels in zip(torch.split(examples.images, size), torch.split(examples.labels, size), strict=True):
-        logits = team(images)
-        # The argmax of NaN is a class like any other: a broken network must not score by chance.
-        counts.append(((logits.argmax(2) == labels) & logits.isfinite().all(2)).sum(1))
-    correct: list[int] = torch.stack(counts).sum(0).tolist()
-    return [count / len(examples) for count in correct]
-
-
 def _team(networks: Sequence[Network], training: Training) -> Team:
     """What trains networks.
 
@@ -446,37 +395,3 @@ def _optimizer(team: Team, hyperparameters: Hyperparameters) -> Optimizer:
         {"params": list(team.scales), "weight_decay": 0.0},
     ]
     return OPTIMIZERS[hyperparameters.optimizer](groups, hyperparameters, team.tensors)
-
-
-Groups = list[dict[str, Any]]
-
-OPTIMIZERS: dict[str, Callable[[Groups, Hyperparameters, Tensors], Optimizer]] = {
-    "sgd": lambda groups, chosen, _: SGD(
-        groups, lr=chosen.learning_rate, momentum=chosen.momentum, nesterov=chosen.nesterov, fused=True
-    ),
-    "adam": lambda groups, chosen, _: Adam(groups, lr=chosen.learning_rate, fused=True),
-    "adamw": lambda groups, chosen, _: AdamW(groups, lr=chosen.learning_rate, fused=True),
-    "tadam": lambda groups, chosen, tensors: TAdam(groups, chosen.learning_rate, tensors),
-    "fromage": lambda groups, chosen, tensors: Fromage(groups, chosen.learning_rate, tensors),
-}
-"""Fused: one call for all parameters, of which sparse networks have many small ones."""
-
-Schedule = lr_scheduler.LRScheduler
-
-SCHEDULES: dict[str, Callable[[Optimizer, int], Schedule]] = {
-    "constant": lambda optimizer, epochs: lr_scheduler.ConstantLR(optimizer, factor=1.0, total_iters=epochs),
-    "cosine": lambda optimizer, epochs: lr_scheduler.CosineAnnealingLR(optimizer, T_max=epochs),
-    # T_0 and T_mult make three cycles, each twice as long as the one before.
-    "cosine warm restarts": lambda optimizer, epochs: lr_scheduler.CosineAnnealingWarmRestarts(
-        optimizer, T_0=max(1, math.ceil(epochs / 7)), T_mult=2
-    ),
-    "halving": lambda optimizer, _: lr_scheduler.StepLR(optimizer, step_size=20, gamma=0.5),
-    "step": lambda optimizer, epochs: lr_scheduler.StepLR(optimizer, step_size=max(1, math.ceil(epochs / 3))),
-    "linear": lambda optimizer, epochs: lr_scheduler.LinearLR(
-        optimizer, start_factor=1.0, end_factor=0.01, total_iters=epochs
-    ),
-    "plateau": lambda optimizer, epochs: lr_scheduler.ReduceLROnPlateau(
-        optimizer, mode="max", factor=0.5, patience=max(1, epochs // 8)
-    ),
-}
-"""The seven schedules of the published search, by name: optimizer and whole length in epochs to schedule."""

@@ -30,6 +30,7 @@ ROOMS = (
     "pruning",
     "network",
     "sparse",
+    "accuracy",
     "optimizers",
     "training",
     "schedules",

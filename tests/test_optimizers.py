@@ -2,13 +2,15 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
+from typing import get_args
 
 import pytest
 import torch
 from torch import nn
 from torch.optim import SGD, Adam, Optimizer
 
-from safs_ray.optimizers import Fromage, PerTensor, TAdam
+from safs_ray.config import Configuration, OptimizerName
+from safs_ray.optimizers import OPTIMIZERS, SCHEDULES, Fromage, PerTensor, TAdam
 
 
 def weights(*values: float) -> nn.Parameter:
@@ -134,3 +136,8 @@ class TestBoth:
                 optimizer.step()
             found.append(parameter.tolist())
         assert found[0] == pytest.approx(found[1], abs=0.1)
+
+
+def test_configured_names_are_all_there(configuration: Configuration) -> None:
+    assert set(configuration.tune.space.sgd.schedules) == set(SCHEDULES)
+    assert set(get_args(OptimizerName)) == set(OPTIMIZERS)

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from safs_ray import pruning, schedules
+from safs_ray.accuracy import accuracy
 from safs_ray.checkpoints import Checkpoints
 from safs_ray.config import ConfigurationError, DataSection, PruningSection, RunSection
 from safs_ray.data import Splits
@@ -17,7 +18,7 @@ from safs_ray.randomness import derive
 from safs_ray.schedules import SCHEDULES, Task
 from safs_ray.stages import Result
 from safs_ray.storage import Folder
-from safs_ray.training import Trainer, Training, accuracy
+from safs_ray.training import Trainer, Training
 
 SGD = {"optimizer": "sgd", "learning_rate": 0.05, "momentum": 0.9, "nesterov": True, "weight_decay": 1e-3}
 

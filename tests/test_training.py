@@ -4,29 +4,28 @@ import io
 import random
 from dataclasses import replace
 from functools import partial
-from typing import get_args
 
 import numpy as np
 import pytest
 import torch
 
+from safs_ray.accuracy import accuracy
 from safs_ray.config import (
-    Configuration,
     ConfigurationError,
     DataSection,
     Hyperparameters,
-    OptimizerName,
     PruningSection,
     RunSection,
 )
-from safs_ray.data import Examples, Splits, augmentation, batches
+from safs_ray.data import Splits, augmentation, batches
 from safs_ray.models import Specification
 from safs_ray.network import Network
+from safs_ray.optimizers import OPTIMIZERS, SCHEDULES
 from safs_ray.pruning.rules import RULES, FixedMasks, MakeRule
 from safs_ray.randomness import generator
 from safs_ray.sparse.execution import executable
 from safs_ray.stages import Result
-from safs_ray.training import OPTIMIZERS, SCHEDULES, Trainer, Training, accuracy, evaluation_batch, silent, train
+from safs_ray.training import Trainer, Training, silent, train
 
 PLAIN = DataSection()
 AUGMENTED = DataSection(crop=2, flip=True)
@@ -294,41 +293,10 @@ def test_a_training_that_diverges_says_so_and_stops(pruned: Result, splits: Spli
     assert all(tensor.isfinite().all() for tensor in broken.best().state.values())
 
 
-def test_accuracy_counts_exactly_and_gives_nothing_for_nan(device: torch.device) -> None:
-    specification = Specification("mlp", 1, 8, 10, (0.5,), (0.5,))
-    network = Network.initial(specification, seed=0)
-    images = torch.randint(0, 256, (25, 1, 8, 8), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
-    with torch.no_grad():
-        labels = network.build()(specification.normalised(images)).argmax(1)
-    labels[:5] = (labels[:5] + 1) % 10
-    assert accuracy(network, Examples(images, labels), device, RunSection()) == 20 / 25
-    broken = Network(
-        specification,
-        network.sites,
-        network.assignment,
-        {**network.state, "fc3.bias": torch.full((10,), float("nan"))},
-        {},
-    )
-    assert accuracy(broken, Examples(images, torch.zeros(25, dtype=torch.int64)), device, RunSection()) == 0
-
-
 def test_images_are_normalised_by_channel() -> None:
     specification = Specification("mlp", 2, 1, 10, (0.0, 0.5), (1.0, 0.25))
     images = torch.tensor([[[[255]], [[255]]], [[[0]], [[0]]]], dtype=torch.uint8)
     assert specification.normalised(images).flatten(1).tolist() == [[1.0, 2.0], [0.0, -2.0]]
-
-
-def test_configured_names_are_all_there(configuration: Configuration) -> None:
-    assert set(configuration.tune.space.sgd.schedules) == set(SCHEDULES)
-    assert set(get_args(OptimizerName)) == set(OPTIMIZERS)
-
-
-@pytest.mark.parametrize(
-    ("shape", "size"),
-    [((1, 28, 28), 1000), ((3, 32, 32), 1000), ((3, 64, 64), 250), ((3, 224, 224), 20), ((3, 1024, 1024), 1)],
-)
-def test_large_images_are_evaluated_fewer_at_a_time(shape: tuple[int, int, int], size: int) -> None:
-    assert evaluation_batch(torch.zeros(1, dtype=torch.uint8).expand(10**6, *shape)) == size
 
 
 def test_bf16_trains_weights_of_float32_and_keeps_zeros(pruned: Result, splits: Splits) -> None:

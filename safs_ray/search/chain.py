@@ -15,7 +15,7 @@ from statistics import mode
 import torch
 
 from safs_ray.checkpoints import Checkpoints
-from safs_ray.config import Configuration, Hyperparameters
+from safs_ray.config import Configuration, Hyperparameters, SearchSection
 from safs_ray.data import Splits
 from safs_ray.network import Network
 from safs_ray.pruning.rules import rule_of
@@ -125,7 +125,7 @@ class Chain:
         checkpoints: Checkpoints | None = None,
         start: Assignment | None = None,
     ) -> None:
-        search, seed = configuration.search, configuration.run.seed
+        search, own = configuration.search, derive(configuration.run.seed, "chain", trial)
         self.course = course
         self.trial = trial
         self.iteration = 0
@@ -138,29 +138,11 @@ class Chain:
         self._together = 1 if search.rungs else TOGETHER  # a rung depends on the evaluations before
         self._ahead: dict[str, Score] = {}  # of candidates that were trained before their turn
         self._spent = 0.0  # core-seconds of the fine-tuning that are accounted for
-        self._evaluation = Training(
-            splits,
-            hyperparameters,
-            search.epochs,
-            derive(seed, "evaluation"),
-            device,
-            configuration.data,
-            configuration.run,
-            mask_rule=rule_of(configuration),
-            checkpoints=checkpoints,
-        )
-        self._fine_tuning = replace(
-            self._evaluation,
-            epochs=configuration.finetune.epochs,
-            seed=derive(seed, "fine-tuning"),
-            learn_scales=True,
-        )
-        own = derive(seed, "chain", trial)
+        self._evaluation = _candidates_training(configuration, splits, hyperparameters, device, checkpoints)
+        self._fine_tuning = _long_training(configuration, self._evaluation)
         first = start or network.assignment
-        if search.granularity == "network" and course.evaluations:
-            first = (mode(first),)  # the strategy proposes one operator, which goes to every site
-        if search.start == "random" and course.evaluations and not start:
-            first = random_assignment(search.operators, len(first), random.Random(derive(own, "start")))
+        if course.evaluations:
+            first = _first_candidate(search, first, start is not None, own)
         self._sites_each = len(network.sites) // len(first)
         self.strategy = make(search, first, own)
         self._rungs = Rungs(search.rungs)
@@ -339,3 +321,44 @@ class Chain:
             trainer.run_epoch()
         self._trainer = trainer
         return trainer
+
+
+def _candidates_training(
+    configuration: Configuration,
+    splits: Splits,
+    hyperparameters: Hyperparameters,
+    device: torch.device,
+    checkpoints: Checkpoints | None,
+) -> Training:
+    """The short training of every candidate: of all candidates of a run with the same batches."""
+    return Training(
+        splits,
+        hyperparameters,
+        configuration.search.epochs,
+        derive(configuration.run.seed, "evaluation"),
+        device,
+        configuration.data,
+        configuration.run,
+        mask_rule=rule_of(configuration),
+        checkpoints=checkpoints,
+    )
+
+
+def _long_training(configuration: Configuration, evaluation: Training) -> Training:
+    """The fine-tuning of the best candidate, scales learned."""
+    seed = derive(configuration.run.seed, "fine-tuning")
+    return replace(evaluation, epochs=configuration.finetune.epochs, seed=seed, learn_scales=True)
+
+
+def _first_candidate(section: SearchSection, assignment: Assignment, told: bool, seed: int) -> Assignment:
+    """What the strategy starts from: the assignment, or a random one, of as many operators as the search chooses.
+
+    Args:
+        assignment: of the network, or the one that the search was told to begin with.
+        told: whether it was told, so that nothing is drawn.
+    """
+    if section.granularity == "network":
+        assignment = (mode(assignment),)  # the operator proposed goes to every site
+    if section.start == "random" and not told:
+        return random_assignment(section.operators, len(assignment), random.Random(derive(seed, "start")))
+    return assignment

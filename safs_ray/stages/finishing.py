@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import torch
 
+from safs_ray.accuracy import accuracy
 from safs_ray.checkpoints import Checkpoints
 from safs_ray.config import Configuration, RunSection
 from safs_ray.data import Splits
@@ -15,7 +16,7 @@ from safs_ray.randomness import derive
 from safs_ray.stages.preparing import searchable
 from safs_ray.stages.recipe import Recipe
 from safs_ray.stages.result import Result, trained
-from safs_ray.training import Report, Training, accuracy, silent
+from safs_ray.training import Report, Training, silent
 
 
 def finish(

@@ -7,11 +7,12 @@ from dataclasses import dataclass
 
 import torch
 
+from safs_ray.accuracy import accuracy
 from safs_ray.config import Configuration
 from safs_ray.data import Splits
 from safs_ray.network import Network
 from safs_ray.storage import Folder
-from safs_ray.training import Report, Training, accuracy, train
+from safs_ray.training import Report, Training, train
 
 METRICS = "metrics.json"
 NUMBERS = {"validation_accuracy": float, "test_accuracy": float | None, "core_seconds": float}

@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from safs_ray.accuracy import accuracy
 from safs_ray.config import ConfigurationError, Costs, DataSection, Execution, Hyperparameters, RunSection
 from safs_ray.data import Splits
 from safs_ray.models import ARCHITECTURES, Architecture, Specification
@@ -16,7 +17,7 @@ from safs_ray.sparse.execution import DenseModule, executable
 from safs_ray.sparse.fused import FusedModule, FusedTeam
 from safs_ray.sparse.module import SparseModule
 from safs_ray.stages import Result
-from safs_ray.training import Trainer, Training, accuracy
+from safs_ray.training import Trainer, Training
 
 CPU = torch.device("cpu")
 

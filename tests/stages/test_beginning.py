@@ -6,13 +6,13 @@ import pytest
 import torch
 
 from safs_ray import stages
+from safs_ray.accuracy import accuracy
 from safs_ray.config import Configuration, ConfigurationError, RunSection
 from safs_ray.data import Dataset, Splits
 from safs_ray.models import Specification
 from safs_ray.network import Network
 from safs_ray.randomness import derive
 from safs_ray.stages import Result
-from safs_ray.training import accuracy
 from tests.stages.altered import changed
 
 

@@ -4,10 +4,10 @@ import pytest
 import torch
 
 from safs_ray import stages
+from safs_ray.accuracy import accuracy
 from safs_ray.config import Configuration, RunSection
 from safs_ray.data import Dataset
 from safs_ray.stages import Recipe, Result
-from safs_ray.training import accuracy
 from tests.stages.altered import WILD
 
 

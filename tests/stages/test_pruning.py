@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from safs_ray import stages
+from safs_ray.accuracy import accuracy
 from safs_ray.config import Configuration, ConfigurationError, RunSection
 from safs_ray.data import Dataset, Splits
 from safs_ray.network import Network
@@ -14,7 +15,7 @@ from safs_ray.randomness import derive
 from safs_ray.stages import Result
 from safs_ray.stages.beginning import dense_training
 from safs_ray.stages.pruning import _early
-from safs_ray.training import Trainer, accuracy
+from safs_ray.training import Trainer
 from tests.stages.altered import WILD, changed
 
 

@@ -6,13 +6,14 @@ from unittest.mock import ANY
 import torch
 
 from safs_ray import stages
+from safs_ray.accuracy import accuracy
 from safs_ray.config import Configuration, Hyperparameters, RunSection
 from safs_ray.data import Dataset, Splits
 from safs_ray.network import Network
 from safs_ray.randomness import derive
 from safs_ray.stages import Found, Recipe, Result
 from safs_ray.stages.finishing import last_training
-from safs_ray.training import Trainer, accuracy
+from safs_ray.training import Trainer
 from tests.stages.altered import WILD, changed
 
 
