@@ -24,7 +24,7 @@ from safs_ray.activations import ScaledActivation
 from safs_ray.config import SearchSection
 from safs_ray.operators import lookup
 from safs_ray.sparse.activate import Activate, ActivateFrozen
-from safs_ray.sparse.kernels import LANES
+from safs_ray.sparse.lanes import LANES
 from safs_ray.sparse.layers import apply
 
 

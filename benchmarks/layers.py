@@ -26,7 +26,7 @@ from torch import Tensor, nn
 from safs_ray import machine
 from safs_ray.sparse import graph, tables
 from safs_ray.sparse.graph import Affine, Images, Step
-from safs_ray.sparse.kernels import LANES
+from safs_ray.sparse.lanes import LANES
 from safs_ray.sparse.layers import apply
 from safs_ray.sparse.removal import Live, kept_weights
 from safs_ray.sparse.tables import Slot

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from safs_ray.sparse.kernels import LANES, Floats
+from safs_ray.sparse.lanes import LANES, Floats
 from safs_ray.sparse.layers import empty, share
 from safs_ray.sparse.operators import Compiled, compiled
 

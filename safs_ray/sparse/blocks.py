@@ -16,23 +16,8 @@ import numpy.typing as npt
 from llvmlite import ir
 from numba.core import cgutils, types
 
-from safs_ray.sparse.kernels import (
-    LANES,
-    Floats,
-    Indices,
-    add_up,
-    combine,
-    compiled,
-    correlate,
-    gather,
-    load,
-    operation,
-    pool,
-    store,
-    sum_of,
-    times,
-    unpool,
-)
+from safs_ray.sparse.kernels import add_up, combine, correlate, gather, pool, unpool
+from safs_ray.sparse.lanes import LANES, Floats, Indices, compiled, load, operation, store, sum_of, times
 
 Addresses = npt.NDArray[np.int64]
 Step = npt.NDArray[np.int64]

@@ -219,8 +219,8 @@ def executable(network: Network, execution: Execution, device: torch.device, cos
     from safs_ray.sparse.fused import FusedModule
     from safs_ray.sparse.graph import UnsupportedError
     from safs_ray.sparse.module import SparseModule
-    from safs_ray.sparse.operators import NotCompilableError
     from safs_ray.sparse.program import is_chain
+    from safs_ray.sparse.symbols import NotCompilableError
 
     try:
         made = plan.make(network, module, costs, nonzeros_only=execution == "sparse")

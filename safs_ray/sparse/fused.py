@@ -15,10 +15,11 @@ from safs_ray.operators import lookup
 from safs_ray.sparse import blocks
 from safs_ray.sparse.blocks import Candidates, Found, Room
 from safs_ray.sparse.execution import Executable, Team, Wrapper
-from safs_ray.sparse.kernels import LANES
-from safs_ray.sparse.operators import NotCompilableError, compiled
+from safs_ray.sparse.lanes import LANES
+from safs_ray.sparse.operators import compiled
 from safs_ray.sparse.plan import Plan
 from safs_ray.sparse.program import program
+from safs_ray.sparse.symbols import NotCompilableError
 
 SCALES = ("alpha", "beta")
 """The first parameters of every site; those of its operator follow."""

@@ -10,183 +10,26 @@ so that results are the same bits from run to run.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, TypeVar, cast
-
-import numba
 import numpy as np
 import numpy.typing as npt
-from llvmlite import ir
-from numba.core import types
-from numba.core.datamodel import models
-from numba.extending import intrinsic, register_model
 
-Floats = npt.NDArray[Any]
-Doubles = npt.NDArray[np.float64]
-Indices = npt.NDArray[np.int32]
-Function = TypeVar("Function", bound=Callable[..., Any])
-
-LANES = 32
-"""Images in a block: a row is two cache lines of float32, two AVX-512 registers or four of AVX2."""
-
-
-def compiled(function: Function) -> Function:
-    """Compile on first use for the types that are given; cached where a folder can be written to.
-
-    A cache is as old as the function's own file: who changes a kernel that another file calls removes ``*.nbi``.
-    """
-    try:
-        return cast(Function, numba.njit(nogil=True, cache=True)(function))
-    except RuntimeError:  # numba finds no folder for its cache
-        return cast(Function, numba.njit(nogil=True)(function))
-
-
-class Lanes(types.Type):
-    """numba's type of one row's vector, which lives in registers."""
-
-    def __init__(self, dtype: Any) -> None:
-        self.dtype = dtype
-        super().__init__(name=f"Lanes({dtype})")
-
-
-@register_model(Lanes)
-class _LanesModel(models.PrimitiveModel):
-    def __init__(self, manager: Any, lanes: Lanes) -> None:
-        element = manager.lookup(lanes.dtype).get_value_type()
-        super().__init__(manager, lanes, ir.VectorType(element, LANES))  # type: ignore[no-untyped-call]
-
-
-def operation(typing: Callable[..., Any]) -> Callable[..., Any]:
-    """A function of compiled code, written as the LLVM instructions that it stands for."""
-    return cast(Callable[..., Any], intrinsic(typing))
-
-
-def _row(context: Any, builder: Any, array_type: Any, array: Any, row: Any) -> Any:
-    """Pointer to a row of an array (..., LANES) whose rows are counted through all blocks."""
-    data = context.make_array(array_type)(context, builder, array).data
-    vector = ir.VectorType(context.get_data_type(array_type.dtype), LANES)
-    return builder.gep(builder.bitcast(data, vector.as_pointer()), [row])
-
-
-@operation
-def load(_: Any, array: Any, row: Any) -> Any:  # noqa: ARG001
-    """The vector of a row."""
-
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        value = builder.load(_row(context, builder, signature.args[0], *arguments))
-        value.align = signature.args[0].dtype.bitwidth // 8  # arrays of numpy promise no more
-        return value
-
-    return Lanes(array.dtype)(array, types.intp), generate
-
-
-@operation
-def store(_: Any, array: Any, row: Any, value: Any) -> Any:  # noqa: ARG001
-    """Write a vector to a row."""
-
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        place = _row(context, builder, signature.args[0], *arguments[:2])
-        builder.store(arguments[2], place).align = signature.args[0].dtype.bitwidth // 8
-        return context.get_dummy_value()
-
-    return types.void(array, types.intp, value), generate
-
-
-@operation
-def spread(_: Any, value: Any) -> Any:
-    """The vector of one number."""
-
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        undefined = ir.Constant(context.get_data_type(signature.return_type), ir.Undefined)
-        first = builder.insert_element(undefined, arguments[0], ir.Constant(ir.IntType(32), 0))
-        return builder.shuffle_vector(first, undefined, _picked(range(0, 1), LANES))
-
-    return Lanes(value)(value), generate
-
-
-@operation
-def plus_product(_: Any, total: Any, one: Any, other: Any) -> Any:
-    """total + one * other, rounded once where the processor can."""
-
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:  # noqa: ARG001
-        product = builder.fmul(arguments[1], arguments[2], flags=["contract"])
-        return builder.fadd(arguments[0], product, flags=["contract"])
-
-    return total(total, one, other), generate
-
-
-@operation
-def plus(_: Any, one: Any, other: Any) -> Any:
-    """one + other."""
-
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:  # noqa: ARG001
-        return builder.fadd(*arguments)
-
-    return one(one, other), generate
-
-
-@operation
-def times(_: Any, one: Any, other: Any) -> Any:
-    """one * other."""
-
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:  # noqa: ARG001
-        return builder.fmul(*arguments)
-
-    return one(one, other), generate
-
-
-@operation
-def minus(_: Any, one: Any, other: Any) -> Any:
-    """one - other."""
-
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:  # noqa: ARG001
-        return builder.fsub(*arguments)
-
-    return one(one, other), generate
-
-
-@operation
-def larger(_: Any, one: Any, other: Any) -> Any:
-    """The larger of two; NaN where either is."""
-
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:  # noqa: ARG001
-        one, other = arguments
-        taken = builder.or_(builder.fcmp_ordered(">", other, one), builder.fcmp_unordered("uno", other, other))
-        return builder.select(taken, other, one)
-
-    return one(one, other), generate
-
-
-@operation
-def where_equal(_: Any, one: Any, other: Any, value: Any) -> Any:
-    """``value`` where one equals the other, else 0."""
-
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:  # noqa: ARG001
-        one, other, value = arguments
-        return builder.select(builder.fcmp_ordered("==", one, other), value, ir.Constant(value.type, None))
-
-    return value(one, other, value), generate
-
-
-@operation
-def sum_of(_: Any, value: Any) -> Any:
-    """The sum of a vector, halves added to halves."""
-
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:  # noqa: ARG001
-        part, width = arguments[0], LANES
-        while width > 1:
-            width //= 2
-            undefined = ir.Constant(part.type, ir.Undefined)
-            low = builder.shuffle_vector(part, undefined, _picked(range(width)))
-            high = builder.shuffle_vector(part, undefined, _picked(range(width, 2 * width)))
-            part = builder.fadd(low, high)
-        return builder.extract_element(part, ir.Constant(ir.IntType(32), 0))
-
-    return value.dtype(value), generate
-
-
-def _picked(lanes: range, times: int = 1) -> ir.Constant:
-    return ir.Constant(ir.VectorType(ir.IntType(32), times * len(lanes)), list(lanes) * times)
+from safs_ray.sparse.lanes import (
+    LANES,
+    Doubles,
+    Floats,
+    Indices,
+    compiled,
+    larger,
+    load,
+    minus,
+    plus,
+    plus_product,
+    spread,
+    store,
+    sum_of,
+    times,
+    where_equal,
+)
 
 
 @compiled

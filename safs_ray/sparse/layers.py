@@ -14,21 +14,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from safs_ray.sparse.kernels import (
-    LANES,
-    Doubles,
-    Floats,
-    Indices,
-    add_up,
-    combine,
-    correlate,
-    covary,
-    mix,
-    moments,
-    pool,
-    rescale,
-    unpool,
-)
+from safs_ray.sparse.kernels import add_up, combine, correlate, covary, mix, moments, pool, rescale, unpool
+from safs_ray.sparse.lanes import LANES, Doubles, Floats, Indices
 
 
 class Layer(Protocol):

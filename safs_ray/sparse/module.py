@@ -15,10 +15,12 @@ from safs_ray.network import Network
 from safs_ray.sparse.activate import Activate, ActivateFrozen
 from safs_ray.sparse.execution import Executable
 from safs_ray.sparse.graph import Activation, Affine, Average, Images, MaxPool, Normalisation, Same, Sum
-from safs_ray.sparse.kernels import LANES, Floats, gather
+from safs_ray.sparse.kernels import gather
+from safs_ray.sparse.lanes import LANES, Floats
 from safs_ray.sparse.layers import Normalise, apply, empty, normalise
-from safs_ray.sparse.operators import NotCompilableError, compiled
+from safs_ray.sparse.operators import compiled
 from safs_ray.sparse.plan import Plan
+from safs_ray.sparse.symbols import NotCompilableError
 
 NOTHING = torch.empty(0)
 

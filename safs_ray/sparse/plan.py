@@ -14,7 +14,7 @@ from safs_ray.config import TYPICAL, Costs
 from safs_ray.network import Network
 from safs_ray.sparse import graph, tables
 from safs_ray.sparse.graph import Affine, Average, MaxPool, Normalisation, Step, UnsupportedError
-from safs_ray.sparse.kernels import Indices
+from safs_ray.sparse.lanes import Indices
 from safs_ray.sparse.layers import Layer, Linear
 from safs_ray.sparse.removal import Kept, Live, kept_weights, live_neurons
 from safs_ray.sparse.tables import Slot

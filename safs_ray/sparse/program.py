@@ -10,7 +10,7 @@ from safs_ray.network import Network
 from safs_ray.sparse import blocks
 from safs_ray.sparse.blocks import COLUMNS, Program
 from safs_ray.sparse.graph import Activation, Affine, Normalisation, Same, Sum
-from safs_ray.sparse.kernels import LANES, Indices
+from safs_ray.sparse.lanes import LANES, Indices
 from safs_ray.sparse.layers import Combination, Fixed, Layer, Linear, Pool
 from safs_ray.sparse.plan import Plan
 

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from safs_ray.sparse.graph import Affine, Average, MaxPool, Table
-from safs_ray.sparse.kernels import Indices
+from safs_ray.sparse.lanes import Indices
 from safs_ray.sparse.layers import Combination, Correlation, Fixed, Linear, Pool
 from safs_ray.sparse.removal import Live, Numbers, connections, input_channels
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from llvmlite import ir
 
-from safs_ray.sparse.kernels import LANES
+from safs_ray.sparse.lanes import LANES
 
 FAST = ("contract",)
 """A product and a sum may be rounded once."""

@@ -10,9 +10,9 @@ from torch import Tensor
 from safs_ray.activations import ScaledActivation
 from safs_ray.operators import OPERATORS, lookup
 from safs_ray.sparse.activate import Activate, ActivateFrozen
-from safs_ray.sparse.kernels import LANES
+from safs_ray.sparse.lanes import LANES
 from safs_ray.sparse.layers import SHARED, apply
-from safs_ray.sparse.operators import NotCompilableError
+from safs_ray.sparse.symbols import NotCompilableError
 
 
 @pytest.fixture

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 
 from safs_ray.sparse import kernels
-from safs_ray.sparse.kernels import LANES
+from safs_ray.sparse.lanes import LANES
 
 
 def lanes(*rows: float) -> np.ndarray:

@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from safs_ray.operators import OPERATORS, lookup
-from safs_ray.sparse.kernels import LANES
-from safs_ray.sparse.operators import NotCompilableError, compiled
+from safs_ray.sparse.lanes import LANES
+from safs_ray.sparse.operators import compiled
+from safs_ray.sparse.symbols import NotCompilableError
 
 SPECIAL = (0.0, -0.0, 1.0, -1.0, 3.0, -3.0, 6.0, -6.0, 10.0, -10.0, 20.0, 1e-6, -1e-6, 1e-3, 88.0, -88.0, 1e4, -1e4)
 SCALE = st.floats(0.1, 2) | st.floats(-2, -0.1)
