@@ -22,7 +22,7 @@ from safs_ray.training import Report
 from safs_ray.tune.progress import StageProgress, log
 
 News = tuple[str, int, int, float] | str
-"""Stage, epochs done, epochs, validation accuracy."""
+"""Stage, epochs done, epochs, validation accuracy; or a warning, in one line."""
 
 
 @dataclass(frozen=True)
