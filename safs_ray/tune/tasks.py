@@ -79,12 +79,16 @@ class Run:
         if done is None:
             done = make(lambda epoch, accuracy: self._tell((stage, epoch, epochs, accuracy)))
             done.save(self.folder / "networks" / stage)
+            with suppress(RayActorError):
+                self.news.size()  # waits until all is there that was told
         return done
 
     def _tell(self, news: News) -> None:
-        """Let the driver know; where the queue is lost with its node, training goes on without."""
-        with suppress(RayActorError):
-            self.news.put(news)
+        """Let the driver know; where the queue is lost with its node, training goes on without.
+
+        Not by ``put``, which waits for an answer: while a task waits, Ray gives its cores to the next one.
+        """
+        self.news.actor.put_nowait.remote(news)  # type: ignore[attr-defined]
 
 
 RECIPE = "recipe.json"

@@ -1,24 +1,34 @@
 from __future__ import annotations
 
+import time
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from queue import Queue
-from typing import Any
 
 import pytest
+import ray
+from ray.util.queue import Queue
 
 from safs_ray.config import Configuration, Hyperparameters
 from safs_ray.stages import Recipe, Result
 from safs_ray.storage import Folder
-from safs_ray.tune.tasks import Run
+from safs_ray.training import Report
+from safs_ray.tune.tasks import Run, run_tasks
 
 RECIPE = Recipe(("relu", "tanh"), Hyperparameters(learning_rate=5e-3), learn_scales=True)
 
 
+@pytest.fixture(scope="module", autouse=True)
+def one_core() -> Iterator[None]:
+    """A Ray of these tests' own, with a single core."""
+    ray.init(address="local", num_cpus=1, include_dashboard=False, log_to_driver=False)
+    yield
+    ray.shutdown()
+
+
 @pytest.fixture
 def run(configuration: Configuration, tmp_path: Path) -> Run:
-    news: Any = Queue()  # the standard library's, in this process
-    return Run(configuration, Folder.at(tmp_path), news)
+    return Run(configuration, Folder.at(tmp_path), Queue(actor_options={"num_cpus": 0}))
 
 
 def test_a_stage_is_made_once(run: Run, pruned: Result) -> None:
@@ -34,7 +44,7 @@ def test_a_damaged_stage_is_made_again(run: Run, pruned: Result, tmp_path: Path,
     file.write_bytes(file.read_bytes()[:-30])
     better = replace(pruned, validation_accuracy=0.75)
     assert run.once("stage", 1, lambda _: better).validation_accuracy == 0.75
-    told = run.news.get_nowait()
+    told = run.news.get()
     assert told.startswith("warning: ")
     assert f"{name} is not what was written there" in told
     assert run.result("stage").validation_accuracy == 0.75
@@ -51,3 +61,26 @@ def test_rows_are_made_anew_for_another_recipe_alone(run: Run, pruned: Result, t
     (tmp_path / "networks" / "final" / "SAFS" / "recipe.json").write_text("{")
     run.made_with(RECIPE, "final/SAFS")
     assert run.kept("final/SAFS/fold-0") is None, "nobody knows what it was made with"
+
+
+def tells_much(run: Run, stage: str, seconds: float, pruned: Result) -> None:
+    """Ray task: a stage with an epoch every hundredth of a second, which leaves when it began and ended."""
+    began, epochs = time.time(), round(100 * seconds)
+
+    def make(report: Report) -> Result:
+        for epoch in range(1, epochs + 1):
+            time.sleep(0.01)
+            report(epoch, 0.5)
+        return pruned
+
+    run.once(stage, epochs, make)
+    run.folder.write_json(f"{stage}.json", [began, time.time()])
+
+
+def test_a_task_keeps_its_core_while_it_tells(run: Run, pruned: Result, caplog: pytest.LogCaptureFixture) -> None:
+    """The first lasts longer than Ray needs to start a process for the second, should it find the core unused."""
+    with caplog.at_level("INFO", "safs_ray"):
+        run_tasks(run, [(tells_much, ("first", 6, pruned)), (tells_much, ("second", 0.1, pruned))], 610)
+    assert run.folder.read_json("first.json")[1] <= run.folder.read_json("second.json")[0]
+    for stage, last in (("first", 600), ("second", 10)):
+        assert any(line.startswith(f"{stage} ") and f" {last} of " in line for line in caplog.messages)
