@@ -80,6 +80,10 @@ class Clock:
         self.done = 0
         self._start = time.monotonic()
 
+    def skip(self, epochs: int) -> None:
+        """Take off epochs that were done before the clock was started."""
+        self.epochs -= epochs
+
     @property
     def seconds_left(self) -> float | None:
         """The time left at the pace so far; None before there is one."""
@@ -100,8 +104,14 @@ class StageProgress:
         self._clock = Clock(epochs)
         self._printed: dict[str, float] = {}
 
+    def skip(self, epochs: int) -> None:
+        """Take the news that epochs need not be done, since they were before."""
+        self._clock.skip(epochs)
+
     def epoch(self, stage: str, epoch: int, epochs: int, accuracy: float) -> None:
-        """Take the news that a stage has done an epoch."""
+        """Take the news that a stage has done an epoch; those before its first news were done before."""
+        if stage not in self._printed:
+            self.skip(epoch - 1)
         self._clock.done += 1
         last = self._printed.get(stage, time.monotonic() if epoch < epochs else 0.0)
         self._printed.setdefault(stage, last)

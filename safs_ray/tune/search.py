@@ -75,6 +75,7 @@ def search(course: Course, network: Network, run: Run, dataset: Dataset, board: 
         start = partial(_start, configuration, course, board)
         proposals = Proposals(past, trials, propose, start)
         _fit(_tuner(trainable, proposals, configuration, folder, past, trials), left)
+        run.checkpoints(course.sweep).clear()  # of trials that were stopped while they trained
         journal = Journal(folder / JOURNALS, course.sweep)  # Tune has written it by a copy of this one
         past = Past(course, journal, BoardClient(board).evaluations())
     winner = known or _winner(past, network, run, dataset)
@@ -103,7 +104,7 @@ def _trainable(course: Course, network: Network, run: Run, dataset: Dataset, boa
             configuration=configuration.model_dump(mode="json"),
             course=course,
             board=board,
-            checkpoints=run.checkpoints,
+            checkpoints=run.checkpoints(course.sweep),
         ),
         {"cpu": configuration.tune.resources.cpu, "gpu": configuration.tune.resources.gpu or 0},
     )

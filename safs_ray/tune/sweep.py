@@ -21,7 +21,18 @@ from safs_ray.storage import Folder
 from safs_ray.tune.board import open_board
 from safs_ray.tune.progress import event, log, tell
 from safs_ray.tune.search import search
-from safs_ray.tune.tasks import FOUND, Run, final, finish, prepare, prune_found, run_tasks, start_of, test_dense
+from safs_ray.tune.tasks import (
+    CHECKPOINTS,
+    FOUND,
+    Run,
+    final,
+    finish,
+    prepare,
+    prune_found,
+    run_tasks,
+    start_of,
+    test_dense,
+)
 from safs_ray.tune.warm_start import EARLIER
 
 
@@ -49,9 +60,7 @@ def sweep(configuration: Configuration, dataset: Dataset, folder: Folder) -> dic
     tell(pruned.survey())
 
     def winner_of(course: Course, start: Network) -> Recipe:
-        found = search(course, stages.searchable(start, configuration), run, dataset, board_name)
-        run.checkpoints.clear()
-        return found
+        return search(course, stages.searchable(start, configuration), run, dataset, board_name)
 
     def pruned_with(recipe: Recipe) -> Network:
         if configuration.search.when != "before":
@@ -73,6 +82,7 @@ def sweep(configuration: Configuration, dataset: Dataset, folder: Folder) -> dic
         "finished": True,
     }
     folder.write_json(results.RESULTS, content)
+    (folder / CHECKPOINTS).delete()
     log.info("finished", extra=event("finished", results=str(folder / results.RESULTS)))
     return content
 

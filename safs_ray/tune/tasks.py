@@ -21,8 +21,12 @@ from safs_ray.storage import DamagedError, Folder
 from safs_ray.training import Report
 from safs_ray.tune.progress import StageProgress, log
 
-News = tuple[str, int, int, float] | str
-"""Stage, epochs done, epochs, validation accuracy; or a warning, in one line."""
+News = tuple[str, int, int, float] | int | str
+"""Stage, epochs done, epochs, validation accuracy; or the epochs of a stage that was made before; or a warning, in one
+line."""
+
+Make = Callable[[Report, Checkpoints], Result]
+"""Makes what a stage is for: tells its epochs, and keeps the states of its training."""
 
 
 @dataclass(frozen=True)
@@ -37,10 +41,9 @@ class Run:
     folder: Folder
     news: Queue
 
-    @property
-    def checkpoints(self) -> Checkpoints:
-        """Of the trainings that are under way."""
-        return Checkpoints(self.folder / "checkpoints", self.configuration.run.checkpoint_seconds)
+    def checkpoints(self, part: str) -> Checkpoints:
+        """Of the trainings that are under way in a stage or a sweep, which deletes these, and no others, at its end."""
+        return Checkpoints(self.folder / CHECKPOINTS / part, self.configuration.run.checkpoint_seconds)
 
     def result(self, stage: str) -> Result:
         """What a stage that is complete made.
@@ -73,12 +76,15 @@ class Run:
             folder.delete()
             folder.write_json(RECIPE, recipe.as_json())
 
-    def once(self, stage: str, epochs: int, make: Callable[[Report], Result]) -> Result:
+    def once(self, stage: str, epochs: int, make: Make) -> Result:
         """A stage's result, from the run folder where it was completed before."""
-        done = self.kept(stage)
-        if done is None:
-            done = make(lambda epoch, accuracy: self._tell((stage, epoch, epochs, accuracy)))
+        if done := self.kept(stage):
+            self._tell(epochs)
+        else:
+            checkpoints = self.checkpoints(stage)
+            done = make(lambda epoch, accuracy: self._tell((stage, epoch, epochs, accuracy)), checkpoints)
             done.save(self.folder / "networks" / stage)
+            checkpoints.clear()
             with suppress(RayActorError):
                 self.news.size()  # waits until all is there that was told
         return done
@@ -90,6 +96,9 @@ class Run:
         """
         self.news.actor.put_nowait.remote(news)  # type: ignore[attr-defined]
 
+
+CHECKPOINTS = "checkpoints"
+"""Folder of a run, with one for each stage and sweep that is under way."""
 
 RECIPE = "recipe.json"
 """File of a folder of networks: the recipe that they were made with."""
@@ -120,12 +129,12 @@ def prepare(run: Run, arrays: dict[str, Array]) -> None:
     dataset = Dataset.from_arrays(arrays)
     splits = stages.folds(configuration, dataset).search()
 
-    def dense(report: Report) -> Result:
-        return stages.train_dense(configuration, dataset, splits, device, report, run.checkpoints)
+    def dense(report: Report, checkpoints: Checkpoints) -> Result:
+        return stages.train_dense(configuration, dataset, splits, device, report, checkpoints)
 
-    def pruned(report: Report) -> Result:
+    def pruned(report: Report, checkpoints: Checkpoints) -> Result:
         network = run.result("dense").network
-        return stages.prune(network, configuration, splits, device, report, run.checkpoints)
+        return stages.prune(network, configuration, splits, device, report, checkpoints)
 
     if not configuration.model.pruned:
         run.once("dense", configuration.dense.epochs, dense)
@@ -140,7 +149,7 @@ def prune_found(run: Run, arrays: dict[str, Array], recipe: Recipe) -> None:
     run.once(
         FOUND,
         stages.pruning_epochs(configuration),
-        lambda report: stages.prune(dense, configuration, splits, device, report, run.checkpoints),
+        lambda report, checkpoints: stages.prune(dense, configuration, splits, device, report, checkpoints),
     )
 
 
@@ -152,7 +161,9 @@ def finish(run: Run, arrays: dict[str, Array], row: str, recipe: Recipe, fold: i
     run.once(
         final(row, fold),
         configuration.final.epochs,
-        lambda report: stages.finish(start, recipe, configuration, splits, fold, device, report, run.checkpoints),
+        lambda report, checkpoints: stages.finish(
+            start, recipe, configuration, splits, fold, device, report, checkpoints
+        ),
     )
 
 
@@ -164,8 +175,8 @@ def train_finalist(run: Run, arrays: dict[str, Array], start: Frozen, recipe: Re
     run.once(
         stage,
         configuration.final.epochs,
-        lambda report: stages.train_finalist(
-            network, recipe, configuration, splits, number, device, report, run.checkpoints
+        lambda report, checkpoints: stages.train_finalist(
+            network, recipe, configuration, splits, number, device, report, checkpoints
         ),
     )
 
@@ -174,7 +185,7 @@ def test_dense(run: Run, arrays: dict[str, Array]) -> None:
     """Ray task: the dense network, as it is, on the test images."""
     device = stages.set_up(run.configuration)
     splits = stages.folds(run.configuration, Dataset.from_arrays(arrays)).search()
-    run.once(final("dense", 0), 0, lambda _: stages.test(run.result("dense"), splits, device, run.configuration.run))
+    run.once(final("dense", 0), 0, lambda *_: stages.test(run.result("dense"), splits, device, run.configuration.run))
 
 
 def run_tasks(run: Run, tasks: Sequence[tuple[Callable[..., None], tuple[Any, ...]]], epochs: int) -> None:
@@ -190,12 +201,14 @@ def run_tasks(run: Run, tasks: Sequence[tuple[Callable[..., None], tuple[Any, ..
     while waiting:
         done, waiting = ray.wait(waiting, timeout=0.5)
         for news in _news(run.news):
-            if isinstance(news, str):
-                log.warning(news)
-            else:
-                progress.epoch(*news)
+            match news:
+                case str():
+                    log.warning(news)
+                case int():
+                    progress.skip(news)
+                case _:
+                    progress.epoch(*news)
         ray.get(done)
-    run.checkpoints.clear()
 
 
 def _news(queue: Queue) -> Iterator[News]:

@@ -8,6 +8,7 @@ import json
 import os
 import shutil
 import signal
+import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -24,6 +25,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 
 from safs_ray import stages
+from safs_ray.checkpoints import Checkpoints
 from safs_ray.config import Configuration, Costs, load
 from safs_ray.network import Network
 from safs_ray.report.__main__ import main as report
@@ -305,6 +307,34 @@ def test_after_kill_9_a_resumed_run_ends_like_one_never_interrupted(finished: Pa
     assert results(run)["assignment"] == results(finished)["assignment"]
     for mine, other in zip(results(run)["rows"], results(finished)["rows"], strict=True):
         assert mine["test_accuracy"] == other["test_accuracy"]
+
+
+def test_a_last_training_goes_on_from_its_checkpoint(tiny: Path, folder: Path) -> None:
+    process = start(
+        str(tiny), "run.name=checkpoint", "run.checkpoint_seconds=1", "tune.trials=1", "final.folds=1",
+        "final.epochs=2000",
+    )  # fmt: skip
+    run, until = folder / "runs" / "checkpoint", time.monotonic() + ENDS
+    kept = run / "checkpoints" / "final" / "SAFS" / "fold-0"
+    while not any(kept.glob("*")):
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < until
+        time.sleep(0.05)
+    process.kill()
+    process.communicate(timeout=ENDS)
+    (key,) = (file.name for file in kept.glob("*"))
+    before = Checkpoints(Folder.at(kept)).load(key)
+    assert before is not None
+
+    resumed = start("--resume", str(run))
+    assert resumed.stdout is not None
+    assert any("final evaluation, 1 folds" in line for line in resumed.stdout)
+    after = Checkpoints(Folder.at(kept)).load(key)
+    assert after is not None, "nothing that came before the last training deletes its checkpoint"
+    assert after["epoch"] >= before["epoch"] > 0
+    output, _ = resumed.communicate(timeout=ENDS)
+    assert resumed.returncode == 0, output
+    assert not (run / "checkpoints").exists()
 
 
 @pytest.mark.slow

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from safs_ray.pruning.flow import Survey
-from safs_ray.tune.progress import Clock, EventFile, duration, event, lines, log, percent, show_to, tell
+from safs_ray.tune.progress import Clock, EventFile, StageProgress, duration, event, lines, log, percent, show_to, tell
 
 
 @pytest.mark.parametrize(
@@ -53,6 +53,18 @@ def test_clock_tells_the_time_left_at_the_pace_so_far(monkeypatch: pytest.Monkey
     now, clock.done = 120.0, 4
     assert (clock.left(), clock.seconds_left) == ("30 s", 30)
     assert pickle.loads(pickle.dumps(clock)).done == 4
+
+
+def test_what_was_done_before_takes_no_time(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    now = 100.0
+    monkeypatch.setattr("time.monotonic", lambda: now)
+    progress = StageProgress(epochs=30)
+    progress.skip(10)
+    with caplog.at_level(logging.INFO, "safs_ray"):
+        progress.epoch("resumed", 8, 10, 0.5)
+        now = 110.0
+        progress.epoch("resumed", 9, 10, 0.5)
+    assert caplog.messages == ["resumed         epoch   9 of  10   validation  50.0 %   55 s left here"]
 
 
 def test_events_are_lines_of_json_beside_what_a_person_reads(

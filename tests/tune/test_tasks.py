@@ -9,6 +9,7 @@ import pytest
 import ray
 from ray.util.queue import Queue
 
+from safs_ray.checkpoints import Checkpoints
 from safs_ray.config import Configuration, Hyperparameters
 from safs_ray.stages import Recipe, Result
 from safs_ray.storage import Folder
@@ -32,18 +33,18 @@ def run(configuration: Configuration, tmp_path: Path) -> Run:
 
 
 def test_a_stage_is_made_once(run: Run, pruned: Result) -> None:
-    assert run.once("stage", 1, lambda _: pruned).network.fingerprint == pruned.network.fingerprint
-    again = run.once("stage", 1, lambda _: pytest.fail("made twice"))
+    assert run.once("stage", 1, lambda *_: pruned).network.fingerprint == pruned.network.fingerprint
+    again = run.once("stage", 1, lambda *_: pytest.fail("made twice"))
     assert again.network.fingerprint == run.result("stage").network.fingerprint == pruned.network.fingerprint
 
 
 @pytest.mark.parametrize("name", ["metrics.json", "network.json", "network.safetensors"])
 def test_a_damaged_stage_is_made_again(run: Run, pruned: Result, tmp_path: Path, name: str) -> None:
-    run.once("stage", 1, lambda _: pruned)
+    run.once("stage", 1, lambda *_: pruned)
     file = tmp_path / "networks" / "stage" / name
     file.write_bytes(file.read_bytes()[:-30])
     better = replace(pruned, validation_accuracy=0.75)
-    assert run.once("stage", 1, lambda _: better).validation_accuracy == 0.75
+    assert run.once("stage", 1, lambda *_: better).validation_accuracy == 0.75
     told = run.news.get()
     assert told.startswith("warning: ")
     assert f"{name} is not what was written there" in told
@@ -52,22 +53,35 @@ def test_a_damaged_stage_is_made_again(run: Run, pruned: Result, tmp_path: Path,
 
 def test_rows_are_made_anew_for_another_recipe_alone(run: Run, pruned: Result, tmp_path: Path) -> None:
     run.made_with(RECIPE, "final/SAFS")
-    run.once("final/SAFS/fold-0", 1, lambda _: pruned)
+    run.once("final/SAFS/fold-0", 1, lambda *_: pruned)
     run.made_with(RECIPE, "final/SAFS")
     assert run.kept("final/SAFS/fold-0")
     run.made_with(replace(RECIPE, learn_scales=False), "final/SAFS")
     assert run.kept("final/SAFS/fold-0") is None
-    run.once("final/SAFS/fold-0", 1, lambda _: pruned)
+    run.once("final/SAFS/fold-0", 1, lambda *_: pruned)
     (tmp_path / "networks" / "final" / "SAFS" / "recipe.json").write_text("{")
     run.made_with(RECIPE, "final/SAFS")
     assert run.kept("final/SAFS/fold-0") is None, "nobody knows what it was made with"
+
+
+def test_a_stage_deletes_its_own_checkpoints_alone(run: Run, pruned: Result) -> None:
+    run.checkpoints("other").save("training", {"epoch": 1})
+
+    def make(_: Report, checkpoints: Checkpoints) -> Result:
+        checkpoints.save("training", {"epoch": 2})
+        return pruned
+
+    run.once("stage", 1, make)
+    assert run.checkpoints("stage").load("training") is None
+    run.once("stage", 1, make)
+    assert run.checkpoints("other").load("training") == {"epoch": 1}
 
 
 def tells_much(run: Run, stage: str, seconds: float, pruned: Result) -> None:
     """Ray task: a stage with an epoch every hundredth of a second, which leaves when it began and ended."""
     began, epochs = time.time(), round(100 * seconds)
 
-    def make(report: Report) -> Result:
+    def make(report: Report, _: Checkpoints) -> Result:
         for epoch in range(1, epochs + 1):
             time.sleep(0.01)
             report(epoch, 0.5)
