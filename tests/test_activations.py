@@ -166,6 +166,8 @@ class TestModules:
 CALLS: dict[str, tuple[Callable[[Tensor], Tensor], str]] = {
     "F.relu": (F.relu, "relu"),
     "F.relu inplace": (lambda x: F.relu(x, inplace=True), "relu"),
+    "F.relu inplace by place": (lambda x: F.relu(x, True), "relu"),
+    "F.hardtanh by place": (lambda x: F.hardtanh(x, -1.0, 1.0, True), "hardtanh"),
     "F.relu by keyword": (lambda x: F.relu(input=x), "relu"),
     "torch.relu": (torch.relu, "relu"),
     "torch.relu_": (torch.relu_, "relu"),

@@ -18,7 +18,8 @@ from pathlib import Path
 import pytest
 from moto.core import set_initial_no_auth_action_count
 
-from safs_ray.storage import DamagedError, Folder
+from safs_ray import storage
+from safs_ray.storage import LOCAL, DamagedError, Folder
 
 
 @pytest.fixture
@@ -101,6 +102,33 @@ def test_a_folder_of_no_files_is_a_folder(folder: Folder) -> None:
     folder.filesystem.create_dir((folder / "empty").path, recursive=True)
     assert folder.folders() == ["empty"]
     assert folder.exists("empty")
+
+
+def test_deleting_is_done_where_there_is_no_object_of_the_folders_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As in gs://, where Arrow deletes what lies below and fails with an object that nobody wrote."""
+
+    class Failing:
+        def __init__(self, deletes: bool) -> None:
+            self.deletes = deletes
+
+        def __getattr__(self, name: str) -> object:
+            return getattr(LOCAL, name)
+
+        def delete_dir(self, path: str) -> None:
+            if self.deletes:
+                LOCAL.delete_dir(path)
+            raise OSError("no such object")
+
+    folder = Folder.at(tmp_path / "a")
+    folder.write("x", b"1")
+    monkeypatch.setattr(storage, "LOCAL", Failing(deletes=False))
+    with pytest.raises(OSError, match="no such object"):
+        folder.delete()
+    monkeypatch.setattr(storage, "LOCAL", Failing(deletes=True))
+    folder.delete()
+    assert not folder.exists()
 
 
 def test_deleting_takes_the_folder_with_its_content_and_nothing_else(folder: Folder) -> None:

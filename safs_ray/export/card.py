@@ -68,11 +68,12 @@ def _accuracy(run: FinishedRun) -> list[str]:
         spreads = " | ".join(_spread(row[name]) for name in ("validation_accuracy", "test_accuracy"))
         lines.append(f"| {row['name']} | {spreads} | {_percent(row['sparsity'], 2)} | {row['nonzero_weights']:,} |")
     validation, test = run.best.validation_accuracy, run.best.test_accuracy
+    masks = " from the same masks" if run.configuration.search.when == "after" else ""
     return [
         *lines,
         "",
         "Mean ± standard deviation over the folds of the final evaluation, where there are several. All sparse rows "
-        "were trained equally long from the same masks. This is the SAFS network of the fold with the highest "
+        f"were trained equally long{masks}. This is the SAFS network of the fold with the highest "
         f"validation accuracy: {_percent(validation)} % on validation images, {_percent(test or 0)} % on test images.",
     ]
 

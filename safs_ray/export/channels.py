@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor, fx, nn
 from torch.fx.passes.shape_prop import ShapeProp
@@ -15,10 +14,7 @@ from torch.fx.passes.shape_prop import ShapeProp
 from safs_ray.export.scales import applied_once
 from safs_ray.network import Network
 from safs_ray.sparse.graph import Affine, Images, Normalisation, Step, UnsupportedError, read
-from safs_ray.sparse.removal import Kept, input_channels, kept_weights, live_neurons
-
-Channels = npt.NDArray[np.bool_]
-"""(channels,) of a step: whether it is needed."""
+from safs_ray.sparse.removal import Channels, Kept, input_channels, kept_weights, needed_channels
 
 
 def drop_dead(network: Network, steps: Sequence[Step]) -> Network:
@@ -27,8 +23,7 @@ def drop_dead(network: Network, steps: Sequence[Step]) -> Network:
     It computes the same. Its masks keep only weights on such a path.
     """
     state, masks = dict(network.state), dict(network.masks)
-    live = live_neurons(steps, kept_weights(steps, network), whole_channels=True)
-    for owner, outputs in _needed(steps, [np.asarray(own.any(1)) for own in live]).items():
+    for owner, outputs in _needed(steps, needed_channels(steps, kept_weights(steps, network))).items():
         if f"{owner}.weight" in masks:
             masks[f"{owner}.weight"] = masks[f"{owner}.weight"] & _along(outputs, masks[f"{owner}.weight"])
         for name in ("weight", "bias", "running_mean", "running_var"):

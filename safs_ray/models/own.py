@@ -41,7 +41,7 @@ def check(specification: Specification) -> None:
 
     Raises:
         ConfigurationError: it does not map two images to finite logits (2, classes), draws random numbers in
-            training, or has weights that are not plain parameters.
+            training, or has weights that are not plain parameters, or frozen.
     """
     with torch.random.fork_rng(devices=[]):
         _check_layers(specification, _made(specification))
@@ -73,6 +73,8 @@ def _made(specification: Specification) -> nn.Module:
 def _check_layers(specification: Specification, module: nn.Module) -> None:
     if any(is_lazy(parameter) for parameter in module.parameters()):
         raise _refusal(specification, "has lazy layers; give them their sizes")
+    if frozen := [name for name, parameter in module.named_parameters() if not parameter.requires_grad]:
+        raise _refusal(specification, f"freezes {frozen[0]}; let it be trained, for every weight is")
     if prune.is_pruned(module) or any(map(parametrize.is_parametrized, module.modules())):
         plain = "return the plain network, and give what is pruned as model.weights with model.pruned=true"
         raise _refusal(specification, f"computes weights from other parameters; {plain}")

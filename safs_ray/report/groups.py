@@ -42,7 +42,7 @@ class Group:
 
     @property
     def unit(self) -> str:
-        """What :meth:`values` are values of: "runs" where there are several, else the "folds" of the one."""
+        """What :meth:`values` are values of: "runs", by seed, where there are several, else the "folds" of the one."""
         return "runs" if len(self.records) > 1 else "folds"
 
     @property
@@ -51,21 +51,25 @@ class Group:
         if self.unit == "runs":
             missing = sum(not record.finished for record in self.records)
             unfinished = f", {missing} unfinished" if missing else ""
-            return f"{len(self.records)} {'seeds' if len(set(self.seeds)) > 1 else 'runs'}{unfinished}"
+            seeds, runs = len(set(self.seeds)), len(self.records)
+            repeated = f" in {runs} runs" if runs > seeds else ""
+            return f"{seeds} seed{'s' * (seeds > 1)}{repeated}{unfinished}"
         folds = max((len(row["test_accuracy"]["values"]) for row in self.records[0].rows), default=0)
         return f"1 run, {folds} fold{'s' * (folds != 1)}"
 
-    def values(self, name: str) -> dict[tuple[int, int], float]:
-        """Test accuracies in [0, 1] of a row, or its gains, of every run that has them.
+    def values(self, name: str) -> dict[tuple[int, ...], float]:
+        """Test accuracies in [0, 1] of a row, or its gains.
 
-        Of several runs it is the mean of each, by its seed and by how many runs before it have that seed; of a single
-        run its folds, by its seed and the number of the fold.
+        Of several runs it is the mean of each seed, by the seed: runs of one seed are no independent ones. Of a single
+        run it is its folds, by the seed and the number of the fold.
         """
         if self.unit == "folds":
             return {(self.seeds[0], fold): value for fold, value in enumerate(_folds(self.records[0], name))}
-        found = [(seed, self.seeds[:place].count(seed)) for place, seed in enumerate(self.seeds)]
-        each = {key: _folds(record, name) for key, record in zip(found, self.records, strict=True)}
-        return {key: mean(folds) for key, folds in each.items() if folds}
+        runs: dict[tuple[int, ...], list[float]] = {}
+        for seed, record in zip(self.seeds, self.records, strict=True):
+            if folds := _folds(record, name):
+                runs.setdefault((seed,), []).append(mean(folds))
+        return {key: mean(means) for key, means in runs.items()}
 
     def estimate(self, name: str) -> Estimate | None:
         """Mean, spread and interval of :meth:`values`; None where there are none."""

@@ -13,17 +13,16 @@ from torch.nn.functional import cross_entropy
 
 from safs_ray import stages
 from safs_ray.config import Configuration, refusal
-from safs_ray.data import Examples
+from safs_ray.data import Examples, batch_count
 from safs_ray.network import Network
 from safs_ray.pruning.flow import reach
 from safs_ray.pruning.masks import prunable_weights
 from safs_ray.sources.named import TORCHVISION
 from safs_ray.sparse import graph
 from safs_ray.sparse.graph import Affine
-from safs_ray.sparse.removal import kept_weights, live_neurons
+from safs_ray.sparse.removal import Channels, kept_weights, needed_channels
 
 Values = npt.NDArray[np.float32]
-Channels = npt.NDArray[np.bool_]
 
 IMAGES = 128
 """Validation images that are looked at: enough for a distribution, few enough for a large network on a CPU."""
@@ -85,9 +84,13 @@ def gradient_norms(network: Network, examples: Examples) -> dict[str, float]:
     module = network.build().train()
     weights = prunable_weights(module)
     totals = {name: torch.zeros_like(weight) for name, weight in weights.items()}
-    for images, labels in zip(torch.split(examples.images, BATCH), torch.split(examples.labels, BATCH), strict=True):
+    batches = batch_count(len(examples), BATCH)  # nearly equal: of one image batch normalisation knows no statistics
+    for images, labels in zip(
+        examples.images.tensor_split(batches), examples.labels.tensor_split(batches), strict=True
+    ):
         loss = cross_entropy(module(network.specification.normalised(images)), labels, reduction="sum")
-        for name, gradient in zip(weights, torch.autograd.grad(loss, list(weights.values())), strict=True):
+        gradients = torch.autograd.grad(loss, list(weights.values()), materialize_grads=True)
+        for name, gradient in zip(weights, gradients, strict=True):
             totals[name] += gradient * network.masks.get(name, 1) / len(examples)
     return {name: total.norm().item() for name, total in totals.items()}
 
@@ -136,8 +139,8 @@ def _needed(network: Network) -> dict[str, Channels] | None:
     except graph.UnsupportedError:
         return None
     needed: dict[str, Channels] = {}
-    for step, live in zip(steps, live_neurons(steps, kept_weights(steps, network), whole_channels=True), strict=True):
+    for step, own in zip(steps, needed_channels(steps, kept_weights(steps, network)), strict=True):
         if isinstance(step.operation, Affine):
             name = f"{step.operation.owner}.weight"
-            needed[name] = np.logical_or(live.any(1), needed.get(name, False))
+            needed[name] = np.logical_or(own, needed.get(name, False))
     return needed

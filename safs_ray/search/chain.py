@@ -173,8 +173,8 @@ class Chain:
         if not recorded:
             self._memory.record(evaluation)
         self.iteration += 1
-        if self.finished and self._trainer:
-            self._trainer.forget()
+        if self.finished:
+            self.forget()
         return evaluation
 
     @property
@@ -266,14 +266,24 @@ class Chain:
         wanted = {evaluation_key(self._network, first, self._evaluation): first}
         for candidate in others:
             key = evaluation_key(self._network, candidate, self._evaluation)
-            if key not in wanted and key not in self._ahead and self._memory.claim(key):
+            if key in wanted or key in self._ahead:
+                continue
+            whose = self._memory.claim(key)
+            if whose == "another's":
+                break  # who trains it may come to wait for those that follow
+            if whose == "mine":
                 wanted[key] = candidate
         return wanted
 
     def give_up(self) -> None:
-        """Leave what was trained for later steps to others: this chain takes no more."""
+        """Leave what was trained for later steps to others: this chain takes no more here."""
         self._release(self._ahead)
         self._ahead = {}
+
+    def forget(self) -> None:
+        """Delete the state of the fine-tuning: this chain takes no more steps anywhere."""
+        if self._trainer:
+            self._trainer.forget()
 
     def _release(self, keys: Iterable[str]) -> None:
         for key in keys:

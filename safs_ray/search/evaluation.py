@@ -57,14 +57,17 @@ class Evaluation:
     curve: tuple[float, ...] = ()
 
 
+Claimed = Literal["mine", "another's", "known"]
+
+
 class Memory(Protocol):
     """Where evaluations are kept, so that none is trained twice."""
 
     def recall(self, key: str) -> Evaluation | None:
         """The evaluation of this key that was trained longest, the first of several; None before there is one."""
 
-    def claim(self, key: str) -> bool:
-        """Whether an evaluation is still to be made, and by nobody else: then it is the asker's to make."""
+    def claim(self, key: str) -> Claimed:
+        """Whose an evaluation is to make: the asker's from now on, unless another makes it or it is there."""
 
     def release(self, key: str) -> None:
         """Say that an evaluation that was not there is not made after all: others may be waiting for it."""
@@ -89,8 +92,8 @@ class Ledger:
     def recall(self, key: str) -> Evaluation | None:
         return self._trained.get(key)
 
-    def claim(self, key: str) -> bool:
-        return key not in self._trained
+    def claim(self, key: str) -> Claimed:
+        return "known" if key in self._trained else "mine"
 
     def release(self, key: str) -> None:
         """Nobody waits."""

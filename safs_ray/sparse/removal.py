@@ -18,6 +18,9 @@ from safs_ray.sparse.graph import Activation, Affine, Average, Images, MaxPool, 
 Live = npt.NDArray[np.bool_]
 """(channels, pixels) of a step's value, True where it is needed."""
 
+Channels = npt.NDArray[np.bool_]
+"""(channels,) of a step: whether it is needed."""
+
 Kept = Mapping[str, npt.NDArray[np.bool_]]
 """By owner: the mask (outputs, inputs / groups, places) of a weight."""
 
@@ -80,6 +83,20 @@ def live_neurons(steps: Sequence[Step], kept: Kept, whole_channels: bool) -> lis
             for index in step.inputs:
                 _require(step, own, live[index], kept, whole_channels)
     return live
+
+
+def needed_channels(steps: Sequence[Step], kept: Kept) -> list[Channels]:
+    """The channels of every step from which a path of kept weights leads to the output; of a sum each side's own."""
+    needed = [np.zeros(step.channels, np.bool_) for step in steps]
+    needed[-1][:] = True
+    for step, own in zip(reversed(steps), reversed(needed), strict=True):  # what reads a step comes after it
+        for source in (needed[index] for index in step.inputs):
+            if isinstance(step.operation, Affine):
+                mask = kept[step.operation.owner]
+                source[input_channels(step.operation, mask.shape)[own][mask[own].any(2)]] = True
+            else:  # flattened channels lie behind each other
+                source |= own.reshape(len(source), -1).any(1)
+    return needed
 
 
 def _require(step: Step, own: Live, source: Live, kept: Kept, whole_channels: bool) -> None:

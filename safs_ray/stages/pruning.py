@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 import warnings
+from dataclasses import replace
 
 import torch
 
@@ -51,7 +52,7 @@ def prune(
     )
     rewound = None
     if section.rewind is not None:
-        rewound = _early(network, configuration, splits, device, report)
+        rewound = _early(network, configuration, splits, device, report, checkpoints)
         report = schedules.shifted(report, section.rewind)
     pruned, score, before = schedules.prune(schedules.Task(network, section, training, rewound, report))
     if warning := pruned.survey().warning:
@@ -60,13 +61,19 @@ def prune(
 
 
 def _early(
-    network: Network, configuration: Configuration, splits: Splits, device: torch.device, report: Report
+    network: Network,
+    configuration: Configuration,
+    splits: Splits,
+    device: torch.device,
+    report: Report,
+    checkpoints: Checkpoints | None,
 ) -> Network:
     """What the network was after the first epochs of its dense training, which are trained again bit for bit."""
     initial = Network.initial(network.specification, derive(configuration.run.seed, "dense"))
     if network.groups > 1:
         initial = initial.grouped(network.groups)
-    trainer = Trainer(initial.assign(network.assignment), dense_training(configuration, splits, device))
+    training = replace(dense_training(configuration, splits, device), checkpoints=checkpoints)
+    trainer = Trainer(initial.assign(network.assignment), training)
     while trainer.epoch < (configuration.pruning.rewind or 0):
         trainer.run_epoch()
         report(trainer.epoch, trainer.accuracy)

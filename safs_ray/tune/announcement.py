@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
+
 from rich.console import Console
 
 from safs_ray import machine, stages
@@ -20,9 +23,9 @@ def announce(configuration: Configuration, splits: Splits, network: Network, fol
     """Say what will run and about how long."""
     plan = stages.plan(configuration)
     workers = _workers(configuration)
-    dense, others = plan["dense training"], sum(plan.values()) - plan["dense training"]
+    dense, sparse = plan["dense training"], _one_after_another(configuration, plan, workers)
     seconds = stages.seconds_per_epoch(configuration, network, splits) * dense if dense else 0.0
-    seconds += stages.seconds_per_epoch(configuration, _sparse(configuration, network), splits) * others
+    seconds += stages.seconds_per_epoch(configuration, _sparse(configuration, network), splits) * sparse
     machine.give_back_memory()  # this process trains no more, and the others want it
     data = splits.train.images.shape
     condition = " if ASHA stops no trial" if configuration.tune.scheduler == "asha" else ""
@@ -34,7 +37,7 @@ def announce(configuration: Configuration, splits: Splits, network: Network, fol
         f"  {len(network.sites)} sites{_division(configuration)}, {len(configuration.search.operators)} operators, "
         f"{', '.join(_trials(*sweep) for sweep in stages.sweeps(configuration))}, {configuration.final.folds} folds\n"
         f"  at most {sum(plan.values()):,} epochs ({', '.join(f'{name} {n:,}' for name, n in plan.items())})\n"
-        f"  about {duration(seconds / workers)} on {workers} worker{'s' * (workers > 1)} of this machine{condition}\n"
+        f"  about {duration(seconds)} on {workers} worker{'s' * (workers > 1)} of this machine{condition}\n"
         f"  run folder {folder}\n"
         f"  watch      {program('tensorboard')} --logdir {quoted(folder)}\n"
         f"  go on      {resume_command(folder)}   (after an interruption)",
@@ -83,6 +86,16 @@ def _pruning(section: PruningSection, network: Network) -> str:
         f"allocation {section.allocation}, structure {section.structure}, schedule {section.schedule}: "
         f"{about}{left:,} of {network.prunable_count:,} weights stay"
     )
+
+
+def _one_after_another(configuration: Configuration, plan: Mapping[str, int], workers: int) -> float:
+    """How many epochs of sparse networks follow upon each other when as many trainings as can be run side by side."""
+    trials = min(workers, configuration.tune.max_concurrent or workers)
+    searched = sum(
+        course.epochs(course.steps, configuration) * math.ceil(count / trials)
+        for course, count in stages.sweeps(configuration)
+    )
+    return plan["pruning"] + searched + (plan["finalists"] + plan["final evaluation"]) / workers
 
 
 def _workers(configuration: Configuration) -> int:

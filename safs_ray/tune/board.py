@@ -16,7 +16,7 @@ from typing import Any, cast
 import ray
 
 from safs_ray.search.assignment import Assignment
-from safs_ray.search.evaluation import Evaluation, Ledger
+from safs_ray.search.evaluation import Claimed, Evaluation, Ledger
 from safs_ray.search.records import names_of_parts, read_evaluations, read_part, to_parquet
 from safs_ray.storage import DamagedError, Folder
 
@@ -178,10 +178,12 @@ class BoardClient:
             time.sleep(pause)
             pause = min(2 * pause, longest)
 
-    def claim(self, key: str) -> bool:
-        """Whether an evaluation is still to be made, and by nobody else: then it is the asker's to make."""
+    def claim(self, key: str) -> Claimed:
+        """Whose an evaluation is to make: the asker's from now on, unless another makes it or it is there."""
         found = cast(Evaluation | Claim, ray.get(self._actor.recall.remote(key, self._asker)))
-        return isinstance(found, Claim) and found.asker == self._asker
+        if isinstance(found, Evaluation):
+            return "known"
+        return "mine" if found.asker == self._asker else "another's"
 
     def release(self, key: str) -> None:
         ray.get(self._actor.release.remote(key, self._asker))

@@ -40,6 +40,9 @@ from safs_ray.tune.standing import standing
 from safs_ray.tune.sweep import sweep
 from safs_ray.tune.warm_start import check_earlier, take_over
 
+LOCK = ".lock"
+"""File of a run folder that the process at the run holds."""
+
 FINISHED, FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
 
 
@@ -175,10 +178,11 @@ def _lock(folder: Folder) -> ExitStack:
     if folder.root:
         return held
     folder.make()
-    directory = os.open(folder.path, os.O_RDONLY)
-    held.callback(os.close, directory)
+    # Not the folder itself: NFS locks between machines only files, and only those that are open for writing.
+    file = os.open(f"{folder.path}/{LOCK}", os.O_RDWR | os.O_CREAT, 0o666)
+    held.callback(os.close, file)
     try:
-        fcntl.flock(directory, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         held.close()
         raise refusal("--resume", str(folder), "another process is at this run") from None

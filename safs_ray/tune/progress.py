@@ -102,6 +102,7 @@ class StageProgress:
 
     def __init__(self, epochs: int) -> None:
         self._clock = Clock(epochs)
+        self._done: dict[str, int] = {}
         self._printed: dict[str, float] = {}
 
     def skip(self, epochs: int) -> None:
@@ -109,9 +110,9 @@ class StageProgress:
         self._clock.skip(epochs)
 
     def epoch(self, stage: str, epoch: int, epochs: int, accuracy: float) -> None:
-        """Take the news that a stage has done an epoch; those before its first news were done before."""
-        if stage not in self._printed:
-            self.skip(epoch - 1)
+        """Take the news that a stage has done an epoch; those that nothing was told of were done before."""
+        self.skip(epoch - 1 - self._done.get(stage, 0))
+        self._done[stage] = epoch
         self._clock.done += 1
         last = self._printed.get(stage, time.monotonic() if epoch < epochs else 0.0)
         self._printed.setdefault(stage, last)

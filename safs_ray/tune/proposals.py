@@ -55,7 +55,7 @@ def search_space(configuration: Configuration, earlier: Sequence[tuple[Hyperpara
                 (space.values(chosen, section.space, domain), 1 - accuracy) for chosen, accuracy in [*known, *ended]
             ]
             values = parzen.propose(domain, evaluated, seed, GAMMA)
-        return space.hyperparameters(values, section.space, domain, default.batch_size)
+        return space.hyperparameters(values, section.space, domain, default)
 
     return propose
 

@@ -18,7 +18,6 @@ from ray.tune.experiment import Trial as TuneTrial
 
 from safs_ray import stages
 from safs_ray.config import Configuration
-from safs_ray.data import Dataset
 from safs_ray.network import Network
 from safs_ray.randomness import derive
 from safs_ray.search.assignment import Assignment
@@ -45,13 +44,14 @@ class FailedSearchError(Exception):
     """No trial reached its end."""
 
 
-def search(course: Course, network: Network, run: Run, dataset: Dataset, board: str) -> Recipe:
+def search(course: Course, network: Network, run: Run, arrays: Any, board: str) -> Recipe:
     """The winner of a sweep, which is begun, or gone on with from where its journal and the board say that it was.
 
     Args:
         course: what every trial does. HyperOpt proposes its hyperparameters and ASHA stops the weak; the trials of
             stage 1 are chains that all have the default hyperparameters.
         network: the pruned network as :func:`stages.searchable` makes it; the trials begin with its assignment.
+        arrays: of the data without the test images, in Ray's object store.
         board: name of the board actor.
 
     Raises:
@@ -71,14 +71,14 @@ def search(course: Course, network: Network, run: Run, dataset: Dataset, board: 
     if left > 0:
         past.announce(trials)
         _forget(folder / SEARCH / _folder_name(course), past)
-        trainable = _trainable(course, network, run, dataset, board)
+        trainable = _trainable(course, network, run, arrays, board)
         start = partial(_start, configuration, course, board)
         proposals = Proposals(past, trials, propose, start)
         _fit(_tuner(trainable, proposals, configuration, folder, past, trials), left)
         run.checkpoints(course.sweep).clear()  # of trials that were stopped while they trained
         journal = Journal(folder / JOURNALS, course.sweep)  # Tune has written it by a copy of this one
         past = Past(course, journal, BoardClient(board).evaluations())
-    winner = known or _winner(past, network, run, dataset)
+    winner = known or _winner(past, network, run, arrays)
     journal.crown(winner)
     return winner
 
@@ -94,12 +94,12 @@ def _folder_name(course: Course) -> str:
     return course.sweep.replace(" ", "-")
 
 
-def _trainable(course: Course, network: Network, run: Run, dataset: Dataset, board: str) -> Any:
+def _trainable(course: Course, network: Network, run: Run, arrays: Any, board: str) -> Any:
     configuration = run.configuration
     return tune.with_resources(
         tune.with_parameters(
             Trial,
-            arrays=dataset.without_test().arrays(),
+            arrays=arrays,
             network=network.to_arrays(),
             configuration=configuration.model_dump(mode="json"),
             course=course,
@@ -205,7 +205,7 @@ def _fit(tuner: Tuner, trials: int) -> None:
             log.warning("warning: %s failed and is left out (%s); see %s", trial, reason, trial.error_file)
 
 
-def _winner(past: Past, network: Network, run: Run, dataset: Dataset) -> Recipe:
+def _winner(past: Past, network: Network, run: Run, arrays: Any) -> Recipe:
     """What the best of the trials that reached their end has found; of several finalists the best when trained again.
 
     Args:
@@ -225,7 +225,7 @@ def _winner(past: Past, network: Network, run: Run, dataset: Dataset) -> Recipe:
     finalists = stages.finalists_of(run.configuration, recipes, accuracies)
     best, accuracy, how = finalists[0], accuracies[finalists[0]], ""
     if len(finalists) > 1:
-        trained = _train_again(course, {number: recipes[number] for number in finalists}, network, run, dataset)
+        trained = _train_again(course, {number: recipes[number] for number in finalists}, network, run, arrays)
         best, accuracy = stages.winner_of(trained)
         how = f", the mean of {len(trained[best])} trainings ({percent(accuracies[best]).strip()} in the search)"
     told = event("won", sweep=course.sweep, trial=course.trial(best), validation_accuracy=accuracy)
@@ -234,7 +234,7 @@ def _winner(past: Past, network: Network, run: Run, dataset: Dataset) -> Recipe:
 
 
 def _train_again(
-    course: Course, recipes: Mapping[int, Recipe], network: Network, run: Run, dataset: Dataset
+    course: Course, recipes: Mapping[int, Recipe], network: Network, run: Run, arrays: Any
 ) -> dict[int, list[float]]:
     """The validation accuracies of the trainings of each finalist, all at once as far as they fit.
 
@@ -249,7 +249,7 @@ def _train_again(
         (folder / trial).delete()  # of a sweep that has gone on since
     for number, recipe in recipes.items():
         run.made_with(recipe, f"finalists/{course.sweep}/{names[number]}")
-    arrays, start = ray.put(dataset.without_test().arrays()), ray.put(network.to_arrays())
+    start = ray.put(network.to_arrays())
     tasks = [
         (train_finalist, (arrays, start, recipe, finalist(course.sweep, names[number], seed), seed))
         for seed in seeds

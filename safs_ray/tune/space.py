@@ -62,25 +62,34 @@ def values(hyperparameters: Hyperparameters, space: SpaceSection, domain: Domain
     return {label: value for label, value in named.items() if label in domain.params}
 
 
-def hyperparameters(values: Values, space: SpaceSection, domain: Domain, batch_size: int) -> Hyperparameters:
-    """The hyperparameters that HyperOpt's values say; it does not propose the batch size."""
-    chosen = Hyperparameters(**space_eval(domain.expr, dict(values)), batch_size=batch_size)
-    return nearest(chosen, space)  # a logarithm's rounding may leave the range
+def hyperparameters(values: Values, space: SpaceSection, domain: Domain, default: Hyperparameters) -> Hyperparameters:
+    """The hyperparameters that HyperOpt's values say.
+
+    Args:
+        default: where what it does not propose is from: the batch size, and with the same optimizer the rest.
+    """
+    proposed = space_eval(domain.expr, dict(values))
+    kept: dict[str, Any] = {"batch_size": default.batch_size}
+    if proposed["optimizer"] == default.optimizer:
+        kept["schedule"] = default.schedule
+        kept["nesterov"] = default.nesterov and proposed["momentum"] > 0
+    return nearest(Hyperparameters(**{**kept, **proposed}), space)  # a logarithm's rounding may leave the range
 
 
 def _inside(hyperparameters: Hyperparameters, optimizer: OptimizerName, space: SpaceSection) -> Hyperparameters:
     """The hyperparameters of one optimizer's branch that are nearest to these."""
     ranges = space.of(optimizer)
-    inside = {
+    inside: dict[str, Any] = {
         "optimizer": optimizer,
         "learning_rate": _within(hyperparameters.learning_rate, ranges.learning_rate),
         "weight_decay": _within(hyperparameters.weight_decay, ranges.weight_decay),
         "momentum": 0.0,
         "nesterov": False,
-        "schedule": "constant",
+        "schedule": hyperparameters.schedule if optimizer == hyperparameters.optimizer else "constant",
     }
     if isinstance(ranges, SgdRanges):
         inside["momentum"] = _within(hyperparameters.momentum, ranges.momentum)
+        inside["nesterov"] = hyperparameters.nesterov and inside["momentum"] > 0
         inside["schedule"] = _one_of(hyperparameters.schedule, ranges.schedules)
     return hyperparameters.model_copy(update=inside)
 

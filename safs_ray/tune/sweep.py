@@ -14,6 +14,7 @@ from safs_ray.config import Configuration
 from safs_ray.data import Dataset
 from safs_ray.network import Network
 from safs_ray.report import results
+from safs_ray.report.page import PAGE
 from safs_ray.search.chain import Course, joint, stage_1, stage_2
 from safs_ray.search.evaluation import Evaluation
 from safs_ray.stages import Recipe, Result
@@ -46,7 +47,7 @@ def sweep(configuration: Configuration, dataset: Dataset, folder: Folder) -> dic
     start = time.monotonic()
     configuration = placed(configuration, ray.cluster_resources())  # type: ignore[no-untyped-call]
     plan = stages.plan(configuration)
-    arrays = ray.put(dataset.arrays())
+    arrays, without_test = ray.put(dataset.arrays()), ray.put(dataset.without_test().arrays())
     run = Run(configuration, folder, Queue(actor_options={"num_cpus": 0, "max_restarts": -1, "max_task_retries": -1}))
     board_name = f"board of {folder}"
     board = open_board(board_name, str(folder / "evaluations"), str(folder / EARLIER / "evaluations"))
@@ -60,7 +61,7 @@ def sweep(configuration: Configuration, dataset: Dataset, folder: Folder) -> dic
     tell(pruned.survey())
 
     def winner_of(course: Course, start: Network) -> Recipe:
-        return search(course, stages.searchable(start, configuration), run, dataset, board_name)
+        return search(course, stages.searchable(start, configuration), run, without_test, board_name)
 
     def pruned_with(recipe: Recipe) -> Network:
         if configuration.search.when != "before":
@@ -81,6 +82,7 @@ def sweep(configuration: Configuration, dataset: Dataset, folder: Folder) -> dic
         "wall_seconds": time.monotonic() - start,
         "finished": True,
     }
+    folder.remove(PAGE)  # it is of the unfinished run, where somebody had it written
     folder.write_json(results.RESULTS, content)
     (folder / CHECKPOINTS).delete()
     log.info("finished", extra=event("finished", results=str(folder / results.RESULTS)))

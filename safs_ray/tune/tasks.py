@@ -63,7 +63,8 @@ class Run:
             return Result.load(folder)
         except DamagedError as error:
             self._tell(f"warning: {error}; it is made again")
-            folder.delete()
+            for name in set(folder.names()) - {RECIPE}:
+                folder.remove(name)
             return None
 
     def made_with(self, recipe: Recipe, stages: str) -> None:
@@ -85,8 +86,8 @@ class Run:
             done = make(lambda epoch, accuracy: self._tell((stage, epoch, epochs, accuracy)), checkpoints)
             done.save(self.folder / "networks" / stage)
             checkpoints.clear()
-            with suppress(RayActorError):
-                self.news.size()  # waits until all is there that was told
+        with suppress(RayActorError):
+            self.news.size()  # waits until all is there that was told
         return done
 
     def _tell(self, news: News) -> None:
@@ -137,7 +138,7 @@ def prepare(run: Run, arrays: dict[str, Array]) -> None:
         return stages.prune(network, configuration, splits, device, report, checkpoints)
 
     if not configuration.model.pruned:
-        run.once("dense", configuration.dense.epochs, dense)
+        run.once("dense", stages.plan(configuration)["dense training"], dense)
     run.once("pruned", stages.pruning_epochs(configuration), pruned)
 
 

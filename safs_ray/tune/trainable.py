@@ -46,6 +46,7 @@ class Trial(tune.Trainable):
     def reset_config(self, new_config: dict[str, Any]) -> bool:
         """Begin another trial in the same process."""
         self._chain.give_up()
+        self._chain.forget()
         self._chain = self._new_chain(new_config)
         return True
 

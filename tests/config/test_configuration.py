@@ -314,6 +314,9 @@ class TestValues:
 
 
 class TestRulesBetweenKeys:
+    def test_three_rounded_sixths_are_a_half(self) -> None:
+        assert validate({"data": {"validation": 0.1666667}, "final": {"folds": 3}}).final.folds == 3
+
     def test_folds_hold_back_at_most_half_of_the_images(self) -> None:
         assert message({"data": {"validation": 0.2}, "final": {"folds": 3}}) == (
             "final.folds=3 folds of data.validation=0.2 hold back 60% of the training images from the search; "

@@ -93,6 +93,11 @@ def pruned(classes):
     prune.l1_unstructured(net.fc1, "weight", 0.5)
     return net
 
+def frozen(classes):
+    net = Net(16, classes)
+    net.fc1.requires_grad_(False)
+    return net
+
 def parametrized(classes):
     net = Net(16, classes)
     parametrizations.weight_norm(net.fc1)
@@ -165,6 +170,7 @@ def test_it_is_built_for_training() -> None:
         ("random", "draws random numbers in training"),
         ("lazy", "has lazy layers"),
         ("pruned", "computes weights from other parameters; return the plain network"),
+        ("frozen", "freezes fc1.weight; let it be trained"),
         ("parametrized", "computes weights from other parameters; return the plain network"),
     ],
 )

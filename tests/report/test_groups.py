@@ -96,13 +96,25 @@ def test_values_are_those_of_runs_or_of_the_folds_of_one_run(tmp_path: Path) -> 
     ]
     (both,) = grouped(runs)
     (alone,) = grouped(runs[:1])
-    assert both.values("SAFS") == pytest.approx({(0, 0): 0.55, (1, 0): 0.6})
-    assert both.values(GAIN) == pytest.approx({(0, 0): 0.35, (1, 0): 0.4})
+    assert both.values("SAFS") == pytest.approx({(0,): 0.55, (1,): 0.6})
+    assert both.values(GAIN) == pytest.approx({(0,): 0.35, (1,): 0.4})
     assert both.values("stage 1") == {}
     assert both.estimate("stage 1") is None
     assert alone.values("SAFS") == {(0, 0): 0.5, (0, 1): 0.6}
     assert alone.values(GAIN) == pytest.approx({(0, 0): 0.4, (0, 1): 0.3})
     assert (both.count, alone.count) == ("2 seeds", "1 run, 2 folds")
+
+
+def test_runs_of_one_seed_count_as_one(tmp_path: Path) -> None:
+    runs = [run(tmp_path / f"{n}", seed(n // 2), pruned=[0.1], SAFS=[0.3 + n / 10]) for n in range(3)]
+    (group,) = grouped(runs)
+    assert group.values("SAFS") == pytest.approx({(0,): 0.35, (1,): 0.5})
+    assert group.count == "2 seeds in 3 runs"
+    (again,) = grouped(runs[:2])
+    found = again.estimate("SAFS")
+    assert again.count == "1 seed in 2 runs"
+    assert found is not None
+    assert (found.mean, found.sd, found.low) == (pytest.approx(0.35), None, None)
 
 
 def test_the_same_seeds_on_the_same_data_are_paired(tmp_path: Path) -> None:
@@ -129,7 +141,7 @@ def test_a_run_that_lacks_a_row_is_left_out_and_never_paired(tmp_path: Path) -> 
     ]
     second = [run(tmp_path / f"b{n}", seed(n, search={"steps": 5}), **rows[n]) for n in range(3)]
     groups = grouped([*first, *second])
-    assert groups[1].values("SAFS") == {(0, 0): 0.7, (2, 0): 0.9}
+    assert groups[1].values("SAFS") == {(0,): 0.7, (2,): 0.9}
     found = {name: compared(groups[1], groups[0], name) for name in ("pruned", "SAFS")}
     assert {name: each.how for name, each in found.items() if each} == {
         "pruned": "paired by seed",

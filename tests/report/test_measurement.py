@@ -67,6 +67,26 @@ def test_gradients_are_those_of_the_mean_loss_over_kept_weights(pruned: stages.R
         assert norms[name] == pytest.approx(gradient[mask].norm().item(), rel=1e-4)
 
 
+NORMALISED = """
+from torch import nn
+
+def network():
+    return nn.Sequential(nn.Flatten(), nn.Linear(64, 4), nn.BatchNorm1d(4), nn.ReLU(), nn.Linear(4, 10))
+"""
+
+
+def test_no_batch_is_of_one_image(
+    dense: stages.Result, splits: Splits, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of one vector batch normalisation has no statistics."""
+    (tmp_path / "normalised_network.py").write_text(NORMALISED)
+    monkeypatch.syspath_prepend(tmp_path)
+    specification = replace(dense.network.specification, model="normalised_network:network")
+    norms = gradient_norms(Network.initial(specification, seed=0), splits.train[: measurement.BATCH + 1])
+    assert len(norms) == 2
+    assert all(norm > 0 for norm in norms.values())
+
+
 def test_a_dead_network_has_no_gradient(pruned: stages.Result, splits: Splits) -> None:
     state = {name: torch.zeros_like(weight) for name, weight in pruned.network.state.items()}
     norms = gradient_norms(replace(pruned.network, state=state), splits.validation)

@@ -14,7 +14,7 @@ from safs_ray.data import Splits
 from safs_ray.network import Network
 from safs_ray.search.assignment import Assignment
 from safs_ray.search.chain import Chain, Course, joint, stage_1, stage_2
-from safs_ray.search.evaluation import Evaluation, Ledger, Score, Stop, evaluate
+from safs_ray.search.evaluation import Claimed, Evaluation, Ledger, Score, Stop, evaluate
 from safs_ray.search.rungs import Rungs
 from safs_ray.stages import Result
 from safs_ray.storage import Folder
@@ -102,7 +102,7 @@ def test_what_was_trained_ahead_and_is_not_wanted_is_left_to_others(
             super().__init__()
             self.held: set[str] = set()
 
-        def claim(self, key: str) -> bool:
+        def claim(self, key: str) -> Claimed:
             self.held.add(key)
             return super().claim(key)
 
@@ -119,6 +119,29 @@ def test_what_was_trained_ahead_and_is_not_wanted_is_left_to_others(
     assert claims.held
     running.give_up()
     assert claims.held <= {evaluation.key for evaluation in claims.evaluations}
+
+
+def test_nothing_is_trained_ahead_beyond_what_another_chain_trains(
+    pruned: Result, splits: Splits, configuration: Configuration
+) -> None:
+    class OtherTrains(Ledger):
+        """Where another chain trains the third evaluation that is claimed; it may wait for any that follow."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.asked: list[str] = []
+
+        def claim(self, key: str) -> Claimed:
+            self.asked.append(key)
+            return "another's" if len(self.asked) == 3 else "mine"
+
+    values = configuration.model_dump(mode="json")
+    values["search"] |= {"strategy": "random", "steps": 6}
+    values["run"]["execution"] = "sparse"
+    changed, claims = validate(values), OtherTrains()
+    running, _ = chain(pruned, splits, changed, course=stage_1(changed), ledger=claims)
+    running.step()
+    assert len(claims.asked) == 3
 
 
 @pytest.mark.parametrize("own", ["default", "random"])

@@ -15,7 +15,7 @@ from safs_ray.sparse.graph import (
     Sum,
     windows,
 )
-from safs_ray.sparse.removal import connections, live_neurons
+from safs_ray.sparse.removal import connections, live_neurons, needed_channels
 
 ONE = np.zeros((1, 1), np.int64)
 
@@ -78,6 +78,8 @@ def test_normalisation_needs_whole_channels_and_a_sum_what_either_side_has(whole
         "c": rows([0, 0, 1], [0, 0, 0], [0, 0, 0]),
         "b": rows([1] + [0] * 11),  # the first pixel of the first channel
     }
+    needed = [channels.tolist() for channels in needed_channels(network, kept)]
+    assert needed[2:5] == [[True, False, True], [True, False, False], [True, False, False]]
     live = live_neurons(network, kept, whole_channels)
     assert live[2].any(1).tolist() == live[1].any(1).tolist() == [True, False, True]
     assert (live[2].any(1) == live[2].all(1)).all()

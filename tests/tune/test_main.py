@@ -579,10 +579,10 @@ def test_a_finished_run_stays_as_it_is_when_what_it_is_to_go_on_with_is_refused(
 @contextmanager
 def run_in_another_process(run: Path) -> Iterator[None]:
     """What a process that is at a run holds; to flock another descriptor is as good as another process."""
-    directory = os.open(run, os.O_RDONLY)
-    fcntl.flock(directory, fcntl.LOCK_EX)
+    file = os.open(run / command.LOCK, os.O_RDWR | os.O_CREAT)
+    fcntl.flock(file, fcntl.LOCK_EX)
     yield
-    os.close(directory)
+    os.close(file)
 
 
 def test_an_end_is_told_on_a_storage_that_is_gone(

@@ -19,7 +19,7 @@ NARROW = SpaceSection(
 def draws(section: SpaceSection, count: int = 300) -> list[Hyperparameters]:
     domain = space.build(section)
     values = [parzen.draw(domain, seed) for seed in range(count)]
-    return [space.hyperparameters(each, section, domain, DEFAULT.batch_size) for each in values]
+    return [space.hyperparameters(each, section, domain, DEFAULT) for each in values]
 
 
 def test_every_proposal_is_valid_and_lies_in_its_ranges() -> None:
@@ -73,12 +73,27 @@ def test_nearest_brings_every_value_inside() -> None:
     )
 
 
+def test_what_is_not_proposed_is_the_defaults_with_its_optimizer() -> None:
+    sgd = Hyperparameters(optimizer="sgd", learning_rate=0.01, momentum=0.9, weight_decay=1e-3, nesterov=True)
+    adam = Hyperparameters(learning_rate=1e-3, weight_decay=1e-3, schedule="cosine")
+    assert space.nearest(sgd, SPACE) == sgd
+    assert space.nearest(adam, SPACE) == adam
+    domain = space.build(SPACE)
+    for default in (sgd, adam):
+        drawn = [space.hyperparameters(parzen.draw(domain, seed), SPACE, domain, default) for seed in range(40)]
+        assert {each.optimizer for each in drawn} == set(SPACE.optimizers)
+        for each in drawn:
+            assert each.nesterov == (each.optimizer == "sgd" == default.optimizer)
+            if each.optimizer != "sgd":
+                assert each.schedule == ("cosine" if each.optimizer == default.optimizer else "constant")
+
+
 @pytest.mark.parametrize("section", [SPACE, NARROW], ids=["published", "narrow"])
 def test_values_and_hyperparameters_say_the_same(section: SpaceSection) -> None:
     domain = space.build(section)
     for chosen in draws(section, 50):
         values = space.values(chosen, section, domain)
-        assert space.hyperparameters(values, section, domain, DEFAULT.batch_size) == chosen
+        assert space.hyperparameters(values, section, domain, DEFAULT) == chosen
         assert {label.split()[0] for label in values} == {"optimizer", chosen.optimizer}
 
 

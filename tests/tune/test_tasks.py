@@ -51,6 +51,16 @@ def test_a_damaged_stage_is_made_again(run: Run, pruned: Result, tmp_path: Path,
     assert run.result("stage").validation_accuracy == 0.75
 
 
+def test_a_damaged_stage_keeps_what_it_was_made_with(run: Run, pruned: Result, tmp_path: Path) -> None:
+    run.made_with(RECIPE, "found")
+    run.once("found", 1, lambda *_: pruned)
+    file = tmp_path / "networks" / "found" / "metrics.json"
+    file.write_bytes(file.read_bytes()[:-30])
+    run.once("found", 1, lambda *_: pruned)
+    run.made_with(RECIPE, "found")
+    assert run.kept("found"), "the same recipe deletes nothing"
+
+
 def test_rows_are_made_anew_for_another_recipe_alone(run: Run, pruned: Result, tmp_path: Path) -> None:
     run.made_with(RECIPE, "final/SAFS")
     run.once("final/SAFS/fold-0", 1, lambda *_: pruned)
