@@ -83,7 +83,7 @@ def check(configuration: Configuration, dataset: Dataset, splits: Splits) -> Net
 
     Raises:
         ConfigurationError: unknown operators or network, images that the network cannot take, batches that do not
-            fit into memory, or sites that cannot be grouped.
+            fit into memory, filters to prune of which the last are no outputs, or sites that cannot be grouped.
     """
     _check_without_images(configuration)
     find(configuration.search.operators, "search.operators")
@@ -96,6 +96,7 @@ def check(configuration: Configuration, dataset: Dataset, splits: Splits) -> Net
     network = Network.initial(specification, configuration.run.seed)
     if not network.prunable_count:
         raise refusal("model.name", specification.model, "has no convolution or linear layer that could be pruned")
+    _check_outputs(configuration, network)
     searchable(network, configuration)
     return network
 
@@ -104,6 +105,17 @@ def _check_without_images(configuration: Configuration) -> None:
     models.find(configuration.model.name)
     check_names(configuration.search.operators, "search.operators")
     _check_resources(configuration)
+
+
+def _check_outputs(configuration: Configuration, network: Network) -> None:
+    """Refuse to prune filters where the last layer, which stays whole, is none of the outputs.
+
+    A network that cannot be traced has its layers in the order in which it defines them.
+    """
+    last, weight = list(network.prunable().items())[-1]
+    if configuration.pruning.structure == "filters" and len(weight) != network.specification.classes:
+        reason = f"needs the outputs' layer last, but {last} has {len(weight)} outputs for"
+        raise refusal("pruning.structure", "filters", f"{reason} {network.specification.classes} classes")
 
 
 COPIES = 4

@@ -62,6 +62,35 @@ def test_pieces_that_do_not_fit_are_refused(
     assert str(caught.value).startswith(message)
 
 
+HEAD_FIRST = """
+from torch import nn
+
+class HeadFirst(nn.Module):
+    def __init__(self, classes):
+        super().__init__()
+        self.head, self.body, self.act = nn.Linear(6, classes), nn.Linear(64, 6), nn.ReLU()
+
+    def forward(self, x):
+        if x.sum() == x.sum():  # which torch.fx does not trace
+            x = self.body(x.flatten(1))
+        return self.head(self.act(x))
+"""
+
+
+def test_filters_are_refused_where_the_last_layer_is_none_of_the_outputs(
+    configuration: Configuration, dataset: Dataset, splits: Splits, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "head_first.py").write_text(HEAD_FIRST)
+    monkeypatch.syspath_prepend(tmp_path)
+    own = changed(configuration, "model", name="head_first:HeadFirst")
+    assert list(stages.check(own, dataset, splits).prunable()) == ["head.weight", "body.weight"]
+    with pytest.raises(ConfigurationError) as caught:
+        stages.check(changed(own, "pruning", structure="filters"), dataset, splits)
+    assert str(caught.value) == (
+        "pruning.structure=filters: needs the outputs' layer last, but body.weight has 6 outputs for 10 classes"
+    )
+
+
 @pytest.fixture
 def scarce(monkeypatch: pytest.MonkeyPatch) -> None:
     """A machine that has 0.9 MB left."""

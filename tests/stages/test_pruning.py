@@ -2,12 +2,14 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
 
 from safs_ray import stages
 from safs_ray.accuracy import accuracy
+from safs_ray.checkpoints import Checkpoints
 from safs_ray.config import Configuration, ConfigurationError, RunSection
 from safs_ray.data import Dataset, Splits
 from safs_ray.network import Network
@@ -15,6 +17,7 @@ from safs_ray.randomness import derive
 from safs_ray.stages import Result
 from safs_ray.stages.beginning import dense_training
 from safs_ray.stages.pruning import _early
+from safs_ray.storage import Folder
 from safs_ray.training import Trainer
 from tests.stages.altered import WILD, changed
 
@@ -43,14 +46,24 @@ def test_without_retraining_the_largest_weights_stay_as_they_are(
 
 
 def test_weights_are_rewound_to_what_dense_training_passed_through(
-    configuration: Configuration, dataset: Dataset, dense: Result, splits: Splits, device: torch.device
+    configuration: Configuration,
+    dataset: Dataset,
+    dense: Result,
+    splits: Splits,
+    device: torch.device,
+    tmp_path: Path,
 ) -> None:
-    """After two of its three epochs; with rewind 0, to the very beginning."""
+    """After two of its three epochs; with rewind 0, to the very beginning; an interruption costs nothing."""
+
+    def early(section: Configuration, checkpoints: Checkpoints | None) -> tuple[Network, list[int]]:
+        seen: list[int] = []
+        network = _early(dense.network, section, splits, device, lambda epoch, _: seen.append(epoch), checkpoints)
+        return network, seen
+
     passed: dict[int, Network] = {}
     for rewind in (0, 2):
         section = changed(configuration, "pruning", schedule="iterative", rewind=rewind)
-        seen: list[int] = []
-        passed[rewind] = _early(dense.network, section, splits, device, lambda epoch, _, seen=seen: seen.append(epoch))
+        passed[rewind], seen = early(section, None)
         assert seen == list(range(1, rewind + 1))
     assert passed[0].fingerprint == Network.initial(dense.network.specification, derive(0, "dense")).fingerprint
     shorter = changed(configuration, "dense", epochs=2)
@@ -58,6 +71,10 @@ def test_weights_are_rewound_to_what_dense_training_passed_through(
     last = Trainer(passed[0], dense_training(shorter, splits, device)).run()
     assert passed[2].fingerprint == last.current().fingerprint
     assert two.fingerprint == last.best().fingerprint
+    checkpoints = Checkpoints(Folder.at(tmp_path), seconds=0)
+    early(changed(configuration, "pruning", schedule="iterative", rewind=1), checkpoints)
+    resumed, seen = early(changed(configuration, "pruning", schedule="iterative", rewind=2), checkpoints)
+    assert (resumed.fingerprint, seen) == (passed[2].fingerprint, [2])
 
 
 @pytest.mark.parametrize(
