@@ -7,9 +7,8 @@ functional call are sites of their own. Where tracing fails, activation modules 
 from __future__ import annotations
 
 import copy
-import inspect
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -210,25 +209,12 @@ def _operator_at(node: fx.Node, owner: nn.Module) -> str | None:
     """The operator that a node applies, or None."""
     if node.op == "call_module":
         return _operator_of(owner.get_submodule(str(node.target)))
-    if node.op not in ("call_function", "call_method"):
-        return None
-    operator, settings = FUNCTIONS.get(_function_name(node), (None, {}))
-    given = _given(node)
-    if given is None:
-        return None
-    given.pop("inplace", None)
-    return operator if given.items() <= settings.items() else None
-
-
-def _given(node: fx.Node) -> dict[str, object] | None:
-    """What a call is given beside its input, by name; None where the names cannot be told."""
-    arguments: Mapping[str, object] = node.kwargs
-    if len(node.args) + ("input" in node.kwargs) != 1:
-        try:
-            arguments = inspect.signature(node.target).bind(*node.args, **node.kwargs).arguments  # type: ignore[arg-type]
-        except (TypeError, ValueError):  # a method, or a function that is not written in Python
-            return None
-    return {name: value for name, value in arguments.items() if name != "input"}
+    if node.op in ("call_function", "call_method"):
+        operator, settings = FUNCTIONS.get(_function_name(node), (None, {}))
+        given = {key: value for key, value in node.kwargs.items() if key not in ("input", "inplace")}
+        plain = len(node.args) + ("input" in node.kwargs) == 1
+        return operator if plain and given.items() <= settings.items() else None
+    return None
 
 
 def _function_name(node: fx.Node) -> str:
@@ -239,7 +225,7 @@ def _works_in_place(node: fx.Node, owner: nn.Module) -> bool:
     if node.op == "call_module":
         return bool(getattr(owner.get_submodule(str(node.target)), "inplace", False))
     name = str(getattr(node.target, "__name__", node.target))
-    return bool((_given(node) or {}).get("inplace")) or name.endswith("_")
+    return bool(node.kwargs.get("inplace")) or name.endswith("_")
 
 
 def _path(node: fx.Node) -> str:

@@ -74,7 +74,9 @@ def _check_layers(specification: Specification, module: nn.Module) -> None:
     if any(is_lazy(parameter) for parameter in module.parameters()):
         raise _refusal(specification, "has lazy layers; give them their sizes")
     if frozen := [name for name, parameter in module.named_parameters() if not parameter.requires_grad]:
-        raise _refusal(specification, f"freezes {frozen[0]}; let it be trained, for every weight is")
+        raise _refusal(
+            specification, f"freezes {frozen[0]}; let it be trained, for every weight is, or make it a buffer"
+        )
     if prune.is_pruned(module) or any(map(parametrize.is_parametrized, module.modules())):
         plain = "return the plain network, and give what is pruned as model.weights with model.pruned=true"
         raise _refusal(specification, f"computes weights from other parameters; {plain}")

@@ -91,7 +91,7 @@ def show_groups(groups: Sequence[Group], names: Sequence[str], console: Console)
     Args:
         names: of the rows to show.
     """
-    console.print("Test accuracy in per cent, mean ± sd of a group's runs, or of a single run's folds", soft_wrap=True)
+    console.print("Test accuracy in per cent, mean ± sd of a group's seeds, or of a single run's folds", soft_wrap=True)
     console.print(_groups(groups, names))
     if len(groups) > 1:
         told = f"Difference from {groups[0].label} in points, with its {CONFIDENT} interval by Student's t"

@@ -258,7 +258,10 @@ class Chain:
             return evaluate(self._network, candidates[:1], self._evaluation, self._stop)
 
     def _wanted(self) -> dict[str, Assignment]:
-        """The candidate asked for and others to train beside it, by key, which nobody has trained or is training."""
+        """The candidate asked for and others to train beside it, by key, which nobody has trained.
+
+        They end before the first that another chain is training.
+        """
         left = self.course.evaluations - self.iteration
         first, *others = [
             candidate * self._sites_each for candidate in upcoming(self.strategy, min(self._together, left))

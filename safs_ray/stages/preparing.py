@@ -108,14 +108,15 @@ def _check_without_images(configuration: Configuration) -> None:
 
 
 def _check_outputs(configuration: Configuration, network: Network) -> None:
-    """Refuse to prune filters where the last layer, which stays whole, is none of the outputs.
+    """Refuse to prune filters where the last layer, which stays whole, does not give the logits.
 
     A network that cannot be traced has its layers in the order in which it defines them.
     """
     last, weight = list(network.prunable().items())[-1]
-    if configuration.pruning.structure == "filters" and len(weight) != network.specification.classes:
-        reason = f"needs the outputs' layer last, but {last} has {len(weight)} outputs for"
-        raise refusal("pruning.structure", "filters", f"{reason} {network.specification.classes} classes")
+    classes, prunes = network.specification.classes, not configuration.model.pruned
+    if prunes and configuration.pruning.structure == "filters" and len(weight) != classes:
+        reason = f"keeps the last layer whole, which must give the logits; {last} has {len(weight)} outputs for"
+        raise refusal("pruning.structure", "filters", f"{reason} {classes} classes")
 
 
 COPIES = 4

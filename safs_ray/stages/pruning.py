@@ -10,7 +10,7 @@ import torch
 
 from safs_ray import schedules
 from safs_ray.checkpoints import Checkpoints
-from safs_ray.config import Configuration
+from safs_ray.config import Configuration, refusal
 from safs_ray.data import Splits
 from safs_ray.network import Network
 from safs_ray.randomness import derive
@@ -50,14 +50,14 @@ def prune(
         configuration.run,
         checkpoints=checkpoints,
     )
-    rewound = None
+    rewound, before = None, 0.0
     if section.rewind is not None:
-        rewound = _early(network, configuration, splits, device, report, checkpoints)
+        rewound, before = _early(network, configuration, splits, device, report, checkpoints)
         report = schedules.shifted(report, section.rewind)
-    pruned, score, before = schedules.prune(schedules.Task(network, section, training, rewound, report))
+    pruned, score, retraining_before = schedules.prune(schedules.Task(network, section, training, rewound, report))
     if warning := pruned.survey().warning:
         warnings.warn(warning, stacklevel=2)
-    return Result(pruned, score, before + time.process_time() - start)
+    return Result(pruned, score, before + retraining_before + time.process_time() - start)
 
 
 def _early(
@@ -67,8 +67,15 @@ def _early(
     device: torch.device,
     report: Report,
     checkpoints: Checkpoints | None,
-) -> Network:
-    """What the network was after the first epochs of its dense training, which are trained again bit for bit."""
+) -> tuple[Network, float]:
+    """What the network was after the first epochs of its dense training, which are trained again bit for bit.
+
+    Returns:
+        It, and the core-seconds that were spent on it before an interruption.
+
+    Raises:
+        ConfigurationError: the training diverged.
+    """
     initial = Network.initial(network.specification, derive(configuration.run.seed, "dense"))
     if network.groups > 1:
         initial = initial.grouped(network.groups)
@@ -76,5 +83,8 @@ def _early(
     trainer = Trainer(initial.assign(network.assignment), training)
     while trainer.epoch < (configuration.pruning.rewind or 0):
         trainer.run_epoch()
+        if trainer.diverged:
+            told = f"the training diverges before pruning.rewind={configuration.pruning.rewind}; take a smaller one"
+            raise refusal("dense.hyperparameters.learning_rate", training.hyperparameters.learning_rate, told)
         report(trainer.epoch, trainer.accuracy)
-    return trainer.current()
+    return trainer.current(), trainer.core_seconds_before

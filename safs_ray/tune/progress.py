@@ -105,13 +105,14 @@ class StageProgress:
         self._done: dict[str, int] = {}
         self._printed: dict[str, float] = {}
 
-    def skip(self, epochs: int) -> None:
-        """Take the news that epochs need not be done, since they were before."""
-        self._clock.skip(epochs)
+    def made(self, stage: str, epochs: int) -> None:
+        """Take the news that a stage was made before: its epochs need not be done."""
+        self._clock.skip(epochs - self._done.get(stage, 0))
+        self._done[stage] = epochs
 
     def epoch(self, stage: str, epoch: int, epochs: int, accuracy: float) -> None:
         """Take the news that a stage has done an epoch; those that nothing was told of were done before."""
-        self.skip(epoch - 1 - self._done.get(stage, 0))
+        self._clock.skip(epoch - 1 - self._done.get(stage, 0))
         self._done[stage] = epoch
         self._clock.done += 1
         last = self._printed.get(stage, time.monotonic() if epoch < epochs else 0.0)

@@ -56,7 +56,7 @@ def sweep(configuration: Configuration, dataset: Dataset, folder: Folder) -> dic
 
     if not configuration.model.pruned:
         log.info("%spruning and retraining", "" if configuration.model.weights else "dense training, ")
-    run_tasks(run, [(prepare, (arrays,))], plan["dense training"] + stages.pruning_epochs(configuration))
+    run_tasks(run, [(prepare, (without_test,))], plan["dense training"] + stages.pruning_epochs(configuration))
     pruned = run.result("pruned").network
     tell(pruned.survey())
 
@@ -68,7 +68,7 @@ def sweep(configuration: Configuration, dataset: Dataset, folder: Folder) -> dic
             return stages.searchable(pruned, configuration).assign(recipe.assignment)
         log.info("pruning and retraining with the assignment that was found")
         run.made_with(recipe, FOUND)
-        run_tasks(run, [(prune_found, (arrays, recipe))], stages.pruning_epochs(configuration))
+        run_tasks(run, [(prune_found, (without_test, recipe))], stages.pruning_epochs(configuration))
         found = run.result(FOUND).network
         tell(found.survey())
         return found

@@ -21,8 +21,8 @@ from safs_ray.storage import DamagedError, Folder
 from safs_ray.training import Report
 from safs_ray.tune.progress import StageProgress, log
 
-News = tuple[str, int, int, float] | int | str
-"""Stage, epochs done, epochs, validation accuracy; or the epochs of a stage that was made before; or a warning, in one
+News = tuple[str, int, int, float] | tuple[str, int] | str
+"""Stage, epochs done, epochs, validation accuracy; or a stage that was made before and its epochs; or a warning, in one
 line."""
 
 Make = Callable[[Report, Checkpoints], Result]
@@ -80,7 +80,7 @@ class Run:
     def once(self, stage: str, epochs: int, make: Make) -> Result:
         """A stage's result, from the run folder where it was completed before."""
         if done := self.kept(stage):
-            self._tell(epochs)
+            self._tell((stage, epochs))
         else:
             checkpoints = self.checkpoints(stage)
             done = make(lambda epoch, accuracy: self._tell((stage, epoch, epochs, accuracy)), checkpoints)
@@ -205,8 +205,8 @@ def run_tasks(run: Run, tasks: Sequence[tuple[Callable[..., None], tuple[Any, ..
             match news:
                 case str():
                     log.warning(news)
-                case int():
-                    progress.skip(news)
+                case (stage, epochs):
+                    progress.made(stage, epochs)
                 case _:
                     progress.epoch(*news)
         ray.get(done)

@@ -170,7 +170,7 @@ def test_it_is_built_for_training() -> None:
         ("random", "draws random numbers in training"),
         ("lazy", "has lazy layers"),
         ("pruned", "computes weights from other parameters; return the plain network"),
-        ("frozen", "freezes fc1.weight; let it be trained"),
+        ("frozen", "freezes fc1.weight; let it be trained, for every weight is, or make it a buffer"),
         ("parametrized", "computes weights from other parameters; return the plain network"),
     ],
 )

@@ -46,6 +46,13 @@ def test_every_number_is_whole_in_eighty_columns() -> None:
     assert "…" not in text
 
 
+def test_a_gain_is_of_the_folds_that_both_rows_have() -> None:
+    pruned, safs = row("pruned", 0.5, 0.99), row("SAFS", 0.65, 0.99)
+    pruned["test_accuracy"] = {"mean": 0.5, "sd": 0.1, "values": [0.4, 0.6]}
+    safs["test_accuracy"] = {"mean": 0.65, "sd": None, "values": [0.65]}
+    assert "+25.0" in printed(80, rows=[pruned, safs])
+
+
 def test_hyperparameters_that_had_no_effect_are_left_out() -> None:
     text = printed(80)
     assert "learning rate 0.0123" in text

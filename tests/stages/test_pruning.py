@@ -57,8 +57,13 @@ def test_weights_are_rewound_to_what_dense_training_passed_through(
 
     def early(section: Configuration, checkpoints: Checkpoints | None) -> tuple[Network, list[int]]:
         seen: list[int] = []
-        network = _early(dense.network, section, splits, device, lambda epoch, _: seen.append(epoch), checkpoints)
+        network, before = _early(
+            dense.network, section, splits, device, lambda epoch, _: seen.append(epoch), checkpoints
+        )
+        spent.append(before)
         return network, seen
+
+    spent: list[float] = []
 
     passed: dict[int, Network] = {}
     for rewind in (0, 2):
@@ -75,6 +80,18 @@ def test_weights_are_rewound_to_what_dense_training_passed_through(
     early(changed(configuration, "pruning", schedule="iterative", rewind=1), checkpoints)
     resumed, seen = early(changed(configuration, "pruning", schedule="iterative", rewind=2), checkpoints)
     assert (resumed.fingerprint, seen) == (passed[2].fingerprint, [2])
+    assert spent[:-1] == [0.0] * 3
+    assert spent[-1] > 0
+
+
+def test_a_dense_training_that_diverges_before_it_is_rewound_to_is_refused(
+    configuration: Configuration, dense: Result, splits: Splits, device: torch.device
+) -> None:
+    wild = changed(changed(configuration, "dense", hyperparameters=WILD), "pruning", schedule="iterative", rewind=2)
+    with pytest.raises(ConfigurationError) as refused:
+        stages.prune(dense.network, wild, splits, device)
+    assert str(refused.value).startswith("dense.hyperparameters.learning_rate=")
+    assert "the training diverges before pruning.rewind=2; take a smaller one" in str(refused.value)
 
 
 @pytest.mark.parametrize(

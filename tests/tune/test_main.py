@@ -315,21 +315,21 @@ def test_a_last_training_goes_on_from_its_checkpoint(tiny: Path, folder: Path) -
         "final.epochs=2000",
     )  # fmt: skip
     run, until = folder / "runs" / "checkpoint", time.monotonic() + ENDS
-    kept = run / "checkpoints" / "final" / "SAFS" / "fold-0"
-    while not any(kept.glob("*")):
+    kept = Folder.at(run / "checkpoints" / "final" / "SAFS" / "fold-0")
+    while not kept.names():
         assert process.poll() is None, process.communicate()
         assert time.monotonic() < until
         time.sleep(0.05)
     process.kill()
     process.communicate(timeout=ENDS)
-    (key,) = (file.name for file in kept.glob("*"))
-    before = Checkpoints(Folder.at(kept)).load(key)
+    (key,) = kept.names()
+    before = Checkpoints(kept).load(key)
     assert before is not None
 
     resumed = start("--resume", str(run))
     assert resumed.stdout is not None
     assert any("final evaluation, 1 folds" in line for line in resumed.stdout)
-    after = Checkpoints(Folder.at(kept)).load(key)
+    after = Checkpoints(kept).load(key)
     assert after is not None, "nothing that came before the last training deletes its checkpoint"
     assert after["epoch"] >= before["epoch"] > 0
     output, _ = resumed.communicate(timeout=ENDS)

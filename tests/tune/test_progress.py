@@ -59,7 +59,8 @@ def test_what_was_done_before_takes_no_time(monkeypatch: pytest.MonkeyPatch, cap
     now = 100.0
     monkeypatch.setattr("time.monotonic", lambda: now)
     progress = StageProgress(epochs=30)
-    progress.skip(10)
+    progress.made("dense", 10)
+    progress.made("dense", 10)
     with caplog.at_level(logging.INFO, "safs_ray"):
         progress.epoch("resumed", 8, 10, 0.5)
         now = 110.0

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +32,7 @@ class Factory:
     """Trials as Tune makes them, those that share a board named."""
 
     def __init__(self, configuration: Configuration, dataset: Dataset, pruned: Result, folder: Path) -> None:
-        self._given = {
+        self._given: dict[str, Any] = {
             "arrays": dataset.without_test().arrays(),
             "network": pruned.network.to_arrays(),
             "configuration": configuration.model_dump(mode="json"),
@@ -40,6 +41,9 @@ class Factory:
         }
         self._folder = folder
         self._boards: dict[str, Any] = {}
+
+    def keep_every_epoch(self) -> None:
+        self._given["checkpoints"] = replace(self._given["checkpoints"], seconds=0)
 
     def __call__(self, board: str, rate: float = 5e-3) -> tune.Trainable:
         if board not in self._boards:  # an actor lives as long as its first handle
@@ -75,3 +79,16 @@ def test_saved_and_restored_in_both_phases_and_reused_equals_an_uninterrupted_tr
         assert second.reset(proposal(5e-3), storage=None), "an actor is reused for another trial"
         second.restore(checkpoint)
         assert results + run(second) == expected
+
+
+def test_an_actor_that_takes_another_trial_forgets_the_fine_tuning_of_the_last(
+    factory: Factory, configuration: Configuration, tmp_path: Path
+) -> None:
+    factory.keep_every_epoch()
+    trial = factory("forgetting")
+    for _ in range(configuration.search.steps + 1):
+        trial.train()
+    states = Folder.at(tmp_path / "checkpoints")
+    assert len(states.names()) == 1
+    assert trial.reset(proposal(0.01), storage=None)
+    assert states.names() == []

@@ -55,8 +55,9 @@ def accuracies(groups: Sequence[Group], names: Sequence[str]) -> Figure | Absent
         return Absent(name, title, "No run has a row of the table yet.")
     panels = [_accuracy(groups, row) for row in (*names, GAIN) if any(group.values(row) for group in groups)]
     caption = (
-        "Each mark is a run, or a fold of a single run, the stroke their mean, and the pale bar the 95 % interval that "
-        "Student’s t gives the mean; every panel has its own scale, and a gain is SAFS less pruned in the same run."
+        "Each mark is a seed, or a fold of a single run, the stroke their mean, and the pale bar the 95 % interval "
+        "that Student’s t gives the mean; every panel has its own scale, and a gain is SAFS less pruned in the same "
+        "run."
     )
     return Figure(name, title, caption, tuple(panels))
 
