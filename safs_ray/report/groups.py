@@ -16,9 +16,10 @@ GAIN = "gain"
 
 PLACES = (
     "run.name", "run.storage", "run.address", "run.costs", "run.events", "run.verbose", "run.checkpoint_seconds",
-    "tune.resources.cpu", "tune.resources.gpu", "data.folder",
+    "tune.resources.cpu", "tune.resources.gpu", "data.folder", "final.ablations",
 )  # fmt: skip
-"""Keys that say where a run was, on which machine, and what was told of it, not what it was."""
+"""Keys that say where a run was, on which machine, what was told of it, and which rows it made beside the others: not
+what it was."""
 
 MOST_KEYS = 2
 """Keys in which groups may differ and still be named after them."""

@@ -75,6 +75,15 @@ def test_runs_that_differ_in_place_and_seed_alone_are_one_group(tmp_path: Path) 
     assert grouped(records[:1])[0].label == "first-0"
 
 
+def test_a_run_with_a_row_more_is_of_the_same_group(tmp_path: Path) -> None:
+    rows: list[dict[str, list[float]]] = [{"SAFS": [0.5]}, {"SAFS": [0.7], "stage 1": [0.6]}]
+    (group,) = grouped(
+        [run(tmp_path / str(n), seed(n, final={"ablations": ["stage 1"] * n}), **rows[n]) for n in range(2)]
+    )
+    assert group.values("SAFS") == {(0,): 0.5, (1,): 0.7}
+    assert group.values("stage 1") == {(1,): 0.6}
+
+
 def test_groups_are_named_after_the_keys_that_differ(tmp_path: Path) -> None:
     records = [
         run(tmp_path / "a", seed(0)),
