@@ -37,7 +37,7 @@ class RandomSearch(Proposer):
         return candidate
 
     def state_dict(self) -> dict[str, Any]:
-        return {**super().state_dict(), "proposed": list(self._proposed)}
+        return {**super().state_dict(), "proposed": sorted(self._proposed)}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         super().load_state_dict(state)
