@@ -89,6 +89,13 @@ def _folds(record: Record, name: str) -> list[float]:
     return list(rows[name]["test_accuracy"]["values"]) if name in rows else []
 
 
+def gain(row: Row, pruned: Row) -> Estimate:
+    """How much better a row of a run is, over the folds that both have: of an unfinished run not all are there."""
+    pairs = zip(row["test_accuracy"]["values"], pruned["test_accuracy"]["values"], strict=False)
+    values, others = zip(*pairs, strict=True)
+    return paired_difference(values, others)
+
+
 def grouped(records: Sequence[Record]) -> tuple[Group, ...]:
     """The groups, in the order of their first runs.
 

@@ -22,7 +22,7 @@ from safs_ray.report.figures import (
     sparsity,
     trajectories,
 )
-from safs_ray.report.intervals import Estimate, paired_difference
+from safs_ray.report.groups import gain
 from safs_ray.report.record import Record, Row, flattened
 from safs_ray.report.wording import CONFIDENT, interval, listed, percent, points, shown
 
@@ -96,11 +96,11 @@ def _summary(record: Record) -> str:
     rows = {row["name"]: row for row in record.rows}
     if "SAFS" not in rows or "pruned" not in rows:
         return what
-    test, gain = rows["SAFS"]["test_accuracy"], _gain(rows["SAFS"], rows["pruned"]).mean
-    direction = "above" if gain >= 0 else "below"
+    test, gained = rows["SAFS"]["test_accuracy"], gain(rows["SAFS"], rows["pruned"]).mean
+    direction = "above" if gained >= 0 else "below"
     outcome = (
         f" The activations and hyperparameters that were found reach {percent(test)} % test accuracy with "
-        f"{rows['SAFS']['nonzero_weights']:,} weights, {abs(100 * gain):.1f} points {direction} the pruned network"
+        f"{rows['SAFS']['nonzero_weights']:,} weights, {abs(100 * gained):.1f} points {direction} the pruned network"
     )
     dense = f" and {100 * rows['dense']['test_accuracy']['mean']:.1f} % before pruning" if "dense" in rows else ""
     return f"{what}{outcome} ({percent(rows['pruned']['test_accuracy'])} %{dense})."
@@ -138,26 +138,19 @@ def standing(record: Record) -> Iterator[tuple[str, str]]:
 def _row(row: Row, rows: list[Row]) -> dict[str, Any]:
     """A row of the table in words."""
     pruned = next((other for other in rows if other["name"] == "pruned"), None)
-    gain = _gain(row, pruned) if pruned and row["name"] not in ("dense", "pruned") else None
+    gained = gain(row, pruned) if pruned and row["name"] not in ("dense", "pruned") else None
     return {
         "name": row["name"],
         "meaning": MEANINGS[row["name"]],
         "validation": percent(row["validation_accuracy"]),
         "test": percent(row["test_accuracy"]),
-        "gain": points(gain.mean) if gain else "",
-        "interval": interval(gain) if gain else "",
+        "gain": points(gained.mean) if gained else "",
+        "interval": interval(gained) if gained else "",
         "sparsity": f"{100 * row['sparsity']:.2f}",
         "nonzero": f"{row['nonzero_weights']:,}",
         "evaluations": f"{row['evaluations']:,}" if row["evaluations"] else "",
         "core_seconds": f"{row['core_seconds']:,.0f}",
     }
-
-
-def _gain(row: Row, pruned: Row) -> Estimate:
-    """How much better a row is, with the interval over the folds that both have."""
-    pairs = zip(row["test_accuracy"]["values"], pruned["test_accuracy"]["values"], strict=False)
-    values, others = zip(*pairs, strict=True)
-    return paired_difference(values, others)
 
 
 def _spread(rows: list[Row]) -> str:
@@ -170,18 +163,20 @@ def _certainty(record: Record) -> str:
     rows = {row["name"]: row for row in record.rows}
     if "SAFS" not in rows or "pruned" not in rows:
         return ""
-    gain = _gain(rows["SAFS"], rows["pruned"])
-    if gain.low is None:
+    gained = gain(rows["SAFS"], rows["pruned"])
+    if gained.low is None:
         return (
             "With one fold nothing is known of the uncertainty of the gain: run more seeds, and give all their folders "
             "to python -m safs_ray.report."
         )
     told = (
-        "which leaves out 0" if gain.certain else "which includes 0, so that this run alone does not show a difference"
+        "which leaves out 0"
+        if gained.certain
+        else "which includes 0, so that this run alone does not show a difference"
     )
     return (
         f"Below a gain stands its {CONFIDENT} interval, by Student’s t over the differences of the folds; that of SAFS "
-        f"is {interval(gain)} points, {told}. Folds share most of their images, so that other seeds differ by more."
+        f"is {interval(gained)} points, {told}. Folds share most of their images, so that other seeds differ by more."
     )
 
 

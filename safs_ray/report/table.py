@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from statistics import mean
 from typing import Any
 
 from rich import box
@@ -11,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from safs_ray.config import Hyperparameters
-from safs_ray.report.groups import GAIN, Difference, Group, compared
+from safs_ray.report.groups import GAIN, Difference, Group, compared, gain
 from safs_ray.report.intervals import Estimate
 from safs_ray.report.record import Row
 from safs_ray.report.wording import CONFIDENT, interval, listed, percent, points, spread
@@ -54,7 +53,7 @@ def _accuracies(rows: Sequence[Row]) -> Table:
             row["name"],
             percent(row["validation_accuracy"]),
             percent(row["test_accuracy"]),
-            points(_gain(row, pruned)) if pruned and gained else "",
+            points(gain(row, pruned).mean) if pruned and gained else "",
             f"{100 * row['sparsity']:.2f}",
             f"{row['nonzero_weights']:,}",
             f"{row['evaluations']:,}" if row["evaluations"] else "",
@@ -62,12 +61,6 @@ def _accuracies(rows: Sequence[Row]) -> Table:
             style="bold" if row["name"] == "SAFS" else None,
         )
     return table
-
-
-def _gain(row: Row, pruned: Row) -> float:
-    """How much better a row is on the folds that both have: of an unfinished run not all are there."""
-    values, others = row["test_accuracy"]["values"], pruned["test_accuracy"]["values"]
-    return float(mean(value - other for value, other in zip(values, others, strict=False)))
 
 
 def _division(groups: int) -> str:

@@ -12,7 +12,7 @@ import pytest
 
 from safs_ray.config import Configuration
 from safs_ray.report import comparison, page
-from safs_ray.report.groups import grouped
+from safs_ray.report.groups import gain, grouped
 from safs_ray.report.record import Record
 from safs_ray.storage import Folder
 
@@ -162,7 +162,7 @@ def test_what_a_user_named_is_escaped(evil: Path) -> None:
 def test_gains_are_paired_by_fold() -> None:
     row = {"test_accuracy": {"values": [0.5, 0.7]}}
     pruned = {"test_accuracy": {"values": [0.4, 0.5, 0.1]}}
-    assert page._gain(row, pruned).mean == pytest.approx(0.15)
+    assert gain(row, pruned).mean == pytest.approx(0.15)
 
 
 def test_only_what_differs_from_the_defaults_is_listed(record: Record) -> None:

@@ -66,6 +66,14 @@ def test_searches_then_fine_tunes_the_best(pruned: Result, splits: Splits, confi
     assert [evaluation.epochs for evaluation in made] == [1, 1, 1, 1, 2, 2]
 
 
+def side_by_side(configuration: Configuration, **search: object) -> Configuration:
+    """With networks that can be trained side by side."""
+    values = configuration.model_dump(mode="json")
+    values["search"] |= search
+    values["run"]["execution"] = "sparse"
+    return validate(values)
+
+
 @pytest.mark.parametrize("strategy", [{"strategy": "random"}, {"lahc": {"walks": 3}}, {"strategy": "genetic"}])
 def test_candidates_side_by_side_are_the_steps_of_one_at_a_time(
     pruned: Result,
@@ -74,10 +82,7 @@ def test_candidates_side_by_side_are_the_steps_of_one_at_a_time(
     strategy: dict[str, Any],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    values = configuration.model_dump(mode="json")
-    values["search"] |= {**strategy, "steps": 8}
-    values["run"]["execution"] = "sparse"
-    changed = validate(values)
+    changed = side_by_side(configuration, **strategy, steps=8)
     sizes: list[int] = []
 
     def counted(network: Network, candidates: Sequence[Assignment], training: Training, stop: Stop) -> list[Score]:
@@ -109,10 +114,7 @@ def test_what_was_trained_ahead_and_is_not_wanted_is_left_to_others(
         def release(self, key: str) -> None:
             self.held.discard(key)
 
-    values = configuration.model_dump(mode="json")
-    values["search"] |= {"strategy": "random", "steps": 6}
-    values["run"]["execution"] = "sparse"
-    changed, claims = validate(values), Claims()
+    changed, claims = side_by_side(configuration, strategy="random", steps=6), Claims()
     running, _ = chain(pruned, splits, changed, course=stage_1(changed), ledger=claims)
     running.step()
     running.step()
@@ -135,10 +137,7 @@ def test_nothing_is_trained_ahead_beyond_what_another_chain_trains(
             self.asked.append(key)
             return "another's" if len(self.asked) == 3 else "mine"
 
-    values = configuration.model_dump(mode="json")
-    values["search"] |= {"strategy": "random", "steps": 6}
-    values["run"]["execution"] = "sparse"
-    changed, claims = validate(values), OtherTrains()
+    changed, claims = side_by_side(configuration, strategy="random", steps=6), OtherTrains()
     running, _ = chain(pruned, splits, changed, course=stage_1(changed), ledger=claims)
     running.step()
     assert len(claims.asked) == 3

@@ -72,7 +72,8 @@ def test_the_finalist_that_does_best_when_trained_again_wins_however_often_it_is
     (run.folder / "networks/finalists/SAFS/trial-9/seed-0").write(
         "metrics.json", b"of a finalist that is none any more"
     )
-    winner = _winner(sweep, pruned.network, run, dataset.without_test().arrays())
+    arrays = dataset.without_test().arrays()
+    winner = _winner(sweep, pruned.network, run, arrays)
     splits = replace(stages.folds(configuration, dataset).search(), test=None)
     found = [Found(pruned.network.assign(recipe.assignment), recipe, accuracy, ()) for recipe, accuracy in FOUND]
     chosen = stages.choose(found, pruned.network, configuration, splits, torch.device("cpu"))
@@ -91,7 +92,7 @@ def test_the_finalist_that_does_best_when_trained_again_wins_however_often_it_is
 
     for path in (tmp_path / "networks/finalists/SAFS/trial-3/seed-1").iterdir():
         path.unlink()  # as if it had been killed there
-    assert _winner(sweep, pruned.network, run, dataset.without_test().arrays()) == winner
+    assert _winner(sweep, pruned.network, run, arrays) == winner
     again = written(tmp_path)
     assert {stage for stage in done if again[stage] != done[stage]} == {"trial-3/seed-1"}, "no other is made again"
 
@@ -100,7 +101,7 @@ def test_the_finalist_that_does_best_when_trained_again_wins_however_often_it_is
     kept = open_board(board, str(tmp_path / "evaluations"), "/nowhere")
     for evaluation in sweep._ledger.evaluations:
         ray.get(kept.record.remote(evaluation))
-    assert search(sweep.course, pruned.network, run, dataset.without_test().arrays(), board) == winner
+    assert search(sweep.course, pruned.network, run, arrays, board) == winner
     assert written(tmp_path) == again
 
 
@@ -109,16 +110,13 @@ def test_the_best_trial_wins_as_it_is_where_it_is_the_only_finalist(
 ) -> None:
     one = configuration.model_copy(update={"final": configuration.final.model_copy(update={"finalists": 1})})
     nobody: Queue = None  # type: ignore[assignment]
-    alone = Run(one, Folder.at(tmp_path), nobody)
+    alone, arrays = Run(one, Folder.at(tmp_path), nobody), dataset.without_test().arrays()
     sweep = past(one, alone.folder)
-    assert _winner(sweep, pruned.network, alone, dataset.without_test().arrays()) == FOUND[1][0]
+    assert _winner(sweep, pruned.network, alone, arrays) == FOUND[1][0]
     for number in range(len(FOUND)):
         sweep.journal.end(number, "stopped", 6, 0.9)
     with pytest.raises(FailedSearchError, match="none of 4 trials reached its end; 0 failed"):
-        _winner(sweep, pruned.network, alone, dataset.without_test().arrays())
+        _winner(sweep, pruned.network, alone, arrays)
     sweep.journal.end(3, "finished", 6, 0.1)
-    assert (
-        _winner(sweep, pruned.network, Run(configuration, alone.folder, nobody), dataset.without_test().arrays())
-        == FOUND[3][0]
-    )
+    assert _winner(sweep, pruned.network, Run(configuration, alone.folder, nobody), arrays) == FOUND[3][0]
     assert not written(tmp_path)
