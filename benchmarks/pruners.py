@@ -130,7 +130,7 @@ def measure(run: Configuration, folds: Folds, dense: Result, rates: Sequence[flo
     last = folds.final(0)
     return {
         "weights": pruned.network.nonzero_weights,
-        "survey": pruned.network.survey().summary,
+        "survey": pruned.network.survey.summary,
         "test_accuracy": stages.test(pruned, last, CPU, run.run).test_accuracy,
         "core_seconds": round(pruned.core_seconds),
         "rates": [compare(run, folds, pruned, rate) for rate in rates],

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,7 @@ from torch import Tensor, nn
 from safs_ray.activations import Sited, find_sites, input_shapes
 from safs_ray.config import refusal
 from safs_ray.data import Array, as_tensors
-from safs_ray.models import Specification, build
+from safs_ray.models import Specification, build, origin
 from safs_ray.operators import lookup
 from safs_ray.pruning.flow import Survey, survey
 from safs_ray.pruning.masks import count_kept, prunable_weights
@@ -67,30 +68,35 @@ class Network:
         Raises:
             ConfigurationError: no site found.
         """
-        sited = find_sites(module, specification.example(), specification.exclude)
-        installed = sited.install([lookup(name) for name in sited.defaults])
-        return cls(specification, sited.sites, sited.defaults, _state(installed), {})
+        sited = _sited(specification)
+        installed = sited.install_defaults(module)
+        given = state_of(module)
+        state = {name: given.get(name, tensor) for name, tensor in state_of(installed).items()}
+        return cls(specification, sited.sites, sited.defaults, state, {})
 
     def build(self) -> nn.Module:
         """A new module with this state, on the CPU, in training mode; it computes logits (N, classes)."""
-        sited = self._sited()
+        sited = _sited(self.specification)
         if self.groups > 1:
             sited = sited.grouped(self.groups)
         module = sited.install([lookup(name) for name in self.assignment])
-        module.load_state_dict(dict(self.state))
+        load_state(module, self.state)
         return module
 
     def after(self, module: nn.Module) -> Network:
         """This network with the state of a module that :meth:`build` made, copied to the CPU."""
-        return replace(self, state=_state(module))
+        return replace(self, state=state_of(module))
 
     def assign(self, assignment: Sequence[str]) -> Network:
-        """These weights with another operator at every site, scales at 1, internal parameters as they begin."""
-        scales = {
-            name: torch.tensor(value)
-            for site, operator in zip(self.sites, assignment, strict=True)
-            for name, value in _initial_scales(site, operator).items()
-        }
+        """These weights with an operator at every site, scales at 1.
+
+        Internal parameters are as they begin, but where the operator stays: there they are what was learned.
+        """
+        scales: dict[str, Tensor] = {}
+        for site, operator, before in zip(self.sites, assignment, self.assignment, strict=True):
+            scales |= _initial_scales(site, operator)
+            if operator == before:
+                scales |= {name: self.state[name] for name in scales if name.startswith(f"{site}.internal.")}
         return replace(self, assignment=tuple(assignment), state={**self._weights(), **scales})
 
     def grouped(self, groups: int) -> Network:
@@ -111,6 +117,11 @@ class Network:
                 raise refusal("search.groups", groups, takes)
             if shape[1] < groups:
                 raise refusal("search.groups", groups, f"site {site} has {shape[1]} channels; allowed: at most so many")
+        for site, operator in zip(self.sites, self.assignment, strict=True):
+            if lookup(operator).channels is not None:
+                raise refusal(
+                    "search.groups", groups, f"site {site} has a slope for each channel; leave it out of groups"
+                )
         scales = {
             f"{site}.{group}{name.removeprefix(site)}": tensor
             for site in self.sites
@@ -126,10 +137,14 @@ class Network:
             groups=groups,
         )
 
+    @property
+    def sited(self) -> Sited:
+        """The module that it is built from, and what was found in it; not to be changed."""
+        return _template(self.specification)
+
     def prunable(self) -> dict[str, Tensor]:
         """The weights of convolutions and linear layers, by name."""
-        module = self._sited().module
-        return {name: self.state[name] for name in prunable_weights(module)}
+        return {name: self.state[name] for name in prunable_weights(self.sited.module)}
 
     def masked(self, masks: Mapping[str, Tensor]) -> Network:
         """This network with masks, its weights zero where they are False."""
@@ -152,10 +167,17 @@ class Network:
         return 1 - self.nonzero_weights / self.prunable_count
 
     @property
+    def lacks_statistics(self) -> bool:
+        """Whether it has buffers, such as the running statistics of batch normalisation, all as they are initially."""
+        buffers = {name: each for name, each in self.sited.module.named_buffers() if name in self.state}
+        return bool(buffers) and all(torch.equal(self.state[name], each) for name, each in buffers.items())
+
+    @property
     def dtype(self) -> torch.dtype:
         """Of its weights: float32, or float64 where it serves to check."""
         return next(tensor.dtype for tensor in self.state.values() if tensor.is_floating_point())
 
+    @cached_property
     def survey(self) -> Survey:
         """What the masks leave of every layer, and how many outputs can still be reached."""
         return survey(self.build(), self.masks, self.specification.example(), self.sites)
@@ -218,11 +240,6 @@ class Network:
             raise folder.damaged(DESCRIPTION, f"it has the fingerprint {written}, with {TENSORS} it is {found}")
         return network
 
-    def _sited(self) -> Sited:
-        """The module with weights of no meaning, its sites empty."""
-        specification = self.specification
-        return find_sites(build(specification, seed=0), specification.example(), specification.exclude)
-
     def _description(self) -> dict[str, Any]:
         """All that is not a tensor, as JSON values."""
         return {
@@ -253,10 +270,41 @@ class Network:
         return {**self.state, **{f"{MASK}{name}": mask for name, mask in self.masks.items()}}
 
 
-def _state(module: nn.Module) -> dict[str, Tensor]:
-    return {name: tensor.detach().cpu().clone() for name, tensor in module.state_dict().items()}
+def state_of(module: nn.Module) -> dict[str, Tensor]:
+    """A copy of a module's state on the CPU; a tensor that has several names is there once, under the first."""
+    return {names[0]: tensor.detach().cpu().clone() for tensor, names in _tensors_by_name(module)}
 
 
-def _initial_scales(site: str, operator: str) -> dict[str, float]:
-    internal = {f"{site}.internal.{name}": value for name, value in lookup(operator).parameters.items()}
-    return {f"{site}.alpha": 1.0, f"{site}.beta": 1.0, **internal}
+def load_state(module: nn.Module, state: Mapping[str, Tensor]) -> None:
+    """Give a module a state that :func:`state_of` gave."""
+    module.load_state_dict({name: state[names[0]] for _, names in _tensors_by_name(module) for name in names})
+
+
+def _tensors_by_name(module: nn.Module) -> list[tuple[Tensor, list[str]]]:
+    """The tensors of a module's state, each with all of its names."""
+    found: dict[int, tuple[Tensor, list[str]]] = {}
+    for name, tensor in module.state_dict(keep_vars=True).items():
+        found.setdefault(id(tensor), (tensor, []))[1].append(name)
+    return list(found.values())
+
+
+def _sited(specification: Specification) -> Sited:
+    """A new module with weights of no meaning, its sites empty."""
+    template = _template(specification)
+    return replace(template, module=copy.deepcopy(template.module))
+
+
+def _template(specification: Specification) -> Sited:
+    """The same, not to be changed: sites are found once in a process."""
+    return _found_once(specification, origin(specification.model))
+
+
+@lru_cache(maxsize=4)
+@torch.inference_mode(False)
+def _found_once(specification: Specification, _made_by: object) -> Sited:
+    return find_sites(build(specification, seed=0), specification.example(), specification.exclude)
+
+
+def _initial_scales(site: str, operator: str) -> dict[str, Tensor]:
+    internal = {f"{site}.internal.{name}": value for name, value in lookup(operator).start().items()}
+    return {f"{site}.alpha": torch.tensor(1.0), f"{site}.beta": torch.tensor(1.0), **internal}

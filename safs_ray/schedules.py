@@ -71,9 +71,12 @@ def masked(network: Network, section: PruningSection, training: Training) -> Net
 
 
 def evidence(network: Network, section: PruningSection, training: Training) -> Evidence:
-    """What scores look at: the network, and the first training images as the network sees them."""
+    """What scores look at: the network, and the first training images as the network sees them.
+
+    A network that has seen no batch has no statistics to normalise by, so it is scored by those of the images.
+    """
     few = training.splits.train[: section.images].to(training.device)
-    module = network.build().to(training.device).eval()
+    module = network.build().to(training.device).train(network.lacks_statistics)
     images = network.specification.normalised(few.images)
     return Evidence(module, images, few.labels, derive(training.seed, "scores"), network.sites)
 

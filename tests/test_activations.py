@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import copy
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -11,7 +13,7 @@ from torch.nn import functional as F
 from safs_ray.activations import ChannelGroups, ScaledActivation, Sited, find_sites, input_shapes
 from safs_ray.config import ConfigurationError
 from safs_ray.models import Specification, build
-from safs_ray.operators import OPERATORS
+from safs_ray.operators import OPERATORS, lookup
 
 Steps = Callable[[Any, Tensor], Tensor]
 """A forward pass, as a function of the module and the input."""
@@ -70,12 +72,12 @@ def sites_of(module: nn.Module, x: Tensor | None = None) -> Sited:
     with torch.no_grad():
         expected = module(x.clone())
         sited = find_sites(module, x)
-        installed = sited.install([OPERATORS[name] for name in sited.defaults])
+        installed = sited.install_defaults(module)
         assert torch.equal(installed(x.clone()), expected)
         assert torch.equal(module(x.clone()), expected)
     for site, name in zip(sited.sites, sited.defaults, strict=True):
         assert isinstance(found := installed.get_submodule(site), ScaledActivation)
-        assert found.operator is OPERATORS[name]
+        assert found.operator is lookup(name)
     return sited
 
 
@@ -99,6 +101,18 @@ class TestModules:
             (nn.SELU(), "selu"),
             (nn.Hardtanh(), "hardtanh"),
             (nn.Mish(), "mish"),
+            (nn.GELU(approximate="tanh"), "gelu_tanh"),
+            (nn.ELU(alpha=0.5), "elu(0.5)"),
+            (nn.CELU(), "celu"),
+            (nn.CELU(alpha=2), "celu(2)"),
+            (nn.LeakyReLU(), "leaky_relu"),
+            (nn.LeakyReLU(0.2, inplace=True), "leaky_relu(0.2)"),
+            (nn.PReLU(), "prelu"),
+            (nn.PReLU(4, init=0.125), "prelu(4)"),
+            (nn.Softplus(beta=2), "softplus(2, 20)"),
+            (nn.Softplus(threshold=5), "softplus(1, 5)"),
+            (nn.Hardtanh(-2, 2), "hardtanh(-2, 2)"),
+            (nn.Hardtanh(0, 1), "hardtanh(0, 1)"),
         ],
         ids=lambda value: value if isinstance(value, str) else type(value).__name__,
     )
@@ -110,31 +124,45 @@ class TestModules:
         assert (sited.sites, sited.defaults) == (("act",), (operator,))
 
     @pytest.mark.parametrize(
-        "module",
-        [
-            nn.GELU(approximate="tanh"),
-            nn.ELU(alpha=2),
-            nn.Softplus(beta=2),
-            nn.Softplus(threshold=5),
-            nn.LeakyReLU(),
-            nn.Sigmoid(),
-            nn.PReLU(),
-            nn.Hardtanh(-2, 2),
-            nn.Hardtanh(0, 1),
-            nn.Softmax(dim=1),
-        ],
-        ids=str,
+        "module", [nn.Softmax(dim=1), nn.Softsign(), nn.Hardsigmoid(), nn.Threshold(0.1, 2), nn.Softshrink()], ids=str
     )
     @KINDS
     def test_a_module_that_equals_none_is_no_site(self, kind: type[Net], module: nn.Module) -> None:
         net = kind(lambda net, x: net.act(net.other(net.linear(x))), other=module, act=nn.ReLU())
-        assert sites_of(net).sites == ("act",)
+        sited = sites_of(net)
+        assert sited.sites == ("act",)
+        softmax = isinstance(module, nn.Softmax)
+        assert sited.left == (() if softmax else (f"other ({type(module).__name__.lower()})",))
+
+    @KINDS
+    def test_slopes_that_were_learned_stay_where_they_were_learned(self, kind: type[Net]) -> None:
+        act = nn.PReLU(4)
+        with torch.no_grad():
+            act.weight.copy_(torch.tensor([0.5, -1.0, 0.0, 2.0]))
+        net = kind(lambda net, x: net.act(net.linear(net.act(x))), act=act)
+        installed = sites_of(net).module
+        names = {name for name, _ in installed.named_parameters() if name.endswith("slope")}
+        assert len(names) == 2
+        assert all(torch.equal(installed.get_parameter(name), act.weight) for name in names)
+        assert "act.weight" not in installed.state_dict()
+
+    @KINDS
+    def test_sigmoid_is_a_site_unless_it_is_a_gate_or_the_output(self, kind: type[Net]) -> None:
+        def forward(net: Any, x: Tensor) -> Tensor:
+            hidden = net.linear(net.act(net.linear(x)))
+            gated = hidden * net.gate(net.linear(hidden)).view(3, 4)
+            output: Tensor = torch.sigmoid(net.linear(gated))
+            return output
+
+        sited = sites_of(kind(forward, act=nn.Sigmoid(), gate=nn.Sigmoid()))
+        assert (sited.sites, sited.defaults) == (("act",), ("sigmoid",))
+        assert sited.left == ("gate (sigmoid)", "sigmoid")
 
     def test_sites_of_a_sequence_bear_the_paths_of_their_modules(self) -> None:
         inner = nn.Sequential(nn.Linear(4, 4), nn.Tanh())
         sited = sites_of(nn.Sequential(nn.Linear(4, 4), nn.ReLU(), inner, nn.ELU(alpha=2), nn.SiLU()))
-        assert sited.sites == ("1", "2.1", "4")
-        assert sited.defaults == ("relu", "tanh", "swish")
+        assert sited.sites == ("1", "2.1", "3", "4")
+        assert sited.defaults == ("relu", "tanh", "elu(2)", "swish")
 
     def test_sites_are_in_the_order_of_execution(self) -> None:
         net = Net(lambda net, x: net.a(net.linear(net.b(x))), a=nn.ReLU(), b=nn.Tanh())
@@ -188,35 +216,49 @@ CALLS: dict[str, tuple[Callable[[Tensor], Tensor], str]] = {
     "torch.selu_": (torch.selu_, "selu"),
     "F.hardtanh": (F.hardtanh, "hardtanh"),
     "F.mish": (F.mish, "mish"),
+    "F.gelu by tanh": (lambda x: F.gelu(x, approximate="tanh"), "gelu_tanh"),
+    "F.elu by place": (lambda x: F.elu(x, 2.0), "elu(2)"),
+    "F.elu by keyword": (lambda x: F.elu(x, alpha=2.0, inplace=True), "elu(2)"),
+    "F.celu": (F.celu, "celu"),
+    "F.softplus by keyword": (lambda x: F.softplus(x, beta=2), "softplus(2, 20)"),
+    "F.softplus by place": (lambda x: F.softplus(x, 2), "softplus(2, 20)"),
+    "F.hardtanh by keyword": (lambda x: F.hardtanh(x, max_val=2.0), "hardtanh(-1, 2)"),
+    "F.leaky_relu": (F.leaky_relu, "leaky_relu"),
+    "F.leaky_relu in place": (lambda x: F.leaky_relu_(x, 0.2), "leaky_relu(0.2)"),
 }
 
 
 class TestFunctions:
+    @KINDS
     @pytest.mark.parametrize("call", CALLS)
-    def test_a_call_that_equals_an_operator_is_a_site(self, call: str) -> None:
+    def test_a_call_that_equals_an_operator_is_a_site(self, call: str, kind: type[Net]) -> None:
         function, operator = CALLS[call]
-        sited = sites_of(Net(lambda net, x: function(net.linear(x))))
+        sited = sites_of(kind(lambda net, x: function(net.linear(x))))
         assert sited.defaults == (operator,)
         assert len(sited.sites) == 1
 
     @pytest.mark.parametrize(
         "function",
         [
-            lambda x: F.gelu(x, approximate="tanh"),
-            lambda x: F.elu(x, 2.0),
-            lambda x: F.elu(x, alpha=2.0),
-            lambda x: F.softplus(x, beta=2),
-            lambda x: F.softplus(x, 2),
-            lambda x: F.hardtanh(x, max_val=2.0),
-            F.leaky_relu,
-            torch.sigmoid,
             torch.sin,
             lambda x: F.softmax(x, 1),
+            F.softsign,
+            lambda x: F.prelu(x, torch.tensor(0.5)),
+            lambda x: F.threshold(x, 0.1, 0.0),
         ],
     )
-    def test_a_call_that_equals_none_is_no_site(self, function: Callable[[Tensor], Tensor]) -> None:
-        net = Net(lambda net, x: torch.tanh(function(net.linear(x))))
+    @KINDS
+    def test_a_call_that_equals_none_is_no_site(self, function: Callable[[Tensor], Tensor], kind: type[Net]) -> None:
+        net = kind(lambda net, x: torch.tanh(function(net.linear(x))))
         assert sites_of(net).sites == ("tanh",)
+
+    @KINDS
+    def test_functions_of_parameters_are_no_sites(self, kind: type[Net]) -> None:
+        scale = nn.Parameter(torch.ones(4))
+        net = kind(lambda net, x: F.relu(net.linear(x)) * torch.tanh(net.s) + F.softplus(net.s), s=scale)
+        sited = sites_of(net)
+        assert sited.sites == ("relu",)
+        assert sited.left == ()
 
     def test_sites_are_named_by_caller_and_function(self) -> None:
         net = Net(lambda net, x: torch.tanh(net.block(F.relu(F.relu(net.linear(x))))), block=Functional())
@@ -287,38 +329,103 @@ class TestUntraceable:
         assert isinstance(sited.module, Untraceable)
         assert (sited.sites, sited.defaults) == (("b", "a"), ("tanh", "relu"))
 
-    def test_a_module_applied_twice_is_refused_by_its_name(self) -> None:
+    def test_a_module_applied_twice_is_two_sites(self) -> None:
         net = Untraceable(lambda net, x: net.inner[1](net.inner(x)), inner=nn.Sequential(nn.Linear(4, 4), nn.ReLU()))
-        with pytest.raises(ConfigurationError) as refused:
-            find_sites(net, example())
-        assert str(refused.value) == (
-            "model: Untraceable cannot be traced by torch.fx and applies its module inner.1 2 times; "
-            "give each place an activation module of its own"
-        )
+        sited = sites_of(net)
+        assert sited.sites == ("inner.1.1", "inner.1.2")
+        installed = sited.install([OPERATORS["tanh"], OPERATORS["elu"]])
+        with torch.no_grad():
+            for _ in range(2):
+                expected = F.elu(torch.tanh(net.inner[0](example())))  # type: ignore[index,operator]
+                assert torch.equal(installed(example()), expected)
 
-    def test_a_module_applied_by_its_other_name_is_replaced_or_refused(self) -> None:
+    def test_a_module_applied_by_its_other_name_is_a_site(self) -> None:
         shared = nn.ReLU()
         net = Untraceable(activation("b"), a=shared, b=shared)
-        try:
-            sited = find_sites(net, example())
-        except ConfigurationError:
-            return
-        installed = sited.install([OPERATORS["tanh"]])
+        installed = sites_of(net).install([OPERATORS["tanh"]])
         assert torch.equal(installed(example()), torch.tanh(net.linear(example())))
 
-    def test_a_network_that_differs_in_training_is_not_traced(self) -> None:
-        net = Net(lambda net, x: F.dropout(net.act(net.linear(x)), training=net.training), act=nn.ReLU())
+    def test_functions_are_sites_and_are_told_why(self) -> None:
+        net = Untraceable(lambda net, x: net.block(torch.tanh(F.relu(net.linear(x)))), block=Functional())
+        sited = sites_of(net)
+        assert sited.sites == ("relu", "tanh", "block.relu")
+        assert sited.untraced is not None
+        assert re.fullmatch(r"symbolically traced .* control flow, at .*test_activations\.py:\d+", sited.untraced)
+        installed = sited.install([OPERATORS[name] for name in ("cos", "elu", "sin")])
+        with torch.no_grad():
+            expected = torch.sin(net.block.linear(F.elu(torch.cos(net.linear(example())))))  # type: ignore[operator,union-attr]
+            assert torch.equal(installed(example()), expected)
+
+    def test_a_function_applied_twice_in_a_block_that_is_applied_twice_is_four_sites(self) -> None:
+        class Twice(nn.Module):
+            def forward(self, x: Tensor) -> Tensor:
+                return F.relu(F.relu(x) - 1)
+
+        net = Untraceable(lambda net, x: net.block(net.linear(net.block(x))), block=Twice())
+        sited = sites_of(net)
+        assert sited.sites == ("block.relu", "block.relu_2", "block.relu_3", "block.relu_4")
+        copied = copy.deepcopy(sited.install([OPERATORS[name] for name in ("cos", "elu", "sin", "tanh")]))
+        with torch.no_grad():
+            hidden = net.linear(F.elu(torch.cos(example()) - 1))
+            assert torch.equal(copied(example()), torch.tanh(torch.sin(hidden) - 1))
+
+    def test_a_value_read_after_it_was_activated_in_place_is_the_activated_one(self) -> None:
+        def forward(net: Any, x: Tensor) -> Tensor:
+            y: Tensor = net.linear(x)
+            net.act(y)
+            z = net.linear(y)
+            F.relu(z, inplace=True)
+            return y + z
+
+        net = Untraceable(forward, act=nn.ReLU(inplace=True))
+        installed = sites_of(net).install([OPERATORS["tanh"], OPERATORS["cos"]])
+        with torch.no_grad():
+            first = torch.tanh(net.linear(example()))
+            assert torch.equal(installed(example()), first + torch.cos(net.linear(first)))
+
+    def test_an_application_that_comes_later_is_warned_of(self, caplog: pytest.LogCaptureFixture) -> None:
+        net = Untraceable(lambda net, x: torch.tanh(F.relu(net.linear(x))) if (x > 9).any() else F.relu(net.linear(x)))
+        installed = find_sites(net, example()).install([OPERATORS["cos"]])
+        with torch.no_grad():
+            for _ in range(2):
+                assert torch.equal(installed(example() + 10), torch.tanh(torch.cos(net.linear(example() + 10))))
+        assert [record.getMessage() for record in caplog.records] == [
+            "tanh is applied in the network now and was not when the sites were found: it stays as it is"
+        ]
+
+    def test_a_network_that_differs_in_training_runs_its_own_code(self) -> None:
+        net = Net(lambda net, x: net.act(net.linear(x)) * (2 if net.training else 1), act=nn.ReLU())
         sited = sites_of(net)
         assert isinstance(sited.module, Net)
-        assert sited.sites == ("act",)
-        torch.manual_seed(0)
+        assert sited.untraced == "it does something else in training than in evaluation"
+        installed = sited.install([OPERATORS["tanh"]])
         with torch.no_grad():
-            dropped = sited.module.train()(torch.ones(50, 4))
-        assert 0.2 < (dropped == 0).double().mean() < 1
+            assert torch.equal(installed.train()(example()), 2 * installed.eval()(example()))
 
-    def test_functions_are_no_sites(self) -> None:
-        with pytest.raises(ConfigurationError, match="applies no activation"):
-            find_sites(Untraceable(lambda net, x: F.relu(net.linear(x))), example())
+    @KINDS
+    def test_dropout_by_a_function_is_left_out(self, kind: type[Net]) -> None:
+        net = kind(lambda net, x: F.dropout(net.act(net.linear(x)), training=net.training), act=nn.ReLU()).train()
+        sited = find_sites(net, example())
+        assert (sited.untraced is None) == (kind is Net)
+        installed = sited.install([OPERATORS["relu"]])
+        with torch.no_grad():
+            assert torch.equal(installed.train()(example()), F.relu(net.linear(example())))
+
+    def test_a_network_that_skips_gradients_runs_its_own_code(self) -> None:
+        """Its graph would not, and train what is to stay."""
+
+        def forward(net: Any, x: Tensor) -> Tensor:
+            with torch.no_grad():
+                y = torch.tanh(net.linear(x))
+            output: Tensor = net.act(net.other(y))
+            return output
+
+        sited = find_sites(Net(forward, act=nn.ReLU(), other=nn.Linear(4, 4)), example())
+        assert sited.sites == ("tanh", "act")
+        assert "it switches gradients off and on, at " in str(sited.untraced)
+        sited.install([OPERATORS["tanh"], OPERATORS["relu"]])(example()).sum().backward()
+        assert sited.module.get_parameter("linear.weight").grad is None
+        assert sited.module.get_parameter("other.weight").grad is not None
 
     def test_statistics_of_the_original_are_not_touched(self) -> None:
         net = Untraceable(lambda net, x: net.act(net.norm(x)), norm=nn.BatchNorm1d(4), act=nn.ReLU()).train()
@@ -378,9 +485,12 @@ class TestSited:
             with pytest.raises(ValueError, match="argument 2 is"):
                 sited.install(operators)
 
-    def test_weights_are_shared_with_the_original(self) -> None:
-        net = Net(activation("act"), act=nn.ReLU())
-        assert find_sites(net, example()).module.get_parameter("linear.weight") is net.linear.weight
+    @KINDS
+    def test_weights_are_those_of_the_original_and_not_shared_with_it(self, kind: type[Net]) -> None:
+        net = kind(activation("act"), act=nn.ReLU())
+        found = find_sites(net, example()).module.get_parameter("linear.weight")
+        assert torch.equal(found, net.linear.weight)
+        assert found.data_ptr() != net.linear.weight.data_ptr()
 
     def test_weights_and_scales_are_learned(self) -> None:
         sited = find_sites(Net(activation("act"), act=nn.ReLU()), example())

@@ -25,6 +25,7 @@ ROOMS = (
     "data",
     "sources",
     "operators",
+    "dropout",
     "activations",
     "models",
     "pruning",

@@ -405,8 +405,52 @@ def test_the_configuration_searches_relu_and_the_thirteen_of_the_original() -> N
 def test_an_unknown_operator_is_told_with_the_known_ones() -> None:
     with pytest.raises(ConfigurationError) as refused:
         find(["relu", "wish"], "search.operators")
-    allowed = f"{', '.join(OPERATORS)}, or your own as package.module:function"
+    variants = "prelu, leaky_relu(negative_slope), elu(alpha), celu(alpha), softplus(beta, threshold)"
+    variants += ", hardtanh(min_val, max_val), gelu_tanh"
+    allowed = f"{', '.join(OPERATORS)}, {variants}, or your own as package.module:function"
     assert str(refused.value) == f"search.operators=wish: unknown operator; allowed: {allowed}"
+
+
+VARIANTS: dict[str, nn.Module] = {
+    "leaky_relu": nn.LeakyReLU(),
+    "leaky_relu(0.2)": nn.LeakyReLU(0.2),
+    "elu(0.5)": nn.ELU(0.5),
+    "celu": nn.CELU(),
+    "celu(2)": nn.CELU(2),
+    "softplus(2, 20)": nn.Softplus(2),
+    "hardtanh(-2, 3)": nn.Hardtanh(-2, 3),
+    "gelu_tanh": nn.GELU("tanh"),
+    "prelu": nn.PReLU(),
+    "prelu(3)": nn.PReLU(3),
+}
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_a_variant_is_torchs_module_bit_for_bit(name: str) -> None:
+    z = torch.cat([torch.linspace(-30, 30, 301), torch.tensor([0.0, -0.0, 1e-6, -1e-6, 1e4, -1e4])])
+    z = z.repeat(3, 1).T.contiguous().requires_grad_()
+    operator, module = lookup(name), VARIANTS[name]
+    given, expected = operator.function(z, *operator.start().values()), module(z)
+    assert torch.equal(given, expected)
+    assert torch.equal(*(torch.autograd.grad(value.sum(), z)[0] for value in (given, expected)))
+    assert operator.name == name
+
+
+@pytest.mark.parametrize(
+    "name", ["leaky_relu(a)", "leaky_relu(1, 2)", "relu(1)", "prelu(0)", "prelu(1)", "elu(", "(1)"]
+)
+def test_what_is_no_variant_is_unknown(name: str) -> None:
+    with pytest.raises(ConfigurationError, match="unknown operator"):
+        lookup(name, "search.operators")
+
+
+def test_variants_can_be_searched_but_those_of_one_number_of_channels() -> None:
+    assert [operator.name for operator in find(["leaky_relu(0.1)", "prelu"], "search.operators")]
+    with pytest.raises(ConfigurationError) as refused:
+        find(["relu", "prelu(3)"], "search.operators")
+    assert str(refused.value) == "search.operators=prelu(3): fits sites of 3 channels alone; allowed: prelu"
+    with pytest.raises(ConfigurationError, match=r"search\.operators=celu"):
+        find(["celu(0)"], "search.operators")
 
 
 def test_an_operator_given_twice_is_told() -> None:

@@ -133,14 +133,16 @@ def _versions(text: str) -> str:
 
 
 def _limits(run: FinishedRun) -> list[str]:
-    kind, source, survey = run.best.network.specification, run.configuration.data.source, run.best.network.survey()
+    kind, source, survey = run.best.network.specification, run.configuration.data.source, run.best.network.survey
     lines = [
         f"- It was trained and tested on images of {source} alone; how it does on others is not known. Images of "
         f"another size than {kind.size}x{kind.size} must be resized first, with their channels in the same order.",
         "- Operators, hyperparameters and weights were chosen by validation accuracy, which therefore is optimistic.",
         "- The softmax of its logits is not calibrated.",
     ]
-    if constant := survey.outputs - survey.reached:
+    if survey.reached is None:
+        lines.append("- Whether every class has a logit that differs from image to image is not known.")
+    elif constant := survey.outputs - survey.reached:
         lines.append(f"- {constant} of {survey.outputs} classes have a logit that is the same for every image.")
     return lines
 

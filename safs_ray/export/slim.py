@@ -28,22 +28,13 @@ def slim(network: Network) -> tuple[Network, tuple[str, ...]]:
         The network, and what was done or why nothing was, a clause each.
     """
     try:
-        steps = _steps(network)
+        steps = graph.read(network.build(), network.specification.example())
     except UnsupportedError as reason:
         return network, (f"nothing was folded or left out: {reason}",)
     smaller = network
     for rewrite in REWRITINGS:
         smaller = rewrite(smaller, steps)
     return smaller, tuple(filter(None, (_scales(network, smaller), _weights(network, smaller))))
-
-
-def _steps(network: Network) -> tuple[Step, ...]:
-    """The steps of a network of which every weight can change alone."""
-    module = network.build()
-    names = [name for name, _ in module.named_parameters(remove_duplicate=False)]
-    if len(names) > len(list(module.parameters())):
-        raise UnsupportedError("some of its layers share their weights")
-    return graph.read(module, network.specification.example())
 
 
 def deployed(network: Network) -> tuple[Deployed, str]:

@@ -2,22 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import nn
 
 from safs_ray.config import refusal
-from safs_ray.models import own
+from safs_ray.models import inspection, own
 from safs_ray.models.convolutional import efficientnet_b0, lenet5, mlp, resnet18, vgg16
 from safs_ray.models.footprint import Footprint, footprint
 from safs_ray.models.local_vit import localvit_t
 from safs_ray.models.specification import Specification
 from safs_ray.randomness import derive
-from safs_ray.references import is_reference
+from safs_ray.references import is_reference, resolve
 
-__all__ = ["ARCHITECTURES", "Architecture", "Footprint", "Specification", "build", "check", "find", "footprint_of"]
+__all__ = [
+    "ARCHITECTURES",
+    "Architecture",
+    "Footprint",
+    "Specification",
+    "build",
+    "check",
+    "find",
+    "footprint_of",
+    "is_own",
+    "origin",
+]
 
 
 @dataclass(frozen=True)
@@ -59,6 +70,15 @@ def find(name: str) -> Architecture:
     raise refusal("model.name", name, f"allowed: {', '.join(ARCHITECTURES)} or package.module:function")
 
 
+def origin(name: str) -> object:
+    """What makes the architecture of a name: equal as long as the same code does.
+
+    Raises:
+        ConfigurationError: no such architecture.
+    """
+    return ARCHITECTURES[name].build if name in ARCHITECTURES else resolve(name, "model.name")
+
+
 def build(specification: Specification, seed: int) -> nn.Module:
     """The architecture with initial weights drawn from the seed; the global generator stays as it was.
 
@@ -71,14 +91,22 @@ def build(specification: Specification, seed: int) -> nn.Module:
         return architecture.build(specification)
 
 
-def check(specification: Specification) -> None:
+def check(specification: Specification, batches: Sequence[int] = (1, 2)) -> None:
     """Try a user's own network, so that one that cannot be used is refused before any work.
 
+    Args:
+        batches: how many images a batch has in evaluation.
+
     Raises:
-        ConfigurationError: as :func:`safs_ray.models.own.check`.
+        ConfigurationError: as :func:`safs_ray.models.inspection.check`.
     """
-    if specification.model not in ARCHITECTURES:
-        own.check(specification)
+    if is_own(specification):
+        inspection.check(specification, batches)
+
+
+def is_own(specification: Specification) -> bool:
+    """Whether the network is a user's."""
+    return specification.model not in ARCHITECTURES
 
 
 def footprint_of(specification: Specification) -> Footprint:

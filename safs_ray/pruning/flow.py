@@ -3,38 +3,21 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping, Sequence
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.instancenorm import _InstanceNorm
+from torch.autograd import forward_ad
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.nn.modules.batchnorm import _BatchNorm
 
-from safs_ray.pruning.masks import PRUNABLE, prunable_weights
-
-CENTRING = (nn.LayerNorm, nn.GroupNorm, _InstanceNorm)
-"""Layers that take the mean out of each image's own values; among ones and absolute weights, nothing would be left."""
-
-
-@torch.no_grad()
-def linearised(module: nn.Module, sites: Sequence[str]) -> nn.Module:
-    """A copy of a module as a linear one that only adds: an input of ones gives outputs of at least 0.
-
-    It computes in float64, in evaluation mode. Weights have their absolute values, biases and running means are
-    zero, sites and the layers of CENTRING do nothing.
-    """
-    linear = copy.deepcopy(module).double().eval()
-    centring = [path for path, child in linear.named_modules() if isinstance(child, CENTRING)]
-    for path in [*sites, *centring]:
-        parent, _, name = path.rpartition(".")
-        linear.get_submodule(parent).add_module(name, nn.Identity())
-    for name, tensor in [*linear.named_parameters(), *linear.named_buffers()]:
-        if name.rpartition(".")[2] in ("bias", "running_mean"):
-            tensor.zero_()
-        elif tensor.is_floating_point():  # a buffer may hold numbers or masks of its own
-            tensor.abs_()
-    return linear
+from safs_ray.pruning.linear import Linear, without_sites
+from safs_ray.pruning.masks import LAYERS, prunable_weights
+from safs_ray.randomness import generator
 
 
 @dataclass(frozen=True)
@@ -43,13 +26,14 @@ class Survey:
 
     Attributes:
         kept, of: by name of the weight, how many are left and how many there were.
-        reached: number of outputs to which a path of weights that are left leads from the inputs.
+        reached: number of outputs to which a path of weights that are left leads from the inputs; None where that
+            is not known.
         outputs: number of outputs.
     """
 
     kept: Mapping[str, int]
     of: Mapping[str, int]
-    reached: int
+    reached: int | None
     outputs: int
 
     @property
@@ -63,7 +47,7 @@ class Survey:
         fewest = min(self.kept, key=lambda name: self.kept[name] / self.of[name])
         return (
             f"{sum(self.kept.values()):,} of {sum(self.of.values()):,} weights are left, least in {fewest} "
-            f"({self.kept[fewest]:,} of {self.of[fewest]:,}); {self._outputs}"
+            f"({self.kept[fewest]:,} of {self.of[fewest]:,}); {self.reach}"
         )
 
     @property
@@ -71,10 +55,13 @@ class Survey:
         """One line that names the layers of which nothing is left; None where there are none."""
         if not self.emptied:
             return None
-        return f"pruning has emptied {', '.join(self.emptied)}; {self._outputs}"
+        return f"pruning has emptied {', '.join(self.emptied)}; {self.reach}"
 
     @property
-    def _outputs(self) -> str:
+    def reach(self) -> str:
+        """How many outputs can be reached, in words."""
+        if self.reached is None:
+            return f"how many of the {self.outputs} outputs can still be reached from the inputs is not known"
         return f"{self.reached} of {self.outputs} outputs can still be reached from the inputs"
 
 
@@ -87,13 +74,12 @@ def survey(module: nn.Module, masks: Mapping[str, Tensor], example: Tensor, site
         sites: names of the submodules that apply activations.
     """
     of = {name: weight.numel() for name, weight in prunable_weights(module).items()}
+    kept = {name: int(masks[name].sum()) if name in masks else count for name, count in of.items()}
     outputs = reach(module, masks, example, sites).outputs
-    return Survey(
-        {name: int(masks[name].sum()) if name in masks else count for name, count in of.items()},
-        of,
-        int(outputs.sum()),
-        outputs.numel(),
-    )
+    if outputs is None:
+        with torch.no_grad():
+            return Survey(kept, of, None, copy.deepcopy(module).eval()(example).shape[1])
+    return Survey(kept, of, int(outputs.sum()), len(outputs))
 
 
 class Reach(NamedTuple):
@@ -101,33 +87,106 @@ class Reach(NamedTuple):
 
     Attributes:
         channels: by name of the weight, the output channels (channels,) of its layer; of one that is used more than
-            once, those that any use reaches.
-        outputs: (classes,).
+            once, those that any use reaches. A layer is missing where that is not known.
+        outputs: (classes,), before a softmax at the end; None where that is not known.
     """
 
     channels: Mapping[str, Tensor]
-    outputs: Tensor
+    outputs: Tensor | None
+
+
+UNKNOWN = Reach({}, None)
+
+
+def reach(module: nn.Module, masks: Mapping[str, Tensor], example: Tensor, sites: Sequence[str] = ()) -> Reach:
+    """What can be reached from the inputs; the arguments are those of :func:`survey`.
+
+    It is not known of a network that does what has no derivative, nor of one in which not even all weights together
+    lead to every output.
+    """
+    try:
+        found = _derivatives(module, masks, example, sites)
+        if found.outputs is None or found.outputs.all():
+            return found
+        whole = _derivatives(module, {}, example, sites).outputs
+    except Exception:  # a user's network may fail in float64, or where derivatives are taken
+        return UNKNOWN
+    return found if whole is not None and whole.all() else UNKNOWN
 
 
 @torch.no_grad()
-def reach(module: nn.Module, masks: Mapping[str, Tensor], example: Tensor, sites: Sequence[str] = ()) -> Reach:
-    """What can be reached from the inputs; the arguments are those of :func:`survey`."""
-    linear = linearised(module, sites)
-    weights = prunable_weights(linear)
-    channels = {name: torch.zeros(len(weight), dtype=torch.bool) for name, weight in weights.items()}
+def _derivatives(module: nn.Module, masks: Mapping[str, Tensor], example: Tensor, sites: Sequence[str]) -> Reach:
+    """What has a derivative by the inputs other than 0, as weights are drawn at random where masks keep them.
+
+    The derivative is taken forwards, along one direction, beside the values. All are positive, so that none cancel,
+    and drawn anew behind every layer, so that none vanish in a deep network: values that depend on the inputs from 1
+    to 2, others at a half, below them, where a pooling takes the largest.
+    """
+    draws = generator(0, "reach")
+    straight = without_sites(module, sites)
+    _draw_parameters(straight, masks, draws)
+    names = {id(weight): name for name, weight in prunable_weights(straight).items()}
+    channels: dict[str, Tensor] = {}
+
+    def renew(layer: nn.Module, output: Tensor) -> Tensor:
+        value, derivative = _unpacked(output)
+        depends = torch.zeros_like(value, dtype=torch.bool) if derivative is None else derivative != 0
+        name = names[id(layer.weight)]
+        found = depends.transpose(0, -1 if isinstance(layer, nn.Linear) else 1).flatten(1).any(1)
+        channels[name] = channels.get(name, torch.zeros_like(found)) | found
+        fresh = torch.where(depends, _between(1, 2, value, draws), torch.where(value == 0, 0, 0.5))
+        return _with_derivative(fresh, depends * _between(1, 2, value, draws))
+
+    for child in straight.modules():
+        if isinstance(child, LAYERS):
+            child.register_forward_hook(lambda layer, _, output: renew(layer, output))
+    with _without_compiling(), forward_ad.dual_level(), sdpa_kernel(SDPBackend.MATH):
+        images = _between(1, 2, example[: 1 if _takes_one(straight) else 2].double(), draws)
+        output = Linear(straight, normalises=True)(_with_derivative(images, _between(1, 2, images, draws)))
+        value, derivative = _unpacked(output)
+    known = derivative is not None and value.isfinite().all() and derivative.isfinite().all()
+    return Reach(channels, (derivative != 0).any(0) if known and derivative is not None else None)
+
+
+def _with_derivative(value: Tensor, derivative: Tensor) -> Tensor:
+    return cast(Tensor, forward_ad.make_dual(value, derivative))  # type: ignore[no-untyped-call]
+
+
+def _unpacked(tensor: Tensor) -> tuple[Tensor, Tensor | None]:
+    """A value and its derivative; None where it has none."""
+    return cast(tuple[Tensor, Tensor | None], forward_ad.unpack_dual(tensor))  # type: ignore[no-untyped-call]
+
+
+@contextmanager
+def _without_compiling() -> Iterator[None]:
+    """Keep torch from compiling derivatives of rare functions for seconds, before it takes the first of any."""
+    before = os.environ.get("PYTORCH_JIT")
+    os.environ["PYTORCH_JIT"] = "0"
+    try:
+        yield
+    finally:
+        del os.environ["PYTORCH_JIT"]
+        os.environ |= {} if before is None else {"PYTORCH_JIT": before}
+
+
+def _takes_one(module: nn.Module) -> bool:
+    """Whether a batch may be of one image: no layer goes by the statistics of the batch."""
+    return all(child.track_running_stats for child in module.modules() if isinstance(child, _BatchNorm))
+
+
+def _draw_parameters(module: nn.Module, masks: Mapping[str, Tensor], draws: torch.Generator) -> None:
+    """Positive parameters, of prunable weights as large as keeps a layer's values about as they are."""
+    weights = prunable_weights(module)
+    for parameter in module.parameters():
+        if parameter.is_floating_point():
+            parameter.copy_(_between(0.5, 1.5, parameter, draws))
     for name, weight in weights.items():
-        weight.copy_(masks[name] if name in masks else torch.ones_like(weight))
+        weight.div_(weight.numel() / len(weight)).mul_(masks.get(name, 1))
+    for child in module.modules():
+        if isinstance(child, _BatchNorm):
+            child.reset_running_stats()
 
-    def clamp(name: str, layer: nn.Module, output: Tensor) -> Tensor:
-        """Ones for what is reached, after every layer, so that no depth overflows or underflows."""
-        ones = output > 0
-        dimension = -1 if isinstance(layer, nn.Linear) else 1
-        channels[name] |= ones.transpose(0, dimension).flatten(1).any(1)
-        return ones.to(output.dtype)
 
-    for path, child in linear.named_modules():
-        if isinstance(child, PRUNABLE):
-            name = f"{path}.weight" if path else "weight"
-            child.register_forward_hook(lambda layer, _, output, name=name: clamp(name, layer, output))
-    outputs = linear(torch.ones_like(example[:1], dtype=torch.float64))[0] > 0
-    return Reach(channels, outputs)
+def _between(least: float, most: float, like: Tensor, draws: torch.Generator) -> Tensor:
+    """Numbers drawn from a range, of the shape and type of another tensor."""
+    return least + (most - least) * torch.rand(like.shape, generator=draws, dtype=like.dtype)

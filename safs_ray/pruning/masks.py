@@ -7,16 +7,40 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
-PRUNABLE = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Linear)
+LAYERS = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Linear)
+"""Layers whose prunable weight is ``weight``, (outputs, inputs / groups, …)."""
+
+PROJECTIONS = "in_proj_weight"
+"""The parameter of attention that holds three matrices, those of queries, keys and values, above each other."""
 
 
 def prunable_weights(module: nn.Module) -> dict[str, Tensor]:
-    """The weight of every convolution and linear layer, by its name in the module's state."""
-    return {
-        f"{path}.weight" if path else "weight": child.weight
-        for path, child in module.named_modules()
-        if isinstance(child, PRUNABLE)
-    }
+    """What can be pruned, by its name in the module's state; a tensor that has several names is there once.
+
+    It is the weight of every convolution and linear layer, and every matrix of attention and of recurrent layers.
+    """
+    found: dict[Tensor, str] = {}
+    for path, child in module.named_modules():
+        for name in _prunable(child):
+            found.setdefault(child.get_parameter(name), f"{path}.{name}" if path else name)
+    return {name: weight for weight, name in found.items()}
+
+
+def _prunable(layer: nn.Module) -> list[str]:
+    """The names of a layer's own prunable weights."""
+    if isinstance(layer, LAYERS):
+        return ["weight"]
+    if isinstance(layer, nn.MultiheadAttention):  # its last projection is a linear layer
+        return [name for name, own in layer.named_parameters(recurse=False) if name.endswith("proj_weight")]
+    if isinstance(layer, nn.RNNBase):
+        return [name for name, own in layer.named_parameters(recurse=False) if name.startswith("weight_")]
+    return []
+
+
+def unprunable_weights(module: nn.Module) -> dict[str, Tensor]:
+    """The parameters of two dimensions or more that are never pruned, such as embeddings, by name."""
+    prunable = {id(weight) for weight in prunable_weights(module).values()}
+    return {name: each for name, each in module.named_parameters() if each.dim() > 1 and id(each) not in prunable}
 
 
 @torch.no_grad()

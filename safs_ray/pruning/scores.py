@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from safs_ray.pruning.flow import linearised
+from safs_ray.config import refusal
+from safs_ray.pruning.linear import linearised
 from safs_ray.pruning.masks import prunable_weights
 from safs_ray.randomness import generator
 
@@ -22,7 +23,8 @@ class Evidence:
     """What a score may look at; it changes nothing of it.
 
     Attributes:
-        module: computes logits (N, classes), in evaluation mode; its prunable weights are scored.
+        module: computes logits (N, classes); its prunable weights are scored. Where it has been trained it is in
+            evaluation mode; initial weights are scored in training mode, for their normalisations have no statistics.
         images: normalised images (N, C, H, W), N at least 1.
         labels: their classes (N,).
         seed: of random scores.
@@ -42,7 +44,8 @@ class Evidence:
 
     def batches(self) -> Iterator[tuple[Tensor, Tensor]]:
         """All images and labels, in parts that fit into memory."""
-        return zip(torch.split(self.images, BATCH), torch.split(self.labels, BATCH), strict=True)
+        count = -(-len(self.images) // BATCH)  # nearly equal: of one image batch normalisation has no statistics
+        return zip(self.images.tensor_split(count), self.labels.tensor_split(count), strict=True)
 
 
 def magnitude(evidence: Evidence) -> dict[str, Tensor]:
@@ -80,15 +83,37 @@ def synflow(evidence: Evidence) -> dict[str, Tensor]:
 
     The network is the linear one of the absolute weights, without data. To be taken in many rounds, since a
     weight's score depends on which others are left.
+
+    Raises:
+        ConfigurationError: the network is not linear without its activations.
     """
-    module = linearised(evidence.module, evidence.sites)
-    weights = prunable_weights(module)
-    flow = module(torch.ones_like(evidence.images[:1], dtype=torch.float64)).sum()
-    gradients = torch.autograd.grad(flow, list(weights.values()), materialize_grads=True)
-    return {
+    linear = linearised(evidence.module, evidence.sites)
+    weights = prunable_weights(linear.module)
+    ones = torch.ones_like(evidence.images[:1], dtype=torch.float64).requires_grad_()
+    flow = linear(ones).sum()
+    of_input, *gradients = torch.autograd.grad(flow, [ones, *weights.values()], materialize_grads=True)
+    scores = {
         name: (weight.detach() * gradient).abs()
         for (name, weight), gradient in zip(weights.items(), gradients, strict=True)
     }
+    _check_conserved(flow, (ones * of_input).sum())
+    if not any(score.any() for score in scores.values()):
+        raise refusal("pruning.score", "synflow", f"finds no flow through this network; {OTHERS}")
+    return scores
+
+
+OTHERS = "allowed: magnitude, random, snip, grasp"
+
+
+def _check_conserved(flow: Tensor, of_input: Tensor) -> None:
+    """Refuse a network that is not linear without its activations: as much must flow in as flows out.
+
+    Raises:
+        ConfigurationError: it is not, as with attention, or gates that multiply.
+    """
+    if not torch.isclose(flow, of_input, rtol=1e-6):
+        reason = f"takes a network that is linear without its activations and normalisations; of this one {flow:.4g}"
+        raise refusal("pruning.score", "synflow", f"{reason} flows out and {of_input:.4g} in; {OTHERS}")
 
 
 TEMPERATURE = 200.0

@@ -10,6 +10,7 @@ from torch.nn.functional import pad
 
 from safs_ray.config import PruningSection
 from safs_ray.pruning.allocation import ALLOCATIONS, Allocation
+from safs_ray.pruning.masks import PROJECTIONS
 
 
 def select(
@@ -21,17 +22,38 @@ def select(
         sparsity: fraction of all these weights to become zero, in [0, 1); structure N:M says itself.
         within: masks whose zeros stay zeros; weights that have none are whole.
     """
-    left = {
-        name: torch.where(within[name], score, -torch.inf) if name in within else score
-        for name, score in scores.items()
-    }
+    left = _apart(
+        {
+            name: torch.where(within[name], score, -torch.inf) if name in within else score
+            for name, score in scores.items()
+        }
+    )
     if section.n_of_m:
         masks = n_of_m(left, *section.n_of_m)
     elif section.structure == "filters":
         masks = filters(left, sparsity, ALLOCATIONS[section.allocation])
     else:
         masks = ALLOCATIONS[section.allocation](left, sparsity)
-    return {name: mask & within[name] if name in within else mask for name, mask in masks.items()}
+    return {name: mask & within[name] if name in within else mask for name, mask in _together(masks).items()}
+
+
+def _apart(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Tensors of several matrices as so many: each is a layer of its own."""
+    apart: dict[str, Tensor] = {}
+    for name, tensor in tensors.items():
+        if name.endswith(PROJECTIONS):
+            apart |= {f"{name}/{number}": matrix for number, matrix in enumerate(tensor.chunk(3))}
+        else:
+            apart[name] = tensor
+    return apart
+
+
+def _together(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The inverse of :func:`_apart`."""
+    groups: dict[str, list[Tensor]] = {}
+    for name, tensor in tensors.items():
+        groups.setdefault(name.partition("/")[0], []).append(tensor)
+    return {name: torch.cat(parts) if len(parts) > 1 else parts[0] for name, parts in groups.items()}
 
 
 def n_of_m(scores: Mapping[str, Tensor], n: int, m: int) -> dict[str, Tensor]:

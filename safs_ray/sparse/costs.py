@@ -23,8 +23,7 @@ from safs_ray import machine
 from safs_ray.activations import find_sites
 from safs_ray.config import TYPICAL, Cost, Costs
 from safs_ray.models import Specification
-from safs_ray.network import Network
-from safs_ray.operators import lookup
+from safs_ray.network import Network, state_of
 from safs_ray.pruning.masks import prunable_weights
 from safs_ray.sparse import plan
 from safs_ray.sparse.execution import DenseModule, Executable
@@ -115,7 +114,8 @@ def _probe() -> tuple[Network, nn.Module]:
     module = nn.Sequential(*blocks, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(CHANNELS, 10))
     specification = Specification("probe", 3, SIDE, 10, (0.5,) * 3, (0.25,) * 3)
     sited = find_sites(module, specification.example(), ())
-    return Network.of(specification, module), sited.install([lookup(name) for name in sited.defaults])
+    installed = sited.install_defaults(module)
+    return Network(specification, sited.sites, sited.defaults, state_of(installed), {}), installed
 
 
 def _pruned(network: Network, module: nn.Module, kept: float) -> Network:

@@ -14,7 +14,7 @@ from torch.nn.functional import cross_entropy
 from safs_ray import machine
 from safs_ray.activations import ScaledActivation
 from safs_ray.config import TYPICAL, Costs, Execution, refusal
-from safs_ray.network import Network
+from safs_ray.network import Network, load_state
 from safs_ray.pruning.masks import prunable_weights
 
 
@@ -176,7 +176,7 @@ class DenseModule(Executable):
         return dict(self._network.after(self._module).state)
 
     def load(self, state: Mapping[str, Tensor]) -> None:
-        self._module.load_state_dict(dict(state))
+        load_state(self._module, state)
 
 
 def team(

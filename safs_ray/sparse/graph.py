@@ -19,6 +19,7 @@ from torch import Tensor, fx, nn
 from torch.nn import functional as F
 
 from safs_ray.activations import ScaledActivation
+from safs_ray.activations.kinds import has_hooks, is_plain
 
 Table = npt.NDArray[np.int64]
 """(pixels, places) of a plane: the input's pixel that a pixel sees at each place of its window; -1 outside."""
@@ -120,7 +121,8 @@ def read(module: nn.Module, example: Tensor) -> tuple[Step, ...]:
         UnsupportedError: it cannot be traced or does what no step does.
     """
     if not isinstance(module, fx.GraphModule):
-        raise UnsupportedError("torch.fx cannot trace it")
+        raise UnsupportedError("torch.fx has no graph of it")
+    _check_shared(module)
     shapes = _shapes(module, example)
     places: dict[fx.Node, int] = {}
     steps: list[Step] = []
@@ -133,6 +135,14 @@ def read(module: nn.Module, example: Tensor) -> tuple[Step, ...]:
             places[node] = len(steps)
             steps.append(Step(operation, tuple(places[each] for each in inputs), *_planes(shapes[node], node)))
     raise UnsupportedError("it has no output")
+
+
+def _check_shared(module: nn.Module) -> None:
+    """Refuse tensors that several layers share: each would be trained as its own."""
+    names: dict[int, str] = {}
+    for name, parameter in module.named_parameters(remove_duplicate=False):
+        if (other := names.setdefault(id(parameter), name)) != name:
+            raise UnsupportedError(f"{other} and {name} are one tensor")
 
 
 def _ended(steps: list[Step], places: dict[fx.Node, int], output: fx.Node) -> tuple[Step, ...]:
@@ -175,6 +185,8 @@ def _operation(node: fx.Node, owner: fx.GraphModule, shapes: Shapes) -> Operatio
     target = str(node.target)
     if node.op == "call_module":
         child = owner.get_submodule(target)
+        if has_hooks(child):
+            raise UnsupportedError(f"{target} has hooks")
         if len(node.args) == 1 and not node.kwargs:
             return _of_module(child, target, shapes[_argument(node)], shapes[node])
     if node.op == "call_function":
@@ -193,7 +205,7 @@ def _argument(node: fx.Node) -> fx.Node:
 
 def _of_module(child: nn.Module, path: str, taken: tuple[int, ...], given: tuple[int, ...]) -> Operation:
     match child:
-        case ScaledActivation():
+        case ScaledActivation() if child.operator.channels is None:
             return Activation(path)
         case nn.Identity():
             return Same()
@@ -201,23 +213,35 @@ def _of_module(child: nn.Module, path: str, taken: tuple[int, ...], given: tuple
             return Same()
         case nn.Flatten():
             return _flattened(taken, given, path)
-        case nn.Linear() if len(taken) == 1:
+        case nn.Linear() if len(taken) == 1 and is_plain(child, nn.Linear):
             return Affine(path, np.zeros((1, 1), np.int64), 1, child.bias is not None, taken)
-        case nn.Conv2d() if child.padding_mode == "zeros" and not isinstance(child.padding, str):
-            table = windows(taken, given, child.kernel_size, child.stride, child.padding, child.dilation)
+        case nn.Conv2d() if _slides(child):
+            padding = cast("int | tuple[int, ...]", child.padding)
+            table = windows(taken, given, child.kernel_size, child.stride, padding, child.dilation)
             return Affine(path, table, child.groups, child.bias is not None, taken)
-        case nn.BatchNorm1d() | nn.BatchNorm2d() if child.affine and child.track_running_stats and child.momentum:
+        case nn.BatchNorm1d() | nn.BatchNorm2d() if _normalises(child):
             return Normalisation(path)
-        case nn.MaxPool2d() if not child.return_indices:
+        case nn.MaxPool2d() if not child.return_indices and is_plain(child, nn.MaxPool2d):
             return MaxPool(
                 windows(taken, given, child.kernel_size, child.stride, child.padding, cast(Any, child.dilation))
             )
-        case nn.AvgPool2d():
+        case nn.AvgPool2d() if is_plain(child, nn.AvgPool2d):
             return _average(child, taken, given)
-        case nn.AdaptiveAvgPool2d():
+        case nn.AdaptiveAvgPool2d() if is_plain(child, nn.AdaptiveAvgPool2d):
             table = adaptive_windows(taken, given)
             return Average(table, 1 / (table >= 0).sum(1))
     raise UnsupportedError(f"{path} is a {type(child).__name__}, which no step of a sparse network does")
+
+
+def _slides(layer: nn.Conv2d) -> bool:
+    """Whether a convolution's kernel slides over an input that is filled up with zeros, by torch's own code."""
+    return layer.padding_mode == "zeros" and not isinstance(layer.padding, str) and is_plain(layer, nn.Conv2d)
+
+
+def _normalises(layer: nn.BatchNorm1d | nn.BatchNorm2d) -> bool:
+    """Whether a layer has learned scales and running statistics, and is torch's own."""
+    plain = is_plain(layer, nn.BatchNorm2d) or is_plain(layer, nn.BatchNorm1d)
+    return bool(plain and layer.affine and layer.track_running_stats and layer.momentum)
 
 
 FUNCTIONS: dict[Callable[..., Any], type[nn.Module]] = {

@@ -156,6 +156,8 @@ _ENGINES: list[Any] = []
 
 def _engine(code: str) -> Any:
     """The code of a module, optimised for this processor."""
+    llvm.initialize_native_target()  # else it is there only once numba has compiled something
+    llvm.initialize_native_asmprinter()
     module = llvm.parse_assembly(code)
     target = llvm.Target.from_default_triple()
     machine = target.create_target_machine(

@@ -224,11 +224,18 @@ def _silu(x: Vector, inplace: bool = False) -> tuple[Vector, Partials]:  # noqa:
 
 @rule("gelu")
 def _gelu(x: Vector, approximate: str = "none") -> tuple[Vector, Partials]:
-    if approximate != "none":
-        raise NotCompilableError(f"gelu by {approximate}")
+    if approximate == "tanh":
+        return _gelu_by_tanh(x)
     erf, decay = vectors.erf_and_decay(x * math.sqrt(0.5))
     below = 0.5 * (1 + erf)
     return x * below, (below + x * decay * (1 / math.sqrt(2 * math.pi)),)
+
+
+def _gelu_by_tanh(x: Vector) -> tuple[Vector, Partials]:
+    factor, cubic = math.sqrt(2 / math.pi), 0.044715
+    curve = vectors.tanh(factor * (x + cubic * x * x * x))
+    below, slope = 0.5 * (1 + curve), factor * (1 + 3 * cubic * x * x)
+    return x * below, (below + 0.5 * x * (1 - curve * curve) * slope,)
 
 
 @rule("elu")
@@ -236,6 +243,13 @@ def _elu(x: Vector, alpha: float = 1.0, inplace: bool = False) -> tuple[Vector, 
     left = alpha * vectors.expm1(x.most(0))
     right = x.compared(">", 0)
     return right.where(x, left), (right.where(1, left + alpha),)
+
+
+@rule("celu")
+def _celu(x: Vector, alpha: float = 1.0, inplace: bool = False) -> tuple[Vector, Partials]:
+    value, (slope,) = _elu(x / alpha, alpha, inplace)
+    right = x.compared(">", 0)
+    return right.where(x, value), (right.where(1, slope / alpha),)
 
 
 @rule("selu")

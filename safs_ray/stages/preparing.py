@@ -7,11 +7,13 @@ import os
 import torch
 
 from safs_ray import machine, models, sources
+from safs_ray.accuracy import evaluation_batch
 from safs_ray.config import Configuration, refusal
 from safs_ray.data import Dataset, Folds, Splits, batch_count
 from safs_ray.models import Specification
 from safs_ray.network import Network
 from safs_ray.operators import check_names, find
+from safs_ray.stages.rehearsal import rehearse
 
 
 def set_up(configuration: Configuration) -> torch.device:
@@ -91,13 +93,15 @@ def check(configuration: Configuration, dataset: Dataset, splits: Splits) -> Net
         allowed = f"{configuration.final.folds} folds of it leave {len(splits.train)} images to train on; at least 2"
         raise refusal("data.validation", configuration.data.validation, allowed)
     specification = specify(configuration, dataset, splits)
-    models.check(specification)
+    models.check(specification, (1, 2, min(evaluation_batch(splits.train.images), len(splits.validation))))
     _check_batches(configuration, specification, dataset, splits)
     network = Network.initial(specification, configuration.run.seed)
     if not network.prunable_count:
         raise refusal("model.name", specification.model, "has no convolution or linear layer that could be pruned")
     _check_outputs(configuration, network)
     searchable(network, configuration)
+    if models.is_own(specification):
+        rehearse(network, configuration, splits)
     return network
 
 

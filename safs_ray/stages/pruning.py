@@ -55,7 +55,7 @@ def prune(
         rewound, before = _early(network, configuration, splits, device, report, checkpoints)
         report = schedules.shifted(report, section.rewind)
     pruned, score, retraining_before = schedules.prune(schedules.Task(network, section, training, rewound, report))
-    if warning := pruned.survey().warning:
+    if warning := pruned.survey.warning:
         warnings.warn(warning, stacklevel=2)
     return Result(pruned, score, before + retraining_before + time.process_time() - start)
 

@@ -58,7 +58,7 @@ def sweep(configuration: Configuration, dataset: Dataset, folder: Folder) -> dic
         log.info("%spruning and retraining", "" if configuration.model.weights else "dense training, ")
     run_tasks(run, [(prepare, (without_test,))], plan["dense training"] + stages.pruning_epochs(configuration))
     pruned = run.result("pruned").network
-    tell(pruned.survey())
+    tell(pruned.survey)
 
     def winner_of(course: Course, start: Network) -> Recipe:
         return search(course, stages.searchable(start, configuration), run, without_test, board_name)
@@ -70,7 +70,7 @@ def sweep(configuration: Configuration, dataset: Dataset, folder: Folder) -> dic
         run.made_with(recipe, FOUND)
         run_tasks(run, [(prune_found, (without_test, recipe))], stages.pruning_epochs(configuration))
         found = run.result(FOUND).network
-        tell(found.survey())
+        tell(found.survey)
         return found
 
     first = run.result("dense").network if configuration.search.when == "before" else pruned
@@ -117,7 +117,7 @@ def _found(
     best = results.best_of(finals["SAFS"])
     best.save(run.folder / "networks" / "best")
     if run.configuration.search.when == "during":
-        tell(best.network.survey())
+        tell(best.network.survey)
     starts = {row: run.result(start_of(run.configuration, row)) for row in recipes}
     finalists = results.finalists(run.folder)
     return {

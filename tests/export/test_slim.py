@@ -138,7 +138,7 @@ def test_layers_that_share_their_weights_are_not_rewritten(monkeypatch: pytest.M
     network = Network.initial(SPECIFICATION, 0)
     smaller, notes = slim(replace(network, state={**network.state, "2.beta": torch.tensor(2.0)}))
     assert smaller.state["2.beta"] == 2
-    assert notes == ("nothing was folded or left out: some of its layers share their weights",)
+    assert notes == ("nothing was folded or left out: 1.weight and 3.weight are one tensor",)
 
 
 def test_scales_of_one_are_not_multiplied_with(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,10 +14,14 @@ from safs_ray.models import Specification, build, check
 from safs_ray.network import Network
 
 MODULE = """
+import random as random_of_python
+
+import numpy
 import torch
 from torch import nn
 from torch.nn import functional as F
-from torch.nn.utils import parametrizations, prune
+from torch.nn.utils import parametrizations, prune, spectral_norm, weight_norm
+from torchvision.ops import StochasticDepth
 
 
 class Net(nn.Module):
@@ -34,7 +38,36 @@ class Net(nn.Module):
 
 class Random(Net):
     def forward(self, x):
-        return F.dropout(super().forward(x), 0.5, self.training)
+        return super().forward(x) + torch.rand(1)
+
+class RandomByPython(Net):
+    def forward(self, x):
+        return super().forward(x) * (1 + (random_of_python.random() < 0.5))
+
+class RandomByNumpy(Net):
+    def forward(self, x):
+        return super().forward(x) * (1 + (numpy.random.rand() < 0.5))
+
+class RandomByItsOwn(Net):
+    def __init__(self, *sizes):
+        super().__init__(*sizes)
+        self.draws = numpy.random.default_rng(0)
+
+    def forward(self, x):
+        return super().forward(x) * self.draws.random()
+
+class DroppingEverywhere(Net):
+    def __init__(self, *sizes):
+        super().__init__(*sizes)
+        self.attention = nn.MultiheadAttention(6, 2, dropout=0.5)
+        self.lstm = nn.LSTM(6, 6, 2, dropout=0.5)
+        self.depth = StochasticDepth(0.5, "row")
+
+    def forward(self, x):
+        x = F.relu(self.fc1(self.flatten(x)))[:, None]
+        x = x + self.depth(self.attention(x, x, x, need_weights=False)[0])
+        x = F.scaled_dot_product_attention(x, x, x, dropout_p=0.5 if self.training else 0.0)
+        return self.fc2(F.dropout(self.lstm(x)[0][:, 0], 0.5, self.training))
 
 
 def network(channels, size, classes):
@@ -102,6 +135,95 @@ def parametrized(classes):
     net = Net(16, classes)
     parametrizations.weight_norm(net.fc1)
     return net
+
+def random_by_python(classes):
+    return RandomByPython(16, classes)
+
+def random_by_numpy(classes):
+    return RandomByNumpy(16, classes)
+
+def random_by_its_own(classes):
+    return RandomByItsOwn(16, classes)
+
+def dropping(classes):
+    return DroppingEverywhere(16, classes)
+
+def normed(classes):
+    net = Net(16, classes)
+    weight_norm(net.fc1)
+    return net
+
+def normed_by_spectrum(classes):
+    net = Net(16, classes)
+    spectral_norm(net.fc2)
+    return net
+
+def scripted(classes):
+    net = Net(16, classes)
+    net.fc1 = torch.jit.script(net.fc1)
+    return net
+
+def hooked(classes):
+    net = Net(16, classes)
+    net.fc1.weight.register_hook(lambda gradient: gradient * 0)
+    return net
+
+def with_state(classes):
+    class Counting(nn.Linear):
+        def get_extra_state(self):
+            return 3
+    net = Net(16, classes)
+    net.fc2 = Counting(6, classes)
+    return net
+
+def standardised(classes):
+    class Standardised(nn.Linear):
+        def forward(self, x):
+            weight = self.weight - self.weight.mean(1, keepdim=True)
+            return F.linear(x, weight / weight.norm(dim=1, keepdim=True), self.bias)
+    net = Net(16, classes)
+    net.fc1 = Standardised(16, 6)
+    return net
+
+def padded(classes):
+    class Padded(nn.Linear):
+        def forward(self, x):
+            return F.linear(F.pad(x, (0, 1)), self.weight, self.bias)
+    net = Net(16, classes)
+    net.fc1 = Padded(17, 6)
+    return net
+
+def squeezing(classes):
+    class Squeezing(Net):
+        def forward(self, x):
+            return super().forward(x).squeeze()
+    return Squeezing(16, classes)
+
+def of_two(classes):
+    class OfTwo(Net):
+        def forward(self, x):
+            return super().forward(x.reshape(-1, 16)[:2])
+    return OfTwo(16, classes)
+
+CACHED = Net(16, 10)
+
+def cached():
+    return CACHED
+
+def compiled(classes):
+    net = Net(16, classes)
+    net.fc1 = torch.compile(net.fc1)
+    net.fc2.compile()
+    return torch.compile(net)
+
+def ending(classes):
+    return nn.Sequential(Net(16, classes), nn.Softmax(1))
+
+def masking(classes):
+    class Masking(Net):
+        def forward(self, x, mask=None):
+            return super().forward(x if mask is None else x * mask)
+    return Masking(16, classes)
 """
 
 
@@ -151,6 +273,55 @@ def test_dropout_is_taken_out_and_told_of(caplog: pytest.LogCaptureFixture) -> N
     assert isinstance(module.get_submodule("drop"), nn.Dropout), "the state dict and the sites stay as they are"
 
 
+def test_dropout_in_every_form_is_taken_out_and_told_of(caplog: pytest.LogCaptureFixture) -> None:
+    wanted = specification("dropping")
+    with caplog.at_level(logging.WARNING, logger="safs_ray"):
+        check(wanted)
+    assert [record.getMessage() for record in caplog.records] == [
+        "model.name=net_of_a_user:dropping: used without dropout (drop, attention, lstm, depth, "
+        "scaled_dot_product_attention, dropout)"
+    ]
+    network = Network.initial(wanted, seed=0)
+    module, images = network.build().train(), torch.rand(5, 1, 4, 4)
+    assert torch.equal(module(images), module(images))
+    assert network.sites == ("relu",)
+
+
+@pytest.mark.parametrize("function", ["padded", "masking", "compiled"])
+def test_what_looks_unusual_and_works_is_taken(function: str, caplog: pytest.LogCaptureFixture) -> None:
+    wanted = specification(function)
+    check(wanted, batches=(1, 2, 7))
+    assert len(caplog.records) == 1, "its dropout"
+    network, images = Network.initial(wanted, seed=0), torch.rand(3, 1, 4, 4)
+    assert network.sites == ("relu",)
+    with torch.no_grad():
+        assert torch.equal(network.build().eval()(images), build(wanted, seed=0).eval()(images))
+
+
+def test_a_compiled_network_is_used_as_it_was_before() -> None:
+    module = build(specification("compiled"), seed=0)
+    assert list(module.state_dict()) == ["fc1.weight", "fc1.bias", "fc2.weight", "fc2.bias"]
+    assert type(module).__name__ == "Net"
+
+
+def test_every_build_is_a_copy_of_its_own(caplog: pytest.LogCaptureFixture) -> None:
+    wanted = specification("cached")
+    check(wanted)
+    shared = "returns the same tensors every time; every network gets a copy, all with the same initial weights"
+    assert f"model.name=net_of_a_user:cached: {shared}" in [record.getMessage() for record in caplog.records]
+    first, second = build(wanted, seed=0), build(wanted, seed=0)
+    with torch.no_grad():
+        first.get_parameter("fc1.weight").zero_()
+    assert second.get_parameter("fc1.weight").any()
+    assert build(wanted, seed=0).get_parameter("fc1.weight").any()
+
+
+def test_a_softmax_at_the_end_is_told_of(caplog: pytest.LogCaptureFixture) -> None:
+    check(specification("ending"))
+    softmax = "returns probabilities, which add up to 1; the loss takes logits: leave the softmax out"
+    assert f"model.name=net_of_a_user:ending: {softmax}" in [record.getMessage() for record in caplog.records]
+
+
 def test_it_is_built_for_training() -> None:
     assert build(specification("evaluating"), seed=0).training
 
@@ -167,7 +338,18 @@ def test_it_is_built_for_training() -> None:
         ("unfit", "fails on 2 images of 1x4x4 (RuntimeError: "),
         ("of_list", "must return logits (N, classes), returns list"),
         ("not_finite", "returns logits that are NaN or infinite"),
-        ("random", "draws random numbers in training"),
+        ("random", "draws random numbers; turn that off, for no run could be repeated"),
+        ("random_by_python", "draws random numbers; turn that off, for no run could be repeated"),
+        ("random_by_numpy", "draws random numbers; turn that off, for no run could be repeated"),
+        ("random_by_its_own", "computes something else when it is given the same images again"),
+        ("normed", "computes fc1.weight from other parameters, as torch.nn.utils.weight_norm and spectral_norm do"),
+        ("normed_by_spectrum", "computes fc2.weight from other parameters, as torch.nn.utils.weight_norm"),
+        ("scripted", "has fc1 as TorchScript, which hides its weights; give the Python module"),
+        ("hooked", "has a hook on the gradient of fc1.weight, which no copy of it keeps"),
+        ("with_state", "has fc2 with get_extra_state, which is no tensor"),
+        ("standardised", "has fc1, a Standardised, that computes with a weight made from its own: zeros would not"),
+        ("squeezing", "must return logits (1, 10) for 1 image of 1x4x4, returns (10,)"),
+        ("of_two", "must return logits (5, 10) for 5 images of 1x4x4, returns (2, 10)"),
         ("lazy", "has lazy layers"),
         ("pruned", "computes weights from other parameters; return the plain network"),
         ("frozen", "freezes fc1.weight; let it be trained, for every weight is, or make it a buffer"),
@@ -176,7 +358,7 @@ def test_it_is_built_for_training() -> None:
 )
 def test_a_network_that_cannot_be_used_is_refused_in_one_line(function: str, reason: str) -> None:
     with pytest.raises(ConfigurationError) as refused:
-        check(specification(function))
+        check(specification(function), batches=(2, 1, 5))
     text = str(refused.value)
     assert text.startswith(f"model.name=net_of_a_user:{function}: {reason}")
     assert "\n" not in text

@@ -11,7 +11,8 @@ from torch import Tensor, nn
 
 from safs_ray.models import ARCHITECTURES, Specification
 from safs_ray.network import Network
-from safs_ray.pruning.flow import Survey, linearised, reach, survey
+from safs_ray.pruning.flow import Survey, reach, survey
+from safs_ray.pruning.linear import linearised
 
 
 def chain(*sizes: int) -> nn.Sequential:
@@ -145,8 +146,8 @@ def test_buffers_that_are_no_weights_are_left_alone() -> None:
             self.register_buffer("places", torch.tensor([-1, 2]))
 
     linear = linearised(Masked(), sites=())
-    assert linear.get_buffer("visible").tolist() == [True, False, True]
-    assert linear.get_buffer("places").tolist() == [-1, 2]
+    assert linear.module.get_buffer("visible").tolist() == [True, False, True]
+    assert linear.module.get_buffer("places").tolist() == [-1, 2]
     assert survey(Masked(), {}, torch.zeros(1, 2)).reached == 3
 
 
@@ -154,4 +155,4 @@ def test_buffers_that_are_no_weights_are_left_alone() -> None:
 def test_every_output_of_every_dense_network_can_be_reached(name: str) -> None:
     channels, size = (1, 28) if name == "lenet5" else (3, 32)
     network = Network.initial(Specification(name, channels, size, 10, (0.5,) * channels, (0.5,) * channels), seed=0)
-    assert network.survey().reached == network.survey().outputs == 10
+    assert network.survey.reached == network.survey.outputs == 10

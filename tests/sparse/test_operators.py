@@ -15,6 +15,18 @@ from safs_ray.sparse.lanes import LANES
 from safs_ray.sparse.operators import compiled
 from safs_ray.sparse.symbols import NotCompilableError
 
+NAMES = [
+    *OPERATORS,
+    "leaky_relu(0.2)",
+    "elu(0.5)",
+    "celu(1.5)",
+    "softplus(2, 5)",
+    "hardtanh(-2, 3)",
+    "gelu_tanh",
+    "prelu",
+]
+"""Of the table, and variants with settings of their own."""
+
 SPECIAL = (0.0, -0.0, 1.0, -1.0, 3.0, -3.0, 6.0, -6.0, 10.0, -10.0, 20.0, 1e-6, -1e-6, 1e-3, 88.0, -88.0, 1e4, -1e4)
 SCALE = st.floats(0.1, 2) | st.floats(-2, -0.1)
 
@@ -64,7 +76,7 @@ def compare(name: str, x: Tensor, parameters: list[float], tolerance: float) -> 
     )
 
 
-@pytest.mark.parametrize("name", OPERATORS)
+@pytest.mark.parametrize("name", NAMES)
 @given(seed=st.integers(0, 2**31), spread=st.floats(-3, 1), scales=st.tuples(SCALE, SCALE))
 @example(seed=187, spread=0.953125, scales=(-2.0, 1.53125))  # of cos the argument's rounding is most of the error
 @settings(max_examples=8, deadline=None)
@@ -77,14 +89,14 @@ def test_every_operator_of_the_table(name: str, seed: int, spread: float, scales
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
-@pytest.mark.parametrize("name", OPERATORS)
+@pytest.mark.parametrize("name", NAMES)
 def test_at_the_bends_and_far_out(name: str, dtype: torch.dtype) -> None:
     x = torch.zeros(1, LANES, dtype=dtype)
     x[0, : len(SPECIAL)] = torch.tensor(SPECIAL, dtype=dtype)
     compare(name, x, [1.0, 1.0, *lookup(name).parameters.values()], 1e-11 if dtype == torch.float64 else 4e-6)
 
 
-@pytest.mark.parametrize("name", OPERATORS)
+@pytest.mark.parametrize("name", NAMES)
 def test_what_is_not_a_number_stays_so(name: str) -> None:
     """Else a training that has diverged would not be seen to have."""
     x = torch.full((1, LANES), float("nan"))

@@ -24,12 +24,12 @@ def draw(record: Record) -> Figure | Absent:
     if network is None:
         return Absent(NAME, TITLE, "The pruned network is not kept with this run, or not made yet.")
     try:
-        left, survey = layers(network), network.survey()
+        left, survey = layers(network), network.survey
     except ConfigurationError as error:
         return Absent(NAME, TITLE, f"The network cannot be built here: {error}")
     known = all(layer.live is not None for layer in left.values())
     panels = (_weights(left), *([_channels(left)] if known else []))
-    reached = f"Of the {survey.outputs:,} outputs, {survey.reached:,} can be reached from the inputs."
+    reached = f"{survey.reach[0].upper()}{survey.reach[1:]}."
     return Figure(NAME, TITLE, f"{WEIGHTS}; {CHANNELS if known else UNKNOWN}. {reached}", panels)
 
 

@@ -1,0 +1,140 @@
+"""The activations that a network applies, seen as it runs."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from safs_ray.activations.calls import Calls, Place
+from safs_ray.activations.kinds import FUNCTIONS, GATES, operator_of, operator_of_call
+from safs_ray.randomness import generator
+
+_FACTORS = ("mul", "imul", "rmul")
+_DATA = Tensor.data.__get__  # type: ignore[attr-defined]
+
+
+@dataclass
+class Application:
+    """A place where a network applies an activation.
+
+    Attributes:
+        operator: that it equals; None for one that is left as it is.
+        of_module: whether an activation module of torch.nn applies it, which lies at ``place.path``.
+        in_place: whether the input becomes the output.
+    """
+
+    place: Place
+    operator: str | None
+    of_module: bool
+    in_place: bool
+
+    @property
+    def words(self) -> str:
+        """Where it is, and what."""
+        path = self.place.path
+        return f"{path} ({self.place.function})" if path else self.place.function
+
+
+@dataclass(frozen=True)
+class Run:
+    """What a network did with a batch in training, and with the same batch in evaluation.
+
+    Attributes:
+        applications: the activations of what depends on the input, in the order of execution; those of training first.
+        outputs: of training and of evaluation.
+        buffers: by name, as they were at the end.
+    """
+
+    applications: tuple[Application, ...]
+    outputs: tuple[Any, Any]
+    buffers: Mapping[str, Tensor]
+
+
+def run(module: nn.Module, example: Tensor) -> Run:
+    """Run a copy of a module, without dropout.
+
+    Args:
+        example: of the shape of a batch (N, C, H, W) that the network accepts.
+    """
+    network = copy.deepcopy(module).requires_grad_(False)
+    seen: dict[Place, Application] = {}
+    training = _outputs(network.train(), noise(example), seen)
+    evaluation = _outputs(network.eval(), noise(example), seen)
+    buffers = {name: buffer.clone() for name, buffer in network.named_buffers()}
+    _outputs(network, example, seen)  # on which a network may do something else
+    return Run(tuple(seen.values()), (training, evaluation), buffers)
+
+
+def _outputs(network: nn.Module, inputs: Tensor, seen: dict[Place, Application]) -> Any:
+    """What the network gives for a batch; adds the activations that it applies and that were not seen yet."""
+    with torch.enable_grad(), _Recorder(network) as recorder:
+        given = inputs.detach().requires_grad_().clone()  # which may be changed in place
+        outputs = network(given)
+    recorder.is_gate(outputs)  # what the network ends with is none of its activations
+    for application in recorder.applications:
+        seen.setdefault(application.place, application)
+    return outputs
+
+
+def noise(example: Tensor) -> Tensor:
+    """Fixed random numbers of the shape of an example."""
+    return torch.randn(example.shape, generator=generator(0, "noise"), device="cpu").to(example.device, example.dtype)
+
+
+class _Recorder(Calls):
+    """Writes down every application to what has a gradient, as all has that depends on the input."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__(network)
+        self.applications: list[Application] = []
+        self._gates: dict[int, tuple[Tensor, Application]] = {}
+
+    def activation(
+        self,
+        place: Place,
+        value: Tensor,
+        in_place: bool,
+        function: Any,
+        arguments: tuple[Any, ...],
+        named: Mapping[str, Any],
+    ) -> Any:
+        depends = value.requires_grad
+        output = super().activation(place, value, in_place, function, arguments, named)
+        if depends:
+            self._record(place, in_place, arguments[1:], named, output)
+        return output
+
+    def _record(
+        self, place: Place, in_place: bool, settings: tuple[Any, ...], named: Mapping[str, Any], output: Tensor
+    ) -> None:
+        module = self._running[-1]
+        of_module = operator_of(module)
+        called = operator_of_call(place.function, settings, named) if place.function in FUNCTIONS else None
+        self.applications.append(Application(place, of_module or called, of_module is not None, in_place))
+        if place.function in GATES:
+            self._gates[id(output)] = output, self.applications[-1]
+
+    def __torch_function__(
+        self, function: Any, types: Any, arguments: Any = (), named: Mapping[str, Any] | None = None
+    ) -> Any:
+        name = getattr(function, "__name__", "").strip("_")
+        if name in _FACTORS:
+            for factor in arguments:
+                self.is_gate(factor)
+        if name == "set_grad_enabled":  # what has no gradient there depends on the input all the same
+            return None
+        if name == "detach" or function == _DATA:
+            return arguments[0]
+        return super().__torch_function__(function, types, arguments, named)
+
+    def is_gate(self, value: Any) -> None:
+        """Leave the activation alone that gave this value, if it may be a gate and one did."""
+        base = value._base if isinstance(value, Tensor) and value._base is not None else value
+        for each in (value, base):
+            if id(each) in self._gates:
+                self._gates[id(each)][1].operator = None

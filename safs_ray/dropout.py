@@ -1,0 +1,120 @@
+"""Dropout in every form, switched off: it draws from the global generator, so that no run could be repeated."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from torch import nn
+from torch.nn import functional as F
+from torch.overrides import TorchFunctionMode
+
+PROBABILITIES: dict[type[nn.Module], str] = {
+    nn.Dropout: "p",
+    nn.Dropout1d: "p",
+    nn.Dropout2d: "p",
+    nn.Dropout3d: "p",
+    nn.AlphaDropout: "p",
+    nn.FeatureAlphaDropout: "p",
+    nn.MultiheadAttention: "dropout",
+    nn.RNNBase: "dropout",
+}
+"""Layers of torch that drop something, and the attribute that says how much."""
+
+STOCHASTIC_DEPTH = {"StochasticDepth": "p", "DropPath": "drop_prob"}
+"""Classes of torchvision's and timm's, by name, for both are mostly copied; they are the identity without dropping."""
+
+DROPPING = (
+    "dropout",
+    "dropout1d",
+    "dropout2d",
+    "dropout3d",
+    "alpha_dropout",
+    "feature_dropout",
+    "feature_alpha_dropout",
+)
+"""Functions of torch that return their input where nothing is dropped."""
+
+
+def switch_off(module: nn.Module) -> list[str]:
+    """Switch off the dropout of all layers, in place; returns the names of those that dropped something.
+
+    Dropout that a forward pass calls as a function is left to :class:`WithoutDropout`.
+    """
+    dropping = []
+    for name, child in list(module.named_modules()):
+        attribute = _probability(child)
+        if attribute and getattr(child, attribute, None):
+            dropping.append(name)
+            setattr(child, attribute, 0.0)
+    for name, child in list(module.named_modules(remove_duplicate=False)):
+        if name and type(child).__name__ in STOCHASTIC_DEPTH:
+            module.set_submodule(name, nn.Identity())
+    return dropping
+
+
+def _probability(layer: nn.Module) -> str | None:
+    """The attribute that says how much a layer drops; None of a layer that drops nothing."""
+    known = next((attribute for kind, attribute in PROBABILITIES.items() if isinstance(layer, kind)), None)
+    return known or STOCHASTIC_DEPTH.get(type(layer).__name__)
+
+
+class WithoutDropout(TorchFunctionMode):
+    """While it is entered, functions of torch drop nothing.
+
+    Attributes:
+        dropping: names of the functions that would have dropped something.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.dropping: list[str] = []
+
+    def __torch_function__(
+        self, function: Any, _types: Any, arguments: Sequence[Any] = (), named: Mapping[str, Any] | None = None
+    ) -> Any:
+        name = getattr(function, "__name__", "")
+        if name in DROPPING:
+            given = _bound(arguments, named or {})
+            if given["p"] and given["training"]:
+                self.dropping.append(name)
+            return given["input"]
+        if name == "scaled_dot_product_attention" or name == "multi_head_attention_forward":
+            return self._attention(function, arguments, named or {})
+        return function(*arguments, **(named or {}))
+
+    def _attention(self, function: Any, arguments: Sequence[Any], named: Mapping[str, Any]) -> Any:
+        """Attention of which nothing is dropped."""
+        given = inspect.signature(_ATTENTION[function.__name__]).bind(*arguments, **named).arguments
+        if given.get("dropout_p"):
+            self.dropping.append(function.__name__)
+            given["dropout_p"] = 0.0
+        return function(**given)
+
+
+def _attend(
+    query: Any,
+    key: Any,
+    value: Any,
+    attn_mask: Any = None,
+    dropout_p: float = 0.0,
+    is_causal: bool = False,
+    scale: Any = None,
+    enable_gqa: bool = False,
+) -> None:
+    """The arguments of F.scaled_dot_product_attention, which is written in C++ and does not tell them."""
+
+
+_ATTENTION: dict[str, Callable[..., Any]] = {
+    "scaled_dot_product_attention": _attend,
+    "multi_head_attention_forward": F.multi_head_attention_forward,
+}
+
+
+def _bound(arguments: Sequence[Any], named: Mapping[str, Any]) -> dict[str, Any]:
+    """Input, probability and whether it trains, as F.dropout or torch.dropout is given them."""
+    names = ("input", "p", "training")
+    aliases = {"train": "training"}
+    given = {**dict(zip(names, arguments, strict=False)), **{aliases.get(name, name): named[name] for name in named}}
+    return {"p": 0.5, "training": True, **given}

@@ -1,0 +1,174 @@
+"""A user's own network, tried before any work: what cannot be used is refused, what is changed is told of."""
+
+from __future__ import annotations
+
+import copy
+import logging
+import random
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
+from torch.nn.utils import parametrize, prune
+
+from safs_ray.activations.kinds import is_plain
+from safs_ray.dropout import WithoutDropout, switch_off
+from safs_ray.models.own import copied, made, refused
+from safs_ray.models.specification import Specification
+from safs_ray.randomness import generator
+
+WEIGHTED = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
+PLAIN = "return the plain network, and give what is pruned as model.weights with model.pruned=true"
+
+log = logging.getLogger("safs_ray")
+
+
+def check(specification: Specification, batches: Sequence[int] = (1, 2)) -> None:
+    """Try a user's network, forward and back, so that one that cannot be used is refused before any work.
+
+    Says which dropout it is used without.
+
+    Args:
+        batches: how many images a batch has in evaluation.
+
+    Raises:
+        ConfigurationError: it does not map images to finite logits, draws random numbers, or has weights that are
+            not plain parameters, or frozen.
+    """
+    with torch.random.fork_rng(devices=[]):
+        module = made(specification)
+        _check_layers(specification, module)
+        _tell_of_sharing(specification, module, made(specification))
+        network = copied(specification)
+        dropouts = switch_off(network)
+        before = _random_states()
+        with WithoutDropout() as without:
+            _check_training(specification, network)
+            _check_batches(specification, network, batches)
+            if _random_states() != before:
+                raise refused(specification, "draws random numbers; turn that off, for no run could be repeated")
+            _check_values(specification, network)
+        if dropouts or without.dropping:
+            names = ", ".join(dict.fromkeys([*dropouts, *without.dropping]))
+            log.warning("model.name=%s: used without dropout (%s)", specification.model, names)
+
+
+def _check_training(specification: Specification, module: nn.Module) -> None:
+    images = _images(specification, 2)
+    logits = _logits(specification, module.train(), images)
+    try:
+        logits.sum().backward()  # type: ignore[no-untyped-call]
+    except Exception as error:  # an operation of the user's own may have no gradient
+        raise refused(specification, _failing(images, error)) from None
+
+
+@torch.no_grad()
+def _check_batches(specification: Specification, module: nn.Module, batches: Sequence[int]) -> None:
+    for count in batches:
+        _logits(specification, module.eval(), _images(specification, count))
+
+
+@torch.no_grad()
+def _check_values(specification: Specification, module: nn.Module) -> None:
+    """What it computes in evaluation, and what its layers do with their weights."""
+    images = _images(specification, 2)
+    first, again = (_logits(specification, module, images) for _ in range(2))
+    if not torch.equal(first, again):
+        raise refused(specification, "computes something else when it is given the same images again")
+    if (first >= 0).all() and torch.allclose(first.sum(1), torch.ones(2), atol=1e-4):
+        softmax = "returns probabilities, which add up to 1; the loss takes logits: leave the softmax out"
+        log.warning("model.name=%s: %s", specification.model, softmax)
+    for path, layer in module.named_modules():
+        if isinstance(layer, WEIGHTED) and not is_plain(layer, _kind(layer)):
+            _check_weight(specification, module, path, layer)
+
+
+def _kind(layer: nn.Module) -> type[nn.Module]:
+    return next(kind for kind in WEIGHTED if isinstance(layer, kind))
+
+
+def _check_weight(specification: Specification, module: nn.Module, path: str, layer: nn.Module) -> None:
+    """Refuse a layer that computes with another weight than its own, as weight standardisation does.
+
+    Then its output is no linear function of its weight: twice the weight does not give twice the output.
+    """
+    taken: list[Tensor] = []
+    hook = layer.register_forward_pre_hook(lambda _, inputs: taken.append(inputs[0].clone()))
+    module(_images(specification, 2))
+    hook.remove()
+    if not taken:
+        return
+    own, outputs = copy.deepcopy(layer), []
+    for factor in (0.0, 1.0, 2.0):
+        own.get_parameter("weight").copy_(factor * layer.get_parameter("weight"))
+        outputs.append(own(taken[0].clone()))
+    nothing, once, twice = outputs
+    if not torch.allclose(twice - nothing, 2 * (once - nothing), rtol=1e-3, atol=1e-4):
+        kind = type(layer).__name__
+        reason = f"has {path}, a {kind}, that computes with a weight made from its own: zeros would not stay zero there"
+        raise refused(specification, reason)
+
+
+def _check_layers(specification: Specification, module: nn.Module) -> None:
+    if scripted := [path for path, child in module.named_modules() if isinstance(child, torch.jit.ScriptModule)]:
+        where = scripted[0] or "the network"
+        raise refused(specification, f"has {where} as TorchScript, which hides its weights; give the Python module")
+    if any(is_lazy(parameter) for parameter in module.parameters()):
+        raise refused(specification, "has lazy layers; give them their sizes")
+    if frozen := [name for name, parameter in module.named_parameters() if not parameter.requires_grad]:
+        raise refused(
+            specification, f"freezes {frozen[0]}; let it be trained, for every weight is, or make it a buffer"
+        )
+    if prune.is_pruned(module) or any(map(parametrize.is_parametrized, module.modules())):
+        raise refused(specification, f"computes weights from other parameters; {PLAIN}")
+    for path, child in module.named_modules():
+        if isinstance(child, WEIGHTED) and "weight" not in child._parameters:
+            norm = "as torch.nn.utils.weight_norm and spectral_norm do; leave that out"
+            raise refused(specification, f"computes {path}.weight from other parameters, {norm}")
+        if type(child).get_extra_state is not nn.Module.get_extra_state:
+            raise refused(specification, f"has {path or 'the network'} with get_extra_state, which is no tensor")
+    for name, parameter in module.named_parameters():
+        if parameter._backward_hooks or parameter._post_accumulate_grad_hooks:
+            raise refused(specification, f"has a hook on the gradient of {name}, which no copy of it keeps")
+
+
+def _tell_of_sharing(specification: Specification, first: nn.Module, second: nn.Module) -> None:
+    """Say so where the function returns the same tensors every time: each use gets a copy of its own."""
+    tensors = {id(tensor) for tensor in [*first.parameters(), *first.buffers()]}
+    if any(id(tensor) in tensors for tensor in [*second.parameters(), *second.buffers()]):
+        shared = "returns the same tensors every time; every network gets a copy, all with the same initial weights"
+        log.warning("model.name=%s: %s", specification.model, shared)
+
+
+def _random_states() -> tuple[bytes, object, bytes]:
+    """The states of the global generators of torch, Python and numpy."""
+    numpy: tuple[object, ...] = np.random.get_state(legacy=True)  # type: ignore[assignment]  # noqa: NPY002
+    return torch.get_rng_state().numpy().tobytes(), random.getstate(), repr(numpy[1:]).encode() + bytes(numpy[1])  # type: ignore[call-overload]
+
+
+def _images(specification: Specification, count: int) -> Tensor:
+    return torch.rand(specification.example(count).shape, generator=generator(0, "images"))
+
+
+def _logits(specification: Specification, module: nn.Module, images: Tensor) -> Tensor:
+    count, shape = len(images), "x".join(map(str, images.shape[1:]))
+    try:
+        logits = module(images)
+    except (Exception, SystemExit) as error:  # the user's network runs, and may raise anything
+        raise refused(specification, _failing(images, error)) from None
+    if not isinstance(logits, Tensor):
+        raise refused(specification, f"must return logits (N, classes), returns {type(logits).__name__}")
+    if logits.shape != (count, specification.classes):
+        many = f"{count} image{'s' * (count > 1)}"
+        wanted = f"must return logits {(count, specification.classes)} for {many} of {shape}"
+        raise refused(specification, f"{wanted}, returns {tuple(logits.shape)}")
+    if not logits.isfinite().all():
+        raise refused(specification, "returns logits that are NaN or infinite")
+    return logits
+
+
+def _failing(images: Tensor, error: BaseException) -> str:
+    shape = "x".join(map(str, images.shape[1:]))
+    return f"fails on {len(images)} image{'s' * (len(images) > 1)} of {shape} ({type(error).__name__}: {error})"

@@ -1,0 +1,100 @@
+"""What the stages will do with a user's own network, tried on a few images before any of it is done."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from safs_ray import schedules
+from safs_ray.config import Configuration, ConfigurationError, refusal
+from safs_ray.data import Splits
+from safs_ray.network import Network
+from safs_ray.pruning.masks import unprunable_weights
+from safs_ray.pruning.scores import SCORES
+from safs_ray.pruning.structure import select
+from safs_ray.sparse.execution import DenseModule, Executable, executable
+from safs_ray.training import Training
+
+IMAGES = 8
+"""How many images are looked at."""
+
+TOLERANCE = 1e-3
+"""Difference of logits that rounding may make, as a fraction of the largest logit."""
+
+CPU = torch.device("cpu")
+
+log = logging.getLogger("safs_ray")
+
+
+def rehearse(network: Network, configuration: Configuration, splits: Splits) -> None:
+    """Prune a network, look at what is left, and compare how it is executed with all weights and without zeros.
+
+    Says what of it is no site, what is never pruned, and why it is not traced.
+
+    Raises:
+        ConfigurationError: it fails in one of them, or is executed in two ways that differ.
+    """
+    _tell(network)
+    try:
+        few = replace(splits, train=splits.train[:IMAGES], validation=splits.validation[:IMAGES])
+        pruned = _pruned(network, configuration, few)
+        _compare(pruned, configuration, few.train.images)
+        if pruned.survey.reached is None:
+            log.warning("model.name=%s: %s", network.specification.model, pruned.survey.reach)
+    except ConfigurationError:
+        raise
+    except Exception as error:  # the user's network runs, and may raise anything
+        reason = f"fails when it is pruned or executed ({type(error).__name__}: {error})"
+        raise refusal("model.name", network.specification.model, reason) from None
+
+
+def _tell(network: Network) -> None:
+    """What a user would not expect of their network."""
+    sited, name = network.sited, network.specification.model
+    if sited.untraced:
+        log.warning("model.name=%s: runs its own code, with all weights: torch.fx: %s", name, sited.untraced)
+    if sited.left:
+        log.warning("model.name=%s: stay as they are: %s", name, ", ".join(sited.left))
+    if others := unprunable_weights(sited.module):
+        count, prunable = sum(weight.numel() for weight in others.values()), network.prunable_count
+        log.warning(
+            "model.name=%s: %s of %s weights are in tensors that are never pruned: %s",
+            *(name, f"{count:,}", f"{count + prunable:,}", ", ".join(others)),
+        )
+
+
+def _pruned(network: Network, configuration: Configuration, splits: Splits) -> Network:
+    """The network as its score and allocation leave it, in one round."""
+    section = configuration.pruning
+    training = Training(splits, section.hyperparameters, 0, 0, CPU, configuration.data, configuration.run)
+    evidence = schedules.evidence(network, section, training)
+    masks = select(SCORES[section.score](evidence), section.sparsity, section, network.masks)
+    return network.masked({name: mask.cpu() for name, mask in masks.items()})
+
+
+def _compare(network: Network, configuration: Configuration, images: Tensor) -> None:
+    """Refuse a network whose sparse execution gives other logits than the masked dense network's.
+
+    Raises:
+        ConfigurationError: naming the difference.
+    """
+    run = configuration.run
+    sparse = executable(network, run.execution, CPU, run.known_costs)
+    if isinstance(sparse, DenseModule) or run.device == "cuda":
+        return
+    dense = executable(network, "dense", CPU)
+    for training in (True, False):
+        expected, given = (_logits(each, training, images) for each in (dense, sparse))
+        difference, largest = (expected - given).abs().max().item(), expected.abs().max().item()
+        if not difference <= TOLERANCE * largest:
+            reason = f"gives logits that differ by {difference:.2g} from the dense network's, the largest of which is"
+            raise refusal("run.execution", run.execution, f"{reason} {largest:.2g}; allowed for this network: dense")
+
+
+@torch.no_grad()
+def _logits(module: Executable, training: bool, images: Tensor) -> Tensor:
+    logits: Tensor = module.train(training)(images)
+    return logits

@@ -1,0 +1,275 @@
+"""Networks as people write them, through sites, pruning, training, sparse execution and files."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from safs_ray.config import DataSection, Hyperparameters, RunSection
+from safs_ray.data import Splits
+from safs_ray.models import ARCHITECTURES, Architecture, Specification
+from safs_ray.network import Network
+from safs_ray.operators import lookup
+from safs_ray.pruning.allocation import layer
+from safs_ray.pruning.masks import unprunable_weights
+from safs_ray.sparse.execution import DenseModule, executable
+from safs_ray.sparse.module import SparseModule
+from safs_ray.storage import Folder
+from safs_ray.training import Trainer, Training
+
+CPU = torch.device("cpu")
+
+
+class Conv3x3(nn.Conv2d):
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__(inputs, outputs, 3, padding=1, bias=False)
+
+
+class SmallNorm(nn.BatchNorm2d):
+    def __init__(self, channels: int) -> None:
+        super().__init__(channels, eps=1e-3)
+
+
+class Doubling(nn.Conv2d):
+    """A convolution whose code is its own."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return 2 * super().forward(x)
+
+
+def convolutional(conv: Callable[[], nn.Module]) -> nn.Module:
+    return nn.Sequential(conv(), SmallNorm(6), nn.ReLU(), nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.Linear(24, 10))
+
+
+class Tied(nn.Module):
+    """Two layers of one weight, with biases of their own."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second, self.head = nn.Linear(64, 64), nn.Linear(64, 64), nn.Linear(64, 10)
+        self.second.weight = self.first.weight
+
+    def forward(self, x: Tensor) -> Tensor:
+        logits: Tensor = self.head(F.relu(self.second(F.relu(self.first(x.flatten(1))))))
+        return logits
+
+
+class Transformer(nn.Module):
+    """Rows of the image as words."""
+
+    def __init__(self, norm_first: bool = False, activation: str = "gelu") -> None:
+        super().__init__()
+        block = nn.TransformerEncoderLayer(8, 2, 16, 0.1, activation, batch_first=True, norm_first=norm_first)
+        self.encoder = nn.TransformerEncoder(block, 2, enable_nested_tensor=False)
+        self.head = nn.Linear(8, 10)
+
+    def forward(self, x: Tensor) -> Tensor:
+        logits: Tensor = self.head(self.encoder(x[:, 0]).mean(1))
+        return logits
+
+
+class Recurrent(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.embedding = nn.Embedding(2, 8)
+        self.lstm, self.head, self.act = nn.LSTM(8, 12, batch_first=True), nn.Linear(12, 10), nn.Tanh()
+
+    def forward(self, x: Tensor) -> Tensor:
+        start = torch.zeros(1, len(x), 12), torch.zeros(1, len(x), 12)
+        rows = self.embedding((x[:, 0].mean(2) > 0).long()) + x[:, 0]
+        logits: Tensor = self.head(self.act(self.lstm(rows, start)[0][:, -1]))
+        return logits
+
+
+@pytest.fixture
+def made(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Network]:
+    """The network of a module that a function makes, masked where a sparsity is given."""
+
+    def make(function: Callable[[], nn.Module], sparsity: float | None = None) -> Network:
+        monkeypatch.setitem(ARCHITECTURES, "mine", Architecture(lambda _: function()))
+        network = Network.initial(Specification("mine", 1, 8, 10, (0.5,), (0.25,)), seed=0)
+        if sparsity is None:
+            return network
+        scores = {name: weight.abs() for name, weight in network.prunable().items()}
+        return network.masked(layer(scores, sparsity))
+
+    return make
+
+
+def trained(network: Network, splits: Splits, execution: Any = "dense", epochs: int = 2) -> Network:
+    chosen = Hyperparameters(learning_rate=1e-2, batch_size=32)
+    training = Training(splits, chosen, epochs, 0, CPU, DataSection(), RunSection(execution=execution))
+    trainer = Trainer(network, training)
+    while not trainer.over:
+        trainer.run_epoch()
+    return trainer.current()
+
+
+def logits(network: Network, images: Tensor, execution: Any = "dense") -> Tensor:
+    with torch.inference_mode():
+        found: Tensor = executable(network, execution, CPU).eval()(images)
+    return found
+
+
+class TestSubclassesOfLayers:
+    def test_what_only_sets_them_up_is_pruned_and_executed_sparsely(
+        self, made: Callable[..., Network], splits: Splits
+    ) -> None:
+        network = made(lambda: convolutional(lambda: Conv3x3(1, 6)), 0.9)
+        assert list(network.masks) == ["0.weight", "5.weight"]
+        assert network.prunable_count == 54 + 240
+        assert network.sites == ("2",)
+        assert isinstance(executable(network, "sparse", CPU), SparseModule)
+        images = splits.validation.images
+        torch.testing.assert_close(logits(network, images, "sparse"), logits(network, images))
+
+    def test_code_of_their_own_runs(self, made: Callable[..., Network]) -> None:
+        network = made(lambda: convolutional(lambda: Doubling(1, 6, 3, padding=1)), 0.9)
+        assert list(network.masks) == ["0.weight", "5.weight"]
+        assert isinstance(executable(network, "auto", CPU), DenseModule)
+        module, images = network.build().eval(), torch.rand(3, 1, 8, 8)
+        once = F.conv2d(images, network.state["0.weight"], network.state["0.bias"], padding=1)
+        with torch.no_grad():
+            assert torch.equal(module.get_submodule("0")(images), 2 * once)
+
+    @pytest.mark.parametrize("kind", ["forward", "pre"])
+    def test_hooks_are_kept(self, made: Callable[..., Network], splits: Splits, kind: str) -> None:
+        def hooked() -> nn.Module:
+            module = convolutional(lambda: Conv3x3(1, 6))
+            if kind == "forward":
+                module[0].register_forward_hook(lambda _, __, output: output * 3)
+            else:
+                module[0].register_forward_pre_hook(lambda _, inputs: (inputs[0] * 3,))
+            return module
+
+        images = splits.validation.images
+        plain = made(lambda: convolutional(lambda: Conv3x3(1, 6)), 0.9)
+        tripled = plain.state | {"0.weight": 3 * plain.state["0.weight"]}
+        expected = logits(replace(plain, state=tripled), images)
+        network = made(hooked, 0.9)
+        assert isinstance(executable(network, "auto", CPU), DenseModule)
+        torch.testing.assert_close(logits(network, images), expected)
+
+    def test_hooks_of_the_whole_network_are_kept(self, made: Callable[..., Network], splits: Splits) -> None:
+        def hooked() -> nn.Module:
+            module = convolutional(lambda: Conv3x3(1, 6))
+            module.register_forward_hook(lambda _, __, output: output * 3)
+            return module
+
+        images = splits.validation.images
+        plain = logits(made(lambda: convolutional(lambda: Conv3x3(1, 6)), 0.9), images)
+        network = made(hooked, 0.9)
+        assert network.sited.untraced == "the network has hooks"
+        torch.testing.assert_close(logits(network, images), 3 * plain)
+
+
+class TestTiedWeights:
+    def test_one_tensor_has_one_mask_and_one_place_in_the_file(
+        self, made: Callable[..., Network], tmp_path: Path
+    ) -> None:
+        network = made(Tied, 0.9)
+        assert list(network.masks) == ["first.weight", "head.weight"]
+        assert network.prunable_count == 64 * 64 + 640
+        assert "second.weight" not in network.state
+        module = network.build()
+        assert module.get_parameter("second.weight") is module.get_parameter("first.weight")
+        network.save(Folder.at(tmp_path))
+        assert Network.load(Folder.at(tmp_path)).fingerprint == network.fingerprint
+
+    def test_it_stays_one_while_it_is_trained(self, made: Callable[..., Network], splits: Splits) -> None:
+        network = made(Tied, 0.9)
+        assert isinstance(executable(network, "auto", CPU), DenseModule)
+        after = trained(network, splits, "auto")
+        assert not torch.equal(after.state["first.weight"], network.state["first.weight"])
+        assert (after.state["first.weight"][~network.masks["first.weight"]] == 0).all()
+        module = after.build().eval()
+        assert module.get_parameter("second.weight") is module.get_parameter("first.weight")
+        with torch.no_grad():
+            images = after.specification.normalised(splits.validation.images)
+            torch.testing.assert_close(module(images), logits(after, splits.validation.images))
+
+    def test_networks_that_were_saved_with_both_names_can_be_read(self, made: Callable[..., Network]) -> None:
+        network = made(Tied, 0.9)
+        both = {**network.state, "second.weight": network.state["first.weight"]}
+        older = replace(network, state=both)
+        for mine, theirs in zip(older.build().parameters(), network.build().parameters(), strict=True):
+            assert torch.equal(mine, theirs)
+
+
+class TestTransformers:
+    @pytest.mark.parametrize("activation", ["gelu", "relu"])
+    @pytest.mark.parametrize("norm_first", [False, True])
+    def test_feed_forward_activations_are_sites_in_evaluation_too(
+        self, made: Callable[..., Network], norm_first: bool, activation: str
+    ) -> None:
+        network = made(lambda: Transformer(norm_first, activation))
+        assert network.sites == (f"encoder.layers.0.{activation}", f"encoder.layers.1.{activation}")
+        assert network.assignment == (activation,) * 2
+        images = torch.randint(0, 256, (5, 1, 8, 8), dtype=torch.uint8)
+        own = logits(network, images)
+        for operator in ("tanh", "cos"):
+            other = network.assign([operator] * 2)
+            module = other.build().train()
+            with torch.no_grad():
+                training = module(other.specification.normalised(images))
+            torch.testing.assert_close(logits(other, images), training)
+            assert (logits(other, images) - own).abs().max() > 0.01
+
+    def test_the_four_projections_are_pruned(self, made: Callable[..., Network], splits: Splits) -> None:
+        network = made(Transformer, 0.9)
+        block = ("self_attn.in_proj_weight", "self_attn.out_proj.weight", "linear1.weight", "linear2.weight")
+        assert list(network.masks) == [f"encoder.layers.{index}.{name}" for index in (0, 1) for name in block] + [
+            "head.weight"
+        ]
+        assert network.prunable_count == 2 * (3 * 64 + 64 + 2 * 128) + 80
+        assert unprunable_weights(network.build()) == {}
+        after = trained(network, splits)
+        for name, mask in network.masks.items():
+            assert (after.state[name][~mask] == 0).all(), name
+            assert (after.state[name][mask] != network.state[name][mask]).any(), name
+        assert after.survey.reached == network.masks["head.weight"].any(1).sum() < 10
+        assert network.masked({}).survey.reached == 10
+
+
+class TestRecurrent:
+    def test_its_matrices_are_pruned_and_its_embedding_is_told_of(
+        self, made: Callable[..., Network], splits: Splits
+    ) -> None:
+        network = made(Recurrent, 0.9)
+        assert list(network.masks) == ["lstm.weight_ih_l0", "lstm.weight_hh_l0", "head.weight"]
+        assert list(unprunable_weights(network.build())) == ["embedding.weight"]
+        after = trained(network, splits)
+        assert (after.state["lstm.weight_hh_l0"][~network.masks["lstm.weight_hh_l0"]] == 0).all()
+        assert network.sites == ("act",)
+        assert network.survey.reached is None, "its numbers become whole, which has no derivative"
+
+
+class TestOwnActivations:
+    def test_slopes_go_on_from_what_was_learned(self, made: Callable[..., Network], splits: Splits) -> None:
+        def module() -> nn.Module:
+            return nn.Sequential(
+                nn.Flatten(), nn.Linear(64, 8), nn.PReLU(8), nn.Linear(8, 8), nn.LeakyReLU(0.2), nn.Linear(8, 10)
+            )
+
+        network = made(module)
+        assert network.assignment == ("prelu(8)", "leaky_relu(0.2)")
+        after = trained(network, splits)
+        slopes = after.state["2.internal.slope"]
+        assert not torch.equal(slopes, torch.full((8,), 0.25))
+        assert torch.equal(after.assign(after.assignment).state["2.internal.slope"], slopes)
+        other = after.assign(["relu", "relu"])
+        assert "2.internal.slope" not in other.state
+        assert torch.equal(other.assign(after.assignment).state["2.internal.slope"], torch.full((8,), 0.25))
+        pruned = after.masked(layer({name: each.abs() for name, each in after.prunable().items()}, 0.5))
+        assert isinstance(executable(pruned, "auto", CPU), DenseModule)
+        leaky = pruned.assign(["prelu", "leaky_relu(0.2)"])
+        images = splits.validation.images
+        torch.testing.assert_close(logits(leaky, images, "sparse"), logits(leaky, images))
+        assert lookup("leaky_relu(0.2)").formula == "z for z > 0, else 0.2 z"
