@@ -621,3 +621,81 @@ class TestExclusion:
     def test_to_exclude_all_is_refused(self, kind: type[Net]) -> None:
         with pytest.raises(ConfigurationError, match="applies no activation that can be searched"):
             find_sites(kind(activation("act"), act=nn.ReLU()), example(), ["*"])
+
+
+class OwnNorm(nn.Module):
+    """Batch normalisation by hand, whose code changes its buffers."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear, self.act = nn.Linear(4, 4), nn.ReLU()
+        self.register_buffer("mean", torch.ones(4))
+        self.register_buffer("seen", torch.zeros((), dtype=torch.long))
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.linear(x)
+        self.get_buffer("mean").mul_(0.9).add_(0.1 * x.detach().mean(0))
+        self.get_buffer("seen").add_(1)
+        output: Tensor = self.act(x - self.get_buffer("mean"))
+        return output
+
+
+class TestBuffers:
+    def test_those_of_the_original_stay_and_those_of_the_copy_follow_what_it_sees(self) -> None:
+        net = OwnNorm()
+        sited = find_sites(net, example())
+        assert net.get_buffer("mean").tolist() == [1.0] * 4
+        assert net.get_buffer("seen") == 0
+        installed = sited.install([OPERATORS["relu"]])
+        assert installed.get_buffer("seen") == 0
+        with torch.no_grad():
+            for _ in range(3):
+                assert torch.equal(installed(example()), net(example()))
+        assert torch.equal(installed.get_buffer("mean"), net.get_buffer("mean"))
+        assert installed.get_buffer("seen") == net.get_buffer("seen") == 3
+
+
+class TestComparison:
+    def test_a_graph_that_computes_something_else_is_not_taken(self) -> None:
+        """torch.fx does not see that the code counts."""
+
+        def forward(net: Any, x: Tensor) -> Tensor:
+            net.calls += 1
+            output: Tensor = net.act(net.linear(x)) + net.calls
+            return output
+
+        net = Net(forward, act=nn.ReLU())
+        net.calls = 0  # type: ignore[assignment]
+        sited = find_sites(net, example())
+        assert sited.untraced is not None
+        assert net.calls == 0
+
+    def test_a_network_that_computes_something_else_by_its_own_code_is_refused(self) -> None:
+        def forward(net: Any, x: Tensor) -> Tensor:
+            activated: Tensor = net.act(net.linear(x))
+            return activated if isinstance(net.act, nn.ReLU) else 2 * activated
+
+        with pytest.raises(ConfigurationError) as refused:
+            find_sites(Untraceable(forward, act=nn.ReLU()), example())
+        assert str(refused.value).startswith(
+            "model: Untraceable computes something else once its activations are replaced by themselves: "
+            "outputs in training differ by "
+        )
+
+    def test_activations_within_a_layer_are_not_overlooked(self) -> None:
+        class Activated(nn.BatchNorm1d):
+            def __init__(self) -> None:
+                super().__init__(4)
+                self.act = nn.ReLU()
+
+            def forward(self, x: Tensor) -> Tensor:
+                output: Tensor = self.act(super().forward(x))
+                return output
+
+        class Hidden(nn.Linear):
+            def forward(self, x: Tensor) -> Tensor:
+                return F.relu(super().forward(x))
+
+        sited = sites_of(nn.Sequential(Hidden(4, 4), Activated(), nn.Tanh()))
+        assert sited.sites == ("0.relu", "1.act", "2")
+        assert sited.untraced is not None

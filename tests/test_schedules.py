@@ -218,6 +218,39 @@ def test_evidence_is_the_network_and_the_first_training_images_as_it_sees_them(d
     assert abs(many.images.mean().item()) < 1e-5
 
 
+class Deep(nn.Module):
+    """Convolutions, each with its normalisation."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        blocks: list[nn.Module] = []
+        for inputs in [1] + [8] * 5:
+            blocks += [nn.Conv2d(inputs, 8, 3, padding=1, bias=False), nn.BatchNorm2d(8), nn.ReLU()]
+        self.blocks, self.head = nn.Sequential(*blocks), nn.Linear(8, 10)
+
+    def forward(self, x: Tensor) -> Tensor:
+        logits: Tensor = self.head(self.blocks(x).mean((2, 3)))
+        return logits
+
+
+@pytest.mark.parametrize("score", ["snip", "grasp"])
+def test_initial_weights_are_scored_by_the_statistics_of_the_images(
+    splits: Splits, monkeypatch: pytest.MonkeyPatch, score: str
+) -> None:
+    monkeypatch.setitem(ARCHITECTURES, "deep", Architecture(lambda _: Deep()))
+    network = Network.initial(Specification("deep", 1, 8, 10, (0.5,), (0.25,)), seed=0)
+    given = task(network, splits, section("one shot", score=score, allocation="global", sparsity=0.7))
+    assert schedules.evidence(network, given.section, given.training).module.training
+    pruned = schedules.masked(network, given.section, given.training)
+    assert pruned.survey.emptied == ()
+    assert pruned.survey.reached == 10
+    for name, tensor in network.state.items():
+        if "running" in name or "num_batches" in name:
+            assert torch.equal(pruned.state[name], tensor), name
+    trained = replace(network, state={**network.state, "blocks.1.running_mean": torch.ones(8)})
+    assert not schedules.evidence(trained, given.section, given.training).module.training
+
+
 @EVERY
 def test_divergence_is_told(dense: Result, splits: Splits, schedule: str) -> None:
     wild = {"optimizer": "sgd", "learning_rate": 10.0, "momentum": 0.99, "weight_decay": 0.01, "batch_size": 32}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import os
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -109,7 +110,7 @@ def reach(module: nn.Module, masks: Mapping[str, Tensor], example: Tensor, sites
         if found.outputs is None or found.outputs.all():
             return found
         whole = _derivatives(module, {}, example, sites).outputs
-    except Exception:  # a user's network may fail in float64, or where derivatives are taken
+    except Exception:  # a user's network may fail where derivatives are taken
         return UNKNOWN
     return found if whole is not None and whole.all() else UNKNOWN
 
@@ -140,8 +141,8 @@ def _derivatives(module: nn.Module, masks: Mapping[str, Tensor], example: Tensor
     for child in straight.modules():
         if isinstance(child, LAYERS):
             child.register_forward_hook(lambda layer, _, output: renew(layer, output))
-    with _without_compiling(), forward_ad.dual_level(), sdpa_kernel(SDPBackend.MATH):
-        images = _between(1, 2, example[: 1 if _takes_one(straight) else 2].double(), draws)
+    with _derivable(straight), forward_ad.dual_level(), sdpa_kernel(SDPBackend.MATH):
+        images = _between(1, 2, example[: 1 if _takes_one(straight) else 2], draws)
         output = Linear(straight, normalises=True)(_with_derivative(images, _between(1, 2, images, draws)))
         value, derivative = _unpacked(output)
     known = derivative is not None and value.isfinite().all() and derivative.isfinite().all()
@@ -158,12 +159,16 @@ def _unpacked(tensor: Tensor) -> tuple[Tensor, Tensor | None]:
 
 
 @contextmanager
-def _without_compiling() -> Iterator[None]:
-    """Keep torch from compiling derivatives of rare functions for seconds, before it takes the first of any."""
+def _derivable(module: nn.Module) -> Iterator[None]:
+    """Keep torch from recurrent kernels without derivatives, and from compiling those of rare functions for seconds."""
     before = os.environ.get("PYTORCH_JIT")
     os.environ["PYTORCH_JIT"] = "0"
     try:
-        yield
+        if any(isinstance(child, nn.RNNBase) for child in module.modules()):
+            with warnings.catch_warnings(action="ignore"), torch.backends.mkldnn.flags(enabled=False):
+                yield
+        else:
+            yield
     finally:
         del os.environ["PYTORCH_JIT"]
         os.environ |= {} if before is None else {"PYTORCH_JIT": before}

@@ -81,8 +81,8 @@ def _has_statistics(name: str, arguments: Sequence[Any], named: Mapping[str, Any
 
 
 def without_sites(module: nn.Module, sites: Sequence[str]) -> nn.Module:
-    """A copy in float64 and in evaluation mode, in which sites do nothing."""
-    straight = copy.deepcopy(module).double().eval()
+    """A copy in evaluation mode, in which sites do nothing."""
+    straight = copy.deepcopy(module).eval()
     for path in sites:
         parent, _, name = path.rpartition(".")
         straight.get_submodule(parent).add_module(name, nn.Identity())
@@ -96,7 +96,7 @@ def linearised(module: nn.Module, sites: Sequence[str]) -> Linear:
     It computes in float64, in evaluation mode. Weights have their absolute values, biases and running means are
     zero, sites and normalisations by an image's own values do nothing.
     """
-    linear = without_sites(module, sites)
+    linear = without_sites(module, sites).double()
     for name, tensor in [*linear.named_parameters(), *linear.named_buffers()]:
         if name.rpartition(".")[2] in ("bias", "running_mean"):
             tensor.zero_()

@@ -1,13 +1,17 @@
 from __future__ import annotations
 
 import itertools
+import os
 from collections import OrderedDict
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from safs_ray.models import ARCHITECTURES, Specification
 from safs_ray.network import Network
@@ -156,3 +160,112 @@ def test_every_output_of_every_dense_network_can_be_reached(name: str) -> None:
     channels, size = (1, 28) if name == "lenet5" else (3, 32)
     network = Network.initial(Specification(name, channels, size, 10, (0.5,) * channels, (0.5,) * channels), seed=0)
     assert network.survey.reached == network.survey.outputs == 10
+
+
+class HandWritten(nn.Module):
+    """Normalises by the mean and deviation of each image's own values."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return (x - x.mean(1, keepdim=True)) / (x.var(1, keepdim=True) + 1e-5).sqrt()
+
+
+class Called(nn.Module):
+    """A function as a module."""
+
+    def __init__(self, function: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        self.function = function
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.function(x)
+
+
+NORMALISING: dict[str, Callable[[], nn.Module]] = {
+    "layer norm": lambda: nn.LayerNorm(4),
+    "functional layer norm": lambda: Called(lambda x: F.layer_norm(x, (4,))),
+    "layer norm by hand": HandWritten,
+    "rms norm": lambda: nn.RMSNorm(4),
+    "batch norm without statistics": lambda: nn.BatchNorm1d(4, track_running_stats=False),
+    "batch norm": lambda: nn.BatchNorm1d(4),
+    "scale of 1e-6": lambda: Called(lambda x: 1e-6 * x),
+}
+ENDING: dict[str, Callable[[], nn.Module]] = {
+    "logits": nn.Identity,
+    "softmax": lambda: nn.Softmax(1),
+    "functional softmax": lambda: Called(lambda x: F.softmax(x, -1)),
+    "log_softmax": lambda: nn.LogSoftmax(1),
+    "softmax as a method": lambda: Called(lambda x: x.softmax(1)),
+}
+
+
+@pytest.mark.parametrize("ending", ENDING)
+@pytest.mark.parametrize("normalising", NORMALISING)
+def test_outputs_are_reached_through_normalisations_and_before_a_softmax(normalising: str, ending: str) -> None:
+    network = nn.Sequential(nn.Linear(3, 4), NORMALISING[normalising](), nn.ReLU(), nn.Linear(4, 5), ENDING[ending]())
+    assert survey(network, {}, torch.zeros(2, 3)).reached == 5
+    read = torch.tensor([[1, 0, 0, 0], [0, 0, 0, 0], [0, 1, 0, 0], [0, 0, 1, 1], [0, 0, 0, 0]]).bool()
+    assert survey(network, {"3.weight": read}, torch.zeros(2, 3)).reached == 3
+    heard = torch.tensor([[1, 0, 0], [0, 0, 0], [0, 0, 0], [0, 1, 0]]).bool()
+    mixing = "layer norm" in normalising or normalising == "rms norm"  # where one value changes, all do
+    assert survey(network, {"0.weight": heard, "3.weight": read}, torch.zeros(2, 3)).reached == (3 if mixing else 2)
+    nothing = torch.zeros(4, 3).bool()
+    assert survey(network, {"0.weight": nothing}, torch.zeros(2, 3)).reached == 0
+
+
+def test_outputs_are_reached_through_gates_and_poolings() -> None:
+    class Gated(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv, self.gate, self.head = nn.Conv2d(1, 2, 3, padding=1), nn.Linear(2, 2), nn.Linear(2, 3)
+
+        def forward(self, x: Tensor) -> Tensor:
+            x = F.max_pool2d(self.conv(x).relu(), 2)
+            gate = torch.sigmoid(self.gate(x.mean((2, 3))))
+            logits: Tensor = self.head((x * gate[:, :, None, None]).amax((2, 3)))
+            return logits
+
+    def reached(**masks: Tensor) -> int | None:
+        return survey(Gated(), {f"{name}.weight": mask.bool() for name, mask in masks.items()}, zeros).reached
+
+    zeros, first = torch.zeros(1, 1, 4, 4), torch.zeros(2, 1, 3, 3)
+    first[0, 0, 1, 1] = 1
+    rows = torch.tensor([[1, 0], [0, 1], [0, 1]])
+    assert reached() == 3
+    assert reached(gate=torch.zeros(2, 2)) == 3, "an emptied gate is half open"
+    assert reached(conv=first, head=rows, gate=torch.zeros(2, 2)) == 1
+    assert reached(conv=first, head=rows) == 3, "the gate of the other channel hears the first"
+
+
+def test_what_is_reached_is_not_known_where_nothing_has_a_derivative() -> None:
+    network = nn.Sequential(nn.Linear(3, 4), Called(torch.sign), nn.Linear(4, 5))
+    found = survey(network, {"0.weight": torch.ones(4, 3).bool()}, torch.zeros(2, 3))
+    assert found.reached is None
+    assert found.outputs == 5
+    assert found.summary.endswith("; how many of the 5 outputs can still be reached from the inputs is not known")
+
+
+def test_what_is_reached_is_not_known_where_not_even_all_weights_reach_an_output() -> None:
+    constant = Called(lambda x: torch.cat([x, torch.ones(len(x), 1, dtype=x.dtype)], 1))
+    network = nn.Sequential(nn.Linear(3, 4), constant)
+    assert survey(network, {}, torch.zeros(2, 3)).reached is None
+
+
+def test_a_network_that_makes_tensors_of_its_own_type_is_known() -> None:
+    network = nn.Sequential(nn.Linear(3, 4), Called(lambda x: x @ torch.ones(4, 5)))
+    assert survey(network, {}, torch.zeros(2, 3)).reached == 5
+
+
+def test_a_network_whose_operation_has_no_derivative_is_not_known() -> None:
+    class Doubled(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx: Any, x: Tensor) -> Tensor:  # noqa: ARG004
+            return 2 * x
+
+    network = nn.Sequential(nn.Linear(3, 4), Called(lambda x: Doubled.apply(x)))
+    assert survey(network, {}, torch.zeros(2, 3)).reached is None
+
+
+def test_the_environment_stays() -> None:
+    before = dict(os.environ)
+    survey(chain(2, 2, 3), {}, torch.zeros(1, 2))
+    assert dict(os.environ) == before

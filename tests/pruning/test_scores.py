@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from safs_ray.config import ConfigurationError
 from safs_ray.pruning.scores import ROUNDS, SCORES, Evidence, grasp, magnitude, random, snip, synflow
 
 EVERY = pytest.mark.parametrize("score", SCORES.values(), ids=SCORES.keys())
@@ -163,3 +164,54 @@ def test_a_layer_that_the_outputs_do_not_depend_on_is_scored_too(score: Score) -
 def test_rounds_are_of_scores_that_are_there() -> None:
     assert ROUNDS == {"synflow": 100}
     assert set(ROUNDS) <= set(SCORES)
+
+
+def test_synflow_is_conserved_before_a_softmax_and_through_normalisations() -> None:
+    def chain(*between: nn.Module) -> list[float]:
+        layers = [linear((torch.randn(4, 4, generator=draws)).tolist()) for _ in range(3)]
+        module = nn.Sequential(layers[0], nn.ReLU(), *between, layers[1], layers[2], nn.LogSoftmax(1))
+        return [score.sum().item() for score in synflow(evidence(module, [[1] * 4], [0])).values()]
+
+    draws = torch.Generator().manual_seed(0)
+    for between in ((), (nn.LayerNorm(4).double(),), (nn.BatchNorm1d(4, track_running_stats=False).double(),)):
+        first, *others = chain(*between)
+        assert first > 0
+        assert others == pytest.approx([first] * 2)
+
+
+class Attending(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.last = linear([[1, 2], [3, 4]]), linear([[1, 2], [3, 4]])
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.first(x)
+        output: Tensor = self.last(x * torch.sigmoid(x))
+        return output
+
+
+class Halving(Attending):
+    """Divides by a deviation of its own making."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.first(x)
+        output: Tensor = self.last(x / (x.pow(2).mean(1, keepdim=True) + 1e-5).sqrt())
+        return output
+
+
+@pytest.mark.parametrize("network", [Attending, Halving])
+def test_synflow_refuses_a_network_that_is_not_linear_without_its_activations(network: type[nn.Module]) -> None:
+    with pytest.raises(ConfigurationError) as refused:
+        synflow(evidence(network(), [[1, 2]], [0]))
+    assert str(refused.value).startswith(
+        "pruning.score=synflow: takes a network that is linear without its activations and normalisations; of this one "
+    )
+    assert str(refused.value).endswith(" in; allowed: magnitude, random, snip, grasp")
+
+
+def test_synflow_refuses_a_network_without_a_flow() -> None:
+    with pytest.raises(ConfigurationError) as refused:
+        synflow(evidence(nn.Sequential(linear([[0, 0]]), linear([[1]])), [[1, 2]], [0]))
+    assert str(refused.value) == (
+        "pruning.score=synflow: finds no flow through this network; allowed: magnitude, random, snip, grasp"
+    )

@@ -19,6 +19,16 @@ def test_two_of_four_by_hand() -> None:
     assert n_of_m({"a": scores}, 2, 4)["a"].int().tolist() == [[0, 1, 0, 1, 1, 1, 0, 0], [1, 0, 0, 1, 1, 1, 0, 0]]
 
 
+def test_the_three_matrices_of_attention_are_layers_of_their_own() -> None:
+    scores = torch.arange(1.0, 13).reshape(6, 2)  # of queries, keys and values, two rows each
+    masks = select({"in_proj_weight": scores, "out_proj.weight": torch.ones(2, 2)}, 0.5, section(), {})
+    assert masks["in_proj_weight"].int().tolist() == [[0, 0], [1, 1]] * 3
+    assert masks["out_proj.weight"].sum() == 2
+    within = {"in_proj_weight": torch.tensor([[1, 1], [0, 1], [1, 1], [1, 1], [1, 1], [1, 1]]).bool()}
+    masks = select({"in_proj_weight": scores}, 0.5, section(), within)
+    assert masks["in_proj_weight"].int().tolist() == [[0, 1], [0, 1], *[[0, 0], [1, 1]] * 2]
+
+
 def test_groups_run_along_the_input_channels() -> None:
     """A filter of two channels and 1x2 pixels is read as (pixel 0: c0, c1), (pixel 1: c0, c1)."""
     scores = torch.tensor([[[[1.0, 9.0]], [[2.0, 8.0]]]])  # (out 1, in 2, 1, 2)
