@@ -257,6 +257,8 @@ CHECKPOINTS: dict[str, Callable[[], Any]] = {
     "plain": lambda: net().state_dict(),
     "parameters with gradients": lambda: dict(net().state_dict(keep_vars=True)),
     "half": lambda: net().half().state_dict(),
+    "bfloat16": lambda: net().bfloat16().state_dict(),
+    "double": lambda: net().double().state_dict(),
     "DataParallel": lambda: nn.DataParallel(net()).state_dict(),
     "torch.compile": lambda: torch.compile(net()).state_dict(),
     "torch.compile of DataParallel": lambda: torch.compile(nn.DataParallel(net())).state_dict(),
