@@ -20,8 +20,9 @@ from safs_ray.data import Array, as_tensors
 from safs_ray.models import Specification, build, origin
 from safs_ray.operators import lookup
 from safs_ray.pruning.flow import Survey, survey
-from safs_ray.pruning.masks import count_kept, prunable_weights
+from safs_ray.pruning.masks import count_kept, prunable_weights, unsigned_zeros
 from safs_ray.storage import Folder
+from safs_ray.tensorfile import packed
 
 Frozen = tuple[dict[str, Any], dict[str, Array]]
 
@@ -195,12 +196,8 @@ class Network:
 
     @cached_property
     def fingerprint(self) -> str:
-        """64 hexadecimal digits that differ for networks that differ in anything."""
-        digest = hashlib.sha256(repr((self.specification, self.groups, self.sites, self.assignment)).encode())
-        for name, array in sorted(self.to_arrays()[1].items()):
-            digest.update(f"{name} {array.dtype} {array.shape}".encode())
-            digest.update(np.ascontiguousarray(array).tobytes())
-        return digest.hexdigest()
+        """64 hexadecimal digits that differ for networks that differ in anything but the signs of pruned zeros."""
+        return self._digest(self._tensors())
 
     def to_arrays(self) -> Frozen:
         """The network as JSON values and numpy arrays, which Ray's object store shares without a copy."""
@@ -213,9 +210,12 @@ class Network:
         return cls._assembled(description, as_tensors(arrays))
 
     def save(self, folder: Folder) -> None:
-        """Write network.safetensors and, last, network.json, whose fingerprint is that of both."""
-        tensors = {name: tensor.contiguous() for name, tensor in self._tensors().items()}
-        folder.write(TENSORS, safetensors.torch.save(tensors))
+        """Write network.safetensors and, last, network.json, whose fingerprint is that of both.
+
+        Raises:
+            ValueError: the first does not give its tensors back; nothing was written.
+        """
+        folder.write(TENSORS, packed(self.to_arrays()[1]))
         folder.write_json(DESCRIPTION, {**self._description(), "fingerprint": self.fingerprint})
 
     @classmethod
@@ -233,7 +233,7 @@ class Network:
             raise folder.damaged(TENSORS, f"it is no safetensors file ({error})") from None
         try:
             network, written = cls._assembled(description, tensors), description["fingerprint"]
-            found = network.fingerprint
+            found = network._digest(tensors)  # of these bits, signs of pruned zeros too: +0.0 is what was written
         except Exception as error:  # as above: what is missing, or of another type
             raise folder.damaged(DESCRIPTION, f"it describes no network ({type(error).__name__}: {error})") from None
         if found != written:
@@ -266,13 +266,25 @@ class Network:
         activations = tuple(f"{site}." for site in self.sites)
         return {name: tensor for name, tensor in self.state.items() if not name.startswith(activations)}
 
+    def _digest(self, tensors: Mapping[str, Tensor]) -> str:
+        digest = hashlib.sha256(repr((self.specification, self.groups, self.sites, self.assignment)).encode())
+        for name, array in sorted((name, tensor.numpy()) for name, tensor in tensors.items()):
+            digest.update(f"{name} {array.dtype} {array.shape}".encode())
+            digest.update(np.ascontiguousarray(array).tobytes())
+        return digest.hexdigest()
+
     def _tensors(self) -> dict[str, Tensor]:
-        return {**self.state, **{f"{MASK}{name}": mask for name, mask in self.masks.items()}}
+        """State and masks. The zeros that were pruned are +0.0, in whatever file the network came."""
+        pruned = {
+            name: torch.where(mask, self.state[name], unsigned_zeros(self.state[name]))
+            for name, mask in self.masks.items()
+        }
+        return {**self.state, **pruned, **{f"{MASK}{name}": mask for name, mask in self.masks.items()}}
 
 
 def state_of(module: nn.Module) -> dict[str, Tensor]:
     """A copy of a module's state on the CPU; a tensor that has several names is there once, under the first."""
-    return {names[0]: tensor.detach().cpu().clone() for tensor, names in _tensors_by_name(module)}
+    return {names[0]: unsigned_zeros(tensor.detach().cpu().clone()) for tensor, names in _tensors_by_name(module)}
 
 
 def load_state(module: nn.Module, state: Mapping[str, Tensor]) -> None:

@@ -23,6 +23,7 @@ ROOMS = (
     "randomness",
     "references",
     "data",
+    "tensorfile",
     "sources",
     "operators",
     "dropout",

@@ -169,6 +169,26 @@ def test_fingerprint_sees_every_difference(network: Network, sparse: Network, sp
     assert Network.initial(specification, seed=0).fingerprint == network.fingerprint
 
 
+def test_the_sign_of_a_pruned_zero_is_neither_saved_nor_in_the_fingerprint(sparse: Network, tmp_path: Path) -> None:
+    signed = {name: sparse.state[name] * mask for name, mask in sparse.masks.items()}
+    kept, dropped = sparse.masks["fc1.weight"], ~sparse.masks["fc1.weight"]
+    signed["fc1.weight"][dropped] = -0.0
+    other = replace(sparse, state={**sparse.state, **signed})
+    assert other.fingerprint == sparse.fingerprint
+    other.save(Folder.at(tmp_path))
+    saved = safetensors.torch.load_file(tmp_path / "network.safetensors")["fc1.weight"]
+    assert not saved[dropped].view(torch.int32).any(), "all bits of +0.0 are 0"
+    assert torch.equal(saved[kept], sparse.state["fc1.weight"][kept])
+    assert Network.load(Folder.at(tmp_path)).fingerprint == sparse.fingerprint
+
+
+def test_tensors_that_lie_in_columns_are_saved_as_they_are(sparse: Network, tmp_path: Path) -> None:
+    columns = {name: sparse.state[name].T.contiguous().T for name in ("fc1.weight", "fc2.weight")}
+    assert not columns["fc1.weight"].is_contiguous()
+    replace(sparse, state={**sparse.state, **columns}).save(Folder.at(tmp_path))
+    assert Network.load(Folder.at(tmp_path)).fingerprint == sparse.fingerprint
+
+
 def test_a_module_trained_further_does_not_change_the_network(network: Network) -> None:
     before = network.fingerprint
     module = network.build()

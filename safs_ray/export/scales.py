@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from safs_ray.network import Network
+from safs_ray.pruning.masks import unsigned_zeros
 from safs_ray.sparse.graph import Activation, Affine, Average, MaxPool, Normalisation, Operation, Same, Step
 
 HOMOGENEOUS = ("relu", "linear")
@@ -37,12 +38,12 @@ def _fold(state: dict[str, Tensor], steps: Sequence[Step], index: int, site: str
         backwards = before and not after and alpha > 0
         alpha, beta = (1.0, alpha * beta) if backwards else (alpha * beta, 1.0)
     if before:
-        state[f"{before}.weight"] = state[f"{before}.weight"] * beta
-        if f"{before}.bias" in state:
-            state[f"{before}.bias"] = state[f"{before}.bias"] * beta
+        for name in (f"{before}.weight", f"{before}.bias"):
+            if name in state:
+                state[name] = unsigned_zeros(state[name] * beta)
         beta = 1.0
     for owner in after:
-        state[f"{owner}.weight"] = state[f"{owner}.weight"] * alpha
+        state[f"{owner}.weight"] = unsigned_zeros(state[f"{owner}.weight"] * alpha)
     state[f"{site}.alpha"] = torch.tensor(1.0 if after else alpha)
     state[f"{site}.beta"] = torch.tensor(beta)
 

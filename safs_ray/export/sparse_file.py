@@ -19,6 +19,8 @@ import safetensors.numpy
 from safs_ray import machine
 from safs_ray.data import Array
 from safs_ray.network import MASK, Network
+from safs_ray.pruning.masks import unsigned_zeros
+from safs_ray.tensorfile import packed
 
 FILE = "network.safetensors"
 """The name of such a file unless the user gives it another."""
@@ -33,26 +35,28 @@ Gaps = npt.NDArray[np.uint8 | np.uint16]
 
 
 def write(network: Network, remarks: Mapping[str, str]) -> bytes:
-    """The file's content.
+    """The file's content, in which no zero has a sign.
 
     Args:
         remarks: more texts for the description, for people and other programs.
+
+    Raises:
+        ValueError: the content does not give its tensors back.
     """
-    description, arrays = network.to_arrays()
-    masked = sorted(network.masks)
+    description, masked = network.to_arrays()[0], sorted(network.masks)
     shapes: dict[str, list[int]] = {}
     stored: dict[str, Array] = {}
     for name in sorted(network.state):  # the same bytes in whatever order they were loaded
-        array = arrays[name]
-        kept = arrays[f"{MASK}{name}"] if name in masked else array != 0
+        array: Array = unsigned_zeros(network.state[name]).numpy()
+        kept = network.masks[name].numpy() if name in masked else array != 0
         values, gaps = array[kept], shortest_gaps(np.flatnonzero(kept))
         if name in masked or values.nbytes + gaps.nbytes + ENTRY < array.nbytes:
             shapes[name] = list(array.shape)
             stored |= {f"{VALUES}{name}": values, f"{GAPS}{name}": gaps}
         else:
-            stored[name] = np.asarray(array, order="C")
+            stored[name] = array
     text = json.dumps({**remarks, **description, "shapes": shapes, "masked": masked})
-    return safetensors.numpy.save(stored, {METADATA: text})
+    return packed(stored, {METADATA: text})
 
 
 def read(content: bytes) -> Network:

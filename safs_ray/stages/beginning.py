@@ -56,9 +56,9 @@ def given(configuration: Configuration, specification: Specification, splits: Sp
     """
     if configuration.model.weights is None:
         return None
-    weights = Weights.read(configuration.model.weights)
     module = models.build(specification, seed=0)
-    weights.load_into(module)
+    weights = Weights.read(configuration.model.weights, module)
+    module.load_state_dict(dict(weights.state))
     network = Network.of(specification, module)
     if configuration.model.pruned:
         network = network.masked(weights.masks_of(network.prunable()))

@@ -71,7 +71,7 @@ class SearchProgress(Callback):
             log.info("%-8s ended after step %d: %s", trial, step, why, extra=told)
 
     def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
-        log.info("%-8s failed; see %s", trial, trial.error_file, extra=event("failed", **self._told(trial)))
+        log.info("%-8s failed", trial, extra=event("failed", **self._told(trial)))
 
     def _told(self, trial: Trial) -> dict[str, Any]:
         return {"sweep": self._course.sweep, "trial": str(trial)}

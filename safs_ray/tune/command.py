@@ -4,19 +4,16 @@ from __future__ import annotations
 
 import fcntl
 import os
-import platform
 import signal
 import sys
 import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager, suppress
 from datetime import datetime
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import ray
-from ray.exceptions import RayTaskError
 from rich.console import Console
 
 from safs_ray import config, stages
@@ -30,24 +27,26 @@ from safs_ray.report.table import show
 from safs_ray.report.wording import shown
 from safs_ray.storage import DamagedError, Folder, blaming
 from safs_ray.tune.announcement import announce
+from safs_ray.tune.causes import reason
 from safs_ray.tune.changes import note, pending, reopens
 from safs_ray.tune.connection import connect, interrupt
-from safs_ray.tune.invocation import new, parser, program, quoted, resume_command, resumed, show_values
+from safs_ray.tune.ending import BAD_INPUT, FAILED, FAILURE, ending
+from safs_ray.tune.invocation import new, parser, program, quoted, resumed, show_values, typed
 from safs_ray.tune.live import LiveTable
+from safs_ray.tune.modules import versions
 from safs_ray.tune.progress import EventFile, lines, show_to
-from safs_ray.tune.search import FailedSearchError
-from safs_ray.tune.standing import standing
 from safs_ray.tune.sweep import sweep
 from safs_ray.tune.warm_start import check_earlier, take_over
 
 LOCK = ".lock"
 """File of a run folder that the process at the run holds."""
 
-FINISHED, FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
+FINISHED = 0
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run or resume a sweep; returns the exit code."""
+    arguments = sys.argv[1:] if arguments is None else arguments
     parsed = parser().parse_intermixed_args(arguments)
     if str(Path.cwd()) not in sys.path:  # where a user's own modules lie, and where Ray's workers look for them
         sys.path.append(str(Path.cwd()))
@@ -66,18 +65,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _end(BAD_INPUT, f"error: {error}")
     try:
         return _conclude(folder, _run(configuration, folder, console), console)
-    except ConfigurationError as error:
-        return _end(BAD_INPUT, f"error: {error}")
-    except KeyboardInterrupt:
-        return _end(INTERRUPTED, f"interrupted; {_left(configuration, folder)}")
-    except FailedSearchError as error:
-        return _end(FAILED, f"failed: {error}; {_left(configuration, folder)}")
-    except Exception as error:
-        cause = error.cause if isinstance(error, RayTaskError) else error
-        if not isinstance(cause, OSError | MemoryError):  # of a disk, a network or a memory the message says all
-            traceback.print_exc()
-        message = f"{type(cause).__name__}: {cause}".splitlines()[0]
-        return _end(FAILED, f"failed: {message}; {_left(configuration, folder)}")
+    except (Exception, KeyboardInterrupt) as error:
+        return _end(*ending(error, configuration, folder, typed(arguments)))
 
 
 def _run(configuration: Configuration, folder: Folder, console: Console) -> dict[str, Any]:
@@ -101,11 +90,9 @@ def _run(configuration: Configuration, folder: Folder, console: Console) -> dict
             announce(configuration, splits, network, folder, console)
         try:
             connect(configuration)
-            return sweep(configuration, dataset, folder)
-        except RayTaskError as error:
-            if isinstance(error.cause, ConfigurationError):
-                raise ConfigurationError(str(error.cause)) from None
-            raise
+            found = sweep(configuration, dataset, folder)
+            folder.remove(FAILURE)  # of a session before this one
+            return found
         finally:
             ray.shutdown()
 
@@ -115,7 +102,7 @@ def _write_down(configuration: Configuration, folder: Folder) -> None:
     if folder.exists(CONFIGURATION):
         note(configuration, folder)
     else:
-        folder.write(CONFIGURATION, (_versions() + config.dump(configuration)).encode())
+        folder.write(CONFIGURATION, f"# {versions()}\n{config.dump(configuration)}".encode())
 
 
 def _with_costs(configuration: Configuration) -> Configuration:
@@ -162,8 +149,14 @@ def _checked(configuration: Configuration, folder: Folder) -> tuple[Dataset, Spl
 
 def _try_out(configuration: Configuration, folder: Folder, console: Console) -> int:
     """Check everything, time an epoch and say what the run would cost."""
-    _, splits, network, _ = _checked(configuration, folder)
-    announce(configuration, splits, network, folder, console)
+    try:
+        _, splits, network, _ = _checked(configuration, folder)
+        announce(configuration, splits, network, folder, console)
+    except ConfigurationError:
+        raise
+    except Exception as error:
+        traceback.print_exc()
+        return _end(FAILED, f"failed: {reason(error)}; nothing was begun")
     console.print("  nothing was begun: a dry run")
     return FINISHED
 
@@ -189,17 +182,6 @@ def _lock(folder: Folder) -> ExitStack:
     return held
 
 
-def _left(configuration: Configuration, folder: Folder) -> str:
-    """What an end that is none leaves, and how to go on."""
-    try:
-        if not folder.exists(CONFIGURATION):
-            return "nothing was begun"
-        kept = standing(configuration, folder)
-    except (Exception, KeyboardInterrupt):  # the storage is what failed, or a person is in a hurry
-        kept = "what was finished is kept"
-    return f"{kept}. Go on with: {resume_command(folder)}"
-
-
 def _given(configuration: Configuration, network: Network, splits: Splits, folder: Folder) -> stages.Result | None:
     """The network of model.weights; a run that was begun has it in its folder and needs the file no more."""
     if configuration.model.weights:
@@ -211,12 +193,6 @@ def _given(configuration: Configuration, network: Network, splits: Splits, folde
 
 def _given_stage(configuration: Configuration, folder: Folder) -> Folder:
     return folder / "networks" / ("pruned" if configuration.model.pruned else "dense")
-
-
-def _versions() -> str:
-    packages = ("safs_ray", "ray", "torch", "torchvision", "hyperopt", "numpy", "pyarrow")
-    versions = ", ".join(f"{name} {version(name)}" for name in packages)
-    return f"# Python {platform.python_version()}, {versions}\n"
 
 
 def _conclude(folder: Folder, results: dict[str, Any], console: Console) -> int:

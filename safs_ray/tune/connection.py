@@ -21,6 +21,11 @@ TOKEN = Path("~/.ray/auth_token")
 """What lets a process into a Ray cluster; Ray writes it for all to read."""
 
 
+LEVELS = {"ray.tune": logging.ERROR, "ray.train": logging.ERROR, "ray.tune.tune": logging.CRITICAL}
+"""What Ray's own loggers say: of its last one only that trials failed, which we say, and how its snapshots went, which
+we do not use."""
+
+
 def connect(configuration: Configuration) -> None:
     """Connect to Ray, starting it for this run alone unless the configuration names a cluster."""
     os.environ["TUNE_DISABLE_SIGINT_HANDLER"] = "1"  # it would outlast the sweep, and swallow a later Ctrl-C
@@ -38,8 +43,8 @@ def connect(configuration: Configuration) -> None:
     signal.signal(signal.SIGTERM, interrupt)
     with suppress(FileNotFoundError):
         TOKEN.expanduser().chmod(0o600)
-    for name in ("ray.tune", "ray.train"):
-        logging.getLogger(name).setLevel(logging.ERROR)
+    for name, level in LEVELS.items():
+        logging.getLogger(name).setLevel(level)
 
 
 def interrupt(*_: Any) -> None:

@@ -100,6 +100,11 @@ def show_values(configuration: Configuration, words: Sequence[str], console: Con
         console.print(f"{f'{key}={written(value)}':<60}  # {origin}", soft_wrap=True)
 
 
+def typed(words: Sequence[str]) -> str:
+    """The command with these words, as a person can type it in a shell here."""
+    return shlex.join([*shlex.split(program("python")), "-m", "safs_ray.tune", *words])
+
+
 def resume_command(folder: Folder) -> str:
     """How to go on with a run."""
     return f"{program('python')} -m safs_ray.tune --resume {quoted(folder)}"

@@ -1,9 +1,11 @@
-"""The code that the workers of a cluster are given, so that nobody has to copy it to them."""
+"""The code of a run: its versions, and what the workers of a cluster are given, so that nobody has to copy it."""
 
 from __future__ import annotations
 
+import platform
 import sys
 import sysconfig
+from importlib.metadata import version
 from pathlib import Path
 from types import ModuleType
 
@@ -26,6 +28,12 @@ def modules() -> list[str]:
         if "." not in name and module is not program:
             places.update(path for path in _places(module) if not _installed(path))
     return [str(path) for path in sorted(places) if path.is_dir() or path.suffix == ".py"]
+
+
+def versions() -> str:
+    """Of Python and of the packages that a run's results may depend on."""
+    packages = ("safs_ray", "ray", "torch", "torchvision", "hyperopt", "numpy", "pyarrow")
+    return ", ".join((f"Python {platform.python_version()}", *(f"{name} {version(name)}" for name in packages)))
 
 
 def _places(module: ModuleType) -> list[Path]:

@@ -6,9 +6,8 @@ Every session of a sweep is a new one to Tune: what came before is in the sweep'
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import ray
@@ -20,6 +19,7 @@ from safs_ray import stages
 from safs_ray.config import Configuration
 from safs_ray.network import Network
 from safs_ray.randomness import derive
+from safs_ray.report.wording import shown
 from safs_ray.search.assignment import Assignment
 from safs_ray.search.chain import Course
 from safs_ray.search.records import JOURNALS
@@ -27,6 +27,7 @@ from safs_ray.stages import Recipe
 from safs_ray.storage import Folder
 from safs_ray.tune.board import BoardClient
 from safs_ray.tune.callbacks import SearchProgress
+from safs_ray.tune.causes import FailedSearchError, passes, reason
 from safs_ray.tune.halving import SuccessiveHalving
 from safs_ray.tune.journal import Journal, Past
 from safs_ray.tune.progress import event, log, percent
@@ -38,10 +39,8 @@ from safs_ray.tune.warm_start import earlier_trials
 ENDED = (TuneTrial.TERMINATED, TuneTrial.ERROR)
 SEARCH = "search"
 """Tune's own folder of a run, with the events for TensorBoard."""
-
-
-class FailedSearchError(Exception):
-    """No trial reached its end."""
+ERRORS = "error.txt"
+"""Tune's file of a trial that failed, with the traceback of every time."""
 
 
 def search(course: Course, network: Network, run: Run, arrays: Any, board: str) -> Recipe:
@@ -67,18 +66,22 @@ def search(course: Course, network: Network, run: Run, arrays: Any, board: str) 
     propose = _propose(course, configuration, folder)
     past.recover(lambda number: propose(number, ()), configuration.search.share == "best")
     trials = configuration.tune.trials if course.own_hyperparameters else configuration.search.chains
-    left = trials - len(past.done)
+    left, failures = trials - len(past.done), list[Exception]()
     if left > 0:
         past.announce(trials)
         _forget(folder / SEARCH / _folder_name(course), past)
         trainable = _trainable(course, network, run, arrays, board)
         start = partial(_start, configuration, course, board)
         proposals = Proposals(past, trials, propose, start)
-        _fit(_tuner(trainable, proposals, configuration, folder, past, trials), left)
+        failures = _fit(
+            _tuner(trainable, proposals, configuration, folder, past, trials),
+            left,
+            folder / SEARCH / _folder_name(course),
+        )
         run.checkpoints(course.sweep).clear()  # of trials that were stopped while they trained
         journal = Journal(folder / JOURNALS, course.sweep)  # Tune has written it by a copy of this one
         past = Past(course, journal, BoardClient(board).evaluations())
-    winner = known or _winner(past, network, run, arrays)
+    winner = known or _winner(past, network, run, arrays, failures)
     journal.crown(winner)
     return winner
 
@@ -190,33 +193,45 @@ def _trials_that_fit(configuration: Configuration) -> int:
     return max(1, int(fit))
 
 
-def _fit(tuner: Tuner, trials: int) -> None:
+def _fit(tuner: Tuner, trials: int, folder: Folder) -> list[Exception]:
     """Run the trials that are left.
+
+    Args:
+        folder: Tune's own of this sweep.
+
+    Returns:
+        Why trials failed.
 
     Raises:
         KeyboardInterrupt: by SIGINT or SIGTERM; also where Tune, which SIGUSR1 stops, returns as if all were done.
     """
-    ran: list[TuneTrial] = tuner.fit()._experiment_analysis.trials
+    ended = tuner.fit()
+    ran: list[TuneTrial] = ended._experiment_analysis.trials
     if len(ran) < trials or any(trial.status not in ENDED for trial in ran):
         raise KeyboardInterrupt
-    for trial in ran:
-        if trial.status == TuneTrial.ERROR:
-            reason = Path(trial.error_file).read_text().rstrip().rpartition("\n")[2]
-            log.warning("warning: %s failed and is left out (%s); see %s", trial, reason, trial.error_file)
+    failures = [(trial, error) for index, trial in enumerate(ran) if (error := ended[index].error)]
+    for trial, error in failures:
+        place = shown(folder / str(trial) / ERRORS)
+        log.warning("warning: %s failed and is left out (%s); its tracebacks are in %s", trial, reason(error), place)
+    return [error for _, error in failures]
 
 
-def _winner(past: Past, network: Network, run: Run, arrays: Any) -> Recipe:
+def _winner(past: Past, network: Network, run: Run, arrays: Any, failures: Sequence[Exception] = ()) -> Recipe:
     """What the best of the trials that reached their end has found; of several finalists the best when trained again.
 
     Args:
         network: what the trials started from.
+        failures: why trials failed.
+
+    Raises:
+        FailedSearchError: no trial reached its end.
     """
     course, entries = past.course, past.journal.entries
     finished = [number for number in past.done if entries[number].ended == "finished"]
     if not finished:
-        raise FailedSearchError(
-            f"{course.sweep}: none of {len(entries)} trials reached its end; {len(entries) - len(past.done)} failed"
-        )
+        why = next((error for error in failures if passes(error)), failures[0]) if failures else None
+        count = f"{course.sweep}: none of {len(entries)} trials reached its end; {len(entries) - len(past.done)} failed"
+        raise FailedSearchError(f"{count} ({reason(why)})" if why else count) from why
     recipes = {
         number: Recipe(past.found(number), entries[number].hyperparameters, course.own_hyperparameters)
         for number in finished

@@ -13,12 +13,14 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from safs_ray import export
 from safs_ray.config import ConfigurationError
 from safs_ray.export import formats
 from safs_ray.export.slim import Deployed
 from safs_ray.models import ARCHITECTURES, Architecture, Specification
 from safs_ray.network import Network
 from safs_ray.operators import OPERATORS
+from safs_ray.storage import Folder
 
 RANGES = Specification("every", 3, 16, 26 * 3 * 256, (0.5, 0.5, 0.5), (0.5, 0.05, 5e-5))
 """Images of which each channel holds all levels; normalised they span ±1, ±10 and ±10,000."""
@@ -70,6 +72,43 @@ def computed(model: onnx.ModelProto, levels: Tensor) -> np.ndarray:
 @pytest.mark.parametrize("index", range(26), ids=list(OPERATORS))
 def test_onnx_runtime_computes_every_operator(computed: np.ndarray, expected: Tensor, index: int) -> None:
     np.testing.assert_allclose(computed[:, index], expected[:, index], rtol=2e-5, atol=1e-5)
+
+
+LARGE = (-100.0, -30.0, 30.0, 100.0, 1e4)
+"""Where the logarithm of a sigmoid, and what takes exponentials, leave the numbers that float32 has."""
+
+
+@pytest.fixture(scope="module")
+def at_large_inputs(tmp_path_factory: pytest.TempPathFactory) -> tuple[Tensor, Tensor]:
+    """(26, 5): every operator at the large inputs, of a file that was exported, and as torch computes it in float64.
+
+    A white pixel, 1 after its division by 255, becomes (1 - mean) / deviation, another value in every channel.
+    """
+    mean = tuple(2.0 if value < 0 else 0.0 for value in LARGE)
+    specification = Specification("side by side", 5, 1, 26 * 5, mean, tuple(1 / abs(value) for value in LARGE))
+    folder = Folder.at(tmp_path_factory.mktemp("large"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(ARCHITECTURES, "side by side", Architecture(lambda _: Every()))
+        network = Network.initial(specification, 0).assign(list(OPERATORS))
+        export.write(network, "onnx", folder)
+        expected = network.build().double()(torch.tensor(LARGE).double().reshape(1, 5, 1, 1))
+    session = onnxruntime.InferenceSession(f"{folder}/network.onnx", providers=["CPUExecutionProvider"])
+    (found,) = session.run(None, {"images": np.full((1, 5, 1, 1), 255, np.uint8)})
+    return torch.from_numpy(found).reshape(26, 5), expected.detach().reshape(26, 5)
+
+
+@pytest.mark.parametrize("index", range(26), ids=list(OPERATORS))
+def test_onnx_runtime_computes_every_operator_of_large_inputs(
+    at_large_inputs: tuple[Tensor, Tensor], index: int
+) -> None:
+    found, expected = (each[index] for each in at_large_inputs)
+    assert found.isfinite().all()
+    torch.testing.assert_close(found.double(), expected, rtol=2e-5, atol=1e-5)
+
+
+def test_onnx_runtime_computes_no_infinity_of_logsigmoid(at_large_inputs: tuple[Tensor, Tensor]) -> None:
+    found = at_large_inputs[0][list(OPERATORS).index("logsigmoid")]
+    assert found.tolist() == pytest.approx([-100, -30, 0, 0, 0], abs=1e-5)
 
 
 def test_only_standard_operations_are_used(model: onnx.ModelProto) -> None:

@@ -50,6 +50,17 @@ def test_a_network_comes_back_bit_for_bit(network: Network) -> None:
         assert sparse_file.read(sparse_file.write(other, {})).fingerprint == other.fingerprint
 
 
+def test_tensors_that_lie_in_columns_come_back_as_they_are(network: Network) -> None:
+    dense = Network.initial(network.specification, 1)
+    for one in (network, dense):
+        columns = {name: one.state[name].T.contiguous().T for name in ("fc1.weight", "fc2.weight")}
+        masks = {name: mask.T.contiguous().T for name, mask in one.masks.items() if name in columns}
+        turned = replace(one, state={**one.state, **columns}, masks={**one.masks, **masks})
+        assert not turned.state["fc1.weight"].is_contiguous()
+        assert sparse_file.write(turned, {}) == sparse_file.write(one, {})
+        assert sparse_file.read(sparse_file.write(turned, {})).fingerprint == one.fingerprint
+
+
 def test_batch_normalisation_comes_back_with_its_scalars(monkeypatch: pytest.MonkeyPatch) -> None:
     def build(_: Specification) -> nn.Module:
         return nn.Sequential(nn.Flatten(), nn.Linear(16, 64), nn.BatchNorm1d(64), nn.ReLU(), nn.Linear(64, 2))

@@ -1,9 +1,13 @@
 from __future__ import annotations
 
+import io
+from dataclasses import replace
 from pathlib import Path
 
+import onnx
 import onnxruntime
 import pytest
+import safetensors.torch
 import torch
 from torch import Tensor, nn
 
@@ -40,6 +44,32 @@ def test_a_network_that_a_format_cannot_hold_is_told_in_one_line(choosing: Netwo
     assert not list(tmp_path.iterdir())
     export.write(choosing, "safetensors", Folder.at(tmp_path))
     assert [path.name for path in tmp_path.iterdir()] == ["network.safetensors"]
+
+
+def signed_zeros(content: bytes, name: str) -> int:
+    """How many tensors of a file hold a zero with a sign."""
+    match name:
+        case "safetensors":
+            tensors = list(safetensors.torch.load(content).values())
+        case "torch":
+            tensors = list(torch.export.load(io.BytesIO(content)).state_dict.values())
+        case _:
+            graph = onnx.load_from_string(content).graph
+            tensors = [torch.from_numpy(onnx.numpy_helper.to_array(each).copy()) for each in graph.initializer]
+    assert sum(tensor.is_floating_point() for tensor in tensors) >= 4
+    return sum(bool((torch.signbit(each) & (each == 0)).any()) for each in tensors if each.is_floating_point())
+
+
+@pytest.mark.parametrize("name", formats.FORMATS)
+def test_no_zero_is_written_with_a_sign_where_a_scale_is_negative(name: str, tmp_path: Path) -> None:
+    dense = Network.initial(Specification("mlp", 1, 4, 3, (0.5,), (0.5,)), 0).assign(["tanh", "tanh"])
+    scales = {"act1.alpha": torch.tensor(-1.5), "act1.beta": torch.tensor(-0.5), "act2.beta": torch.tensor(-2.0)}
+    weights = {name: torch.where(weight.abs() > 0.1, weight, 0) for name, weight in dense.prunable().items()}
+    zeroed = replace(dense, state={**dense.state, **scales, **weights, "fc2.bias": torch.zeros(100)})
+    masked = replace(zeroed, masks={name: weight != 0 for name, weight in weights.items()})
+    for network in (zeroed, masked):
+        export.write(network, name, Folder.at(tmp_path))
+        assert signed_zeros((tmp_path / formats.FORMATS[name].file).read_bytes(), name) == 0
 
 
 def test_a_file_that_computes_something_else_is_not_written(

@@ -11,6 +11,7 @@ import os
 import shutil
 import signal
 import subprocess
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -20,6 +21,7 @@ import pytest
 from ray.cluster_utils import Cluster
 
 from tests.faults.runs import (
+    ENDS,
     SIGNALS,
     Expected,
     Table,
@@ -201,7 +203,8 @@ def small_disk(place: Path, size: str) -> Iterator[None]:
     try:
         yield
     finally:
-        subprocess.run(["umount", "-l", str(place)], check=True)
+        while place.is_mount():
+            subprocess.run(["umount", "-l", str(place)], check=True)
 
 
 @pytest.mark.parametrize("fault", ["a full disk", "no permission to write"])
@@ -217,13 +220,14 @@ def test_a_disk_that_takes_no_more(runs: Path, tiny: Path, expected: Expected, t
                 if fault == "a full disk":
                     fill(disk / "rest")
                 else:
-                    subprocess.run(["mount", "-o", "remount,ro", str(disk)], check=True)
+                    refuse_writing(disk)
         code = process.wait()
         assert code == 1, output
         assert "Go on with" in output.splitlines()[-1]
-        (disk / "rest").unlink(missing_ok=True) if fault == "a full disk" else subprocess.run(
-            ["mount", "-o", "remount,rw", str(disk)], check=True
-        )
+        if fault == "a full disk":
+            (disk / "rest").unlink()
+        else:
+            subprocess.run(["umount", "-l", str(disk)], check=True)
         before = kept(disk / "run")
         code, output = finish("--resume", str(disk / "run"))
         assert code == 0, output
@@ -232,6 +236,18 @@ def test_a_disk_that_takes_no_more(runs: Path, tiny: Path, expected: Expected, t
             fault, "exit code 1 with the command to go on", lost(before, disk / "run"), differing(found, expected)
         )
         assert found == expected
+
+
+def refuse_writing(disk: Path) -> None:
+    """Mount a disk over itself, to be read only as soon as no process has a file open through this mount to write.
+
+    The disk's first mount is never free of them: a run holds its lock.
+    """
+    subprocess.run(["mount", "--bind", str(disk), str(disk)], check=True)
+    until = time.monotonic() + ENDS
+    while subprocess.run(["mount", "-o", "remount,bind,ro", str(disk)], check=False, capture_output=True).returncode:
+        assert time.monotonic() < until, "some process writes all the time"
+        time.sleep(0.01)
 
 
 def fill(path: Path) -> None:

@@ -3,9 +3,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import safetensors.torch
 import torch
+from torch import nn
+from torch.nn.utils import prune
 
-from safs_ray import stages
+from safs_ray import models, stages
 from safs_ray.accuracy import accuracy
 from safs_ray.config import Configuration, ConfigurationError, RunSection
 from safs_ray.data import Dataset, Splits
@@ -13,6 +16,7 @@ from safs_ray.models import Specification
 from safs_ray.network import Network
 from safs_ray.randomness import derive
 from safs_ray.stages import Result
+from safs_ray.storage import Folder
 from tests.stages.altered import changed
 
 
@@ -96,6 +100,34 @@ class TestGiven:
             assert torch.equal(mask, zeroed[name] != 0)
         found = stages.search(result.network, configuration, splits, configuration.pruning.hyperparameters, device)
         assert all((found.network.state[name][~mask] == 0).all() for name, mask in result.network.masks.items())
+
+    @pytest.mark.parametrize("pruned", [True, False])
+    def test_the_zeros_that_a_multiplication_has_left_are_saved_without_a_sign(
+        self,
+        configuration: Configuration,
+        specification: Specification,
+        splits: Splits,
+        weights: dict[str, torch.Tensor],
+        tmp_path: Path,
+        pruned: bool,
+    ) -> None:
+        module = models.build(specification, 0)
+        module.load_state_dict(weights)
+        for layer in (module.fc1, module.fc2, module.fc3):
+            assert isinstance(layer, nn.Linear)
+            prune.l1_unstructured(layer, "weight", 0.8)
+            prune.remove(layer, "weight")  # type: ignore[no-untyped-call]
+        zeros = {name: tensor == 0 for name, tensor in module.state_dict().items()}
+        assert torch.signbit(module.state_dict()["fc1.weight"][zeros["fc1.weight"]]).any(), "half of them are -0.0"
+        torch.save(module.state_dict(), tmp_path / "w.pt")
+        network = self.given(configuration, specification, splits, tmp_path / "w.pt", pruned=pruned).network
+        network.save(Folder.at(tmp_path))
+        saved = safetensors.torch.load_file(tmp_path / "network.safetensors")
+        for name, places in zeros.items():
+            assert not saved[name][places].view(torch.int32).any(), "all bits of +0.0 are 0"
+            assert torch.equal(saved[name], module.state_dict()[name])
+        if pruned:
+            assert all(torch.equal(mask, ~zeros[name]) for name, mask in network.masks.items())
 
     def test_masks_of_torchs_pruning_in_a_network_called_dense_are_refused(
         self,

@@ -35,7 +35,7 @@ from safs_ray.search.records import JOURNALS
 from safs_ray.sparse.costs import of_this_machine
 from safs_ray.stages import Found, Recipe
 from safs_ray.storage import Folder
-from safs_ray.tune import command
+from safs_ray.tune import command, ending
 from safs_ray.tune.__main__ import main
 from safs_ray.tune.board import read_evaluations
 from safs_ray.tune.journal import Journal, Past
@@ -593,7 +593,7 @@ def test_an_end_is_told_on_a_storage_that_is_gone(
         raise OSError("no route to host")
 
     monkeypatch.setattr(Folder, "exists", gone)
-    told = command._left(configuration, Folder("/bucket/run"))
+    told = ending.left(configuration, Folder("/bucket/run"), again=False)
     assert told.startswith("what was finished is kept. Go on with: ")
     assert told.endswith(" -m safs_ray.tune --resume /bucket/run")
 

@@ -14,6 +14,7 @@ from torch.nn.utils import prune
 import safs_ray
 from safs_ray.network import Network
 from safs_ray.storage import Folder
+from safs_ray.tune.__main__ import main
 from tests.command import start
 
 MODULE = """
@@ -55,6 +56,25 @@ def mask(tmp_path: Path) -> torch.Tensor:
     return kept
 
 
+RAISING = """
+from pathlib import Path
+from torch import nn
+
+
+class Net(nn.Module):
+    def __init__(self, channels, size, classes):
+        super().__init__()
+        self.fc1 = nn.Linear(channels * size**2, 12)
+        self.act = nn.ReLU()
+        self.fc2 = nn.Linear(12, classes)
+
+    def forward(self, x):
+        if self.training and len(x) > 2 and Path("flag").exists():  # not on the two images of the check
+            raise RuntimeError("no such device\\nhere")
+        return self.fc2(self.act(self.fc1(x.flatten(1))))
+"""
+
+
 def begin(folder: Path, *arguments: str) -> subprocess.Popen[str]:
     return start(*arguments, directory=folder, PYTHONPATH=str(Path(safs_ray.__file__).parent.parent))
 
@@ -85,3 +105,46 @@ def test_goes_through_and_its_file_is_needed_once(tmp_path: Path, mask: torch.Te
     assert torch.equal(best.masks["fc1.weight"], mask)
     assert not best.state["fc1.weight"][~mask].any()
     assert not (tmp_path / "runs" / "own" / "networks" / "dense").exists()
+
+
+@pytest.fixture
+def raising(tmp_path: Path) -> list[str]:
+    """Write a network that raises in training while a file named flag lies there; returns what a run of it is told."""
+    (tmp_path / "raising_network_of_a_user.py").write_text(RAISING)
+    (tmp_path / "flag").touch()
+    return ["model.name=raising_network_of_a_user:Net", *KEYS[3:], "dense.epochs=1", "pruning.epochs=1"]
+
+
+@pytest.mark.slow
+def test_a_network_that_raises_ends_in_one_line_and_goes_on_when_it_is_mended(
+    tmp_path: Path, raising: list[str]
+) -> None:
+    failed = begin(tmp_path, *raising, "run.name=raising", "run.verbose=0")
+    output, _ = failed.communicate(timeout=280)
+    assert failed.returncode == 1
+    assert output.count("\n") == 1, output
+    assert output.startswith(
+        "failed: RuntimeError: no such device; traceback in runs/raising/failure.txt; finished and"
+    )
+    assert "kept: nothing yet; the rest is left. Resumed as it is, it would end the same way; once the cause" in output
+    told = (tmp_path / "runs" / "raising" / "failure.txt").read_text()
+    assert "-m safs_ray.tune model.name=raising_network_of_a_user:Net" in told.splitlines()[0]
+    assert "raising_network_of_a_user.py" in told
+
+    (tmp_path / "flag").unlink()
+    resumed = begin(tmp_path, "--resume", "runs/raising")
+    output, _ = resumed.communicate(timeout=280)
+    assert resumed.returncode == 0, output
+    assert not (tmp_path / "runs" / "raising" / "failure.txt").exists()
+
+
+def test_a_dry_run_of_a_network_that_raises_is_told_and_writes_nothing(
+    tmp_path: Path, raising: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    assert main([*raising, "--dry-run"]) == 1
+    printed = capsys.readouterr().err
+    assert printed.splitlines()[-1] == "failed: RuntimeError: no such device; nothing was begun"
+    assert "raising_network_of_a_user.py" in printed, "the traceback, for there is no folder to write it to"
+    assert not (tmp_path / "runs").exists()
