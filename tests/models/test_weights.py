@@ -349,13 +349,16 @@ def test_what_safetensors_save_model_writes_is_the_tied_network(folder: Path) ->
     assert torch.equal(found["decoder.weight"], network.encoder.weight)
 
 
-def test_the_mask_of_a_tied_tensor_holds_for_both_names(folder: Path) -> None:
+@pytest.mark.parametrize("name", ["encoder", "decoder"])
+def test_a_tied_tensor_has_one_mask_and_both_names_its_zeros(folder: Path, name: str) -> None:
     network = Tied()
     mask = torch.tensor([[1.0, 1, 1], [0, 1, 1], [1, 1, 0]])
-    names = {"encoder.weight_orig": torch.ones(3, 3), "encoder.weight_mask": mask}
+    names = {f"{name}.weight_orig": torch.ones(3, 3), f"{name}.weight_mask": mask}
     torch.save({**names, "encoder.bias": torch.ones(3), "decoder.bias": torch.ones(3)}, folder / "w.pt")
     weights = Weights.read("w.pt", network)
-    assert torch.equal(weights.masks["decoder.weight"], mask.bool())
+    assert list(weights.masks) == ["encoder.weight"]
+    assert torch.equal(weights.masks["encoder.weight"], mask.bool())
+    assert torch.equal(weights.state["encoder.weight"], mask)
     assert torch.equal(weights.state["decoder.weight"], mask)
 
 
