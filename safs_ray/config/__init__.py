@@ -15,7 +15,7 @@ from safs_ray.config.hyperparameters import (
 )
 from safs_ray.config.pruning import PruningSection
 from safs_ray.config.reading import dump, load, overridden, parse, read, validate
-from safs_ray.config.refusals import SECRET, ConfigurationError, refusal
+from safs_ray.config.refusals import SECRET, ConfigurationError, counted, refusal
 from safs_ray.config.run import TYPICAL, Cost, Costs, Execution, RunSection
 from safs_ray.config.search import (
     AnnealingSection,
@@ -62,6 +62,7 @@ __all__ = [
     "TpeSection",
     "TuneSection",
     "at_home",
+    "counted",
     "dump",
     "load",
     "overridden",

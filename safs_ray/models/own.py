@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 from torch.nn.utils import parametrize, prune
 
-from safs_ray.config import ConfigurationError, refusal
+from safs_ray.config import ConfigurationError, counted, refusal
 from safs_ray.models.specification import Specification
 from safs_ray.randomness import generator
 from safs_ray.references import resolve
@@ -91,12 +91,12 @@ def _check_logits(specification: Specification, module: nn.Module, images: Tenso
         if isinstance(logits, Tensor) and torch.is_grad_enabled():
             logits.sum().backward()  # type: ignore[no-untyped-call]
     except (Exception, SystemExit) as error:  # the user's network runs, and may raise anything
-        reason = f"fails on {count} images of {shape} ({type(error).__name__}: {error})"
+        reason = f"fails on {counted(count, 'image')} of {shape} ({type(error).__name__}: {error})"
         raise _refusal(specification, reason) from None
     if not isinstance(logits, Tensor):
         raise _refusal(specification, f"must return logits (N, classes), returns {type(logits).__name__}")
     if logits.shape != (count, specification.classes):
-        wanted = f"must return logits {(count, specification.classes)} for {count} images of {shape}"
+        wanted = f"must return logits {(count, specification.classes)} for {counted(count, 'image')} of {shape}"
         raise _refusal(specification, f"{wanted}, returns {tuple(logits.shape)}")
     if not logits.isfinite().all():
         raise _refusal(specification, "returns logits that are NaN or infinite")

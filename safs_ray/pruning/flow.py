@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.instancenorm import _InstanceNorm
 
+from safs_ray.config import counted
 from safs_ray.pruning.masks import PRUNABLE, prunable_weights
 
 CENTRING = (nn.LayerNorm, nn.GroupNorm, _InstanceNorm)
@@ -62,7 +63,7 @@ class Survey:
         """The survey in one line."""
         fewest = min(self.kept, key=lambda name: self.kept[name] / self.of[name])
         return (
-            f"{sum(self.kept.values()):,} of {sum(self.of.values()):,} weights are left, least in {fewest} "
+            f"{sum(self.kept.values()):,} of {counted(sum(self.of.values()), 'weight')} are left, least in {fewest} "
             f"({self.kept[fewest]:,} of {self.of[fewest]:,}); {self._outputs}"
         )
 
@@ -75,7 +76,7 @@ class Survey:
 
     @property
     def _outputs(self) -> str:
-        return f"{self.reached} of {self.outputs} outputs can still be reached from the inputs"
+        return f"{self.reached} of {counted(self.outputs, 'output')} can still be reached from the inputs"
 
 
 def survey(module: nn.Module, masks: Mapping[str, Tensor], example: Tensor, sites: Sequence[str] = ()) -> Survey:
