@@ -9,7 +9,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor
 
-from safs_ray.config import RunSection
+from safs_ray.config import RunSection, counted
 from safs_ray.data import Examples
 from safs_ray.network import Network
 from safs_ray.sparse.execution import Team, executable
@@ -30,7 +30,7 @@ def accuracies(team: Team, examples: Examples) -> list[float]:
     """Of each network of a team, as :func:`accuracy` has it of one."""
     team.eval()
     size = evaluation_batch(examples.images)
-    with enough_memory(examples.images.device, f"a batch of {size:,} images without gradients"):
+    with enough_memory(examples.images.device, f"a batch of {counted(size, 'image')} without gradients"):
         return _shares_correct(team, examples, size)
 
 

@@ -19,6 +19,7 @@ from torch.nn.functional import pad
 from safs_ray.randomness import generator
 
 Array = npt.NDArray[np.generic]
+Counts = npt.NDArray[np.int64]
 
 
 def as_tensors(arrays: Mapping[str, Array]) -> dict[str, Tensor]:
@@ -57,11 +58,17 @@ class Examples:
 
 @dataclass(frozen=True)
 class Dataset:
-    """A source's images for training and validation (the pool), its test images, and its class count."""
+    """A source's images for training and validation (the pool), its test images, and its classes.
+
+    Attributes:
+        classes: one more than the highest label.
+        names: of the classes, by label; empty where the source has none.
+    """
 
     pool: Examples
     test: Examples
     classes: int
+    names: tuple[str, ...] = ()
 
     @property
     def channels(self) -> int:
@@ -72,10 +79,27 @@ class Dataset:
         """Side of the square images in pixels."""
         return self.pool.images.shape[2]
 
-    def shuffled(self, seed: int) -> Dataset:
-        """The same with the pool in an order drawn from the seed, so that any slice of it is a sample."""
-        order = torch.randperm(len(self.pool), generator=generator(seed, "pool"))
-        return replace(self, pool=self.pool[order])
+    def name_of(self, label: int) -> str:
+        """A class as a person knows it."""
+        return self.names[label] if self.names else str(label)
+
+    def arranged(self, seed: int, validation: float, folds: int) -> Dataset:
+        """The same with the pool in an order drawn from the seed, as :class:`Folds` wants it.
+
+        It begins with a block of validation images for each fold. Each block has of every class its share of the pool,
+        rounded down or up, but one image at least where the block is large enough for all classes; and where so many
+        classes need that one image, the others give way. The images behind the blocks are in random order.
+
+        Args:
+            validation, folds: as of :class:`Folds`; every class must have more images than there are folds.
+        """
+        draws = generator(seed, "pool")
+        shuffled = torch.randperm(len(self.pool), generator=draws)
+        classes = np.unique(self.pool.labels[shuffled].numpy(), return_inverse=True)[1]
+        offset = torch.rand((), generator=draws, dtype=torch.float64).item()
+        dealt = _dealt(np.bincount(classes), block_size(len(self.pool), validation), folds, offset)
+        order = np.argsort(_block_of_each(classes, dealt), kind="stable")
+        return replace(self, pool=self.pool[shuffled[torch.from_numpy(order)]])
 
     def without_test(self) -> Dataset:
         """What the search may see."""
@@ -102,6 +126,42 @@ class Dataset:
         )
 
 
+def block_size(pool: int, validation: float) -> int:
+    """Images of a block that a fold validates on, of so many in the pool."""
+    return max(1, int(pool * validation))
+
+
+def _dealt(counts: Counts, block: int, folds: int, offset: float) -> Counts:
+    """How many images (folds, classes) of each class each block gets, of classes with so many images.
+
+    What is left of a block once each class has the least that it is due goes to the classes by what their shares have
+    above that: laid end to end, each is as long as that, and gets an image for every whole number, shifted by the
+    offset in [0, 1), that lies in it. The blocks' offsets lie evenly, so that the classes take turns.
+    """
+    shares, least = block * counts / counts.sum(), block * counts // counts.sum()
+    if block >= len(counts):
+        least = np.maximum(least, 1)
+    if least.sum() > block:
+        least = np.ones_like(counts)
+    left, above = block - least.sum(), np.maximum(shares - least, 0)
+    ends = np.cumsum(above) * (left / max(above.sum(), 1e-12))
+    ends[-1] = left
+    offsets = (offset + np.arange(folds) / folds) % 1
+    further: Counts = np.diff(np.minimum(np.floor(ends + offsets[:, None]), left), prepend=0).astype(np.int64)
+    due: Counts = least + further
+    return due
+
+
+def _block_of_each(classes: Counts, dealt: Counts) -> Counts:
+    """The block of each image; of one that is in none, the number behind the last."""
+    counts, by_class = np.bincount(classes), np.argsort(classes, kind="stable")
+    place = np.empty_like(classes)  # of an image among those of its class
+    place[by_class] = np.arange(len(classes)) - np.repeat(np.cumsum(counts) - counts, counts)
+    ends = np.cumsum(dealt, axis=0)
+    blocks: Counts = sum((end[classes] <= place for end in ends), np.zeros_like(classes))
+    return blocks
+
+
 @dataclass(frozen=True)
 class Splits:
     """Images to train on, to choose by, and to test with. Only the final evaluation reads ``test``."""
@@ -113,7 +173,7 @@ class Splits:
 
 @dataclass(frozen=True)
 class Folds:
-    """A shuffled data set whose pool begins with one block of validation images for each fold.
+    """A data set whose pool begins with a block of validation images for each fold, as :meth:`Dataset.arranged` does.
 
     Dense training, pruning and search train on the images behind all blocks and validate on block 0. The final
     evaluation of a fold trains on all but the fold's own block. So no network is ever validated on an image that
@@ -142,7 +202,7 @@ class Folds:
 
     @property
     def _block(self) -> int:
-        return max(1, int(len(self.dataset.pool) * self.validation))
+        return block_size(len(self.dataset.pool), self.validation)
 
     def _of(self, fold: int) -> slice:
         return slice(fold * self._block, (fold + 1) * self._block)

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from safs_ray.activations import Sited, find_sites, input_shapes
-from safs_ray.config import refusal
+from safs_ray.config import counted, refusal
 from safs_ray.data import Array, as_tensors
 from safs_ray.models import Specification, build, origin
 from safs_ray.operators import lookup
@@ -117,7 +117,8 @@ class Network:
                 takes = f"site {site} takes {tuple(shape)}; allowed where sites take (N, C, H, W) or (N, features)"
                 raise refusal("search.groups", groups, takes)
             if shape[1] < groups:
-                raise refusal("search.groups", groups, f"site {site} has {shape[1]} channels; allowed: at most so many")
+                has = f"site {site} has {counted(shape[1], 'channel')}"
+                raise refusal("search.groups", groups, f"{has}; allowed: at most so many")
         for site, operator in zip(self.sites, self.assignment, strict=True):
             if lookup(operator).channels is not None:
                 raise refusal(

@@ -15,7 +15,7 @@ from uuid import uuid4
 
 from pyarrow import fs
 
-from safs_ray.config import SECRET, ConfigurationError, refusal
+from safs_ray.config import SECRET, ConfigurationError, at_home, refusal
 
 LOCAL = fs.LocalFileSystem()
 
@@ -61,12 +61,13 @@ class Folder:
 
     @classmethod
     def at(cls, location: str | Path) -> Folder:
-        """The folder at a path, absolute or not, or at a URI of kind file, s3 or gs.
+        """The folder at a path, absolute or not, or at a URI of kind file, s3 or gs; ``~`` is the home folder.
 
         Raises:
-            ValueError: the URI is of another kind, names no bucket, or holds a password.
+            ValueError: the URI is of another kind, names no bucket, or holds a password; or there is no user of a
+                ``~USER``.
         """
-        text = str(location)
+        text = at_home(str(location))
         if SECRET.search(text):
             raise ValueError("must hold no password or key; give those in the environment")
         if "://" not in text:

@@ -15,7 +15,7 @@ from torch.optim import Optimizer, lr_scheduler
 
 from safs_ray.accuracy import accuracies, accuracy, enough_memory
 from safs_ray.checkpoints import Checkpoints
-from safs_ray.config import ConfigurationError, DataSection, Execution, Hyperparameters, RunSection, refusal
+from safs_ray.config import ConfigurationError, DataSection, Execution, Hyperparameters, RunSection, counted, refusal
 from safs_ray.data import Splits, augmentation, batch_count, batches
 from safs_ray.network import Network
 from safs_ray.optimizers import OPTIMIZERS, SCHEDULES
@@ -213,7 +213,7 @@ class Cohort:
     def _batch(self) -> str:
         """A batch in words."""
         shape = "x".join(map(str, self._train.images.shape[1:]))
-        return f"{self.training.hyperparameters.batch_size:,} images of {shape}"
+        return f"{counted(self.training.hyperparameters.batch_size, 'image')} of {shape}"
 
     def _validate(self, finite: Sequence[bool]) -> None:
         """The validation accuracies, which the schedule and the best networks follow.

@@ -1,6 +1,9 @@
 from __future__ import annotations
 
+import math
 import warnings
+from collections.abc import Sequence
+from fractions import Fraction
 from itertools import combinations
 
 import numpy as np
@@ -72,12 +75,16 @@ class TestDataset:
         assert numbers(seen.pool) == set(range(20))
         assert (seen.classes, seen.channels, seen.size) == (10, 1, 2)
 
-    def test_shuffling_follows_from_the_seed_and_keeps_images_with_their_labels(self) -> None:
-        first, again, other = (dataset(50).shuffled(seed) for seed in (0, 0, 1))
+    def test_arranging_follows_from_the_seed_and_keeps_images_with_their_labels(self) -> None:
+        first, again, other = (dataset(50).arranged(seed, 0.1, 3) for seed in (0, 0, 1))
         assert first.pool.labels.tolist() == again.pool.labels.tolist() != other.pool.labels.tolist()
         assert numbers(first.pool) == set(range(50))
         assert first.pool.labels.tolist() == first.pool.images[:, 0, 0, 0].tolist() != list(range(50))
         assert torch.equal(first.test.images, dataset(50).test.images)
+
+    def test_a_class_is_called_by_its_name_or_its_number(self) -> None:
+        assert dataset(9).name_of(3) == "3"
+        assert Dataset(numbered(9), numbered(5), 2, ("cat", "dog")).name_of(1) == "dog"
 
     def test_arrays_round_trip(self) -> None:
         original = dataset(9)
@@ -110,6 +117,83 @@ class TestDataset:
             torch.set_warn_always(False)
         assert tensor.tolist() == [[0, 1, 2], [3, 4, 5]]
         assert tensor.data_ptr() == array.ctypes.data
+
+
+def of_classes(counts: Sequence[int]) -> Dataset:
+    """So many images of each class; their pixels are their number."""
+    labels = torch.repeat_interleave(torch.arange(len(counts)), torch.tensor(counts))
+    examples = Examples(numbered(len(labels)).images, labels)
+    return Dataset(examples, examples[:2], len(counts))
+
+
+def validated(dataset: Dataset, validation: float, folds: int) -> list[list[int]]:
+    """How many images of each class each fold validates on."""
+    blocks = (Folds(dataset, validation, folds).final(fold).validation for fold in range(folds))
+    return [torch.bincount(block.labels, minlength=dataset.classes).tolist() for block in blocks]
+
+
+class TestArranging:
+    def test_a_rare_class_is_in_every_block_and_in_what_all_train_on(self) -> None:
+        """150 and 3 images once left two of three blocks without the second class."""
+        arranged = of_classes([150, 4]).arranged(0, 0.1, 3)
+        assert validated(arranged, 0.1, 3) == [[14, 1]] * 3
+        assert torch.bincount(Folds(arranged, 0.1, 3).search().train.labels).tolist() == [108, 1]
+
+    @pytest.mark.parametrize("seed", range(5))
+    def test_every_block_has_each_classs_share(self, seed: int) -> None:
+        arranged = of_classes([500, 250, 150, 100]).arranged(seed, 0.1, 3)
+        assert validated(arranged, 0.1, 3) == [[50, 25, 15, 10]] * 3
+
+    def test_shares_that_are_no_whole_numbers_take_turns(self) -> None:
+        """Of 30 images a block of 5 holds 2.5 of each of two classes."""
+        found = validated(of_classes([15, 15]).arranged(0, 0.17, 2), 0.17, 2)
+        assert sorted(found) == [[2, 3], [3, 2]]
+
+    def test_where_many_classes_are_rare_the_others_give_way(self) -> None:
+        """Shares of 8.2 and nine times 0.2 in blocks of 10: the first class would have 8 of them or 9."""
+        assert validated(of_classes([200, *[5] * 9]).arranged(0, 0.041, 3), 0.041, 3) == [[1] * 10] * 3
+
+    def test_a_block_that_cannot_hold_one_of_each_class_has_no_class_twice_before_its_share(self) -> None:
+        found = validated(of_classes([10] * 12).arranged(0, 0.05, 2), 0.05, 2)
+        assert [sum(block) for block in found] == [6, 6]
+        assert [max(block) for block in found] == [1, 1]
+        assert [sum(taken) for taken in zip(*found, strict=True)] == [1] * 12
+
+    def test_classes_without_images_take_none(self) -> None:
+        assert validated(of_classes([40, 0, 0, 60]).arranged(0, 0.1, 2), 0.1, 2) == [[4, 0, 0, 6]] * 2
+
+    def test_images_are_drawn_at_random_and_blocks_and_the_rest_are_mixed(self) -> None:
+        seen = Folds(of_classes([100, 100]).arranged(0, 0.2, 2), 0.2, 2).search()
+        for part in (seen.validation, seen.train):
+            found, labels = part.images[:, 0, 0, 0].tolist(), part.labels.tolist()
+            assert found != sorted(found)
+            assert labels != sorted(labels)
+            assert 0 < sum(labels[: len(labels) // 2]) < len(labels) // 2
+
+    @settings(deadline=None, derandomize=True)
+    @given(
+        counts=st.lists(st.integers(6, 90), min_size=2, max_size=12),
+        validation=st.floats(0.01, 0.1),
+        folds=st.integers(1, 5),
+        seed=st.integers(0, 2**40),
+    )
+    def test_of_any_classes_each_block_gets_the_shares(
+        self, counts: list[int], validation: float, folds: int, seed: int
+    ) -> None:
+        arranged = of_classes(counts).arranged(seed, validation, folds)
+        assert sorted(arranged.pool.images[:, 0, 0, 0].tolist()) == sorted(n % 256 for n in range(sum(counts)))
+        block = max(1, int(sum(counts) * validation))
+        exact = [Fraction(block * count, sum(counts)) for count in counts]
+        holds_all = block >= len(counts)
+        enough = sum(max(math.floor(share), int(holds_all)) for share in exact) <= block
+        for found in validated(arranged, validation, folds):
+            assert sum(found) == block
+            assert min(found) >= int(holds_all)
+            for taken, share in zip(found, exact, strict=True):
+                assert taken <= math.ceil(share)
+                assert taken >= math.floor(share) or not enough
+        left = torch.bincount(Folds(arranged, validation, folds).search().train.labels, minlength=len(counts))
+        assert left.min() >= 1
 
 
 POOLS = pytest.mark.parametrize(

@@ -163,10 +163,13 @@ class TestParquet:
         write_parquets(tmp_path, [gray, colour], [gray, colour])
         assert_holds(load_from(f"parquet:{tmp_path}").pool, [np.stack([gray] * 3, axis=2), colour], [0, 1])
 
-    def test_transparency_is_dropped(self, tmp_path: Path) -> None:
+    def test_transparent_pixels_are_white_unless_alpha_is_kept(self, tmp_path: Path) -> None:
         images = pixels(2, 5, 5, 4)
         write_parquets(tmp_path, images, images)
-        assert_holds(load_from(f"parquet:{tmp_path}").pool, [image[:, :, :3] for image in images], [0, 1])
+        colours, alpha = (np.stack(images)[..., part].astype(int) for part in (slice(3), slice(3, None)))
+        on_white = np.rint((colours * alpha + 255 * (255 - alpha)) / 255).astype(np.uint8)
+        assert_holds(load_from(f"parquet:{tmp_path}").pool, list(on_white), [0, 1])
+        assert_holds(load_from(f"parquet:{tmp_path}", alpha="keep").pool, images, [0, 1])
 
     def test_16_bit_gray_is_scaled_to_8_bits(self, tmp_path: Path) -> None:
         levels = np.linspace(0, 65_535, 25).reshape(5, 5).astype(np.uint16)
@@ -208,7 +211,10 @@ class TestParquetErrors:
     def test_a_missing_file_is_told(self, folder: Path) -> None:
         source = self.write(folder, [encoded(image) for image in pixels(2, 5, 5)], [0, 1])
         (folder / "test.parquet").unlink()
-        assert message(source) == "data.source=parquet:images: there is no file images/test.parquet"
+        assert message(source) == (
+            "data.source=parquet:images: there is no file images/test.parquet, nor val.parquet, valid.parquet or "
+            "validation.parquet in its place"
+        )
 
     @pytest.mark.parametrize("content", [b"", b"no parquet at all", b"PAR1" + bytes(50) + b"PAR1"])
     def test_a_file_that_is_no_parquet_is_told(self, folder: Path, content: bytes) -> None:
@@ -228,8 +234,8 @@ class TestParquetErrors:
         images = [{"bytes": encoded(image)} for image in pixels(2, 5, 5)]
         pq.write_table(pa.table(dict(zip(names, (images, [0, 1]), strict=True))), folder / "train.parquet")
         assert message(f"parquet:{folder}") == (
-            "data.source=parquet:images: train.parquet needs the columns image (or img) and label; "
-            f"it has {', '.join(names)}"
+            "data.source=parquet:images: train.parquet needs the columns image (or img) and label (or labels, "
+            f"fine_label); it has {', '.join(names)}"
         )
 
     @pytest.mark.parametrize(
@@ -369,13 +375,18 @@ class TestImageFolder:
         Path("images").write_text("no folder")
         assert message("imagefolder:images").startswith("data.source=imagefolder:images: ")
 
-    def test_a_class_without_images_is_told(self, tmp_path: Path) -> None:
-        self.write(tmp_path)
+    def test_a_class_without_images_is_left_out_and_told(
+        self, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        images = self.write(tmp_path)
         for part in ("train", "test"):
-            (tmp_path / part / "fish").mkdir()
-        text = message(f"imagefolder:{tmp_path}")
-        assert text.startswith("data.source=imagefolder:")
-        assert "fish" in text
+            (tmp_path / part / "ape").mkdir()
+        loaded = load_from(f"imagefolder:{tmp_path}")
+        assert_holds(loaded.pool, images[:3], [0, 0, 1])
+        assert loaded.classes == 2
+        assert caplog.messages == [
+            f"data.source=imagefolder:{tmp_path}: skipped train/ape without images, test/ape without images"
+        ]
 
     def test_images_without_class_folders_are_told(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.chdir(tmp_path)

@@ -52,6 +52,16 @@ def test_a_folder_that_is_not_there_is_empty(folder: Folder) -> None:
     assert folder.folders() == []
 
 
+def test_a_tilde_at_the_beginning_is_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert Folder.at("~/runs") == Folder.at(Path("~/runs")) == Folder(f"{tmp_path}/runs")
+    assert Folder.at("~") == Folder(str(tmp_path))
+    assert Folder.at(tmp_path / "a~b/~") == Folder(f"{tmp_path}/a~b/~")
+    assert Folder.at("s3://bucket/~/runs").path == "bucket/~/runs"
+    with pytest.raises(ValueError, match="there is no user nobody-of-this-name here"):
+        Folder.at("~nobody-of-this-name/runs")
+
+
 def test_what_is_written_is_read(folder: Folder) -> None:
     content = bytes(range(256)) * 3
     folder.write("a.bin", content)

@@ -14,8 +14,8 @@ from safs_ray.config.hyperparameters import (
     SpaceSection,
 )
 from safs_ray.config.pruning import PruningSection
-from safs_ray.config.reading import dump, load, overridden, parse, validate
-from safs_ray.config.refusals import SECRET, ConfigurationError, refusal
+from safs_ray.config.reading import dump, load, overridden, parse, read, validate
+from safs_ray.config.refusals import SECRET, ConfigurationError, counted, refusal
 from safs_ray.config.run import TYPICAL, Cost, Costs, Execution, RunSection
 from safs_ray.config.search import (
     AnnealingSection,
@@ -26,7 +26,7 @@ from safs_ray.config.search import (
     SearchSection,
     TpeSection,
 )
-from safs_ray.config.section import Section
+from safs_ray.config.section import Section, at_home
 from safs_ray.config.start import DataSection, DenseSection, ModelSection
 from safs_ray.config.tune import FinalSection, ResourcesSection, TuneSection
 
@@ -61,10 +61,13 @@ __all__ = [
     "SpaceSection",
     "TpeSection",
     "TuneSection",
+    "at_home",
+    "counted",
     "dump",
     "load",
     "overridden",
     "parse",
+    "read",
     "refusal",
     "validate",
 ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pydantic import model_validator
 
 from safs_ray.config.pruning import PruningSection
+from safs_ray.config.refusals import counted
 from safs_ray.config.run import RunSection
 from safs_ray.config.search import FinetuneSection, SearchSection
 from safs_ray.config.section import Section
@@ -75,16 +76,17 @@ class Configuration(Section):
     def _rungs_lie_within_a_trial(self) -> Configuration:
         tune = self.tune
         if self.iterations > self.whole:
-            raise ValueError(f"tune.max_t={tune.max_t} exceeds the {self.whole} steps of a trial")
+            raise ValueError(f"tune.max_t={tune.max_t} exceeds the {counted(self.whole, 'step')} of a trial")
         if tune.scheduler == "none":
             return self
         if tune.grace_period > self.iterations:
-            end = f"tune.max_t={tune.max_t}" if tune.max_t else f"the {self.whole} steps of a trial"
+            end = f"tune.max_t={tune.max_t}" if tune.max_t else f"the {counted(self.whole, 'step')} of a trial"
             raise ValueError(f"tune.grace_period={tune.grace_period} exceeds {end}")
         grace = tune.grace_period * tune.reduction_factor ** (tune.brackets - 1)
         if grace > self.iterations:
             raise ValueError(
-                f"tune.brackets={tune.brackets} gives the last one a grace period of {grace} steps (tune.grace_period "
-                f"times tune.reduction_factor for each bracket before it), beyond the {self.iterations} of a trial"
+                f"tune.brackets={tune.brackets} gives the last one a grace period of {counted(grace, 'step')} "
+                "(tune.grace_period times tune.reduction_factor for each bracket before it), beyond the "
+                f"{self.iterations} of a trial"
             )
         return self

@@ -13,12 +13,13 @@ from safs_ray.config.section import Count, Fraction, Images, Section
 
 
 def _structure(value: str) -> str:
-    if value in ("unstructured", "filters") or _n_of_m(value):
+    if value in ("unstructured", "filters") or pattern_of(value):
         return value
     raise ValueError("must be unstructured, filters or N:M with 0 < N < M <= 64, such as 2:4")
 
 
-def _n_of_m(structure: object) -> tuple[int, int] | None:
+def pattern_of(structure: object) -> tuple[int, int] | None:
+    """N and M of the structure N:M; None for any other."""
     found = re.fullmatch(r"([1-9]\d?):([1-9]\d?)", structure) if isinstance(structure, str) else None
     if not found:
         return None
@@ -73,12 +74,12 @@ class PruningSection(Section):
     @property
     def n_of_m(self) -> tuple[int, int] | None:
         """N and M of the structure N:M; None for any other."""
-        return _n_of_m(self.structure)
+        return pattern_of(self.structure)
 
     @model_validator(mode="before")
     @classmethod
     def _sparsity_follows(cls, values: Any) -> Any:
-        pattern = _n_of_m(values.get("structure")) if isinstance(values, dict) else None
+        pattern = pattern_of(values.get("structure")) if isinstance(values, dict) else None
         if pattern and "sparsity" not in values:
             return {**values, "sparsity": 1 - pattern[0] / pattern[1]}
         return values

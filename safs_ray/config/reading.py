@@ -14,8 +14,9 @@ from pydantic import ValidationError
 
 from safs_ray.config.configuration import Configuration
 from safs_ray.config.loader import LONGEST_TEXT, load_yaml
+from safs_ray.config.pruning import pattern_of
 from safs_ray.config.refusals import SECRET, ConfigurationError, refusal, shortened
-from safs_ray.config.section import Section
+from safs_ray.config.section import Section, at_home
 
 LARGEST = 10**30
 """No number is larger; of larger ones only the order of magnitude is told."""
@@ -30,7 +31,7 @@ def load(path: str | Path, overrides: Sequence[str] = ()) -> Configuration:
     Raises:
         ConfigurationError: the file is missing or not YAML, or a key or value is not allowed.
     """
-    return validate(overridden(_read(Path(path)), overrides))
+    return validate(overridden(read(path), overrides))
 
 
 def validate(values: Mapping[str, Any]) -> Configuration:
@@ -50,14 +51,21 @@ def dump(configuration: Configuration) -> str:
     return yaml.safe_dump(configuration.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
 
 
-def _read(path: Path) -> dict[str, Any]:
+def read(path: str | Path) -> dict[str, Any]:
+    """The nested keys and values in a YAML file.
+
+    Raises:
+        ConfigurationError: the file is missing or not YAML.
+    """
     try:
-        with path.open("rb") as file:
+        with Path(at_home(str(path))).open("rb") as file:
             text = file.read(4 * LONGEST_TEXT).decode()  # no more of a file that does not end
     except OSError as error:
         raise refusal("configuration", str(path), f"cannot be read ({error.strerror})") from None
-    except ValueError:
+    except UnicodeDecodeError:
         raise refusal("configuration", str(path), "is not a text file") from None
+    except ValueError as error:
+        raise refusal("configuration", str(path), str(error)) from None
     return parse(text, str(path))
 
 
@@ -77,21 +85,37 @@ def parse(text: str, name: str) -> dict[str, Any]:
 def overridden(values: dict[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
     """Nested keys and values with ``key.path=value`` overrides applied.
 
+    A structure N:M says the sparsity itself: given here, it replaces a sparsity that is not.
+
     Raises:
         ConfigurationError: an override is not of that form.
     """
-    for override in overrides:
-        key, equals, text = override.partition("=")
-        if not equals or not key:
-            raise refusal("override", override, "must be key.path=value, such as search.steps=5")
-        if key.count(".") > DEEPEST:
-            raise refusal(key, text, TOO_DEEP)
-        try:
-            value = load_yaml(text)
-        except Exception:  # as in parse
-            raise refusal(key, text, "is not a YAML value") from None
+    given = [_key_and_value(override) for override in overrides]
+    if pattern_of(dict(given).get("pruning.structure")) and "pruning.sparsity" not in dict(given):
+        values = _without(values, "pruning", "sparsity")
+    for key, value in given:
         values = _with(values, key.split("."), value, key)
     return values
+
+
+def _key_and_value(override: str) -> tuple[str, Any]:
+    key, equals, text = override.partition("=")
+    if not equals or not key:
+        raise refusal("override", override, "must be key.path=value, such as search.steps=5")
+    if key.count(".") > DEEPEST:
+        raise refusal(key, text, TOO_DEEP)
+    try:
+        return key, load_yaml(text)
+    except Exception:  # as in parse
+        raise refusal(key, text, "is not a YAML value") from None
+
+
+def _without(values: Mapping[str, Any], section: str, key: str) -> dict[str, Any]:
+    """A copy without one key of a section."""
+    inner = values.get(section)
+    if not isinstance(inner, Mapping):
+        return dict(values)
+    return {**values, section: {name: value for name, value in inner.items() if name != key}}
 
 
 def _with(values: Mapping[str, Any], path: Sequence[str], value: object, key: str) -> dict[str, Any]:

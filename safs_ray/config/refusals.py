@@ -35,3 +35,8 @@ def shortened(text: str, length: int = 80) -> str:
     """The text without secrets, and without its middle where it is longer than so many characters."""
     text, head = SECRET.sub("***", text), (length - 3) * 2 // 5
     return text if len(text) <= length else f"{text[:head]}...{text[head + 3 - length :]}"
+
+
+def counted(count: int, noun: str, plural: str = "") -> str:
+    """A number with what it counts, such as "1 trial" or "1,200 trials"; the plural is the noun with s unless given."""
+    return f"{count:,} {noun if count == 1 else plural or f'{noun}s'}"

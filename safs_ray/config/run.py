@@ -7,7 +7,7 @@ from typing import Annotated, Literal, NamedTuple
 
 from pydantic import AfterValidator, Field
 
-from safs_ray.config.section import Section
+from safs_ray.config.section import HomePath, Section
 
 Execution = Literal["auto", "dense", "sparse"]
 
@@ -47,8 +47,8 @@ class RunSection(Section):
     name: str = Field(
         "run", max_length=100, pattern=r"^[A-Za-z0-9_-][A-Za-z0-9._-]*$", description="name of the run folder"
     )
-    storage: Annotated[str, AfterValidator(_storage)] = Field(
-        "runs", min_length=1, description="folder or URI (s3://, gs://) that holds run folders"
+    storage: Annotated[HomePath, AfterValidator(_storage)] = Field(
+        "runs", description="folder or URI (s3://, gs://) that holds run folders"
     )
     seed: int = Field(0, ge=0, lt=2**63, description="seed from which every random draw of the run is derived")
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="auto takes a GPU when one is there")
@@ -81,8 +81,8 @@ class RunSection(Section):
     verbose: int = Field(
         1, ge=0, le=1, description="1: a line for every step, a table in a terminal; 0: warnings and the result"
     )
-    events: str | None = Field(
-        None, min_length=1, description="file that every event is appended to, a line of JSON each; default: none"
+    events: HomePath | None = Field(
+        None, description="file that every event is appended to, a line of JSON each; default: none"
     )
 
     @property

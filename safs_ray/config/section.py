@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
@@ -16,6 +17,27 @@ class Section(BaseModel):
 Count = Annotated[int, Field(ge=1, le=10**6)]
 Images = Annotated[int, Field(ge=1, le=10**9)]
 Fraction = Annotated[float, Field(ge=0, lt=1)]
+
+
+def at_home(path: str) -> str:
+    """A path or URI with the home folder in place of a ``~`` or ``~USER`` that it begins with.
+
+    A shell replaces ``~`` only at the beginning of a word, so that ``key=~/folder`` comes as it was typed.
+
+    Raises:
+        ValueError: this machine has no such user.
+    """
+    if not path.startswith("~"):
+        return path
+    try:
+        return str(Path(path).expanduser())
+    except RuntimeError:
+        user = path.partition("/")[0]
+        raise ValueError(f"there is no user {user[1:]} here; ./{user} is a folder of that name") from None
+
+
+HomePath = Annotated[str, Field(min_length=1), AfterValidator(at_home)]
+"""A path or URI of a file or folder that a person names."""
 
 
 def between(least: float, most: float) -> AfterValidator:

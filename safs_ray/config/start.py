@@ -3,24 +3,36 @@
 from __future__ import annotations
 
 import json
-from typing import Annotated
+from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from safs_ray.config.hyperparameters import Hyperparameters
-from safs_ray.config.section import Images, Section
+from safs_ray.config.section import HomePath, Images, Section, at_home
+
+
+def _source(value: str) -> str:
+    kind, colon, folder = value.partition(":")
+    return f"{kind}{colon}{at_home(folder)}"
 
 
 class DataSection(Section):
-    source: str = Field(
+    source: Annotated[str, AfterValidator(_source)] = Field(
         "digits",
         description="digits, mnist, fashion_mnist, kmnist, cifar10, cifar100, parquet:FOLDER, imagefolder:FOLDER, "
         "imagenet16:FOLDER, imagenet16-CLASSES:FOLDER or package.module:function",
     )
-    folder: str = Field("data", description="where torchvision's data sets lie or are downloaded to")
+    folder: HomePath = Field("data", description="where torchvision's data sets lie or are downloaded to")
     size: int | None = Field(None, ge=4, le=1024, description="side in pixels to resize images to")
     validation: float = Field(0.1, gt=0, le=0.5, description="fraction of the training images that a fold validates on")
     limit: Images | None = Field(None, description="use only so many training and test images, a fixed sample")
+    alpha: Literal["white", "keep"] = Field(
+        "white",
+        description="transparency of image files; white: composed on white; keep: a channel of its own, for all images",
+    )
+    layout: Literal["NCHW", "NHWC"] = Field(
+        "NCHW", description="order of the dimensions of images that your own function returns"
+    )
     mean: tuple[Annotated[float, Field(ge=-1000, le=1000)], ...] | None = Field(
         None, description="of each channel, of pixels in [0, 1], to normalise by; default: of the training images"
     )
@@ -46,9 +58,7 @@ class ModelSection(Section):
         None,
         description="patterns of activations that are no sites; default: squeeze-excitation's, where a network has it",
     )
-    weights: str | None = Field(
-        None, min_length=1, description="state dict to start from, safetensors or torch; default: none"
-    )
+    weights: HomePath | None = Field(None, description="state dict to start from, safetensors or torch; default: none")
     pruned: bool = Field(False, description="the zeros of model.weights stay zeros: nothing more is pruned")
 
     @model_validator(mode="after")

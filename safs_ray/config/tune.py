@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field
 
 from safs_ray.config.hyperparameters import SpaceSection
-from safs_ray.config.section import Count, Section, distinct
+from safs_ray.config.section import Count, HomePath, Section, distinct
 
 
 def _gpus(value: float | None) -> float | None:
@@ -35,9 +35,8 @@ class TuneSection(Section):
     reduction_factor: int = Field(2, ge=2, le=1000, description="ASHA keeps one in so many trials at each rung")
     brackets: int = Field(1, ge=1, le=16, description="groups of trials, each with a longer grace period in ASHA")
     resources: ResourcesSection = Field(ResourcesSection(), description="of each trial and stage")
-    warm_start: str | None = Field(
+    warm_start: HomePath | None = Field(
         None,
-        min_length=1,
         description="folder of an earlier run of the same data, model, dense, pruning, run.seed, run.precision, "
         "search.when and final.folds: its networks are taken over, its evaluations are not made again, and HyperOpt "
         "learns from its trials",

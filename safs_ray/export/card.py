@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from safs_ray.config import Configuration
+from safs_ray.config import Configuration, counted
 from safs_ray.export import Exported
 from safs_ray.export.finished import FinishedRun
 from safs_ray.export.formats import FORMATS, describe
@@ -101,9 +101,9 @@ def _changes(exported: Exported) -> list[str]:
 def _making(run: FinishedRun) -> list[str]:
     configuration, search = run.configuration, run.results["search"]
     data, pruning = configuration.data, configuration.pruning
-    sample = f", a sample of {data.limit:,} images" if data.limit else ""
+    sample = f", a sample of {counted(data.limit, 'image')}" if data.limit else ""
     weights, epochs = configuration.model.weights, configuration.dense.epochs
-    trained = f"trained for {epochs} epochs" if epochs else "initial weights, not trained"
+    trained = f"trained for {counted(epochs, 'epoch')}" if epochs else "initial weights, not trained"
     dense = f"taken from {weights}" if weights else trained
     how = (
         "pruned already"
@@ -116,9 +116,9 @@ def _making(run: FinishedRun) -> list[str]:
         "test images were read once, at the end",
         f"- network: {dense}, {how}",
         f"- search: protocol {configuration.search.protocol}, strategy {configuration.search.strategy}, "
-        f"{search['trials']:,} trials, {search['evaluations']:,} evaluations trained, among the operators "
-        f"{', '.join(configuration.search.operators)}",
-        f"- last training: {configuration.final.epochs} epochs with "
+        f"{counted(search['trials'], 'trial')}, {counted(search['evaluations'], 'evaluation')} trained, among the "
+        f"operators {', '.join(configuration.search.operators)}",
+        f"- last training: {counted(configuration.final.epochs, 'epoch')} with "
         + ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in run.results["hyperparameters"].items()),
         f"- seed {configuration.run.seed}, from which every random draw follows",
         f"- made with {_versions(run.text)}; exported with Python {platform.python_version()}, torch "
@@ -143,7 +143,8 @@ def _limits(run: FinishedRun) -> list[str]:
     if survey.reached is None:
         lines.append("- Whether every class has a logit that differs from image to image is not known.")
     elif constant := survey.outputs - survey.reached:
-        lines.append(f"- {constant} of {survey.outputs} classes have a logit that is the same for every image.")
+        have = f"classes {'has' if constant == 1 else 'have'}"
+        lines.append(f"- {constant} of {survey.outputs} {have} a logit that is the same for every image.")
     return lines
 
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from torch import Tensor, nn
 
 from safs_ray.activations import ScaledActivation
+from safs_ray.config import counted
 from safs_ray.export.channels import cut, drop_dead
 from safs_ray.export.constants import fold_constants
 from safs_ray.export.scales import fold_scales
@@ -81,4 +82,4 @@ def _scales(before: Network, after: Network) -> str:
 def _weights(before: Network, after: Network) -> str:
     """How many weights are left."""
     dead, count = before.nonzero_weights - after.nonzero_weights, before.nonzero_weights
-    return f"left out {dead:,} of {count:,} weights, on no path from the images to the output" if dead else ""
+    return f"left out {dead:,} of {counted(count, 'weight')}, on no path from the images to the output" if dead else ""

@@ -14,6 +14,7 @@ from torch.nn.parameter import is_lazy
 from torch.nn.utils import parametrize, prune
 
 from safs_ray.activations.kinds import is_plain
+from safs_ray.config import counted
 from safs_ray.dropout import WithoutDropout, switch_off
 from safs_ray.models.own import copied, made, refused
 from safs_ray.models.specification import Specification
@@ -161,8 +162,7 @@ def _logits(specification: Specification, module: nn.Module, images: Tensor) -> 
     if not isinstance(logits, Tensor):
         raise refused(specification, f"must return logits (N, classes), returns {type(logits).__name__}")
     if logits.shape != (count, specification.classes):
-        many = f"{count} image{'s' * (count > 1)}"
-        wanted = f"must return logits {(count, specification.classes)} for {many} of {shape}"
+        wanted = f"must return logits {(count, specification.classes)} for {counted(count, 'image')} of {shape}"
         raise refused(specification, f"{wanted}, returns {tuple(logits.shape)}")
     if not logits.isfinite().all():
         raise refused(specification, "returns logits that are NaN or infinite")
@@ -171,4 +171,4 @@ def _logits(specification: Specification, module: nn.Module, images: Tensor) -> 
 
 def _failing(images: Tensor, error: BaseException) -> str:
     shape = "x".join(map(str, images.shape[1:]))
-    return f"fails on {len(images)} image{'s' * (len(images) > 1)} of {shape} ({type(error).__name__}: {error})"
+    return f"fails on {counted(len(images), 'image')} of {shape} ({type(error).__name__}: {error})"

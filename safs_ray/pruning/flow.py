@@ -16,6 +16,7 @@ from torch.autograd import forward_ad
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from safs_ray.config import counted
 from safs_ray.pruning.linear import Linear, without_sites
 from safs_ray.pruning.masks import LAYERS, prunable_weights
 from safs_ray.randomness import generator
@@ -47,7 +48,7 @@ class Survey:
         """The survey in one line."""
         fewest = min(self.kept, key=lambda name: self.kept[name] / self.of[name])
         return (
-            f"{sum(self.kept.values()):,} of {sum(self.of.values()):,} weights are left, least in {fewest} "
+            f"{sum(self.kept.values()):,} of {counted(sum(self.of.values()), 'weight')} are left, least in {fewest} "
             f"({self.kept[fewest]:,} of {self.of[fewest]:,}); {self.reach}"
         )
 
@@ -62,8 +63,10 @@ class Survey:
     def reach(self) -> str:
         """How many outputs can be reached, in words."""
         if self.reached is None:
-            return f"how many of the {self.outputs} outputs can still be reached from the inputs is not known"
-        return f"{self.reached} of {self.outputs} outputs can still be reached from the inputs"
+            return (
+                f"how many of the {counted(self.outputs, 'output')} can still be reached from the inputs is not known"
+            )
+        return f"{self.reached} of {counted(self.outputs, 'output')} can still be reached from the inputs"
 
 
 def survey(module: nn.Module, masks: Mapping[str, Tensor], example: Tensor, sites: Sequence[str] = ()) -> Survey:

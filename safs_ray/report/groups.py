@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from itertools import takewhile
 from statistics import mean
 
-from safs_ray.config import refusal
+from safs_ray.config import counted, refusal
 from safs_ray.report.intervals import Estimate, difference, estimate, paired_difference
 from safs_ray.report.record import Record, Row, flattened
 
@@ -54,9 +54,9 @@ class Group:
             unfinished = f", {missing} unfinished" if missing else ""
             seeds, runs = len(set(self.seeds)), len(self.records)
             repeated = f" in {runs} runs" if runs > seeds else ""
-            return f"{seeds} seed{'s' * (seeds > 1)}{repeated}{unfinished}"
+            return f"{counted(seeds, 'seed')}{repeated}{unfinished}"
         folds = max((len(row["test_accuracy"]["values"]) for row in self.records[0].rows), default=0)
-        return f"1 run, {folds} fold{'s' * (folds != 1)}"
+        return f"1 run, {counted(folds, 'fold')}"
 
     def values(self, name: str) -> dict[tuple[int, ...], float]:
         """Test accuracies in [0, 1] of a row, or its gains.

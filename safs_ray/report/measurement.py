@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,6 +25,8 @@ from safs_ray.sparse import graph
 from safs_ray.sparse.graph import Affine
 from safs_ray.sparse.removal import Channels, kept_weights, needed_channels
 
+log = logging.getLogger("safs_ray")
+
 Values = npt.NDArray[np.float32]
 
 IMAGES = 128
@@ -41,8 +46,20 @@ def validation_images(configuration: Configuration) -> Examples:
     section = configuration.data
     if section.source in TORCHVISION and not Path(section.folder).is_dir():
         raise refusal("data.folder", section.folder, f"no such folder here, so {section.source} cannot be read")
-    dataset = stages.load(configuration).without_test()
+    with _untold():
+        dataset = stages.load(configuration).without_test()
     return stages.folds(configuration, dataset).search().validation[:IMAGES]
+
+
+@contextmanager
+def _untold() -> Iterator[None]:
+    """Without what is said of images as they are loaded: the run has said it."""
+    level = log.level
+    log.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        log.setLevel(level)
 
 
 @torch.no_grad()

@@ -9,7 +9,7 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader
 
-from safs_ray.config import CONFIGURATION, Configuration, ConfigurationError, Hyperparameters
+from safs_ray.config import CONFIGURATION, Configuration, ConfigurationError, Hyperparameters, counted
 from safs_ray.report.canvas import Absent, Figure
 from safs_ray.report.figures import (
     accuracy,
@@ -100,7 +100,8 @@ def _summary(record: Record) -> str:
     direction = "above" if gained >= 0 else "below"
     outcome = (
         f" The activations and hyperparameters that were found reach {percent(test)} % test accuracy with "
-        f"{rows['SAFS']['nonzero_weights']:,} weights, {abs(100 * gained):.1f} points {direction} the pruned network"
+        f"{counted(rows['SAFS']['nonzero_weights'], 'weight')}, {abs(100 * gained):.1f} points {direction} the pruned "
+        "network"
     )
     dense = f" and {100 * rows['dense']['test_accuracy']['mean']:.1f} % before pruning" if "dense" in rows else ""
     return f"{what}{outcome} ({percent(rows['pruned']['test_accuracy'])} %{dense})."
@@ -128,11 +129,12 @@ def standing(record: Record) -> Iterator[tuple[str, str]]:
         ended = sum(trial.fate != "open" for trial in sweep.trials)
         best = f"best validation {100 * sweep.winner.best_accuracy:.1f} %"
         if again := record.finalists.get(sweep.name):
-            best += f", {len(again)} finalists trained again"
-        yield f"sweep “{sweep.name}”", f"{len(sweep.trials)} of {sweep.planned} trials begun, {ended} ended, {best}"
+            best += f", {counted(len(again), 'finalist')} trained again"
+        begun = f"{len(sweep.trials)} of {counted(sweep.planned, 'trial')} begun"
+        yield f"sweep “{sweep.name}”", f"{begun}, {ended} ended, {best}"
     rows = [row for row in record.row_names if row != "dense"]
     done = sum(len(record.folds(row)) for row in rows)
-    yield "final evaluation", f"{done} of {len(rows) * record.configuration.final.folds} trainings done"
+    yield "final evaluation", f"{done} of {counted(len(rows) * record.configuration.final.folds, 'training')} done"
 
 
 def _row(row: Row, rows: list[Row]) -> dict[str, Any]:
@@ -196,13 +198,13 @@ def _hyperparameters(record: Record) -> str:
 
 def _search(record: Record) -> str:
     run, taken = record.configuration, record.search_cost
-    trials = f"{taken['trials']:,} trials"
+    trials = counted(taken["trials"], "trial")
     if run.search.protocol == "staged":
-        trials += f", {run.search.chains:,} of them chains of stage 1"
+        trials += f", among them {counted(run.search.chains, 'chain')} of stage 1"
     return (
         f"Protocol {run.search.protocol}, strategy {run.search.strategy}, hyperparameters by {run.tune.searcher}: "
-        f"{trials}; {taken['evaluations']:,} evaluations of candidates trained, {taken['evaluations_saved']:,} more "
-        f"answered by the board, {taken['diverged']:,} diverged."
+        f"{trials}; {counted(taken['evaluations'], 'evaluation')} of candidates trained, "
+        f"{taken['evaluations_saved']:,} more answered by the board, {taken['diverged']:,} diverged."
     )
 
 

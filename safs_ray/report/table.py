@@ -9,7 +9,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from safs_ray.config import Hyperparameters
+from safs_ray.config import Hyperparameters, counted
 from safs_ray.report.groups import GAIN, Difference, Group, compared, gain
 from safs_ray.report.intervals import Estimate
 from safs_ray.report.record import Row
@@ -27,7 +27,7 @@ def show(results: dict[str, Any], console: Console) -> None:
     console.print(f"Its hyperparameters: {listed(chosen)}", soft_wrap=True)
     search = results["search"]
     console.print(
-        f"The search: {search['trials']} trials, {search['evaluations']} evaluations trained, "
+        f"The search: {counted(search['trials'], 'trial')}, {counted(search['evaluations'], 'evaluation')} trained, "
         f"{search['evaluations_saved']} more saved by the board, {search['diverged']} diverged; "
         f"{results['wall_seconds'] / 60:.1f} min since the run was begun or resumed",
         soft_wrap=True,

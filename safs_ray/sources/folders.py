@@ -1,132 +1,128 @@
-"""Image files in Parquet tables and in a folder for each class."""
+"""A folder of image files for each class."""
 
 from __future__ import annotations
 
-import io
-from collections.abc import Iterator
-from contextlib import contextmanager
+import logging
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from typing import NoReturn
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
-from safs_ray import machine
-from safs_ray.config import ConfigurationError, refusal
-from safs_ray.data import Array
-from safs_ray.sources.images import decoded, one_line
-from safs_ray.sources.part import Indices, Part
+from safs_ray.config import refusal
+from safs_ray.sources.decoding import Decoder
+from safs_ray.sources.images import one_line
+from safs_ray.sources.part import Part, place_of_test
+from safs_ray.sources.pictures import extensions
 
-ROWS = 256
-"""Rows of a Parquet file whose images are in memory, encoded, at a time."""
+log = logging.getLogger("safs_ray")
 
-LABEL_BYTES = 2 * 8
-"""Of one label, as Parquet has it and as a tensor."""
+SHOWN = 3
+"""Of what was skipped, so much is told by name."""
 
 
-def parquet(folder: Path, size: int | None) -> tuple[Part, Part]:
-    """train.parquet and test.parquet with a column image or img (struct with bytes) and a column label.
+@dataclass(frozen=True)
+class Classes:
+    """What lies in train/ or test/.
+
+    Attributes:
+        files: paths of image files by the class that their folder is named after; none of an empty folder.
+        skipped: paths, from train/ or test/ on, of what is no image and no folder of a class, and of folders without
+            images.
+    """
+
+    files: Mapping[str, list[str]]
+    skipped: list[str]
+
+    @classmethod
+    def of(cls, folder: Path) -> Classes:
+        """Look through a folder.
+
+        Raises:
+            OSError: it is not there or cannot be read.
+        """
+        files: dict[str, list[str]] = {}
+        skipped: list[str] = []
+        for entry in sorted(folder.iterdir()):
+            path = entry.relative_to(folder.parent)
+            if not entry.is_dir() or entry.name.startswith("."):
+                skipped.append(str(path))
+                continue
+            files[entry.name], others = _images(entry)
+            skipped += [str(path / other) for other in others] if files[entry.name] else [f"{path} without images"]
+        return cls(files, skipped)
+
+    @property
+    def present(self) -> set[str]:
+        """The classes that have images."""
+        return {name for name, files in self.files.items() if files}
+
+    def part(self, names: list[str], decoder: Decoder) -> Part:
+        """The images of these classes, whose labels are their places among them."""
+        paths = [path for name in names for path in self.files[name]]
+        labels = np.repeat(np.arange(len(names)), [len(self.files[name]) for name in names])
+        return Part(
+            labels,
+            lambda chosen: decoder.decoded(((paths[row], paths[row]) for row in chosen), len(chosen)),
+            tuple(names),
+        )
+
+
+def imagefolder(folder: Path, decoder: Decoder) -> tuple[Part, Part]:
+    """FOLDER/train/CLASS/* and FOLDER/test/CLASS/*, any image format that Pillow reads; val/ or valid/ if test/ lacks.
+
+    Files that are hidden or not named as images are skipped, and so are hidden folders and folders without images.
 
     Raises:
-        ConfigurationError: a file is missing or damaged, or has other columns.
+        ConfigurationError: a folder is missing, holds no class, or the parts have different classes.
     """
-    return _parquet_part(folder / "train.parquet", size), _parquet_part(folder / "test.parquet", size)
+    train = _classes(folder / "train", decoder.source)
+    place = place_of_test(folder, "", decoder.source)
+    test = _classes(place, decoder.source)
+    for name, one, other in ((place.name, train, test), ("train", test, train)):
+        if lacking := sorted(one.present - other.present):
+            what = "images" if lacking[0] in other.files else "folder"
+            _refuse(decoder.source, f"{name} has no {what} of the class {lacking[0]}")
+    if skipped := train.skipped + test.skipped:
+        more = f" and {len(skipped) - SHOWN:,} more" if len(skipped) > SHOWN else ""
+        log.warning("data.source=%s: skipped %s%s", decoder.source, ", ".join(skipped[:SHOWN]), more)
+    names = sorted(train.present)
+    return train.part(names, decoder), test.part(names, decoder)
 
 
-def _parquet_part(path: Path, size: int | None) -> Part:
-    source = f"parquet:{path.parent}"
-    with _reading(path):
-        file = pq.ParquetFile(path)
-        names = list(file.schema_arrow.names)
-    column = next((name for name in ("image", "img") if names.count(name) == 1), None)
-    if column is None or names.count("label") != 1:
-        raise _unfit(path, f"the columns image (or img) and label; it has {', '.join(names)}")
-    labels = _labels(file, path)
-    content = file.schema_arrow.field(column).type
-    if pa.types.is_struct(content) and content.get_field_index("bytes") >= 0:
-        content = content.field("bytes").type
-    if not (pa.types.is_binary(content) or pa.types.is_large_binary(content)):
-        raise _unfit(path, f"{column} as a struct with bytes in every row")
-
-    def read(chosen: Indices) -> Array:
-        rows = zip(chosen, _contents(file, path, column, chosen), strict=True)
-        files = ((f"{path.name} row {row}", io.BytesIO(content)) for row, content in rows)
-        return decoded(files, len(chosen), size, source)
-
-    return Part(labels, read)
-
-
-def _labels(file: pq.ParquetFile, path: Path) -> Array:
-    """The column label, unless a small file says that it has more rows than memory holds."""
-    rows, free = file.metadata.num_rows, machine.free_memory()
-    if LABEL_BYTES * rows > free:
-        takes = f"{machine.readable(LABEL_BYTES * rows)} of memory for the labels of {rows:,} rows"
-        raise _unfit(path, f"{takes}, and {machine.readable(free)} are free")
-    with _reading(path):
-        labels = file.read(["label"])["label"]
-    if not pa.types.is_integer(labels.type) or labels.null_count or len(labels) == 0:
-        raise _unfit(path, "label as integers in every row")
-    numbers: Array = labels.to_numpy()
-    return numbers
-
-
-def _contents(file: pq.ParquetFile, path: Path, column: str, chosen: Indices) -> Iterator[bytes]:
-    """The image files in ascending rows."""
-    first = 0
-    with _reading(path):
-        for batch in file.iter_batches(ROWS, columns=[column]):
-            images = batch.column(0)
-            if pa.types.is_struct(images.type):
-                images = pc.struct_field(images, "bytes")
-            if images.null_count:
-                raise _unfit(path, f"{column} as a struct with bytes in every row")
-            for row in chosen[(chosen >= first) & (chosen < first + len(images))]:
-                yield images[row - first].as_py()
-            first += len(images)
-
-
-@contextmanager
-def _reading(path: Path) -> Iterator[None]:
-    """Tell in one line what a damaged file leads to."""
+def _classes(place: Path, source: str) -> Classes:
     try:
-        yield
-    except ConfigurationError:
-        raise
-    except Exception as error:  # pyarrow raises many kinds
-        missing = isinstance(error, FileNotFoundError)
-        reason = f"there is no file {path}" if missing else f"{path.name} cannot be read ({one_line(error)})"
-        raise refusal("data.source", f"parquet:{path.parent}", reason) from None
+        found = Classes.of(place)
+    except FileNotFoundError:
+        _refuse(source, f"there is no folder {place}")
+    except OSError as error:
+        _refuse(source, one_line(error))
+    if not found.present:
+        _refuse(source, f"{place} has no class folder with images, such as {place}/cat/1.png")
+    return found
 
 
-def _unfit(path: Path, needed: str) -> ConfigurationError:
-    return refusal("data.source", f"parquet:{path.parent}", f"{path.name} needs {needed}")
-
-
-def imagefolder(folder: Path, size: int | None) -> tuple[Part, Part]:
-    """FOLDER/train/CLASS/*.png and FOLDER/test/CLASS/*.png, any image format that Pillow reads.
+def _images(folder: Path) -> tuple[list[str], list[str]]:
+    """The paths of image files in a folder and in those within it, and of all others, these from the folder on.
 
     Raises:
-        ConfigurationError: a folder is missing, a class has no images, or the parts have different classes.
+        OSError: a folder cannot be read.
     """
-    from torchvision.datasets import ImageFolder
 
-    source = f"imagefolder:{folder}"
-    parts = []
-    for name in ("train", "test"):
-        try:
-            parts.append(ImageFolder(str(folder / name)))
-        except (OSError, ValueError) as error:
-            raise refusal("data.source", source, one_line(error)) from None
-    for one, other in ((0, 1), (1, 0)):
-        if lacking := sorted(set(parts[one].classes) - set(parts[other].classes)):
-            raise refusal("data.source", source, f"{('train', 'test')[other]} has no folder of the class {lacking[0]}")
-    train, test = (_folder_part([path for path, _ in part.samples], part.targets, size, source) for part in parts)
-    return train, test
+    def fail(error: OSError) -> NoReturn:
+        raise error
+
+    images: list[str] = []
+    others: list[str] = []
+    for place, _, names in sorted(os.walk(folder, onerror=fail, followlinks=True)):
+        hidden = any(part.startswith(".") for part in Path(place).relative_to(folder).parts)
+        for name in sorted(names):
+            known = Path(name).suffix.lower() in extensions() and not name.startswith(".")
+            (images if known and not hidden else others).append(f"{place}/{name}")
+    return images, [str(Path(other).relative_to(folder)) for other in others]
 
 
-def _folder_part(paths: list[str], labels: list[int], size: int | None, source: str) -> Part:
-    return Part(
-        np.array(labels),
-        lambda chosen: decoded(((paths[row], paths[row]) for row in chosen), len(chosen), size, source),
-    )
+def _refuse(source: str, fault: str) -> NoReturn:
+    raise refusal("data.source", source, fault)

@@ -9,6 +9,8 @@ import math
 import struct
 from pathlib import Path
 
+from safs_ray.config import counted
+
 BYTES = 8
 """The type of values that are bytes."""
 
@@ -21,7 +23,7 @@ def check(images: Path, labels: Path) -> tuple[int, ...]:
     """
     (count,), sizes = _sizes(labels, 1), _sizes(images, 3)
     if sizes[0] != count:
-        raise ValueError(f"{images} holds {sizes[0]:,} images and {labels} {count:,} labels")
+        raise ValueError(f"{images} holds {counted(sizes[0], 'image')} and {labels} {counted(count, 'label')}")
     return sizes
 
 
@@ -29,9 +31,9 @@ def _sizes(path: Path, dimensions: int) -> tuple[int, ...]:
     with path.open("rb") as file:
         head = file.read(4 + 4 * dimensions)
     if len(head) < 4 + 4 * dimensions or head[:4] != bytes((0, 0, BYTES, dimensions)):
-        raise ValueError(f"{path} is no idx file of bytes in {dimensions} dimension{'s' * (dimensions > 1)}")
+        raise ValueError(f"{path} is no idx file of bytes in {counted(dimensions, 'dimension')}")
     sizes = struct.unpack(f">{dimensions}I", head[4:])
     size, wanted = path.stat().st_size, len(head) + math.prod(sizes)
     if size != wanted:
-        raise ValueError(f"{path} has {size:,} bytes and should have {wanted:,}")
+        raise ValueError(f"{path} has {counted(size, 'byte')} and should have {wanted:,}")
     return sizes

@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
+from safs_ray.config import refusal
 from safs_ray.data import Array
 from safs_ray.randomness import generator
+
+log = logging.getLogger("safs_ray")
+
+TEST = ("test", "val", "valid", "validation")
+"""What the test images of a folder may be called; the first that is there is taken."""
 
 Indices = npt.NDArray[np.int64]
 
@@ -22,10 +30,12 @@ class Part:
     Attributes:
         labels: (N,), integers.
         read: gives the images (n, C, H, W), uint8, of n ascending indices.
+        names: of the classes, by their labels; empty where the source has none.
     """
 
     labels: Array
     read: Callable[[Indices], Array]
+    names: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -38,7 +48,7 @@ class Part:
         if limit is None or limit >= len(self):
             return self
         drawn = np.sort(_in_order_of_draw(self.labels)[:limit])
-        return Part(self.labels[drawn], lambda chosen: self.read(drawn[chosen]))
+        return replace(self, labels=self.labels[drawn], read=lambda chosen: self.read(drawn[chosen]))
 
     def images(self) -> Array:
         """All of them, (N, C, H, W), uint8."""
@@ -59,3 +69,20 @@ def _in_order_of_draw(labels: Array) -> Indices:
 def held(images: Array, labels: Array) -> Part:
     """Images (N, C, H, W), uint8, that are in memory already."""
     return Part(labels, lambda chosen: images if len(chosen) == len(images) else images[chosen])
+
+
+def place_of_test(folder: Path, ending: str, source: str) -> Path:
+    """The file, or the folder where the ending is empty, of the test images; it is said where it is not called test.
+
+    Raises:
+        ConfigurationError: there is none.
+    """
+    places = [folder / f"{name}{ending}" for name in TEST]
+    place = next((place for place in places if place.exists()), None)
+    if place is None:
+        others = f"{', '.join(each.name for each in places[1:-1])} or {places[-1].name}"
+        kind = "file" if ending else "folder"
+        raise refusal("data.source", source, f"there is no {kind} {places[0]}, nor {others} in its place")
+    if place != places[0]:
+        log.warning("data.source=%s: tests on %s, for there is no %s", source, place.name, places[0].name)
+    return place

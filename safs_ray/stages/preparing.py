@@ -8,7 +8,7 @@ import torch
 
 from safs_ray import machine, models, sources
 from safs_ray.accuracy import evaluation_batch
-from safs_ray.config import Configuration, refusal
+from safs_ray.config import Configuration, counted, refusal
 from safs_ray.data import Dataset, Folds, Splits, batch_count
 from safs_ray.models import Specification
 from safs_ray.network import Network
@@ -36,14 +36,17 @@ def set_up(configuration: Configuration) -> torch.device:
 
 
 def load(configuration: Configuration) -> Dataset:
-    """The run's images, the pool in an order drawn from the run's seed.
+    """The run's images, the pool in an order drawn from the run's seed that has every class in every fold.
 
     Raises:
-        ConfigurationError: the images cannot be read or do not fit together; or, before any is read, there is no
-            network or operator of a name or this machine has not the resources.
+        ConfigurationError: the images cannot be read or do not fit together, or a class has too few of them for the
+            folds; or, before any is read, there is no network or operator of a name or this machine has not the
+            resources.
     """
     _check_without_images(configuration)
-    return sources.load(configuration.data).shuffled(configuration.run.seed)
+    dataset = sources.load(configuration.data)
+    _check_classes(configuration, dataset)
+    return dataset.arranged(configuration.run.seed, configuration.data.validation, configuration.final.folds)
 
 
 def folds(configuration: Configuration, dataset: Dataset) -> Folds:
@@ -61,7 +64,7 @@ def specify(configuration: Configuration, dataset: Dataset, splits: Splits) -> S
     if not mean or not deviation:
         mean, deviation = splits.train.statistics()
     if len(mean) != dataset.channels:
-        raise refusal("data.mean", mean, f"the images have {dataset.channels} channels")
+        raise refusal("data.mean", mean, f"the images have {counted(dataset.channels, 'channel')}")
     name, exclude = configuration.model.name, configuration.model.exclude
     if exclude is None:
         exclude = models.find(name).exclude
@@ -90,7 +93,8 @@ def check(configuration: Configuration, dataset: Dataset, splits: Splits) -> Net
     _check_without_images(configuration)
     find(configuration.search.operators, "search.operators")
     if len(splits.train) < 2:
-        allowed = f"{configuration.final.folds} folds of it leave {len(splits.train)} images to train on; at least 2"
+        images = counted(len(splits.train), "image")
+        allowed = f"{counted(configuration.final.folds, 'fold')} of it leave {images} to train on; at least 2"
         raise refusal("data.validation", configuration.data.validation, allowed)
     specification = specify(configuration, dataset, splits)
     models.check(specification, (1, 2, min(evaluation_batch(splits.train.images), len(splits.validation))))
@@ -111,6 +115,19 @@ def _check_without_images(configuration: Configuration) -> None:
     _check_resources(configuration)
 
 
+def _check_classes(configuration: Configuration, dataset: Dataset) -> None:
+    """Refuse classes that cannot be in the validation images of every fold and in what all train on."""
+    folds = configuration.final.folds
+    counts, tested = (torch.bincount(part.labels, minlength=dataset.classes) for part in (dataset.pool, dataset.test))
+    scarce = torch.nonzero((counts <= folds) & (counts + tested > 0)).flatten().tolist()
+    if scarce:
+        few = f"class {dataset.name_of(scarce[0])} has {counted(int(counts[scarce[0]]), 'training image')}"
+        others = counted(len(scarce) - 1, "other class", "other classes")
+        more = f", beside {others} with too few" if scarce[1:] else ""
+        needed = f"{counted(folds, 'fold')} need {folds + 1:,}: one to validate on in each, and one to train on"
+        raise refusal("final.folds", folds, f"{few}{more}; {needed}")
+
+
 def _check_outputs(configuration: Configuration, network: Network) -> None:
     """Refuse to prune filters where the last layer, which stays whole, does not give the logits.
 
@@ -119,8 +136,9 @@ def _check_outputs(configuration: Configuration, network: Network) -> None:
     last, weight = list(network.prunable().items())[-1]
     classes, prunes = network.specification.classes, not configuration.model.pruned
     if prunes and configuration.pruning.structure == "filters" and len(weight) != classes:
-        reason = f"keeps the last layer whole, which must give the logits; {last} has {len(weight)} outputs for"
-        raise refusal("pruning.structure", "filters", f"{reason} {classes} classes")
+        has = f"{last} has {counted(len(weight), 'output')} for {classes} classes"
+        reason = f"keeps the last layer whole, which must give the logits; {has}"
+        raise refusal("pruning.structure", "filters", reason)
 
 
 COPIES = 4
@@ -143,7 +161,7 @@ def _check_batches(
         largest = min(batch_size, sizes[0])
         takes, room = COPIES * needs.weights + largest * needs.image, machine.free_memory()
         if takes > room and configuration.run.address == "local" and not _on_gpu(configuration):
-            images = f"{largest:,} images of {'x'.join(map(str, splits.train.images.shape[1:]))}"
+            images = f"{counted(largest, 'image')} of {'x'.join(map(str, splits.train.images.shape[1:]))}"
             there = f"and {machine.readable(room)} of memory are free"
             raise refusal(key, batch_size, f"a step of training with {images} takes {machine.readable(takes)}, {there}")
 
@@ -161,8 +179,9 @@ def _check_resources(configuration: Configuration) -> None:
     if configuration.run.address != "local":
         return  # the cluster may grow
     if resources.cpu > cores:
-        raise refusal("tune.resources.cpu", resources.cpu, f"this process may use {cores} cores")
+        raise refusal("tune.resources.cpu", resources.cpu, f"this process may use {counted(cores, 'core')}")
     if configuration.run.device == "cuda" and not torch.cuda.device_count():
         raise refusal("run.device", "cuda", "torch finds no GPU on this machine; allowed: auto, cpu")
     if (resources.gpu or 0) > torch.cuda.device_count():
-        raise refusal("tune.resources.gpu", resources.gpu, f"this machine has {torch.cuda.device_count()} GPUs")
+        has = f"this machine has {counted(torch.cuda.device_count(), 'GPU')}"
+        raise refusal("tune.resources.gpu", resources.gpu, has)

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from rich.console import Console
 
 from safs_ray import machine, stages
-from safs_ray.config import Configuration, PruningSection
+from safs_ray.config import Configuration, PruningSection, counted
 from safs_ray.data import Splits
 from safs_ray.network import Network
 from safs_ray.pruning.masks import count_kept
@@ -34,10 +34,12 @@ def announce(configuration: Configuration, splits: Splits, network: Network, fol
         f"{len(splits.train):,} training, {len(splits.validation):,} validation and {len(splits.test):,} test "
         f"images of {data[1]}x{data[2]}x{data[3]}, {network.specification.classes} classes\n"
         f"{_origin(configuration, network)}"
-        f"  {len(network.sites)} sites{_division(configuration)}, {len(configuration.search.operators)} operators, "
-        f"{', '.join(_trials(*sweep) for sweep in stages.sweeps(configuration))}, {configuration.final.folds} folds\n"
-        f"  at most {sum(plan.values()):,} epochs ({', '.join(f'{name} {n:,}' for name, n in plan.items())})\n"
-        f"  about {duration(seconds)} on {workers} worker{'s' * (workers > 1)} of this machine{condition}\n"
+        f"  {counted(len(network.sites), 'site')}{_division(configuration)}, "
+        f"{counted(len(configuration.search.operators), 'operator')}, "
+        f"{', '.join(_trials(*sweep) for sweep in stages.sweeps(configuration))}, "
+        f"{counted(configuration.final.folds, 'fold')}\n"
+        f"  at most {counted(sum(plan.values()), 'epoch')} ({', '.join(f'{name} {n:,}' for name, n in plan.items())})\n"
+        f"  about {duration(seconds)} on {counted(workers, 'worker')} of this machine{condition}\n"
         f"  run folder {folder}\n"
         f"  watch      {program('tensorboard')} --logdir {quoted(folder)}\n"
         f"  go on      {resume_command(folder)}   (after an interruption)",
@@ -47,10 +49,11 @@ def announce(configuration: Configuration, splits: Splits, network: Network, fol
 
 def _trials(course: Course, count: int) -> str:
     """How many trials a sweep has, and what each does unless it is stopped."""
-    each = [f"{course.evaluations} evaluations"] * (course.evaluations > 0) + ["a fine-tuning"] * (course.stretches > 0)
+    evaluations = counted(course.evaluations, "evaluation")
+    each = [evaluations] * (course.evaluations > 0) + ["a fine-tuning"] * (course.stretches > 0)
     kind = "trial" if course.own_hyperparameters else "chain"
     row = " for the row stage 2" if course.sweep == "stage 2" else ""
-    return f"{count} {kind}{'s' * (count != 1)} of {' and '.join(each)}{row}"
+    return f"{counted(count, kind)} of {' and '.join(each)}{row}"
 
 
 def _sparse(configuration: Configuration, network: Network) -> Network:
@@ -73,7 +76,8 @@ def _origin(configuration: Configuration, network: Network) -> str:
     if not configuration.model.pruned:
         return f"{lines}  {_pruning(configuration.pruning, network)}\n"
     kept, count = network.nonzero_weights, network.prunable_count
-    return f"{lines}  sparsity {100 * network.sparsity:.6g} % as it comes: {kept:,} of {count:,} weights stay\n"
+    left = f"{kept:,} of {counted(count, 'weight')} stay"
+    return f"{lines}  sparsity {100 * network.sparsity:.6g} % as it comes: {left}\n"
 
 
 def _pruning(section: PruningSection, network: Network) -> str:
@@ -84,7 +88,7 @@ def _pruning(section: PruningSection, network: Network) -> str:
     return (
         f"sparsity {100 * section.sparsity:g} %{' of the filters' if about else ''} by {section.score}, "
         f"allocation {section.allocation}, structure {section.structure}, schedule {section.schedule}: "
-        f"{about}{left:,} of {network.prunable_count:,} weights stay"
+        f"{about}{left:,} of {counted(network.prunable_count, 'weight')} stay"
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from safs_ray.config import CONFIGURATION, Configuration, dump, overridden, parse, refusal, validate
+from safs_ray.config import CONFIGURATION, Configuration, counted, dump, overridden, parse, refusal, validate
 from safs_ray.report.page import PAGE
 from safs_ray.report.results import RESULTS
 from safs_ray.search.records import JOURNALS
@@ -51,13 +51,14 @@ def changed(begun: Mapping[str, Any], words: Sequence[str]) -> Configuration:
     """
     before = validate(begun)
     after = validate(overridden(dict(begun), words))
-    for key, (old, new) in differences(before, after).items():
+    given = {word.partition("=")[0] for word in words}
+    for key, (old, new) in sorted(differences(before, after).items(), key=lambda change: change[0] not in given):
         if key not in FREE + LONGER:
             raise refusal(key, new, f"the run was begun with {old!r}, and results of both would mix; {_allowed()}")
     if after.tune.trials < before.tune.trials:
         raise refusal("tune.trials", after.tune.trials, f"the run was begun with {before.tune.trials}; allowed: more")
     if after.iterations < before.iterations:
-        raise refusal("tune.max_t", after.tune.max_t, f"trials had {before.iterations} steps; allowed: more")
+        raise refusal("tune.max_t", after.tune.max_t, f"trials had {counted(before.iterations, 'step')}; allowed: more")
     return after
 
 

@@ -62,8 +62,8 @@ def new(words: Sequence[str]) -> Configuration:
         begun, finished = folder.exists(CONFIGURATION), folder.exists(RESULTS)
     if begun:
         how = f"{program('python')} -m safs_ray.report {quoted(folder)}" if finished else resume_command(folder)
-        state = "finished" if finished else "unfinished"
-        raise refusal("run.name", configuration.run.name, f"{folder} holds a {state} run ({how}); choose another name")
+        state = "a finished" if finished else "an unfinished"
+        raise refusal("run.name", configuration.run.name, f"{folder} holds {state} run ({how}); choose another name")
     return configuration
 
 
@@ -92,10 +92,11 @@ def resumed(run: str, words: Sequence[str]) -> Configuration:
 def show_values(configuration: Configuration, words: Sequence[str], console: Console) -> None:
     """Every key and its value, and where that is from."""
     path, overrides = _split(words)
-    given = {word.partition("=")[0] for word in overrides}
-    in_file = leaves(config.parse(path.read_text(), str(path)))
+    values = config.read(path)
+    in_file, given = leaves(values), {word.partition("=")[0] for word in overrides}
+    replaced = in_file.keys() - leaves(config.overridden(values, overrides)).keys()
     for key, value in leaves(configuration.model_dump(mode="json")).items():
-        line = any(key == word or key.startswith(f"{word}.") for word in given)
+        line = key in replaced or any(key == word or key.startswith(f"{word}.") for word in given)
         origin = "command line" if line else str(path) if key in in_file else "default"
         console.print(f"{f'{key}={written(value)}':<60}  # {origin}", soft_wrap=True)
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Literal
 
-from safs_ray.config import Hyperparameters
+from safs_ray.config import Hyperparameters, counted
 from safs_ray.search.assignment import Assignment
 from safs_ray.search.chain import Course
 from safs_ray.search.evaluation import Evaluation, Ledger
@@ -168,8 +168,10 @@ class Past:
     def announce(self, trials: int) -> None:
         """Say what begins or goes on."""
         told = event("sweep", sweep=self.course.sweep, trials=trials, steps=self.course.steps)
-        log.info("%s: %d trials of at most %d steps", self.course.sweep, trials, self.course.steps, extra=told)
+        plan = f"{counted(trials, 'trial')} of at most {counted(self.course.steps, 'step')}"
+        log.info("%s: %s", self.course.sweep, plan, extra=told)
         if self.journal.entries:
             done, left = len(self.done), len(self.left)
             kept = sum(len(self.steps(number)) for number in range(done + left))
-            log.info("going on: %d trials have ended, %d had begun, their %d steps are kept", done, left, kept)
+            ended = f"{counted(done, 'trial')} {'has' if done == 1 else 'have'} ended, {left} had begun"
+            log.info("going on: %s, their %s %s kept", ended, counted(kept, "step"), "is" if kept == 1 else "are")

@@ -16,7 +16,7 @@ from ray.tune import Tuner
 from ray.tune.experiment import Trial as TuneTrial
 
 from safs_ray import stages
-from safs_ray.config import Configuration
+from safs_ray.config import Configuration, counted
 from safs_ray.network import Network
 from safs_ray.randomness import derive
 from safs_ray.report.wording import shown
@@ -230,7 +230,8 @@ def _winner(past: Past, network: Network, run: Run, arrays: Any, failures: Seque
     finished = [number for number in past.done if entries[number].ended == "finished"]
     if not finished:
         why = next((error for error in failures if passes(error)), failures[0]) if failures else None
-        count = f"{course.sweep}: none of {len(entries)} trials reached its end; {len(entries) - len(past.done)} failed"
+        none = f"{course.sweep}: none of {counted(len(entries), 'trial')} reached its end"
+        count = f"{none}; {len(entries) - len(past.done)} failed"
         raise FailedSearchError(f"{count} ({reason(why)})" if why else count) from why
     recipes = {
         number: Recipe(past.found(number), entries[number].hyperparameters, course.own_hyperparameters)
@@ -242,7 +243,8 @@ def _winner(past: Past, network: Network, run: Run, arrays: Any, failures: Seque
     if len(finalists) > 1:
         trained = _train_again(course, {number: recipes[number] for number in finalists}, network, run, arrays)
         best, accuracy = stages.winner_of(trained)
-        how = f", the mean of {len(trained[best])} trainings ({percent(accuracies[best]).strip()} in the search)"
+        trainings = counted(len(trained[best]), "training")
+        how = f", the mean of {trainings} ({percent(accuracies[best]).strip()} in the search)"
     told = event("won", sweep=course.sweep, trial=course.trial(best), validation_accuracy=accuracy)
     log.info("%s: %s wins with validation %s%s", course.sweep, course.trial(best), percent(accuracy), how, extra=told)
     return recipes[best]
@@ -258,7 +260,8 @@ def _train_again(
     """
     names, seeds = {number: course.trial(number) for number in recipes}, range(run.configuration.final.seeds)
     told = event("finalists", sweep=course.sweep, trials=list(names.values()), trainings=len(seeds))
-    log.info("%s: %d finalists, each trained %d times more", course.sweep, len(names), len(seeds), extra=told)
+    more = f"{counted(len(names), 'finalist')}, each trained {counted(len(seeds), 'time')} more"
+    log.info("%s: %s", course.sweep, more, extra=told)
     folder = run.folder / "networks" / "finalists" / course.sweep
     for trial in set(folder.folders()) - set(names.values()):
         (folder / trial).delete()  # of a sweep that has gone on since

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 
 from safs_ray import stages
-from safs_ray.config import Configuration
+from safs_ray.config import Configuration, counted
 from safs_ray.report import results
 from safs_ray.search.records import JOURNALS, read_evaluations
 from safs_ray.storage import Folder
@@ -26,7 +26,8 @@ def standing(configuration: Configuration, folder: Folder) -> str:
         entries = Journal(folder / JOURNALS, course.sweep).entries
         if entries:
             ended = sum(entry.ended is not None for entry in entries)
-            done.append(f"{ended} of {trials} trials of {course.sweep} ({steps[course.sweep]} steps)")
+            taken = counted(steps[course.sweep], "step")
+            done.append(f"{ended} of {counted(trials, 'trial')} of {course.sweep} ({taken})")
         if again := finalists.get(course.sweep):
             trained = sum(len(finalist["validation_accuracy"]["values"]) for finalist in again.values())
             done.append(f"{trained} of its finalists' trainings")
@@ -34,5 +35,5 @@ def standing(configuration: Configuration, folder: Folder) -> str:
     finals = [final(row, fold) for row in rows for fold in range(configuration.final.folds)]
     trained = sum(networks.exists(f"{stage}/metrics.json") for stage in finals)
     if trained:
-        done.append(f"{trained} of {len(finals)} final trainings")
+        done.append(f"{trained} of {counted(len(finals), 'final training')}")
     return f"finished and kept: {', '.join(done) or 'nothing yet'}; the rest is left"

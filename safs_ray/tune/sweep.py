@@ -10,7 +10,7 @@ import ray
 from ray.util.queue import Queue
 
 from safs_ray import stages
-from safs_ray.config import Configuration
+from safs_ray.config import Configuration, counted
 from safs_ray.data import Dataset
 from safs_ray.network import Network
 from safs_ray.report import results
@@ -98,7 +98,8 @@ def _evaluate(run: Run, arrays: Any, recipes: Mapping[str, Recipe], epochs: int)
     """
     configuration = run.configuration
     folds = range(configuration.final.folds)
-    log.info("final evaluation, %d folds", len(folds), extra=event("final evaluation", folds=len(folds)))
+    told = event("final evaluation", folds=len(folds))
+    log.info("final evaluation, %s", counted(len(folds), "fold"), extra=told)
     for row, recipe in recipes.items():
         run.made_with(recipe, f"final/{row}")
     finishes = [(finish, (arrays, row, recipe, fold)) for fold in folds for row, recipe in recipes.items()]

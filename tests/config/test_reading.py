@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -281,6 +282,81 @@ class TestOverrides:
         with pytest.raises(ConfigurationError) as refused:
             load(path, [override])
         assert "\n" not in str(refused.value)
+
+
+QUICKSTART = SHIPPED[0].with_name("quickstart.yaml")
+
+
+class TestStructures:
+    """N:M on the command line, on a file that gives a sparsity of its own."""
+
+    @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
+    @pytest.mark.parametrize(("structure", "sparsity"), [("2:4", 0.5), ("1:4", 0.75)])
+    def test_a_pattern_replaces_the_sparsity_of_the_file(self, path: Path, structure: str, sparsity: float) -> None:
+        found = load(path, [f"pruning.structure={structure}", "pruning.allocation=layer"]).pruning
+        assert (found.structure, found.sparsity) == (structure, sparsity)
+
+    @pytest.mark.parametrize("order", [1, -1])
+    def test_a_sparsity_beside_it_holds_and_is_refused_where_it_contradicts(self, order: int) -> None:
+        given = ["pruning.structure=2:4", "pruning.sparsity=0.9", "pruning.allocation=layer"][::order]
+        told = told_by(lambda: load(QUICKSTART, given))
+        assert told == "pruning: sparsity=0.9 does not go with structure=2:4; allowed: 0.5"
+        assert load(QUICKSTART, [*given, "pruning.sparsity=0.5"]).pruning.sparsity == 0.5
+
+    def test_what_a_pattern_does_not_go_with_is_still_told(self) -> None:
+        told = told_by(lambda: load(QUICKSTART, ["pruning.structure=2:4"]))
+        assert told == "pruning: allocation=global does not go with structure=2:4; allowed: layer"
+
+    def test_a_contradiction_within_a_file_is_refused(self, tmp_path: Path) -> None:
+        path = tmp_path / "run.yaml"
+        path.write_text("pruning: {structure: '2:4', sparsity: 0.9}\n")
+        told = told_by(lambda: load(path))
+        assert told == "pruning: sparsity=0.9 does not go with structure=2:4; allowed: 0.5"
+        assert load(path, ["pruning.structure=1:4"]).pruning.sparsity == 0.75
+
+    @pytest.mark.parametrize("structure", ["unstructured", "filters"])
+    def test_other_structures_keep_the_sparsity(self, structure: str) -> None:
+        assert load(QUICKSTART, [f"pruning.structure={structure}"]).pruning.sparsity == 0.99
+
+    def test_a_section_that_is_none_is_told(self, tmp_path: Path) -> None:
+        path = tmp_path / "run.yaml"
+        path.write_text("pruning: 5\n")
+        assert told_by(lambda: load(path, ["pruning.structure=2:4"])) == (
+            "pruning.structure=2:4: pruning is a value and has no keys of its own"
+        )
+
+
+class TestHome:
+    @pytest.fixture(autouse=True)
+    def _home(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("HOME", str(tmp_path))
+
+    @pytest.mark.parametrize("key", ["run.storage", "run.events", "data.folder", "model.weights", "tune.warm_start"])
+    def test_a_tilde_is_home_in_every_key_that_is_a_path(self, tmp_path: Path, key: str) -> None:
+        def given(value: str) -> object:
+            return at(validate(nested(key, value)), key)
+
+        assert given("~/a/b") == f"{tmp_path}/a/b"
+        assert given("~root/a") == str(Path("~root/a").expanduser())
+        assert given("a/~/b~") == "a/~/b~"
+        assert given("s3://bucket/~/b") == "s3://bucket/~/b"
+        assert inside(yaml.safe_load(dump(validate(nested(key, "~/a")))), key) == f"{tmp_path}/a"
+        assert message(nested(key, "~nobody-of-this-name/a")) == (
+            f"{key}=~nobody-of-this-name/a: there is no user nobody-of-this-name here; "
+            "./~nobody-of-this-name is a folder of that name"
+        )
+        assert message(nested(key, "")).startswith(f"{key}=: string should have at least 1 character")
+
+    @pytest.mark.parametrize("kind", ["parquet", "imagefolder", "imagenet16", "imagenet16-120"])
+    def test_a_tilde_is_home_in_the_folder_of_a_source(self, tmp_path: Path, kind: str) -> None:
+        assert validate(nested("data.source", f"{kind}:~/a~b")).data.source == f"{kind}:{tmp_path}/a~b"
+
+    def test_a_configuration_may_lie_at_home(self, tmp_path: Path) -> None:
+        (tmp_path / "run.yaml").write_text("run: {seed: 7}\n")
+        assert load("~/run.yaml").run.seed == load(Path("~/run.yaml")).run.seed == 7
+        told = told_by(lambda: load("~nobody-of-this-name/run.yaml"))
+        assert told is not None
+        assert told.startswith("configuration=~nobody-of-this-name/run.yaml: there is no user nobody-of-this-name here")
 
 
 @pytest.fixture(scope="session")

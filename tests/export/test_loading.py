@@ -47,6 +47,14 @@ def test_every_place_of_a_network_gives_the_same(
             torch.testing.assert_close(module(images), expected)
 
 
+def test_a_tilde_is_home(exported: Path, images: Tensor, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(exported.parent))
+    for path in (f"~/{exported.name}", Path("~", exported.name, "network.safetensors")):
+        torch.testing.assert_close(load(path)(images), load(exported)(images))
+    with pytest.raises(ConfigurationError, match=r"^path=~nobody-of-this-name: .*there is no user"):
+        load("~nobody-of-this-name")
+
+
 def test_needs_no_ray(run_folder: Path, exported: Path, images: Tensor, tmp_path: Path) -> None:
     code = """
 import sys

@@ -29,6 +29,13 @@ def test_writes_into_the_run_folder_unless_told(run_folder: Path) -> None:
     torch.testing.assert_close(logits, load(run_folder, "dense")(images))
 
 
+def test_a_tilde_is_home(run_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "run").symlink_to(run_folder)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert main(["~/run", "--output", "~/out"]) == 0
+    assert (tmp_path / "out" / "network.safetensors").exists()
+
+
 def test_mistakes_cost_one_line(run_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     unfinished, damaged = tmp_path / "unfinished", tmp_path / "damaged"
     shutil.copytree(run_folder, unfinished)

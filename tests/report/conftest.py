@@ -26,7 +26,7 @@ CPU = torch.device("cpu")
 TRIALS = (
     ("first", Hyperparameters(learning_rate=5e-3, weight_decay=1e-4, batch_size=32), 6),
     ("stopped", Hyperparameters(learning_rate=1e-4, weight_decay=1e-3, batch_size=32), 2),
-    ("broken", Hyperparameters(optimizer="sgd", learning_rate=10.0, weight_decay=1.0, batch_size=32), 5),
+    ("broken", Hyperparameters(optimizer="sgd", learning_rate=10.0, weight_decay=1.0, batch_size=8), 5),
 )
 """Name, hyperparameters and steps, of which there are 4 of search and 2 of fine-tuning; the last one diverges."""
 

@@ -33,6 +33,14 @@ def test_the_page_goes_where_it_is_told(
     assert "new/page.html" in capsys.readouterr().out
 
 
+def test_a_tilde_is_home(finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "run").symlink_to(finished)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert main(["~/run", "--page", "~/page.html", "--figures", "~/figures"]) == 0
+    assert (tmp_path / "page.html").exists()
+    assert (tmp_path / "figures" / "accuracy.svg").exists()
+
+
 def test_an_unfinished_run_is_told_of(variant: Callable[..., Path], capsys: pytest.CaptureFixture[str]) -> None:
     run = variant("half", ("results.json", "networks/final/SAFS", "networks/best"))
     assert main([str(run)]) == 0

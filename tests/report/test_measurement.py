@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
 from torch.nn.functional import cross_entropy
 
 from safs_ray import config, stages
@@ -14,12 +15,28 @@ from safs_ray.data import Examples, Splits
 from safs_ray.network import Network
 from safs_ray.report import measurement
 from safs_ray.report.measurement import IMAGES, Layer, gradient_norms, layers, site_inputs, validation_images
+from tests.stages.altered import changed
 
 
 def test_the_images_are_those_that_the_search_validates_on(configuration: Configuration, splits: Splits) -> None:
     found = validation_images(configuration)
     assert found.images.equal(splits.validation.images[:IMAGES])
     assert found.labels.equal(splits.validation.labels[:IMAGES])
+
+
+def test_what_loading_says_of_images_is_not_said_again(
+    configuration: Configuration, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    for part in ("train", "test"):
+        for name in ("cat", "dog"):
+            (tmp_path / part / name).mkdir(parents=True)
+            for number in range(9):
+                Image.new("L", (8, 8)).save(tmp_path / part / name / f"{number}.png")
+    run = changed(configuration, "data", source=f"imagefolder:{tmp_path}", limit=None)
+    assert len(validation_images(run)) == 3
+    assert caplog.messages == []
+    stages.load(run)
+    assert "the same, pixel for pixel" in caplog.messages[0]
 
 
 def test_nothing_is_downloaded() -> None:
@@ -29,7 +46,10 @@ def test_nothing_is_downloaded() -> None:
 
 
 def test_inputs_of_a_site_are_what_it_takes_of_the_neurons_that_vary(pruned: stages.Result, splits: Splits) -> None:
-    network, images = pruned.network, splits.validation.images
+    masks = {name: mask.clone() for name, mask in pruned.network.masks.items()}
+    for mask in masks.values():
+        mask[0] = False  # a neuron of every layer that takes nothing
+    network, images = pruned.network.masked(masks), splits.validation.images
     module = network.build().eval()
     with torch.no_grad():
         first = module.fc1(network.specification.normalised(images).flatten(1))

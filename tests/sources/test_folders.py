@@ -81,7 +81,7 @@ def test_of_columns_of_one_name_none_is_taken(parquet: Path) -> None:
     twice = pa.Table.from_arrays([*table.columns, table["label"]], [*table.column_names, "label"])
     pq.write_table(twice, parquet)
     assert refused("parquet:images") == (
-        "data.source=parquet:images: train.parquet needs the columns image (or img) and label; "
+        "data.source=parquet:images: train.parquet needs the columns image (or img) and label (or labels, fine_label); "
         "it has image, label, label"
     )
 
@@ -131,11 +131,117 @@ def test_a_link_to_nowhere_and_a_folder_called_png_are_no_images(folder: Path) -
     assert torch.equal(load(DataSection(source="imagefolder:images")).pool.labels, torch.tensor([0, 0, 1, 1]))
 
 
-def test_an_empty_class_folder_is_refused_by_name(folder: Path) -> None:
+def test_what_is_no_image_is_skipped_in_one_line(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """An empty class folder, files of an editor and of a Mac, a list of labels, and checkpoints of notebooks."""
     (folder / "train/eel").mkdir()
-    told = refused("imagefolder:images")
-    assert told.startswith("data.source=imagefolder:images: ")
-    assert "eel" in told
+    (folder / "train/.ipynb_checkpoints").mkdir()
+    (folder / "train/.ipynb_checkpoints/0-checkpoint.png").write_bytes(png(7))
+    (folder / "test/cat/.ipynb_checkpoints").mkdir()
+    for name in (".ipynb_checkpoints/0-checkpoint.png", "._0.png", "Thumbs.db"):
+        (folder / "test/cat" / name).write_bytes(png(7))
+    (folder / "test/labels.csv").write_text("0,cat\n")
+    loaded = load(DataSection(source="imagefolder:images"))
+    assert loaded.pool.labels.tolist() == loaded.test.labels.tolist() == [0, 0, 1, 1]
+    assert torch.equal(loaded.pool.images, loaded.test.images)
+    assert caplog.messages == [
+        "data.source=imagefolder:images: skipped train/.ipynb_checkpoints, train/eel without images, "
+        "test/cat/._0.png and 3 more"
+    ]
+
+
+@pytest.mark.usefixtures("folder")
+def test_a_folder_of_images_alone_says_nothing(caplog: pytest.LogCaptureFixture) -> None:
+    loaded = load(DataSection(source="imagefolder:images"))
+    assert (loaded.names, loaded.name_of(1), caplog.messages) == (("cat", "dog"), "dog", [])
+
+
+def test_any_image_that_pillow_reads_is_taken_by_whatever_name_it_has(folder: Path) -> None:
+    image = Image.fromarray(np.full((6, 6, 3), 9, np.uint8))
+    for name in ("a.GIF", "b.jp2", "c.tga", "within/d.BMP"):
+        (folder / "train/dog" / name).parent.mkdir(exist_ok=True)
+        image.save(folder / "train/dog" / name)
+    loaded = load(DataSection(source="imagefolder:images"))
+    assert loaded.pool.labels.tolist() == [0, 0, 1, 1, 1, 1, 1, 1]
+    assert (loaded.pool.images[4:] == 9).all()
+
+
+@pytest.mark.parametrize("name", ["val", "valid", "validation"])
+def test_where_there_is_no_test_folder_another_stands_in_and_is_named(
+    folder: Path, name: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    (folder / "test").rename(folder / name)
+    assert len(load(DataSection(source="imagefolder:images")).test) == 4
+    assert caplog.messages == [f"data.source=imagefolder:images: tests on {name}, for there is no test"]
+
+
+def test_of_several_folders_the_one_called_test_is_taken(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (folder / "val").mkdir()
+    assert len(load(DataSection(source="imagefolder:images")).test) == 4
+    assert caplog.messages == []
+
+
+@pytest.mark.parametrize("name", ["val", "valid", "validation"])
+def test_where_there_is_no_test_table_another_stands_in_and_is_named(
+    parquet: Path, name: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    parquet.with_name("test.parquet").rename(parquet.with_name(f"{name}.parquet"))
+    assert load(DataSection(source="parquet:images")).test.labels.tolist() == [0, 1, 0, 1]
+    told = f"data.source=parquet:images: tests on {name}.parquet, for there is no test.parquet"
+    assert caplog.messages == [told]
+
+
+def test_without_any_test_images_all_names_are_told(folder: Path) -> None:
+    (folder / "test").rename(folder / "testing")
+    assert refused("imagefolder:images") == (
+        "data.source=imagefolder:images: there is no folder images/test, nor val, valid or validation in its place"
+    )
+
+
+@pytest.mark.parametrize("column", ["label", "labels", "fine_label"])
+def test_labels_are_taken_by_the_names_that_they_have_on_the_hub(parquet: Path, column: str) -> None:
+    for path in (parquet, parquet.with_name("test.parquet")):
+        table = pq.read_table(path).rename_columns(["image", column])
+        pq.write_table(table.append_column("coarse_label", [[5, 5, 5, 5]]), path)
+    assert load(DataSection(source="parquet:images")).pool.labels.tolist() == [0, 1, 0, 1]
+
+
+def test_a_row_that_has_only_the_path_of_its_image_is_named_with_what_to_do(parquet: Path) -> None:
+    """As Dataset.to_parquet of an image folder writes it."""
+    kind = pa.struct({"bytes": pa.binary(), "path": pa.string()})
+    images = [{"bytes": png(seed), "path": f"{seed}.png"} for seed in range(400)]
+    images[300] = {"bytes": None, "path": "cats/300.png"}
+    pq.write_table(pa.table({"image": pa.array(images, kind), "label": [0, 1] * 200}), parquet)
+    told = refused("parquet:images")
+    assert told == (
+        "data.source=parquet:images: train.parquet has no bytes in row 300, but the path cats/300.png; embed the files "
+        "before you write the table: dataset.with_format('arrow').map(datasets.table.embed_table_storage, batched=True)"
+    )
+    only_paths = [{"bytes": None, "path": "cats/0.png"}] * 4
+    pq.write_table(pa.table({"image": only_paths, "label": [0, 1, 0, 1]}), parquet)
+    assert "train.parquet has no bytes in row 0, but the path cats/0.png; embed" in refused("parquet:images")
+
+
+def test_a_class_that_only_the_test_images_have_is_refused(parquet: Path) -> None:
+    table = pq.read_table(parquet)
+    pq.write_table(table.set_column(1, "label", pa.array([0, 1, 2, 7])), parquet.with_name("test.parquet"))
+    assert refused("parquet:images") == (
+        "data.source=parquet:images: has test images of class 2, but no training images of it"
+    )
+
+
+@pytest.mark.parametrize(("emptied", "told"), [("train", "train"), ("test", "test")])
+def test_a_class_whose_images_one_part_lacks_is_refused(folder: Path, emptied: str, told: str) -> None:
+    for file in (folder / emptied / "dog").iterdir():
+        file.unlink()
+    assert refused("imagefolder:images") == f"data.source=imagefolder:images: {told} has no images of the class dog"
+
+
+@pytest.mark.usefixtures("folder")
+def test_home_is_known_in_the_folder_of_a_source(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(Path.cwd()))
+    section = DataSection(source="imagefolder:~/images")
+    assert section.source == f"imagefolder:{Path.cwd()}/images"
+    assert len(load(section).pool) == 4
 
 
 def test_of_many_classes_that_lack_one_is_named(folder: Path) -> None:

@@ -20,7 +20,8 @@ from PIL import Image
 
 from safs_ray.config import ConfigurationError, DataSection
 from safs_ray.sources import load
-from safs_ray.sources.images import decoded, require_memory, resized
+from safs_ray.sources.decoding import Decoder
+from safs_ray.sources.images import require_memory, resized
 
 
 def encoded(kind: str, **options: Any) -> bytes:
@@ -33,7 +34,7 @@ def encoded(kind: str, **options: Any) -> bytes:
 def pixels_or_fault(content: bytes, size: int | None = None) -> npt.NDArray[np.generic] | str:
     """What an image holds, or the line with which it is refused; any other error passes."""
     try:
-        return decoded([("a.png", io.BytesIO(content))], 1, size, "here")
+        return Decoder("here", size).decoded([("a.png", io.BytesIO(content))], 1)
     except ConfigurationError as error:
         told = str(error)
     assert told.startswith("data.source=here: a.png is not an image (")

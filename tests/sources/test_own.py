@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,6 +18,7 @@ import numpy as np
 import torch
 
 images = torch.arange(6 * 3 * 4 * 4).to(torch.uint8).view(6, 3, 4, 4)
+eights = torch.arange(6 * 3 * 8 * 8).to(torch.uint8).view(6, 3, 8, 8)
 labels = torch.tensor([0, 1, 2, 0, 1, 2])
 returned = {
     "tensors": (images, labels, images[:2], labels[:2]),
@@ -41,12 +43,20 @@ returned = {
     "objects": (images, np.array([None] * 6), images, labels),
     "scalar": (images, torch.tensor(3), images, labels),
     "numbers": (images, [0, 1, 2, 0, 1, 2], images, labels),
+    "last": (eights.permute(0, 2, 3, 1), labels, eights[:2].permute(0, 2, 3, 1), labels[:2]),
+    "wide_last": (np.zeros((6, 48, 64, 3), np.uint8), labels, np.zeros((6, 48, 64, 3), np.uint8), labels),
+    "wide": (np.zeros((6, 3, 48, 64), np.uint8), labels, np.zeros((6, 3, 48, 64), np.uint8), labels),
+    "bands_last": (np.zeros((6, 32, 32, 7), np.uint8), labels, np.zeros((6, 32, 32, 7), np.uint8), labels),
+    "many_channels": (images.view(6, 12, 2, 2), labels, images.view(6, 12, 2, 2), labels),
+    "fractions": (images.float() / 255, labels, images.float() / 255, labels),
+    "integers": (images.long(), labels, images.long(), labels),
+    "deep": (images.int() * 16, labels, images.int() * 16, labels),
     "no_pixels": (images[:, :, :0], labels, images, labels),
     "text": "four",
     "keys": {"train_images": images},
     "view": (
         np.broadcast_to(np.zeros((1, 3, 1024, 1024), np.uint8), (10**6, 3, 1024, 1024)),
-        np.arange(10**6) % 2, images.numpy(), labels.numpy()
+        np.arange(10**6) % 2, images.numpy(), labels.numpy() % 2
     ),
     "read_only": (np.broadcast_to(images.numpy(), images.shape), labels.numpy(), images.numpy(), labels.numpy()),
     "big_endian": (images.numpy(), labels.numpy().astype(">i4"), images.numpy(), labels.numpy().astype(np.uint64)),
@@ -78,8 +88,8 @@ def _module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(tmp_path)
 
 
-def load_from(function: str, size: int | None = None) -> Dataset:
-    return load(DataSection(source=f"data_of_a_user:{function}", size=size))
+def load_from(function: str, **keys: Any) -> Dataset:
+    return load(DataSection(source=f"data_of_a_user:{function}", **keys))
 
 
 IMAGES = np.arange(6 * 3 * 4 * 4).astype(np.uint8).reshape(6, 3, 4, 4)
@@ -107,8 +117,36 @@ def test_images_are_resized() -> None:
         ("three", "must return (train_images, train_labels, test_images, test_labels), returns a tuple of 3"),
         ("nothing", "must return (train_images, train_labels, test_images, test_labels), returns a NoneType"),
         ("lists", "train_images must be a tensor or an array, is a list"),
-        ("floats", "train_images must be uint8 of shape (N, C, H, W), are float32 of shape (6, 3, 4, 4)"),
-        ("gray", "train_images must be uint8 of shape (N, C, H, W), are uint8 of shape (6, 4, 4)"),
+        (
+            "floats",
+            "train_images must be uint8 of shape (N, C, H, W), are float32 of shape (6, 3, 4, 4) with values from 0 to "
+            "255; return train_images.round() as uint8",
+        ),
+        (
+            "fractions",
+            "train_images must be uint8 of shape (N, C, H, W), are float32 of shape (6, 3, 4, 4) with values from 0 to "
+            "1; return (train_images * 255).round() as uint8",
+        ),
+        (
+            "integers",
+            "train_images must be uint8 of shape (N, C, H, W), are int64 of shape (6, 3, 4, 4) with values from 0 to "
+            "255; return train_images as uint8",
+        ),
+        (
+            "deep",
+            "train_images must be uint8 of shape (N, C, H, W), are int32 of shape (6, 3, 4, 4) with values from 0 to "
+            "4080; return them scaled to 0 to 255 as uint8, training and test images alike",
+        ),
+        (
+            "gray",
+            "train_images must be uint8 of shape (N, C, H, W), are uint8 of shape (6, 4, 4); if they are gray, return "
+            "train_images[:, None]",
+        ),
+        (
+            "wide_last",
+            "train_images of shape (6, 48, 64, 3) seem to be (N, H, W, C), not (N, C, H, W); data.layout=NHWC takes "
+            "them so",
+        ),
         ("fewer", "test_labels must be integers of shape (5,), are int64 of shape (6,)"),
         ("onehot", "train_labels must be integers of shape (6,), are float32 of shape (6, 6)"),
         ("truth", "train_labels must be integers of shape (6,), are bool of shape (6,)"),
@@ -133,6 +171,39 @@ def test_what_is_no_data_is_refused_in_one_line(function: str, reason: str) -> N
     with pytest.raises(ConfigurationError) as refused:
         load_from(function)
     assert str(refused.value) == f"data.source=data_of_a_user:{function}: {reason}"
+
+
+def test_channels_that_come_last_are_taken_where_that_is_said() -> None:
+    loaded = load_from("last", layout="NHWC")
+    assert loaded.pool.images.flatten().tolist() == [number % 256 for number in range(6 * 3 * 8 * 8)]
+    assert loaded.pool.images.is_contiguous()
+    assert loaded.test.images.shape == (2, 3, 8, 8)
+    assert load_from("wide_last", layout="NHWC", size=8).pool.images.shape == (6, 3, 8, 8)
+
+
+def test_channels_that_come_last_are_recognised_before_a_size_would_hide_them() -> None:
+    with pytest.raises(
+        ConfigurationError, match=r"seem to be \(N, H, W, C\), not \(N, C, H, W\); data.layout=NHWC takes"
+    ):
+        load_from("last", size=8)
+    with pytest.raises(ConfigurationError, match=r"of shape \(6, 32, 32, 7\) seem to be \(N, H, W, C\)"):
+        load_from("bands_last")
+    with pytest.raises(
+        ConfigurationError, match=r"seem to be \(N, C, H, W\), not \(N, H, W, C\); data.layout=NCHW takes"
+    ):
+        load_from("wide", layout="NHWC")
+    with pytest.raises(ConfigurationError, match=r"of shape \(N, H, W, C\), .* if they are gray, .*\[\.\.\., None\]"):
+        load_from("gray", layout="NHWC")
+
+
+def test_square_images_of_many_channels_are_no_other_layout() -> None:
+    assert load_from("many_channels").channels == 12
+
+
+@pytest.mark.parametrize("source", ["digits", "imagefolder:images", "imagenet16:folder"])
+def test_a_layout_is_for_functions_alone(source: str) -> None:
+    with pytest.raises(ConfigurationError, match=r"data\.layout=NHWC: is for images that your own package"):
+        load(DataSection(source=source, layout="NHWC"))
 
 
 def test_images_that_are_not_square_are_told_with_the_way_out() -> None:

@@ -9,5 +9,5 @@ def changed(configuration: Configuration, section: str, **values: object) -> Con
     return configuration.model_copy(update={section: part})
 
 
-WILD = Hyperparameters(optimizer="sgd", learning_rate=10.0, momentum=0.99, batch_size=8)
+WILD = Hyperparameters(optimizer="sgd", learning_rate=10.0, weight_decay=1.0, momentum=0.99, batch_size=8)
 """Hyperparameters with which a training diverges at once."""

@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 
 import psutil
 import pytest
 import torch
+from PIL import Image
 
 from safs_ray import stages
 from safs_ray.config import Configuration, ConfigurationError, ResourcesSection
@@ -48,7 +50,7 @@ def test_an_exclusion_replaces_the_architectures_own(
         ("search", {"operators": ("relu", "tan")}, "search.operators=tan: unknown operator; allowed: relu"),
         ("search", {"operators": ("relu", "relu")}, "search.operators=relu: stands twice"),
         ("search", {"granularity": "group", "groups": 101}, "search.groups=101: site act2 has 100 channels; allowed:"),
-        ("data", {"mean": (0.1, 0.2), "deviation": (1.0, 1.0)}, "data.mean=[0.1, 0.2]: the images have 1 channels"),
+        ("data", {"mean": (0.1, 0.2), "deviation": (1.0, 1.0)}, "data.mean=[0.1, 0.2]: the images have 1 channel"),
         ("model", {"exclude": ("act3",)}, "model.exclude=act3: matches nothing; the sites are act1, act2"),
         ("run", {"device": "cuda"}, "run.device=cuda: torch finds no GPU on this machine"),
     ],
@@ -60,6 +62,78 @@ def test_pieces_that_do_not_fit_are_refused(
     with pytest.raises(ConfigurationError) as caught:
         stages.check(changed(configuration, section, **values), dataset, splits)
     assert str(caught.value).startswith(message)
+
+
+def of_classes(train: dict[int, int], test: tuple[int, ...] = (0, 1)) -> str:
+    """A source, in a module of its own, of so many training images of each class."""
+    labels = [label for label, count in train.items() for _ in range(count)]
+    text = (
+        f"import numpy as np\nlabels, test = np.array({labels}), np.array({list(test)})\n"
+        "def images():\n    rows = [np.arange(len(each) * 64).reshape(-1, 1, 8, 8).astype(np.uint8)"
+        " for each in (labels, test)]\n    return rows[0], labels, rows[1], test\n"
+    )
+    Path("classes_of_a_user.py").write_text(text)
+    sys.modules.pop("classes_of_a_user", None)
+    return "classes_of_a_user:images"
+
+
+@pytest.fixture
+def _own_modules(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+
+
+@pytest.mark.usefixtures("_own_modules")
+def test_a_rare_class_is_in_every_fold(configuration: Configuration) -> None:
+    run = changed(configuration, "data", source=of_classes({0: 150, 1: 3}), limit=None, validation=0.1)
+    dataset = stages.load(run)
+    folds = stages.folds(run, dataset)
+    found = [torch.bincount(folds.final(fold).validation.labels).tolist() for fold in range(run.final.folds)]
+    assert found == [[14, 1], [14, 1]]
+    assert torch.bincount(folds.search().train.labels).tolist() == [122, 1]
+
+
+@pytest.mark.usefixtures("_own_modules")
+@pytest.mark.parametrize(
+    ("train", "test", "told"),
+    [
+        (
+            {0: 150, 1: 2},
+            (0, 1),
+            "class 1 has 2 training images; 2 folds need 3: one to validate on in each, and one to",
+        ),
+        (
+            {0: 1, 1: 90, 3: 2},
+            (1, 1),
+            "class 0 has 1 training image, beside 1 other class with too few; 2 folds need 3: ",
+        ),
+    ],
+)
+def test_a_class_of_fewer_images_than_the_folds_need_is_refused(
+    configuration: Configuration, train: dict[int, int], test: tuple[int, ...], told: str
+) -> None:
+    run = changed(configuration, "data", source=of_classes(train, test), limit=None, validation=0.1)
+    with pytest.raises(ConfigurationError) as refused:
+        stages.load(run)
+    assert str(refused.value).startswith(f"final.folds=2: {told}")
+
+
+@pytest.mark.usefixtures("_own_modules")
+def test_a_class_that_the_sample_leaves_to_the_test_images_alone_is_refused(configuration: Configuration) -> None:
+    run = changed(configuration, "data", source=of_classes({0: 90, 1: 3}, (0, 1) * 20), limit=20, validation=0.1)
+    with pytest.raises(ConfigurationError, match=r"^final\.folds=2: class 1 has [01] training image"):
+        stages.load(run)
+
+
+def test_a_class_that_is_refused_is_called_by_its_name(configuration: Configuration, tmp_path: Path) -> None:
+    for part, counts in (("train", {"cat": 5, "dog": 2}), ("test", {"cat": 2, "dog": 2})):
+        for name, count in counts.items():
+            (tmp_path / part / name).mkdir(parents=True)
+            for number in range(count):
+                Image.new("L", (8, 8), number).save(tmp_path / part / name / f"{number}.png")
+    run = changed(configuration, "data", source=f"imagefolder:{tmp_path}", limit=None)
+    with pytest.raises(ConfigurationError, match=r"^final\.folds=2: class dog has 2 training images; 2 folds need 3"):
+        stages.load(run)
 
 
 HEAD_FIRST = """

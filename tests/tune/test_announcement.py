@@ -1,10 +1,16 @@
 from __future__ import annotations
 
-import pytest
+import io
 
-from safs_ray import stages
+import pytest
+from rich.console import Console
+
+from safs_ray import machine, stages
 from safs_ray.config import Configuration
-from safs_ray.tune.announcement import _one_after_another
+from safs_ray.data import Dataset
+from safs_ray.storage import Folder
+from safs_ray.tune.announcement import _one_after_another, announce
+from tests.stages.altered import changed
 
 
 def told(configuration: Configuration, workers: int, **tune: object) -> float:
@@ -22,3 +28,17 @@ def test_trainings_that_wait_for_one_another_take_their_time(configuration: Conf
     assert told(configuration, workers=100, max_concurrent=None) == pytest.approx(
         plan["pruning"] + trials / 3 + last / 100
     )
+
+
+def test_of_one_there_is_no_plural(
+    configuration: Configuration, dataset: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(machine, "cores", lambda: 1)
+    run = changed(changed(configuration, "final", folds=1), "search", steps=1)
+    run = changed(changed(run, "tune", trials=1, scheduler="none"), "finetune", epochs=2)
+    splits, console = stages.folds(run, dataset).search(), Console(file=io.StringIO(), highlight=False)
+    announce(run, splits, stages.check(run, dataset, splits), Folder("/runs/mine"), console)
+    assert isinstance(console.file, io.StringIO)
+    lines = [line.strip() for line in console.file.getvalue().splitlines()]
+    assert lines[2] == "2 sites, 4 operators, 1 trial of 1 evaluation and a fine-tuning, 1 fold"
+    assert lines[4].endswith(" on 1 worker of this machine")

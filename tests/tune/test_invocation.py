@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from safs_ray.config import CONFIGURATION, Configuration, ConfigurationError, dump
 from safs_ray.storage import Folder
-from safs_ray.tune.invocation import program, resume_command
+from safs_ray.tune.invocation import new, program, resume_command, resumed
 
 
 @pytest.fixture
@@ -49,3 +50,27 @@ def test_one_that_its_name_does_not_find_is_called_by_its_path(
 def test_one_that_is_not_beside_python_keeps_its_name(environment: Path) -> None:
     (environment / "bin" / "tensorboard").unlink()
     assert program("tensorboard") == "tensorboard"
+
+
+def test_a_tilde_is_home_in_all_that_the_command_is_given(
+    configuration: Configuration, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "mine.yaml").write_text(dump(configuration))
+    assert new(["~/mine.yaml", "run.storage=~/runs", "run.name=mine"]).location == f"{tmp_path}/runs/mine"
+    Folder.at(tmp_path / "runs" / "mine").write(CONFIGURATION, dump(configuration).encode())
+    assert resumed("~/runs/mine", []).location == f"{tmp_path}/runs/mine"
+    with pytest.raises(ConfigurationError, match=r"runs/mine holds an unfinished run \("):
+        new(["~/mine.yaml", "run.storage=~/runs", "run.name=mine"])
+    with pytest.raises(ConfigurationError, match=r"^--resume=~nobody-of-this-name: there is no user"):
+        resumed("~nobody-of-this-name", [])
+
+
+def test_a_structure_given_to_a_run_that_was_begun_is_named_with_the_reason(
+    configuration: Configuration, tmp_path: Path
+) -> None:
+    Folder.at(tmp_path / "run").write(CONFIGURATION, dump(configuration).encode())
+    with pytest.raises(
+        ConfigurationError, match=r"^pruning\.structure=2:4: the run was begun with 'unstructured', and"
+    ):
+        resumed(str(tmp_path / "run"), ["pruning.structure=2:4"])

@@ -329,7 +329,7 @@ def test_a_last_training_goes_on_from_its_checkpoint(tiny: Path, folder: Path) -
 
     resumed = start("--resume", str(run))
     assert resumed.stdout is not None
-    assert any("final evaluation, 1 folds" in line for line in resumed.stdout)
+    assert any("final evaluation, 1 fold" in line for line in resumed.stdout)
     after = Checkpoints(kept).load(key)
     assert after is not None, "nothing that came before the last training deletes its checkpoint"
     assert after["epoch"] >= before["epoch"] > 0
@@ -539,6 +539,10 @@ def test_every_value_and_where_it_is_from(tiny: Path, capsys: pytest.CaptureFixt
     assert origins["search.steps=3"] == str(small)
     assert origins["search.epochs=2"] == origins["tune.resources.cpu=1"] == "command line"
     assert origins["final.folds=3"] == "default"
+    small.write_text("pruning: {sparsity: 0.99}\n")
+    assert main([str(small), "pruning.structure=2:4", "--print-config"]) == 0
+    told = " ".join(capsys.readouterr().out.split())
+    assert "pruning.sparsity=0.5 # command line" in told
 
 
 def test_help_names_every_key(capsys: pytest.CaptureFixture[str]) -> None:

@@ -22,7 +22,7 @@ from safs_ray.tune.journal import Journal, Past
 from safs_ray.tune.search import FailedSearchError, _winner, search
 from safs_ray.tune.tasks import Run
 
-WILD = Hyperparameters(optimizer="sgd", learning_rate=10.0, momentum=0.99, batch_size=8)
+WILD = Hyperparameters(optimizer="sgd", learning_rate=10.0, weight_decay=1.0, momentum=0.99, batch_size=8)
 CALM = Hyperparameters(learning_rate=5e-3, batch_size=32)
 FOUND = (
     (Recipe(("relu", "tanh"), CALM, learn_scales=True), 0.3),

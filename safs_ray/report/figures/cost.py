@@ -7,6 +7,7 @@ from typing import Any
 
 from matplotlib.axes import Axes
 
+from safs_ray.config import counted
 from safs_ray.report.canvas import PALETTE, Absent, Figure, Margins, Panel, coloured
 from safs_ray.report.record import Record
 from safs_ray.report.wording import seconds
@@ -27,7 +28,7 @@ def draw(record: Record) -> Figure | Absent:
     known = record.search_cost["evaluations_saved"]
     caption = (
         f"CPU time of the parts of the run over all threads and machines, {sum(parts.values()):,.0f} core-seconds in "
-        f"all; the board answered {known:,} evaluation{'s' * (known != 1)} that had been made before"
+        f"all; the board answered {counted(known, 'evaluation')} that had been made before"
     )
     caption += f" and saved the {seconds(saved)} of the hatched bar." if count else "."
     panel = Panel(

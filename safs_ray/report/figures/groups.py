@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 
-from safs_ray.config import ConfigurationError
+from safs_ray.config import ConfigurationError, counted
 from safs_ray.report.canvas import (
     MARKERS,
     PALETTE,
@@ -159,4 +159,4 @@ def _functions(site: str, found: Sequence[tuple[int, Record, Activation]]) -> Pa
         axes.set(xlim=WITHOUT_INPUTS, title=site)
         axes.set_ylim(max(axes.get_ylim()[0], -8), min(axes.get_ylim()[1], 12))
 
-    return Panel(f"{site}: the functions of {len(found)} runs", paint)
+    return Panel(f"{site}: the functions of {counted(len(found), 'run')}", paint)

@@ -7,6 +7,7 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
+from safs_ray.config import counted
 from safs_ray.report.canvas import PALETTE, Absent, Figure, Margins, Mark, Panel, coloured, hollow, key, per_cent, tip
 from safs_ray.report.record import Record
 from safs_ray.report.sweeps import Sweep, Trial
@@ -64,7 +65,7 @@ def _trials(sweep: Sweep) -> Panel:
         for trial in sorted(sweep.trials, key=lambda trial: trial is sweep.winner):
             _line(axes, trial, trial is sweep.winner)
         known = "" if count == sweep.planned else f"{count} of "
-        axes.set_title(f"{sweep.name}, {known}{sweep.planned} trials")
+        axes.set_title(f"{sweep.name}, {known}{counted(sweep.planned, 'trial')}")
         axes.set(xlim=(0.5, course.steps + 0.5), xlabel="step", ylabel="best validation accuracy, per cent")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
 
@@ -98,7 +99,7 @@ def _rungs(sweep: Sweep) -> Panel | None:
         axes.set_xticks([])
         axes.spines[:].set_visible(False)
 
-    counts = "; ".join(f"step {end}: {_came(sweep, end)} trials" for end in ends)
+    counts = "; ".join(f"step {end}: {counted(_came(sweep, end), 'trial')}" for end in ends)
     title = f"{sweep.name}, trials that reached each rung: {counts}"
     return Panel(title, paint, 290, 44 + 30 * len(ends), Margins(left=62, right=130, bottom=10))
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from matplotlib.axes import Axes
 
+from safs_ray.config import counted
 from safs_ray.report.canvas import PALETTE, Absent, Figure, Margins, Mark, Panel, coloured, key, tip
 from safs_ray.report.record import Record
 from safs_ray.report.sweeps import Sweep, Trial
@@ -72,7 +73,7 @@ def _panel(sweep: Sweep, several: bool) -> Panel:
         axes.set(xlim=(-0.1, len(found) - 0.5), ylim=(-0.04, 1.04))
         axes.set_axis_off()
 
-    title = f"{sweep.name}: hyperparameters and accuracy of {len(sweep.trials)} trials"
+    title = f"{sweep.name}: hyperparameters and accuracy of {counted(len(sweep.trials), 'trial')}"
     return Panel(
         title, paint, 50 + APART * len(found), 350 if several else 324, Margins(44, 6, 66 if several else 40, 8)
     )

@@ -10,6 +10,7 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle
 
+from safs_ray.config import counted
 from safs_ray.report.canvas import PALETTE, Absent, Figure, Margins, Panel, coloured, tip
 from safs_ray.report.record import Record
 from safs_ray.report.sweeps import Trial
@@ -115,7 +116,7 @@ def _cell(axes: Axes, row: int, column: int, success: Success, most: float) -> N
     strength = 0.75 * abs(success.points) / most
     corner = (column + 0.02, row + 0.04)
     patch = axes.add_patch(Rectangle(corner, 0.96, 0.92, linewidth=0, alpha=strength, **coloured(colour)))
-    tip(patch, f"{points:+.1f} points, {success.candidates} candidates")
+    tip(patch, f"{points:+.1f} points, {counted(success.candidates, 'candidate')}")
     text = f"{points:+.1f}".replace("-", "−") if points else "0.0"
     axes.text(column + 0.62, row + 0.5, text, ha="right", va="center", fontsize=11)
     axes.text(column + 0.68, row + 0.52, f"{success.candidates}", va="center", fontsize=8.5, **coloured("faint"))

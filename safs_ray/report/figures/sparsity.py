@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Mapping
 import numpy as np
 from matplotlib.axes import Axes
 
-from safs_ray.config import ConfigurationError
+from safs_ray.config import ConfigurationError, counted
 from safs_ray.report.canvas import PALETTE, Absent, Figure, Margins, Panel, coloured, logarithmic, short, tip
 from safs_ray.report.measurement import Layer, layers
 from safs_ray.report.record import Record
@@ -50,7 +50,7 @@ def _weights(left: Mapping[str, Layer]) -> Panel:
             share = max(layer.kept / layer.of, floor)
             axes.plot([floor, share], [place, place], linewidth=3, **coloured("found"))
             (dot,) = axes.plot([share], [place], "o", markersize=6, clip_on=False, **coloured("found"))
-            tip(dot, f"{layer.kept:,} of {layer.of:,} weights, sparsity {100 * layer.sparsity:.2f} %")
+            tip(dot, f"{layer.kept:,} of {counted(layer.of, 'weight')}, sparsity {100 * layer.sparsity:.2f} %")
             beside(axes, place, f"{layer.kept:,} of {layer.of:,}")
         logarithmic(axes, floor, 1, unit=0.01)
         axes.set(xlabel="of 100 weights are left", title="Weights")

@@ -9,7 +9,7 @@ def test_trials_and_rungs(record: Record) -> None:
     figure = halving.draw(record)
     assert isinstance(figure, Figure)
     trials, rungs, key = figure.panels
-    assert rungs.title == ("SAFS, trials that reached each rung: step 2: 3 trials; step 4: 2 trials; step 6: 1 trials")
+    assert rungs.title == ("SAFS, trials that reached each rung: step 2: 3 trials; step 4: 2 trials; step 6: 1 trial")
     assert "3 came, 1 stopped" in figure.drawings()[1][0]
     assert "trial 2" in figure.drawings()[0][0]
     assert key.title == "Key: the winner; reached its end; stopped by ASHA; diverged or failed"
