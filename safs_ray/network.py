@@ -290,7 +290,9 @@ def state_of(module: nn.Module) -> dict[str, Tensor]:
 
 def load_state(module: nn.Module, state: Mapping[str, Tensor]) -> None:
     """Give a module a state that :func:`state_of` gave."""
-    module.load_state_dict({name: state[names[0]] for _, names in _tensors_by_name(module) for name in names})
+    own = module.state_dict()  # with the versions of its layers, which some want to see again
+    own.update({name: state[names[0]] for _, names in _tensors_by_name(module) for name in names})
+    module.load_state_dict(own)
 
 
 def _tensors_by_name(module: nn.Module) -> list[tuple[Tensor, list[str]]]:

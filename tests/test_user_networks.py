@@ -273,3 +273,18 @@ class TestOwnActivations:
         images = splits.validation.images
         torch.testing.assert_close(logits(leaky, images, "sparse"), logits(leaky, images))
         assert lookup("leaky_relu(0.2)").formula == "z for z > 0, else 0.2 z"
+
+
+class Versioned(nn.Linear):
+    """A layer that wants to see the version that its weights were saved by, as torchvision's MNASNet does."""
+
+    _version = 2
+
+    def _load_from_state_dict(self, state_dict: Any, prefix: str, local_metadata: Any, *others: Any) -> None:
+        assert local_metadata.get("version") == 2
+        super()._load_from_state_dict(state_dict, prefix, local_metadata, *others)
+
+
+def test_layers_that_want_to_see_their_version_see_it(made: Callable[..., Network]) -> None:
+    network = made(lambda: nn.Sequential(nn.Flatten(), Versioned(64, 8), nn.ReLU(), nn.Linear(8, 10)))
+    assert torch.equal(network.build().get_parameter("1.weight"), network.state["1.weight"])

@@ -12,7 +12,7 @@ from safs_ray.config import Configuration, refusal
 from safs_ray.data import Dataset, Splits
 from safs_ray.models import Specification
 from safs_ray.models.weights import Weights
-from safs_ray.network import Network
+from safs_ray.network import Network, load_state
 from safs_ray.randomness import derive
 from safs_ray.stages.preparing import specify
 from safs_ray.stages.result import Result, trained, untrained
@@ -58,7 +58,7 @@ def given(configuration: Configuration, specification: Specification, splits: Sp
         return None
     module = models.build(specification, seed=0)
     weights = Weights.read(configuration.model.weights, module)
-    module.load_state_dict(dict(weights.state))
+    load_state(module, weights.state)
     network = Network.of(specification, module)
     if configuration.model.pruned:
         network = network.masked(weights.masks_of(network.prunable()))

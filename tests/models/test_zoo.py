@@ -106,9 +106,10 @@ def masked(network: Network) -> Network:
 def plain(network: Network) -> nn.Module:
     """The module as it comes, with the network's weights."""
     module = ARCHITECTURES["zoo"].build(network.specification)
-    missing, unexpected = module.load_state_dict(dict(network.state), strict=False)
-    assert all(name.endswith((".alpha", ".beta")) for name in unexpected)
-    assert not [name for name in missing if name.endswith("weight")]
+    state = module.state_dict()
+    assert set(state) >= {name for name in network.state if not name.endswith((".alpha", ".beta"))}
+    state.update({name: network.state[name] for name in state if name in network.state})
+    module.load_state_dict(state)
     return module.eval()
 
 

@@ -13,7 +13,7 @@ from safs_ray.tune.ending import FAILURE, ending
 
 COMMAND = "python -m safs_ray.tune model.name=mine:network run.name=mine"
 TRACEBACK = '\x1b[36mray::prepare()\x1b[39m (pid=7)\n  File "mine.py", line 3\nRuntimeError: no such device'
-GO_ON = r"(/\S+/)?python -m safs_ray\.tune --resume"
+GO_ON = r"(\S+/)?python -m safs_ray\.tune --resume"
 KEPT = "finished and kept: nothing yet; the rest is left"
 AGAIN = "Resumed as it is, it would end the same way; once the cause is mended, go on with:"
 
