@@ -85,14 +85,15 @@ def parse(text: str, name: str) -> dict[str, Any]:
 def overridden(values: dict[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
     """Nested keys and values with ``key.path=value`` overrides applied.
 
-    A structure N:M says the sparsity itself: given here, it replaces a sparsity that is not.
+    A structure N:M says itself how many weights stay, and where: given here, it replaces a sparsity and an allocation
+    that are not.
 
     Raises:
         ConfigurationError: an override is not of that form.
     """
     given = [_key_and_value(override) for override in overrides]
-    if pattern_of(dict(given).get("pruning.structure")) and "pruning.sparsity" not in dict(given):
-        values = _without(values, "pruning", "sparsity")
+    if pattern_of(dict(given).get("pruning.structure")):
+        values = _without(values, "pruning", "sparsity", "allocation")
     for key, value in given:
         values = _with(values, key.split("."), value, key)
     return values
@@ -110,12 +111,12 @@ def _key_and_value(override: str) -> tuple[str, Any]:
         raise refusal(key, text, "is not a YAML value") from None
 
 
-def _without(values: Mapping[str, Any], section: str, key: str) -> dict[str, Any]:
-    """A copy without one key of a section."""
+def _without(values: Mapping[str, Any], section: str, *keys: str) -> dict[str, Any]:
+    """A copy without some keys of a section."""
     inner = values.get(section)
     if not isinstance(inner, Mapping):
         return dict(values)
-    return {**values, section: {name: value for name, value in inner.items() if name != key}}
+    return {**values, section: {name: value for name, value in inner.items() if name not in keys}}
 
 
 def _with(values: Mapping[str, Any], path: Sequence[str], value: object, key: str) -> dict[str, Any]:
