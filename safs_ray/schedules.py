@@ -23,7 +23,7 @@ from safs_ray.network import Network
 from safs_ray.pruning.rules import RULES
 from safs_ray.pruning.scores import Evidence
 from safs_ray.randomness import derive
-from safs_ray.training import Report, Trained, Trainer, Training, digest, diverging, train
+from safs_ray.training import Trained, Trainer, Training, digest, diverging, train
 
 BLAMED = "pruning.hyperparameters.learning_rate"
 
@@ -39,14 +39,12 @@ class Task:
         network: dense, or with the masks that it begins with.
         training: one of ``section.epochs``.
         rewound: the network whose weights each round begins from; None for those just trained.
-        report: called after every epoch with the epochs done in all.
     """
 
     network: Network
     section: PruningSection
     training: Training
-    rewound: Network | None
-    report: Report
+    rewound: Network | None = None
 
 
 def prune(task: Task) -> Trained:
@@ -75,21 +73,22 @@ def evidence(network: Network, section: PruningSection, training: Training) -> E
 
     A network that has seen no batch has no statistics to normalise by, so it is scored by those of the images.
     """
-    few = training.splits.train[: section.images].to(training.device)
-    module = network.build().to(training.device).train(network.lacks_statistics)
+    device = training.context.device
+    few = training.context.splits.train[: section.images].to(device)
+    module = network.build().to(device).train(network.lacks_statistics)
     images = network.specification.normalised(few.images)
     return Evidence(module, images, few.labels, derive(training.seed, "scores"), network.sites)
 
 
 def one_shot(task: Task) -> Trained:
     """All at once, then training with the masks."""
-    return train(masked(task.network, task.section, task.training), task.training, task.report, BLAMED)
+    return train(masked(task.network, task.section, task.training), task.training, BLAMED)
 
 
 def in_training(task: Task) -> Trained:
     """While the network trains: little by little (Zhu & Gupta 2017), or by its gradients (GSM, Ding et al. 2019)."""
     rule = partial(RULES[task.section.schedule], section=task.section)
-    return train(task.network, replace(task.training, mask_rule=rule), task.report, BLAMED)
+    return train(task.network, replace(task.training, mask_rule=rule), BLAMED)
 
 
 def rigl(task: Task) -> Trained:
@@ -105,9 +104,9 @@ def iterative(task: Task) -> Trained:
     """
     network, score, before = task.network, 0.0, 0.0
     for index, sparsity in enumerate(_sparsities(task.section)):
-        training = replace(task.training, seed=derive(task.training.seed, "round", index))
-        report = shifted(task.report, index * task.section.epochs)
-        network, score, own = train(_ticket(network, sparsity, task), training, report, BLAMED)
+        context = task.training.context.after(index * task.section.epochs)
+        training = replace(task.training, seed=derive(task.training.seed, "round", index), context=context)
+        network, score, own = train(_ticket(network, sparsity, task), training, BLAMED)
         before += own
     return Trained(network, score, before)
 
@@ -118,11 +117,11 @@ def swamp(task: Task) -> Trained:
     The particles of a round are trained from the same weights on batches of different order, and averaged over
     the last quarter of their epochs. Published with a learning rate that is constant there.
     """
-    network, before, training = task.network, 0.0, task.training
+    network, before, context = task.network, 0.0, task.training.context
     for index, sparsity in enumerate(_sparsities(task.section)):
         network, own = _averaged(_ticket(network, sparsity, task), index, task)
         before += own
-    score = accuracy(network, training.splits.validation, training.device, training.run)
+    score = accuracy(network, context.splits.validation, context.device, context.configuration.run)
     return Trained(network, score, before)
 
 
@@ -134,11 +133,6 @@ SCHEDULES: dict[str, Callable[[Task], Trained]] = {
     "swamp": swamp,
     "rigl": rigl,
 }
-
-
-def shifted(report: Report, done: int) -> Report:
-    """A report for a training before which so many epochs were done."""
-    return lambda epoch, accuracy: report(done + epoch, accuracy)
 
 
 def _sparsities(section: PruningSection) -> list[float]:
@@ -161,10 +155,10 @@ def _averaged(ticket: Network, index: int, task: Task) -> tuple[Network, float]:
 
     A round that is over is kept as a checkpoint; one that is under way begins anew, for its sums are in none.
     """
-    training, checkpoints = task.training, task.training.checkpoints
-    key = digest("round", index, ticket.fingerprint, training.seed, training.device.type)
-    if checkpoints and (kept := checkpoints.load(key)):
-        return replace(ticket, state=kept["state"]), kept["core_seconds"]
+    training, checkpoints = task.training, task.training.context.checkpoints
+    key = digest("round", index, ticket.fingerprint, training.seed, training.context.device.type)
+    if checkpoints and (saved := checkpoints.load(key)):
+        return replace(ticket, state=saved["state"]), saved["core_seconds"]
     start = time.process_time()
     mean = _recalibrated(_mean(_visited(ticket, index, task)), training)
     spent = time.process_time() - start
@@ -178,14 +172,14 @@ def _visited(ticket: Network, index: int, task: Task) -> Iterator[Network]:
     epochs, particles = task.section.epochs, task.section.particles
     for particle in range(particles):
         seed = derive(task.training.seed, "particle", index, particle)
-        training = replace(task.training, seed=seed, checkpoints=None)
-        report = shifted(task.report, (index * particles + particle) * epochs)
-        trainer = Trainer(ticket, training)
+        context = replace(task.training.context.after((index * particles + particle) * epochs), checkpoints=None)
+        training = replace(task.training, seed=seed, context=context)
+        trainer = Trainer([ticket], training)
         while trainer.epoch < epochs:
             trainer.run_epoch()
             if trainer.diverged:
                 raise diverging(training, BLAMED)
-            report(trainer.epoch, trainer.accuracy)
+            context.report(trainer.epoch, trainer.standing.accuracy)
             if trainer.epoch > epochs - max(1, round(AVERAGED * epochs)):
                 yield trainer.current()
 
@@ -203,8 +197,8 @@ def _mean(networks: Iterable[Network]) -> Network:
 
 def _recalibrated(network: Network, training: Training) -> Network:
     """The network with the running statistics of its batch normalisation taken anew from the training images."""
-    module = network.build().to(training.device)
-    images = training.splits.train.images
+    device, images = training.context.device, training.context.splits.train.images
+    module = network.build().to(device)
     parts = images.tensor_split(batch_count(len(images), evaluation_batch(images)))
-    update_bn((network.specification.normalised(part.to(training.device)) for part in parts), module)
+    update_bn((network.specification.normalised(part.to(device)) for part in parts), module)
     return network.after(module)

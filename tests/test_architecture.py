@@ -17,6 +17,7 @@ PACKAGE = Path(safs_ray.__file__).parent
 ROOMS = (
     "config",
     "keys",
+    "log",
     "machine",
     "storage",
     "checkpoints",
@@ -38,6 +39,7 @@ ROOMS = (
     "schedules",
     "search",
     "stages",
+    "experiment",
     "report",
     "export",
     "tune",

@@ -41,9 +41,15 @@ def validate(values: Mapping[str, Any]) -> Configuration:
         ConfigurationError: with the first fault found.
     """
     try:
-        return Configuration.model_validate_json(json.dumps(_plain(values)))
+        return Configuration.model_validate_json(json.dumps(_current(_plain(values))))
     except ValidationError as error:
         raise _first_fault(error) from None
+
+
+def _current(values: dict[str, Any]) -> dict[str, Any]:
+    """The values without what only runs of older versions have: ``search.rungs``, where nothing is in it."""
+    search = values.get("search")
+    return _without(values, "search", "rungs") if isinstance(search, dict) and search.get("rungs") == [] else values
 
 
 def dump(configuration: Configuration) -> str:

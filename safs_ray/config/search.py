@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
-from typing import Annotated, Literal
+from typing import Literal
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import Field, model_validator
 
-from safs_ray.config.section import Count, Section, ascending
+from safs_ray.config.section import Count, Section
 
 Move = Literal["redraw", "redraw and swap"]
 
@@ -83,9 +82,6 @@ class SearchSection(Section):
     groups: int = Field(2, ge=2, le=10**4, description="groups of channels at each site, where granularity is group")
     steps: Count = Field(20, description="evaluations of a chain, the starting assignment included")
     epochs: Count = Field(10, description="epochs of one evaluation")
-    rungs: Annotated[tuple[Count, ...], AfterValidator(ascending)] = Field(
-        (), description="epochs after which an evaluation stops when its curve says that lahc would reject it"
-    )
     start: Literal["default", "random"] = Field(
         "default", description="starting assignment: the network's own activations, or random"
     )
@@ -110,16 +106,7 @@ class SearchSection(Section):
     tpe: TpeSection = Field(TpeSection(), description="of the tree-structured Parzen estimator")
 
     @model_validator(mode="after")
-    def _fewer_epochs(self) -> SearchSection:
-        rungs = json.dumps(self.rungs)
-        if self.rungs and self.rungs[-1] >= self.epochs:
-            raise ValueError(f"rungs={rungs} must lie below epochs={self.epochs}")
-        if self.rungs and self.strategy != "lahc":
-            raise ValueError(f"rungs={rungs} does not go with strategy={self.strategy}; allowed: []")
-        if self.rungs and self.when == "during":
-            raise ValueError(
-                f"rungs={rungs} does not go with when=during, whose curves are of denser networks; allowed: []"
-            )
+    def _predicts_for_lahc(self) -> SearchSection:
         if self.predictor != "none" and self.strategy != "lahc":
             raise ValueError(f"predictor={self.predictor} does not go with strategy={self.strategy}; allowed: none")
         return self

@@ -11,11 +11,12 @@ from safs_ray.config import ConfigurationError, Execution, refusal
 from safs_ray.export import sparse_file
 from safs_ray.network import Network
 from safs_ray.sources.images import one_line
-from safs_ray.sparse.execution import Executable, executable
+from safs_ray.sparse.cohort import Single
+from safs_ray.sparse.execution import executable
 from safs_ray.storage import Folder
 
 
-def load(path: str | Path, execution: Execution = "auto", device: str = "cpu") -> Executable:
+def load(path: str | Path, execution: Execution = "auto", device: str = "cpu") -> Single:
     """A network as a torch module in evaluation mode.
 
     It maps uint8 images (N, C, H, W), pixels from 0 to 255, to logits (N, classes); it normalises them itself.

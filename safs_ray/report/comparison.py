@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from safs_ray.config import Hyperparameters
+from safs_ray.experiment import Row
 from safs_ray.report.canvas import Absent, Figure
 from safs_ray.report.figures import groups as drawings
 from safs_ray.report.groups import GAIN, Group, compared, differing, identity
@@ -15,7 +16,7 @@ from safs_ray.report.wording import CONFIDENT, interval, listed, points, spread
 
 PAGE = "comparison.html"
 
-ORDER = ("dense", "pruned", "stage 1", "stage 2", "SAFS")
+ORDER = tuple(Row)
 
 
 def row_names(groups: Sequence[Group]) -> tuple[str, ...]:
@@ -56,7 +57,9 @@ def render(groups: Sequence[Group], drawn: dict[str, Figure | Absent]) -> str:
 
 def _row(group: Group, names: Sequence[str]) -> dict[str, Any]:
     gain = group.estimate(GAIN)
-    kept = sorted({row["nonzero_weights"] for record in group.records for row in record.rows if row["name"] == "SAFS"})
+    kept = sorted(
+        {row["nonzero_weights"] for record in group.records for row in record.rows if row["name"] == Row.SAFS}
+    )
     return {
         "label": group.label,
         "count": group.count,
@@ -99,7 +102,7 @@ def _run(group: Group, record: Record, names: Sequence[str]) -> dict[str, Any]:
         "found": " ".join(_operators(record)),
         "hyperparameters": _hyperparameters(record),
         "evaluations": f"{record.search_cost['evaluations']:,}",
-        "core_seconds": f"{rows['SAFS']['core_seconds']:,.0f}" if "SAFS" in rows else "",
+        "core_seconds": f"{rows[Row.SAFS]['core_seconds']:,.0f}" if Row.SAFS in rows else "",
     }
 
 

@@ -10,6 +10,8 @@ from typing import Any
 from jinja2 import Environment, PackageLoader
 
 from safs_ray.config import CONFIGURATION, Configuration, ConfigurationError, Hyperparameters, counted
+from safs_ray.experiment import Row, rows_of
+from safs_ray.experiment.results import TableRow
 from safs_ray.report.canvas import Absent, Figure
 from safs_ray.report.figures import (
     accuracy,
@@ -23,17 +25,18 @@ from safs_ray.report.figures import (
     trajectories,
 )
 from safs_ray.report.groups import gain
-from safs_ray.report.record import Record, Row, flattened
+from safs_ray.report.record import Record, flattened
 from safs_ray.report.wording import CONFIDENT, interval, listed, percent, points, shown
+from safs_ray.search.course import Sweep
 
 PAGE = "report.html"
 
 MEANINGS = {
-    "dense": "before pruning",
-    "pruned": "its own activations, default hyperparameters",
-    "stage 1": "found operators, default hyperparameters",
-    "stage 2": "its own activations with learned scales, hyperparameters searched",
-    "SAFS": "found operators with learned scales, hyperparameters searched",
+    Row.DENSE: "before pruning",
+    Row.PRUNED: "its own activations, default hyperparameters",
+    Row.OPERATORS: "found operators, default hyperparameters",
+    Row.SCALES: "its own activations with learned scales, hyperparameters searched",
+    Row.SAFS: "found operators with learned scales, hyperparameters searched",
 }
 
 
@@ -94,14 +97,14 @@ def _summary(record: Record) -> str:
     run = record.configuration
     what = f"{run.model.name} on {run.data.source}, {_pruning(run)}."
     rows = {row["name"]: row for row in record.rows}
-    if "SAFS" not in rows or "pruned" not in rows:
+    if Row.SAFS not in rows or Row.PRUNED not in rows:
         return what
-    test, gained = rows["SAFS"]["test_accuracy"], gain(rows["SAFS"], rows["pruned"]).mean
+    test, gained = rows[Row.SAFS]["test_accuracy"], gain(rows[Row.SAFS], rows[Row.PRUNED]).mean
     direction = "above" if gained >= 0 else "below"
     outcome = (
         f" The activations and hyperparameters that were found reach {percent(test)} % test accuracy with "
-        f"{counted(rows['SAFS']['nonzero_weights'], 'weight')}, {abs(100 * gained):.1f} points {direction} the pruned "
-        "network"
+        f"{counted(rows[Row.SAFS]['nonzero_weights'], 'weight')}, {abs(100 * gained):.1f} points {direction} the "
+        "pruned network"
     )
     dense = f" and {100 * rows['dense']['test_accuracy']['mean']:.1f} % before pruning" if "dense" in rows else ""
     return f"{what}{outcome} ({percent(rows['pruned']['test_accuracy'])} %{dense})."
@@ -132,12 +135,12 @@ def standing(record: Record) -> Iterator[tuple[str, str]]:
             best += f", {counted(len(again), 'finalist')} trained again"
         begun = f"{len(sweep.trials)} of {counted(sweep.planned, 'trial')} begun"
         yield f"sweep “{sweep.name}”", f"{begun}, {ended} ended, {best}"
-    rows = [row for row in record.row_names if row != "dense"]
+    rows = [row for row in rows_of(record.configuration) if row is not Row.DENSE]
     done = sum(len(record.folds(row)) for row in rows)
     yield "final evaluation", f"{done} of {counted(len(rows) * record.configuration.final.folds, 'training')} done"
 
 
-def _row(row: Row, rows: list[Row]) -> dict[str, Any]:
+def _row(row: TableRow, rows: list[TableRow]) -> dict[str, Any]:
     """A row of the table in words."""
     pruned = next((other for other in rows if other["name"] == "pruned"), None)
     gained = gain(row, pruned) if pruned and row["name"] not in ("dense", "pruned") else None
@@ -155,7 +158,7 @@ def _row(row: Row, rows: list[Row]) -> dict[str, Any]:
     }
 
 
-def _spread(rows: list[Row]) -> str:
+def _spread(rows: list[TableRow]) -> str:
     folds = len(rows[-1]["test_accuracy"]["values"]) if rows else 0
     return f"mean ± standard deviation of {folds} folds" if folds > 1 else "one fold"
 
@@ -163,9 +166,9 @@ def _spread(rows: list[Row]) -> str:
 def _certainty(record: Record) -> str:
     """How far the gain of the row SAFS is to be trusted."""
     rows = {row["name"]: row for row in record.rows}
-    if "SAFS" not in rows or "pruned" not in rows:
+    if Row.SAFS not in rows or Row.PRUNED not in rows:
         return ""
-    gained = gain(rows["SAFS"], rows["pruned"])
+    gained = gain(rows[Row.SAFS], rows[Row.PRUNED])
     if gained.low is None:
         return (
             "With one fold nothing is known of the uncertainty of the gain: run more seeds, and give all their folders "
@@ -192,7 +195,7 @@ def _winner(record: Record) -> dict[str, functions.Activation]:
 def _hyperparameters(record: Record) -> str:
     if record.results:
         return listed(Hyperparameters(**record.results["hyperparameters"]))
-    leading = [sweep.winner for sweep in record.sweeps if sweep.name != "stage 2"]
+    leading = [sweep.winner for sweep in record.sweeps if sweep.name is not Sweep.SCALES]
     return listed(leading[-1].hyperparameters) if leading else ""
 
 

@@ -10,9 +10,10 @@ from rich.console import Console
 from rich.table import Table
 
 from safs_ray.config import Hyperparameters, counted
+from safs_ray.experiment import Row
+from safs_ray.experiment.results import TableRow
 from safs_ray.report.groups import GAIN, Difference, Group, compared, gain
 from safs_ray.report.intervals import Estimate
-from safs_ray.report.record import Row
 from safs_ray.report.wording import CONFIDENT, interval, listed, percent, points, spread
 
 STYLE: dict[str, Any] = {"box": box.SIMPLE_HEAD, "padding": (0, 1, 0, 0), "pad_edge": False}
@@ -34,21 +35,21 @@ def show(results: dict[str, Any], console: Console) -> None:
     )
 
 
-def show_rows(rows: Sequence[Row], console: Console) -> None:
+def show_rows(rows: Sequence[TableRow], console: Console) -> None:
     """Print the accuracies of a run."""
     finals = len(rows[-1]["test_accuracy"]["values"])
     console.print(f"Accuracy in per cent, {f'mean ± sd of {finals} folds' if finals > 1 else 'one fold'}")
     console.print(_accuracies(rows))
 
 
-def _accuracies(rows: Sequence[Row]) -> Table:
+def _accuracies(rows: Sequence[TableRow]) -> Table:
     table = Table(**STYLE)
     table.add_column("network")
     for heading in ("validation", "test", "gain", "sparsity", "nonzero", "trained", "core-s"):
         table.add_column(heading, justify="right", no_wrap=True)
-    pruned = next((row for row in rows if row["name"] == "pruned"), None)
+    pruned = next((row for row in rows if row["name"] == Row.PRUNED), None)
     for row in rows:
-        gained = pruned and row["name"] not in ("dense", "pruned")
+        gained = pruned and row["name"] not in (Row.DENSE, Row.PRUNED)
         table.add_row(
             row["name"],
             percent(row["validation_accuracy"]),
@@ -58,7 +59,7 @@ def _accuracies(rows: Sequence[Row]) -> Table:
             f"{row['nonzero_weights']:,}",
             f"{row['evaluations']:,}" if row["evaluations"] else "",
             f"{row['core_seconds']:,.0f}",
-            style="bold" if row["name"] == "SAFS" else None,
+            style="bold" if row["name"] == Row.SAFS else None,
         )
     return table
 

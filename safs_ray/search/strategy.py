@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import random
-from typing import Any, Protocol
+from typing import Protocol
 
 from safs_ray.config import SearchSection
 from safs_ray.randomness import derive
@@ -15,7 +15,7 @@ from safs_ray.search.lahc import LateAcceptance
 from safs_ray.search.predictor import Predictor
 from safs_ray.search.random import RandomSearch
 from safs_ray.search.tpe import TreeParzen
-from safs_ray.search.turns import Turns
+from safs_ray.search.walks import Walks
 
 
 class Strategy(Protocol):
@@ -56,12 +56,6 @@ class Strategy(Protocol):
             RuntimeError: no candidate was asked for.
         """
 
-    def state_dict(self) -> dict[str, Any]:
-        """Plain values, which ``torch.load(weights_only=True)`` accepts."""
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on, exactly, where a strategy of the same arguments was between any two calls."""
-
 
 def make(search: SearchSection, start: Assignment, seed: int) -> Strategy:
     """The strategy that ``search.strategy`` names, with its settings.
@@ -76,7 +70,7 @@ def make(search: SearchSection, start: Assignment, seed: int) -> Strategy:
             starts = [start, *(_random_start(search, start, seed, walk) for walk in range(1, search.lahc.walks))]
             seeds = [seed, *(derive(seed, "walk", walk) for walk in range(1, search.lahc.walks))]
             walks = [_walk(search, own, seed) for own, seed in zip(starts, seeds, strict=True)]
-            return Turns(walks) if len(walks) > 1 else walks[0]
+            return Walks(walks) if len(walks) > 1 else walks[0]
         case "random":
             return RandomSearch(search.operators, start, seed)
         case "annealing":

@@ -7,25 +7,25 @@ from collections.abc import Mapping
 
 from rich.console import Console
 
-from safs_ray import machine, stages
+from safs_ray import experiment, machine
 from safs_ray.config import Configuration, PruningSection, counted
 from safs_ray.data import Splits
+from safs_ray.log import duration
 from safs_ray.network import Network
 from safs_ray.pruning.masks import count_kept
 from safs_ray.pruning.structure import select
-from safs_ray.search.chain import Course
+from safs_ray.search.course import Course, Sweep
 from safs_ray.storage import Folder
 from safs_ray.tune.invocation import program, quoted, resume_command
-from safs_ray.tune.progress import duration
 
 
 def announce(configuration: Configuration, splits: Splits, network: Network, folder: Folder, console: Console) -> None:
     """Say what will run and about how long."""
-    plan = stages.plan(configuration)
+    plan = experiment.plan(configuration)
     workers = _workers(configuration)
     dense, sparse = plan["dense training"], _one_after_another(configuration, plan, workers)
-    seconds = stages.seconds_per_epoch(configuration, network, splits) * dense if dense else 0.0
-    seconds += stages.seconds_per_epoch(configuration, _sparse(configuration, network), splits) * sparse
+    seconds = experiment.seconds_per_epoch(configuration, network, splits) * dense if dense else 0.0
+    seconds += experiment.seconds_per_epoch(configuration, _sparse(configuration, network), splits) * sparse
     machine.give_back_memory()  # this process trains no more, and the others want it
     data = splits.train.images.shape
     condition = " if ASHA stops no trial" if configuration.tune.scheduler == "asha" else ""
@@ -36,7 +36,7 @@ def announce(configuration: Configuration, splits: Splits, network: Network, fol
         f"{_origin(configuration, network)}"
         f"  {counted(len(network.sites), 'site')}{_division(configuration)}, "
         f"{counted(len(configuration.search.operators), 'operator')}, "
-        f"{', '.join(_trials(*sweep) for sweep in stages.sweeps(configuration))}, "
+        f"{', '.join(_trials(*sweep) for sweep in experiment.sweeps(configuration))}, "
         f"{counted(configuration.final.folds, 'fold')}\n"
         f"  at most {counted(sum(plan.values()), 'epoch')} ({', '.join(f'{name} {n:,}' for name, n in plan.items())})\n"
         f"  about {duration(seconds)} on {counted(workers, 'worker')} of this machine{condition}\n"
@@ -51,8 +51,8 @@ def _trials(course: Course, count: int) -> str:
     """How many trials a sweep has, and what each does unless it is stopped."""
     evaluations = counted(course.evaluations, "evaluation")
     each = [evaluations] * (course.evaluations > 0) + ["a fine-tuning"] * (course.stretches > 0)
-    kind = "trial" if course.own_hyperparameters else "chain"
-    row = " for the row stage 2" if course.sweep == "stage 2" else ""
+    kind = "trial" if course.searches_hyperparameters else "chain"
+    row = " for the row stage 2" if course.sweep is Sweep.SCALES else ""
     return f"{counted(count, kind)} of {' and '.join(each)}{row}"
 
 
@@ -97,7 +97,7 @@ def _one_after_another(configuration: Configuration, plan: Mapping[str, int], wo
     trials = min(workers, configuration.tune.max_concurrent or workers)
     searched = sum(
         course.epochs(course.steps, configuration) * math.ceil(count / trials)
-        for course, count in stages.sweeps(configuration)
+        for course, count in experiment.sweeps(configuration)
     )
     return plan["pruning"] + searched + (plan["finalists"] + plan["final evaluation"]) / workers
 

@@ -8,8 +8,9 @@ from ray.tune import Callback
 from ray.tune.experiment import Trial
 
 from safs_ray.config import Configuration
+from safs_ray.log import event, log, percent
 from safs_ray.tune.journal import Past
-from safs_ray.tune.progress import Clock, event, log, percent
+from safs_ray.tune.progress import Clock
 
 TOLD = (
     "phase", "assignment", "validation_accuracy", "best_accuracy", "cost", "accepted", "repeated", "diverged"

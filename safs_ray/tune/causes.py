@@ -9,6 +9,7 @@ from ray.tune.error import TuneError
 
 from safs_ray.config import ConfigurationError
 from safs_ray.config.refusals import LONGEST_MESSAGE, shortened
+from safs_ray.experiment import FailedSearchError
 from safs_ray.storage import DamagedError
 
 PASSING = (
@@ -31,10 +32,6 @@ PASSING = (
     exceptions.ActorPlacementGroupRemoved,
 )
 """What is raised when workers, nodes, disks, memory or a network are lost, and not by what code does."""
-
-
-class FailedSearchError(Exception):
-    """No trial reached its end. Its ``__cause__`` is why one of them failed, if one did."""
 
 
 def cause_of(error: BaseException) -> BaseException:

@@ -6,11 +6,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from safs_ray.config import CONFIGURATION, Configuration, counted, dump, overridden, parse, refusal, validate
+from safs_ray.experiment import RESULTS
 from safs_ray.report.page import PAGE
-from safs_ray.report.results import RESULTS
-from safs_ray.search.records import JOURNALS
 from safs_ray.storage import Folder
-from safs_ray.tune.journal import Journal
 
 FREE = (
     "run.address", "run.device", "run.verbose", "run.events", "tune.max_concurrent", "tune.resources.cpu",
@@ -104,8 +102,6 @@ def reopens(changes: Iterable[str]) -> bool:
 
 
 def reopen(folder: Folder) -> None:
-    """Let a run go on that had an end, or whose sweeps had a winner."""
-    for sweep in ("SAFS", "stage 2"):
-        Journal(folder / JOURNALS, sweep).reopen()
+    """Let a run go on that had an end."""
     folder.remove(RESULTS)
     folder.remove(PAGE)

@@ -19,13 +19,14 @@ from rich.console import Console
 from safs_ray import config, stages
 from safs_ray.config import CONFIGURATION, Configuration, ConfigurationError, RunSection, refusal
 from safs_ray.data import Dataset, Splits
+from safs_ray.experiment import RESULTS
 from safs_ray.network import Network
 from safs_ray.report import page, tensorboard
 from safs_ray.report.record import Record
-from safs_ray.report.results import RESULTS
 from safs_ray.report.table import show
 from safs_ray.report.wording import shown
 from safs_ray.storage import DamagedError, Folder, blaming
+from safs_ray.training import Context
 from safs_ray.tune.announcement import announce
 from safs_ray.tune.causes import reason
 from safs_ray.tune.changes import note, pending, reopens
@@ -35,7 +36,7 @@ from safs_ray.tune.invocation import new, parser, program, quoted, resumed, show
 from safs_ray.tune.live import LiveTable
 from safs_ray.tune.modules import versions
 from safs_ray.tune.progress import EventFile, lines, show_to
-from safs_ray.tune.sweep import sweep
+from safs_ray.tune.running import run
 from safs_ray.tune.warm_start import check_earlier, take_over
 
 LOCK = ".lock"
@@ -90,9 +91,9 @@ def _run(configuration: Configuration, folder: Folder, console: Console) -> dict
             announce(configuration, splits, network, folder, console)
         try:
             connect(configuration)
-            found = sweep(configuration, dataset, folder)
+            results = run(configuration, dataset, folder)
             folder.remove(FAILURE)  # of a session before this one
-            return found
+            return results
         finally:
             ray.shutdown()
 
@@ -188,7 +189,7 @@ def _given(configuration: Configuration, network: Network, splits: Splits, folde
         with suppress(DamagedError):
             if begun := stages.Result.load(_given_stage(configuration, folder)):
                 return begun
-    return stages.given(configuration, network.specification, splits)
+    return stages.given(network.specification, Context(configuration, splits))
 
 
 def _given_stage(configuration: Configuration, folder: Folder) -> Folder:

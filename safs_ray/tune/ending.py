@@ -7,9 +7,10 @@ import traceback
 from datetime import datetime
 
 from safs_ray.config import CONFIGURATION, Configuration, ConfigurationError
+from safs_ray.experiment import FailedSearchError
 from safs_ray.report.wording import shown
 from safs_ray.storage import Folder
-from safs_ray.tune.causes import FailedSearchError, cause_of, passes, reason
+from safs_ray.tune.causes import cause_of, passes, reason
 from safs_ray.tune.invocation import resume_command
 from safs_ray.tune.modules import versions
 from safs_ray.tune.standing import standing

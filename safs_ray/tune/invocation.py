@@ -15,8 +15,8 @@ from rich.console import Console
 import safs_ray
 from safs_ray import config
 from safs_ray.config import CONFIGURATION, Configuration, refusal
+from safs_ray.experiment import RESULTS
 from safs_ray.keys import keys, written
-from safs_ray.report.results import RESULTS
 from safs_ray.report.wording import shown
 from safs_ray.storage import Folder, blaming
 from safs_ray.tune.changes import changed, leaves, read_begun

@@ -11,7 +11,7 @@ from rich.live import Live
 from rich.table import Column, Table
 from rich.text import Text
 
-from safs_ray.tune.progress import EVENT, duration, percent
+from safs_ray.log import EVENT, duration, percent
 
 LATEST = 12
 """Trials or stages that are shown at most: those of the latest news."""
@@ -20,7 +20,7 @@ PLAIN: dict[str, Any] = {"box": None, "pad_edge": False, "padding": (0, 2, 0, 0)
 """How tables look."""
 
 Told = dict[str, Any]
-"""An event, as :func:`safs_ray.tune.progress.event` makes it."""
+"""An event, as :func:`safs_ray.log.event` makes it."""
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""What is told while a run goes on: lines for a person, with events in them for machines and for a terminal's table."""
+"""What is told while a run goes on, to a person and to machines."""
 
 from __future__ import annotations
 
@@ -6,11 +6,8 @@ import json
 import logging
 import sys
 import time
-from typing import Any
 
-from safs_ray.pruning.flow import Survey
-
-log = logging.getLogger("safs_ray")
+from safs_ray.log import EVENT, duration, event, log, percent
 
 
 def lines(verbose: int) -> logging.Handler:
@@ -33,7 +30,7 @@ def show_to(*handlers: logging.Handler) -> None:
 
 
 class EventFile(logging.FileHandler):
-    """Appends what is logged to a file, a JSON object a line: time, level, message and what :func:`event` added."""
+    """Appends what is logged to a file, a JSON object a line: time, level, message and what events hold."""
 
     def __init__(self, path: str) -> None:
         super().__init__(path, encoding="utf-8")
@@ -42,34 +39,6 @@ class EventFile(logging.FileHandler):
         """One line; times are seconds since 1970."""
         told = {"time": record.created, "level": record.levelname.lower(), **record.__dict__.get(EVENT, {})}
         return json.dumps({**told, "message": record.getMessage()})
-
-
-EVENT = "event"
-
-
-def event(kind: str, **values: object) -> dict[str, Any]:
-    """What a machine is told of a line that a person reads, for ``extra`` of :data:`log`."""
-    return {EVENT: {"event": kind, **values}}
-
-
-def duration(seconds: float) -> str:
-    """Seconds as a person says them: 45 s, 12 min, 3 h 05 min."""
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    minutes = round(seconds / 60)
-    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60:02d} min"
-
-
-def percent(fraction: float) -> str:
-    """A fraction as a person reads it."""
-    return f"{100 * fraction:5.1f} %"
-
-
-def tell(survey: Survey) -> None:
-    """Say what pruning has left, and warn of layers of which that is nothing."""
-    log.info("%s", survey.summary, extra=event("pruned"))
-    if survey.warning:
-        log.warning("warning: %s", survey.warning)
 
 
 class Clock:

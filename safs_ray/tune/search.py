@@ -6,7 +6,7 @@ Every session of a sweep is a new one to Tune: what came before is in the sweep'
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
@@ -15,24 +15,25 @@ from ray import tune
 from ray.tune import Tuner
 from ray.tune.experiment import Trial as TuneTrial
 
-from safs_ray import stages
 from safs_ray.config import Configuration, counted
+from safs_ray.experiment import FailedSearchError, Outcome
+from safs_ray.log import log
 from safs_ray.network import Network
 from safs_ray.randomness import derive
 from safs_ray.report.wording import shown
 from safs_ray.search.assignment import Assignment
-from safs_ray.search.chain import Course
+from safs_ray.search.course import Course
+from safs_ray.search.hyperparameters import Propose, default_only, search_space
+from safs_ray.search.recipe import Recipe
 from safs_ray.search.records import JOURNALS
-from safs_ray.stages import Recipe
 from safs_ray.storage import Folder
 from safs_ray.tune.board import BoardClient
 from safs_ray.tune.callbacks import SearchProgress
-from safs_ray.tune.causes import FailedSearchError, passes, reason
+from safs_ray.tune.causes import passes, reason
 from safs_ray.tune.halving import SuccessiveHalving
 from safs_ray.tune.journal import Journal, Past
-from safs_ray.tune.progress import event, log, percent
-from safs_ray.tune.proposals import METRIC, TRIAL, Proposals, Propose, default_only, search_space
-from safs_ray.tune.tasks import Run, finalist, run_tasks, train_finalist
+from safs_ray.tune.proposals import METRIC, TRIAL, Proposals
+from safs_ray.tune.tasks import Run
 from safs_ray.tune.trainable import Trial
 from safs_ray.tune.warm_start import earlier_trials
 
@@ -43,8 +44,10 @@ ERRORS = "error.txt"
 """Tune's file of a trial that failed, with the traceback of every time."""
 
 
-def search(course: Course, network: Network, run: Run, arrays: Any, board: str) -> Recipe:
-    """The winner of a sweep, which is begun, or gone on with from where its journal and the board say that it was.
+def search(course: Course, network: Network, run: Run, arrays: Any, board: str) -> list[Outcome]:
+    """What the trials of a sweep have found that reached their end, by number.
+
+    The sweep is begun, or gone on with from where its journal and the board say that it was.
 
     Args:
         course: what every trial does. HyperOpt proposes its hyperparameters and ASHA stops the weak; the trials of
@@ -58,32 +61,22 @@ def search(course: Course, network: Network, run: Run, arrays: Any, board: str) 
         FailedSearchError: no trial reached its end.
     """
     configuration, folder = run.configuration, run.folder
-    journal = Journal(folder / JOURNALS, course.sweep)
-    past = Past(course, journal, BoardClient(board).evaluations())
-    known = journal.winner
-    if known and not past.lost:
-        return known
+    past = Past(course, Journal(folder / JOURNALS, course.sweep), BoardClient(board).evaluations())
     propose = _propose(course, configuration, folder)
     past.recover(lambda number: propose(number, ()), configuration.search.share == "best")
-    trials = configuration.tune.trials if course.own_hyperparameters else configuration.search.chains
+    trials = configuration.tune.trials if course.searches_hyperparameters else configuration.search.chains
     left, failures = trials - len(past.done), list[Exception]()
     if left > 0:
         past.announce(trials)
         _forget(folder / SEARCH / _folder_name(course), past)
         trainable = _trainable(course, network, run, arrays, board)
-        start = partial(_start, configuration, course, board)
-        proposals = Proposals(past, trials, propose, start)
-        failures = _fit(
-            _tuner(trainable, proposals, configuration, folder, past, trials),
-            left,
-            folder / SEARCH / _folder_name(course),
-        )
+        proposals = Proposals(past, trials, propose, partial(_start, configuration, course, board))
+        tuner = _tuner(trainable, proposals, configuration, folder, past, trials)
+        failures = _fit(tuner, left, folder / SEARCH / _folder_name(course))
         run.checkpoints(course.sweep).clear()  # of trials that were stopped while they trained
         journal = Journal(folder / JOURNALS, course.sweep)  # Tune has written it by a copy of this one
         past = Past(course, journal, BoardClient(board).evaluations())
-    winner = known or _winner(past, network, run, arrays, failures)
-    journal.crown(winner)
-    return winner
+    return _outcomes(past, failures)
 
 
 def _forget(folder: Folder, past: Past) -> None:
@@ -115,7 +108,7 @@ def _trainable(course: Course, network: Network, run: Run, arrays: Any, board: s
 
 def _propose(course: Course, configuration: Configuration, folder: Folder) -> Propose:
     """Where the hyperparameters of the sweep's trials come from."""
-    if not course.own_hyperparameters:
+    if not course.searches_hyperparameters:
         return default_only(configuration)
     return search_space(configuration, earlier_trials(folder, course))
 
@@ -131,7 +124,7 @@ def _tuner(
 ) -> Tuner:
     """Tune's sweep of the trials that are left."""
     course, section = past.course, configuration.tune
-    asha = course.own_hyperparameters and section.scheduler == "asha"
+    asha = course.searches_hyperparameters and section.scheduler == "asha"
     tune_config = tune.TuneConfig(
         search_alg=proposals,
         scheduler=_halving(configuration, past) if asha else None,
@@ -216,11 +209,10 @@ def _fit(tuner: Tuner, trials: int, folder: Folder) -> list[Exception]:
     return [error for _, error in failures]
 
 
-def _winner(past: Past, network: Network, run: Run, arrays: Any, failures: Sequence[Exception] = ()) -> Recipe:
-    """What the best of the trials that reached their end has found; of several finalists the best when trained again.
+def _outcomes(past: Past, failures: Sequence[Exception]) -> list[Outcome]:
+    """What the trials that reached their end have found.
 
     Args:
-        network: what the trials started from.
         failures: why trials failed.
 
     Raises:
@@ -233,48 +225,10 @@ def _winner(past: Past, network: Network, run: Run, arrays: Any, failures: Seque
         none = f"{course.sweep}: none of {counted(len(entries), 'trial')} reached its end"
         count = f"{none}; {len(entries) - len(past.done)} failed"
         raise FailedSearchError(f"{count} ({reason(why)})" if why else count) from why
-    recipes = {
-        number: Recipe(past.found(number), entries[number].hyperparameters, course.own_hyperparameters)
-        for number in finished
-    }
-    accuracies = {number: entries[number].accuracy for number in finished}
-    finalists = stages.finalists_of(run.configuration, recipes, accuracies)
-    best, accuracy, how = finalists[0], accuracies[finalists[0]], ""
-    if len(finalists) > 1:
-        trained = _train_again(course, {number: recipes[number] for number in finalists}, network, run, arrays)
-        best, accuracy = stages.winner_of(trained)
-        trainings = counted(len(trained[best]), "training")
-        how = f", the mean of {trainings} ({percent(accuracies[best]).strip()} in the search)"
-    told = event("won", sweep=course.sweep, trial=course.trial(best), validation_accuracy=accuracy)
-    log.info("%s: %s wins with validation %s%s", course.sweep, course.trial(best), percent(accuracy), how, extra=told)
-    return recipes[best]
+    return [_outcome(past, number) for number in finished]
 
 
-def _train_again(
-    course: Course, recipes: Mapping[int, Recipe], network: Network, run: Run, arrays: Any
-) -> dict[int, list[float]]:
-    """The validation accuracies of the trainings of each finalist, all at once as far as they fit.
-
-    Args:
-        recipes: of the finalists, by the number of their trials, the best trial first.
-    """
-    names, seeds = {number: course.trial(number) for number in recipes}, range(run.configuration.final.seeds)
-    told = event("finalists", sweep=course.sweep, trials=list(names.values()), trainings=len(seeds))
-    more = f"{counted(len(names), 'finalist')}, each trained {counted(len(seeds), 'time')} more"
-    log.info("%s: %s", course.sweep, more, extra=told)
-    folder = run.folder / "networks" / "finalists" / course.sweep
-    for trial in set(folder.folders()) - set(names.values()):
-        (folder / trial).delete()  # of a sweep that has gone on since
-    for number, recipe in recipes.items():
-        run.made_with(recipe, f"finalists/{course.sweep}/{names[number]}")
-    start = ray.put(network.to_arrays())
-    tasks = [
-        (train_finalist, (arrays, start, recipe, finalist(course.sweep, names[number], seed), seed))
-        for seed in seeds
-        for number, recipe in recipes.items()
-    ]
-    run_tasks(run, tasks, stages.finalist_epochs(run.configuration, len(recipes)))
-    return {
-        number: [run.result(finalist(course.sweep, trial, seed)).validation_accuracy for seed in seeds]
-        for number, trial in names.items()
-    }
+def _outcome(past: Past, number: int) -> Outcome:
+    course, entry = past.course, past.journal.entries[number]
+    recipe = Recipe(past.found(number), entry.hyperparameters, course.searches_hyperparameters)
+    return Outcome(course.trial(number), recipe, entry.accuracy)

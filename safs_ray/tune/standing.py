@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections import Counter
 
-from safs_ray import stages
+from safs_ray import experiment
 from safs_ray.config import Configuration, counted
-from safs_ray.report import results
+from safs_ray.experiment import Row, final, rows_of
+from safs_ray.experiment.results import read_finalists
 from safs_ray.search.records import JOURNALS, read_evaluations
 from safs_ray.storage import Folder
 from safs_ray.tune.journal import Journal
-from safs_ray.tune.tasks import final
 
 
 def standing(configuration: Configuration, folder: Folder) -> str:
@@ -20,9 +20,9 @@ def standing(configuration: Configuration, folder: Folder) -> str:
         done.append("dense training")
     if networks.exists("pruned/metrics.json"):
         done.append("pruning")
-    finalists = results.finalists(folder)
+    finalists = read_finalists(networks / "finalists")
     steps = Counter(evaluation.sweep for evaluation in read_evaluations(folder / "evaluations"))
-    for course, trials in stages.sweeps(configuration):
+    for course, trials in experiment.sweeps(configuration):
         entries = Journal(folder / JOURNALS, course.sweep).entries
         if entries:
             ended = sum(entry.ended is not None for entry in entries)
@@ -31,7 +31,7 @@ def standing(configuration: Configuration, folder: Folder) -> str:
         if again := finalists.get(course.sweep):
             trained = sum(len(finalist["validation_accuracy"]["values"]) for finalist in again.values())
             done.append(f"{trained} of its finalists' trainings")
-    rows = ("pruned", *configuration.final.ablations, "SAFS")
+    rows = [row for row in rows_of(configuration) if row is not Row.DENSE]
     finals = [final(row, fold) for row in rows for fold in range(configuration.final.folds)]
     trained = sum(networks.exists(f"{stage}/metrics.json") for stage in finals)
     if trained:

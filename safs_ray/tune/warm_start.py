@@ -6,7 +6,7 @@ It is copied into the run's own folder, so that the run needs the other one no m
 from __future__ import annotations
 
 from safs_ray.config import CONFIGURATION, Configuration, Hyperparameters, parse, refusal, validate
-from safs_ray.search.chain import Course
+from safs_ray.search.course import Course
 from safs_ray.search.records import JOURNALS
 from safs_ray.stages import Result
 from safs_ray.storage import Folder, blaming

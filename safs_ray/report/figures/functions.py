@@ -12,6 +12,7 @@ import torch
 from matplotlib.axes import Axes
 
 from safs_ray.config import ConfigurationError
+from safs_ray.experiment import Row
 from safs_ray.network import Network
 from safs_ray.operators import lookup
 from safs_ray.report.canvas import Absent, Figure, Margins, Mark, Panel, coloured, key, short
@@ -96,7 +97,7 @@ def draw(record: Record, images: torch.Tensor | None) -> Figure | Absent:
             return Absent(NAME, TITLE, "Nothing is found yet.")
         inputs = site_inputs(record.found, images) if record.found and images is not None else {}
         defaults = [Activation.default(name) for name in record.start.assignment] if record.start else []
-        folds = [of_network(result.network) for result in record.finals("SAFS")]
+        folds = [of_network(result.network) for result in record.finals(Row.SAFS)]
     except ConfigurationError as error:
         return Absent(NAME, TITLE, f"The functions cannot be computed here: {error}")
     panels = [

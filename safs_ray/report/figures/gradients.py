@@ -10,6 +10,7 @@ from matplotlib.axes import Axes
 
 from safs_ray.config import ConfigurationError
 from safs_ray.data import Examples
+from safs_ray.experiment import Row, final
 from safs_ray.network import Network
 from safs_ray.report.canvas import Absent, Figure, Mark, Panel, coloured, key, logarithmic, tip
 from safs_ray.report.figures.sparsity import by_layer
@@ -69,7 +70,7 @@ def _flows(record: Record, start: Network, found: Network, images: Examples) -> 
         return Flow(when, gradient_norms(own, images), gradient_norms(other, images))
 
     flows = [flow("before the last training", start, start.assign(found.assignment))]
-    pruned, safs = record.result("final/pruned/fold-0"), record.result("final/SAFS/fold-0")
+    pruned, safs = record.result(final(Row.PRUNED, 0)), record.result(final(Row.SAFS, 0))
     if pruned and safs:
         flows.append(flow("after it", pruned.network, safs.network))
     return flows

@@ -28,6 +28,7 @@ from safs_ray.report.canvas import (
 from safs_ray.report.figures.functions import POINTS, WITHOUT_INPUTS, Activation, learned
 from safs_ray.report.groups import GAIN, Group
 from safs_ray.report.record import Record
+from safs_ray.search.course import Sweep
 
 ROW = 34
 LETTERS = 26
@@ -117,7 +118,7 @@ def progress(groups: Sequence[Group]) -> Figure | Absent:
 
 def _curve(record: Record) -> tuple[list[float], list[float]] | None:
     """Core-seconds spent, and the best accuracy in per cent, after every step of the search for SAFS."""
-    steps = [evaluation for evaluation in record.evaluations if evaluation.sweep != "stage 2"]
+    steps = [evaluation for evaluation in record.evaluations if evaluation.sweep is not Sweep.SCALES]
     if not steps:
         return None
     spent = accumulate(step.core_seconds for step in steps)

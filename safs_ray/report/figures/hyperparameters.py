@@ -13,7 +13,7 @@ from matplotlib.axes import Axes
 from safs_ray.config import counted
 from safs_ray.report.canvas import PALETTE, Absent, Figure, Margins, Mark, Panel, coloured, key, tip
 from safs_ray.report.record import Record
-from safs_ray.report.sweeps import Sweep, Trial
+from safs_ray.report.sweeps import SweepRecord, Trial
 from safs_ray.report.wording import listed
 
 NAME, TITLE = "hyperparameters", "Hyperparameters against accuracy"
@@ -49,7 +49,7 @@ class Axis:
 
 def draw(record: Record) -> Figure | Absent:
     """A panel for every sweep of trials with hyperparameters of their own."""
-    sweeps = [sweep for sweep in record.sweeps if sweep.course.own_hyperparameters and len(sweep.trials) > 1]
+    sweeps = [sweep for sweep in record.sweeps if sweep.course.searches_hyperparameters and len(sweep.trials) > 1]
     if not sweeps:
         return Absent(NAME, TITLE, "Fewer than two trials are kept with this run.")
     panels = [_panel(sweep, several=len(sweeps) > 1) for sweep in sweeps]
@@ -62,7 +62,7 @@ def draw(record: Record) -> Figure | Absent:
     return Figure(NAME, TITLE, CAPTION, (*panels, key(*marks)))
 
 
-def _panel(sweep: Sweep, several: bool) -> Panel:
+def _panel(sweep: SweepRecord, several: bool) -> Panel:
     found = axes_of(sweep.trials)
 
     def paint(axes: Axes) -> None:
@@ -130,7 +130,7 @@ def _choices(name: str, values: Sequence[str]) -> Axis:
     return Axis(name, tuple(heights[value] for value in values), ticks)
 
 
-def _lines(axes: Axes, sweep: Sweep, found: Sequence[Axis]) -> None:
+def _lines(axes: Axes, sweep: SweepRecord, found: Sequence[Axis]) -> None:
     ranked = sorted(sweep.trials, key=lambda trial: trial.best_accuracy)
     strong = ranked[-max(1, len(ranked) // 4) :]
     for trial in ranked:

@@ -11,7 +11,8 @@ from matplotlib.ticker import MaxNLocator
 from safs_ray.config import Configuration
 from safs_ray.report.canvas import PALETTE, Absent, Figure, Mark, Panel, coloured, hollow, key, per_cent, tip
 from safs_ray.report.record import Record
-from safs_ray.report.sweeps import Sweep, Trial
+from safs_ray.report.sweeps import SweepRecord, Trial
+from safs_ray.search.course import Sweep
 from safs_ray.search.evaluation import Evaluation
 from safs_ray.search.strategy import make
 
@@ -58,11 +59,11 @@ def _scale(trials: Sequence[Trial]) -> tuple[float, float]:
     return low - margin, high + margin
 
 
-def _panel(sweep: Sweep, trial: Trial, configuration: Configuration, scale: tuple[float, float]) -> Panel:
+def _panel(sweep: SweepRecord, trial: Trial, configuration: Configuration, scale: tuple[float, float]) -> Panel:
     chosen = trial.hyperparameters
     won = trial is sweep.winner
     mark = "★ " if won else ""
-    what = trial.name.replace("-", " ") if sweep.name == "stage 1" else f"{trial.number}"
+    what = trial.name.replace("-", " ") if sweep.name is Sweep.OPERATORS else f"{trial.number}"
 
     def paint(axes: Axes) -> None:
         _search(axes, trial.search, configuration, scale)

@@ -1,15 +1,14 @@
-"""Walks that take turns: several hill climbers within one chain."""
+"""Several hill climbers that take turns within one chain."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 from safs_ray.search.assignment import Assignment
 from safs_ray.search.lahc import LateAcceptance
 
 
-class Turns:
+class Walks:
     """A :class:`~safs_ray.search.strategy.Strategy` of several walks, each of which proposes in its turn.
 
     What a walk proposes follows from its own costs alone: a round's candidates are known together, and can be trained
@@ -49,22 +48,3 @@ class Turns:
     @property
     def _walk(self) -> LateAcceptance:
         return self.walks[self.iteration % len(self.walks)]
-
-    def state_dict(self) -> dict[str, Any]:
-        """Plain values from which :meth:`load_state_dict` goes on exactly, between any two calls."""
-        return {
-            "walks": [walk.state_dict() for walk in self.walks],
-            "current": self.current,
-            "current_cost": self.current_cost,
-            "best": self.best,
-            "best_cost": self.best_cost,
-            "iteration": self.iteration,
-        }
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on where walks of the same arguments were."""
-        for walk, kept in zip(self.walks, state["walks"], strict=True):
-            walk.load_state_dict(kept)
-        self.current, self.current_cost = state["current"], state["current_cost"]
-        self.best, self.best_cost = state["best"], state["best_cost"]
-        self.iteration = state["iteration"]

@@ -1,4 +1,4 @@
-"""What a run will do, and how long that takes."""
+"""What an experiment will do, and how long that takes."""
 
 from __future__ import annotations
 
@@ -9,28 +9,31 @@ import torch
 from safs_ray import schedules
 from safs_ray.config import Configuration
 from safs_ray.data import Splits
+from safs_ray.experiment.finalists import finalist_epochs
+from safs_ray.experiment.rows import Row
 from safs_ray.network import Network
-from safs_ray.search.chain import Course, joint, stage_1, stage_2
-from safs_ray.training import Trainer, Training
+from safs_ray.search.course import Course, Sweep, joint, operators_only, scales_only
+from safs_ray.training import Context, Trainer, Training
 
 
 def sweeps(configuration: Configuration) -> list[tuple[Course, int]]:
     """What the trials of each sweep of a run do, and how many trials it has."""
     trials = configuration.tune.trials
     if configuration.search.protocol == "joint":
-        found = [(joint(configuration), trials)]
+        planned = [(joint(configuration), trials)]
     else:
-        found = [(stage_1(configuration), configuration.search.chains), (stage_2(configuration, "SAFS"), trials)]
-    if "stage 2" in configuration.final.ablations:
-        found.append((stage_2(configuration, "stage 2"), trials))
-    return found
+        operators = operators_only(configuration), configuration.search.chains
+        planned = [operators, (scales_only(configuration, Sweep.SAFS), trials)]
+    if Row.SCALES in configuration.final.ablations:
+        planned.append((scales_only(configuration, Sweep.SCALES), trials))
+    return planned
 
 
 def plan(configuration: Configuration) -> dict[str, int]:
     """Epochs of each part of a run in which no trial is stopped, and no evaluation stopped or repeated."""
     section, final, courses = configuration.search, configuration.final, sweeps(configuration)
     return {
-        "dense training": 0 if configuration.model.weights else configuration.dense.epochs,
+        "dense training": dense_epochs(configuration),
         "pruning": pruning_epochs(configuration) * (2 if section.when == "before" else 1),
         "search": sum(count * course.evaluations * section.epochs for course, count in courses),
         "fine-tuning": sum(
@@ -41,9 +44,9 @@ def plan(configuration: Configuration) -> dict[str, int]:
     }
 
 
-def finalist_epochs(configuration: Configuration, finalists: int) -> int:
-    """Epochs that so many finalists of a sweep are trained in all; one alone has won."""
-    return finalists * configuration.final.seeds * configuration.final.epochs if finalists > 1 else 0
+def dense_epochs(configuration: Configuration) -> int:
+    """Epochs that the dense network is trained."""
+    return 0 if configuration.model.weights else configuration.dense.epochs
 
 
 def pruning_epochs(configuration: Configuration) -> int:
@@ -65,16 +68,8 @@ def seconds_per_epoch(configuration: Configuration, network: Network, splits: Sp
 
 def _measured(configuration: Configuration, network: Network, splits: Splits) -> float:
     few = splits.train[: 3 * configuration.dense.hyperparameters.batch_size]
-    training = Training(
-        Splits(few, few[:1], few[:0]),
-        configuration.dense.hyperparameters,
-        epochs=2,
-        seed=configuration.run.seed,
-        device=torch.device("cpu"),
-        data=configuration.data,
-        run=configuration.run,
-    )
-    trainer = Trainer(network, training)
+    context = Context(configuration, Splits(few, few[:1], few[:0]))
+    trainer = Trainer([network], Training(context, configuration.dense.hyperparameters, 2, context.seed))
     trainer.run_epoch()  # the first is slower: torch prepares
     start = time.perf_counter()
     trainer.run_epoch()

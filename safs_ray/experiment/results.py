@@ -1,4 +1,4 @@
-"""results.json: the table of a run, row by row."""
+"""What an experiment has found: the table, row by row, and what it cost."""
 
 from __future__ import annotations
 
@@ -7,45 +7,74 @@ from contextlib import suppress
 from statistics import mean, stdev
 from typing import Any
 
+from safs_ray.experiment.rows import Row
 from safs_ray.search.evaluation import Evaluation
+from safs_ray.search.recipe import Recipe
 from safs_ray.stages import METRICS, Result
 from safs_ray.storage import DamagedError, Folder
 
 RESULTS = "results.json"
 
+TableRow = dict[str, Any]
+"""A row of results.json."""
+
 Finalists = dict[str, dict[str, dict[str, Any]]]
 """By sweep and trial: validation_accuracy of its trainings, as a row of the table has it, and core_seconds of all."""
 
 
-def table(
-    starts: Mapping[str, Result],
-    finals: Mapping[str, Sequence[Result]],
+def results(
+    best: Result,
+    recipe: Recipe,
+    starts: Mapping[Row, Result],
+    finals: Mapping[Row, Sequence[Result]],
     evaluations: Sequence[Evaluation],
     finalists: Finalists,
-) -> list[dict[str, Any]]:
+) -> dict[str, Any]:
+    """What an experiment has found.
+
+    Args:
+        best: the network to deploy.
+        recipe: of the row SAFS.
+        starts, finals, evaluations, finalists: as of :func:`table`.
+    """
+    return {
+        "rows": table(starts, finals, evaluations, finalists),
+        "assignment": best.network.activations(),
+        "groups": best.network.groups,
+        "hyperparameters": recipe.hyperparameters.model_dump(),
+        "search": search_cost(leading_to(Row.SAFS, evaluations), finalists),
+        "finalists": finalists,
+    }
+
+
+def table(
+    starts: Mapping[Row, Result],
+    finals: Mapping[Row, Sequence[Result]],
+    evaluations: Sequence[Evaluation],
+    finalists: Finalists,
+) -> list[TableRow]:
     """The rows of the table, each with what it cost from the first image on.
 
     Args:
         starts: the network that the final evaluation of each sparse row began from.
-        finals: the final evaluation of each row, and of "dense" where that network is known, by fold.
+        finals: the final evaluation of each row, and of the dense network where that is known, by fold.
         evaluations: of all sweeps of the run.
         finalists: of all sweeps that had several.
     """
     dense_seconds, rows = 0.0, []
-    if "dense" in finals:
-        dense_seconds = finals["dense"][0].core_seconds
-        rows.append(_row("dense", finals["dense"], 0, dense_seconds))
-    for name, start in starts.items():
-        search = search_cost(leading_to(name, evaluations), finalists)
-        final = sum(result.core_seconds for result in finals[name])
+    if Row.DENSE in finals:
+        dense_seconds = finals[Row.DENSE][0].core_seconds
+        rows.append(_row(Row.DENSE, finals[Row.DENSE], 0, dense_seconds))
+    for row, start in starts.items():
+        search = search_cost(leading_to(row, evaluations), finalists)
+        final = sum(result.core_seconds for result in finals[row])
         seconds = dense_seconds + start.core_seconds + search["core_seconds"] + final
-        rows.append(_row(name, finals[name], search["evaluations"], seconds))
+        rows.append(_row(row, finals[row], search["evaluations"], seconds))
     return rows
 
 
-def finalists(run: Folder) -> Finalists:
-    """What is known of the finalists of each sweep of a run, from its folder."""
-    folder = run / "networks" / "finalists"
+def read_finalists(folder: Folder) -> Finalists:
+    """What is known of the finalists of each sweep, from the folder of their trainings."""
     found = {
         sweep: {trial: _trainings(folder / sweep / trial) for trial in (folder / sweep).folders()}
         for sweep in folder.folders()
@@ -53,7 +82,7 @@ def finalists(run: Folder) -> Finalists:
     return {
         sweep: {
             trial: {
-                "validation_accuracy": _spread([metrics["validation_accuracy"] for metrics in trainings]),
+                "validation_accuracy": spread([metrics["validation_accuracy"] for metrics in trainings]),
                 "core_seconds": sum(metrics["core_seconds"] for metrics in trainings),
             }
             for trial, trainings in trials.items()
@@ -72,12 +101,12 @@ def _trainings(folder: Folder) -> list[dict[str, Any]]:
     return trainings
 
 
-def leading_to(row: str, evaluations: Sequence[Evaluation]) -> list[Evaluation]:
+def leading_to(row: Row, evaluations: Sequence[Evaluation]) -> list[Evaluation]:
     """The evaluations without which a row of the table would not be known."""
-    if row == "stage 1":
-        return [evaluation for evaluation in leading_to("SAFS", evaluations) if evaluation.phase == "search"]
-    sweeps = {"SAFS": ("stage 1", "SAFS"), "stage 2": ("stage 2",)}.get(row, ())
-    return [evaluation for evaluation in evaluations if evaluation.sweep in sweeps]
+    leading = [evaluation for evaluation in evaluations if evaluation.sweep in row.sweeps]
+    if row is Row.OPERATORS:
+        return [evaluation for evaluation in leading if evaluation.phase == "search"]
+    return leading
 
 
 def best_of(folds: Sequence[Result]) -> Result:
@@ -85,12 +114,12 @@ def best_of(folds: Sequence[Result]) -> Result:
     return max(folds, key=lambda result: result.validation_accuracy)
 
 
-def _row(name: str, folds: Sequence[Result], evaluations: int, core_seconds: float) -> dict[str, Any]:
+def _row(row: Row, folds: Sequence[Result], evaluations: int, core_seconds: float) -> TableRow:
     tests = [result.test_accuracy for result in folds if result.test_accuracy is not None]
     return {
-        "name": name,
-        "validation_accuracy": _spread([result.validation_accuracy for result in folds]),
-        "test_accuracy": _spread(tests),
+        "name": str(row),
+        "validation_accuracy": spread([result.validation_accuracy for result in folds]),
+        "test_accuracy": spread(tests),
         "sparsity": folds[0].network.sparsity,
         "nonzero_weights": folds[0].network.nonzero_weights,
         "evaluations": evaluations,
@@ -98,8 +127,8 @@ def _row(name: str, folds: Sequence[Result], evaluations: int, core_seconds: flo
     }
 
 
-def _spread(values: Sequence[float]) -> dict[str, Any]:
-    """Mean and sample standard deviation; the deviation of a single value is None."""
+def spread(values: Sequence[float]) -> dict[str, Any]:
+    """Mean and sample standard deviation of values; the deviation of a single one is None."""
     return {
         "mean": mean(values),
         "sd": stdev(values) if len(values) > 1 else None,

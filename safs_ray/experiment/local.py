@@ -1,0 +1,97 @@
+"""An experiment in this process, its results in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+
+import torch
+
+from safs_ray import stages
+from safs_ray.config import Configuration, Hyperparameters
+from safs_ray.data import Dataset
+from safs_ray.experiment.stage import FailedSearchError, Outcome, Stage
+from safs_ray.network import Network
+from safs_ray.search.assignment import Assignment
+from safs_ray.search.chain import Chain
+from safs_ray.search.course import Course
+from safs_ray.search.evaluation import Evaluation, Ledger
+from safs_ray.search.hyperparameters import default_only, search_space
+from safs_ray.search.recipe import Recipe
+from safs_ray.stages import Result
+from safs_ray.training import Context
+
+
+class InProcess:
+    """An :class:`~safs_ray.experiment.Executor` that does one thing after another, and stops no trial.
+
+    Args:
+        results: that are there already, such as a dense network, by name.
+    """
+
+    def __init__(
+        self,
+        configuration: Configuration,
+        dataset: Dataset,
+        device: torch.device | None = None,
+        results: Mapping[str, Result] | None = None,
+    ) -> None:
+        self._configuration, self._device = configuration, device or torch.device("cpu")
+        self._folds = stages.folds(configuration, dataset)
+        self._results = dict(results or {})
+        self._ledger = Ledger()
+
+    def run(self, stages: Sequence[Stage]) -> list[Result]:
+        """The results of stages, one after the other."""
+        for stage in stages:
+            if stage.name not in self._results:
+                splits = self._folds.search() if stage.fold is None else self._folds.final(stage.fold)
+                start = self._results[stage.start] if stage.start else None
+                self._results[stage.name] = stage.make(start, Context(self._configuration, splits, self._device))
+        return [self._results[stage.name] for stage in stages]
+
+    def result(self, name: str) -> Result:
+        """A result that is there."""
+        return self._results[name]
+
+    def sweep(self, course: Course, start: str, assignment: Assignment | None) -> list[Outcome]:
+        """What the trials of a sweep have found, one after the other."""
+        network = stages.searchable(self._results[start].network, self._configuration)
+        begun = network.assign(assignment or network.assignment)
+        searches = course.searches_hyperparameters
+        propose = (search_space if searches else default_only)(self._configuration)
+        ended: list[tuple[Hyperparameters, float]] = []
+        outcomes = []
+        for number in range(self._configuration.tune.trials if searches else self._configuration.search.chains):
+            hyperparameters = propose(number, ended)
+            assignment, last = self._trial(course, number, begun, hyperparameters)
+            ended.append((hyperparameters, last.best_accuracy))
+            if not last.diverged or last.phase == "search":
+                recipe = Recipe(assignment, hyperparameters, searches)
+                outcomes.append(Outcome(course.trial(number), recipe, last.best_accuracy))
+        if not outcomes:
+            raise FailedSearchError(f"{course.sweep}: none of {len(ended)} trials reached its end")
+        return outcomes
+
+    def evaluations(self) -> list[Evaluation]:
+        """Every evaluation of the experiment."""
+        return self._ledger.evaluations
+
+    def keep(self, name: str, result: Result) -> None:
+        """Keep a result that no stage made."""
+        self._results[name] = result
+
+    def discard(self, place: str, but: Collection[str]) -> None:
+        """Nothing: no sweep goes on here after it has had finalists."""
+
+    def _trial(
+        self, course: Course, number: int, network: Network, hyperparameters: Hyperparameters
+    ) -> tuple[Assignment, Evaluation]:
+        """The best assignment of a trial, and its last step."""
+        context = Context(self._configuration, self._folds.search(), self._device)
+        shared = self._configuration.search.share == "best" and course.evaluations > 0
+        best = self._ledger.best(course.sweep) if shared else None
+        start = best.assignment if best else None
+        chain = Chain(network, context, hyperparameters, self._ledger, course, course.trial(number), start)
+        while not chain.finished:
+            last = chain.step()
+        return chain.best, last

@@ -1,0 +1,28 @@
+"""What an experiment says while it goes on: lines for a person, with events in them for machines."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+log = logging.getLogger("safs_ray")
+
+EVENT = "event"
+
+
+def event(kind: str, **values: object) -> dict[str, Any]:
+    """What a machine is told of a line that a person reads, for ``extra`` of :data:`log`."""
+    return {EVENT: {"event": kind, **values}}
+
+
+def percent(fraction: float) -> str:
+    """A fraction as a person reads it."""
+    return f"{100 * fraction:5.1f} %"
+
+
+def duration(seconds: float) -> str:
+    """Seconds as a person says them: 45 s, 12 min, 3 h 05 min."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60:02d} min"
