@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 from safs_ray.config import refusal
+from safs_ray.config.names import REFERENCE
 
 FORBIDDEN = {*sys.stdlib_module_names, "__main__", "safs_ray"}
 """Modules that hold nothing for a configuration, but functions such as os.abort."""
@@ -18,8 +19,7 @@ FORBIDDEN = {*sys.stdlib_module_names, "__main__", "safs_ray"}
 
 def is_reference(name: str) -> bool:
     """Whether a name has the form ``package.module:function``."""
-    module, colon, function = name.partition(":")
-    return bool(colon) and function.isidentifier() and all(part.isidentifier() for part in module.split("."))
+    return bool(REFERENCE.fullmatch(name))
 
 
 def resolve(name: str, key: str) -> Callable[..., Any]:

@@ -262,3 +262,9 @@ def _flush(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def shown(folder: Folder) -> str:
+    """A folder as a person would type it here."""
+    path = Path(str(folder))
+    return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(folder)

@@ -32,6 +32,8 @@ from safs_ray.config.tune import FinalSection, ResourcesSection, TuneSection
 
 __all__ = [
     "CONFIGURATION",
+    "PAGE",
+    "RESULTS",
     "SECRET",
     "TYPICAL",
     "AnnealingSection",
@@ -72,5 +74,5 @@ __all__ = [
     "validate",
 ]
 
-CONFIGURATION = "config.yaml"
-"""The file of a run folder that holds its configuration."""
+CONFIGURATION, RESULTS, PAGE = "config.yaml", "results.json", "report.html"
+"""The files of a run folder: its configuration, what it has found, and its page."""

@@ -171,6 +171,8 @@ def _text(text: str, key: str) -> str:
 def _first_fault(error: ValidationError) -> ConfigurationError:
     fault = error.errors(include_url=False)[0]
     path = [str(part) for part in fault["loc"]]
+    if fault["type"] == "value_error" and path[-1:] and path[-1].isdigit():
+        path.pop()  # what is wrong with one of several values needs no number
     key = ".".join(path)
     reason = fault["msg"].removeprefix("Value error, ")
     if fault["type"] == "extra_forbidden":

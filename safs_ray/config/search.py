@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
+from safs_ray.config.names import OPERATORS, VARIANTS, known
 from safs_ray.config.section import Count, Section
 
 Move = Literal["redraw", "redraw and swap"]
@@ -68,7 +69,7 @@ class SearchSection(Section):
         description="after: the search begins from the pruned network; before: from the dense one, which is pruned "
         "with what was found; during: from the dense one, which every training prunes by schedule gradual",
     )
-    operators: tuple[str, ...] = Field(
+    operators: tuple[Annotated[str, known(OPERATORS, VARIANTS, "unknown operator; ")], ...] = Field(
         (
             "relu", "relu6", "hardswish", "swish", "tanhsoft1", "acon", "gelu",
             "srs", "elu", "tanh", "softplus", "logsigmoid", "symlog", "symexp",

@@ -5,17 +5,13 @@ It knows neither Ray nor files: it asks an :class:`Executor` for what it needs.
 
 from safs_ray.experiment.experiment import run
 from safs_ray.experiment.finalists import finalist_epochs
-from safs_ray.experiment.local import InProcess
 from safs_ray.experiment.planning import plan, pruning_epochs, seconds_per_epoch, sweeps
-from safs_ray.experiment.results import RESULTS
 from safs_ray.experiment.rows import Row, rows_of, start_of
 from safs_ray.experiment.stage import Executor, FailedSearchError, Outcome, Stage, final, finalists_place
 
 __all__ = [
-    "RESULTS",
     "Executor",
     "FailedSearchError",
-    "InProcess",
     "Outcome",
     "Row",
     "Stage",

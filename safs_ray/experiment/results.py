@@ -13,8 +13,6 @@ from safs_ray.search.recipe import Recipe
 from safs_ray.stages import METRICS, Result
 from safs_ray.storage import DamagedError, Folder
 
-RESULTS = "results.json"
-
 TableRow = dict[str, Any]
 """A row of results.json."""
 

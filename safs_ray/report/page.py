@@ -26,10 +26,9 @@ from safs_ray.report.figures import (
 )
 from safs_ray.report.groups import gain
 from safs_ray.report.record import Record, flattened
-from safs_ray.report.wording import CONFIDENT, interval, listed, percent, points, shown
+from safs_ray.report.wording import CONFIDENT, interval, listed, percent, points
 from safs_ray.search.course import Sweep
-
-PAGE = "report.html"
+from safs_ray.storage import shown
 
 MEANINGS = {
     Row.DENSE: "before pruning",

@@ -10,9 +10,9 @@ from itertools import takewhile
 from typing import Any
 
 from safs_ray import config, stages
-from safs_ray.config import CONFIGURATION, Configuration, ConfigurationError, refusal
+from safs_ray.config import CONFIGURATION, RESULTS, Configuration, ConfigurationError, refusal
 from safs_ray.data import Examples
-from safs_ray.experiment import RESULTS, Row, rows_of, start_of
+from safs_ray.experiment import Row, rows_of, start_of
 from safs_ray.experiment.results import Finalists, TableRow, read_finalists, search_cost, table
 from safs_ray.network import Network
 from safs_ray.report.measurement import validation_images

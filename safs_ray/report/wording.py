@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 from safs_ray.config import Hyperparameters
 from safs_ray.report.intervals import CONFIDENCE, Estimate
-from safs_ray.storage import Folder
 
 
 def percent(accuracy: dict[str, Any]) -> str:
@@ -33,12 +31,6 @@ def interval(found: Estimate) -> str:
 
 
 CONFIDENT = f"{100 * CONFIDENCE:g} %"
-
-
-def shown(folder: Folder) -> str:
-    """A folder as a person would type it here."""
-    path = Path(str(folder))
-    return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(folder)
 
 
 def seconds(value: float) -> str:

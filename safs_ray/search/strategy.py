@@ -14,7 +14,6 @@ from safs_ray.search.genetic import Genetic
 from safs_ray.search.lahc import LateAcceptance
 from safs_ray.search.predictor import Predictor
 from safs_ray.search.random import RandomSearch
-from safs_ray.search.tpe import TreeParzen
 from safs_ray.search.walks import Walks
 
 
@@ -78,6 +77,8 @@ def make(search: SearchSection, start: Assignment, seed: int) -> Strategy:
         case "genetic":
             return Genetic(search.operators, start, search.genetic, seed)
         case "tpe":
+            from safs_ray.search.tpe import TreeParzen  # here: HyperOpt takes a while to import, in every worker
+
             return TreeParzen(search.operators, start, search.tpe, seed)
 
 

@@ -5,9 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from safs_ray.config import CONFIGURATION, Configuration, counted, dump, overridden, parse, refusal, validate
-from safs_ray.experiment import RESULTS
-from safs_ray.report.page import PAGE
+from safs_ray.config import (
+    CONFIGURATION,
+    PAGE,
+    RESULTS,
+    Configuration,
+    counted,
+    dump,
+    overridden,
+    parse,
+    refusal,
+    validate,
+)
 from safs_ray.storage import Folder
 
 FREE = (

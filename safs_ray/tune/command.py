@@ -7,7 +7,7 @@ import os
 import signal
 import sys
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
@@ -17,22 +17,20 @@ import ray
 from rich.console import Console
 
 from safs_ray import config, stages
-from safs_ray.config import CONFIGURATION, Configuration, ConfigurationError, RunSection, refusal
+from safs_ray.config import CONFIGURATION, PAGE, RESULTS, Configuration, ConfigurationError, RunSection, refusal
 from safs_ray.data import Dataset, Splits
-from safs_ray.experiment import RESULTS
 from safs_ray.network import Network
 from safs_ray.report import page, tensorboard
 from safs_ray.report.record import Record
 from safs_ray.report.table import show
-from safs_ray.report.wording import shown
-from safs_ray.storage import DamagedError, Folder, blaming
+from safs_ray.storage import DamagedError, Folder, blaming, shown
 from safs_ray.training import Context
 from safs_ray.tune.announcement import announce
 from safs_ray.tune.causes import reason
 from safs_ray.tune.changes import note, pending, reopens
 from safs_ray.tune.connection import connect, interrupt
 from safs_ray.tune.ending import BAD_INPUT, FAILED, FAILURE, ending
-from safs_ray.tune.invocation import new, parser, program, quoted, resumed, show_values, typed
+from safs_ray.tune.invocation import Invocation, program, quoted, typed
 from safs_ray.tune.live import LiveTable
 from safs_ray.tune.modules import versions
 from safs_ray.tune.progress import EventFile, lines, show_to
@@ -45,29 +43,19 @@ LOCK = ".lock"
 FINISHED = 0
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run or resume a sweep; returns the exit code."""
-    arguments = sys.argv[1:] if arguments is None else arguments
-    parsed = parser().parse_intermixed_args(arguments)
+def carry_out(invocation: Invocation) -> int:
+    """Run or resume an experiment, or try it out; returns the exit code."""
+    signal.signal(signal.SIGTERM, interrupt)
     if str(Path.cwd()) not in sys.path:  # where a user's own modules lie, and where Ray's workers look for them
         sys.path.append(str(Path.cwd()))
-    signal.signal(signal.SIGTERM, interrupt)
+    configuration, folder = invocation.configuration, invocation.folder
     console = Console(highlight=False, markup=False)
-    try:
-        configuration = resumed(parsed.resume, parsed.words) if parsed.resume else new(parsed.words)
-        with blaming("run.storage", configuration.run.storage):
-            folder = Folder.at(configuration.location)
-        if parsed.print_config:
-            show_values(configuration, parsed.words, console)
-            return FINISHED
-        if parsed.dry_run:
-            return _try_out(configuration, folder, console)
-    except ConfigurationError as error:
-        return _end(BAD_INPUT, f"error: {error}")
+    if invocation.dry_run:
+        return _try_out(configuration, folder, console)
     try:
         return _conclude(folder, _run(configuration, folder, console), console)
     except (Exception, KeyboardInterrupt) as error:
-        return _end(*ending(error, configuration, folder, typed(arguments)))
+        return _end(*ending(error, configuration, folder, typed(invocation.arguments)))
 
 
 def _run(configuration: Configuration, folder: Folder, console: Console) -> dict[str, Any]:
@@ -153,8 +141,8 @@ def _try_out(configuration: Configuration, folder: Folder, console: Console) -> 
     try:
         _, splits, network, _ = _checked(configuration, folder)
         announce(configuration, splits, network, folder, console)
-    except ConfigurationError:
-        raise
+    except ConfigurationError as error:
+        return _end(BAD_INPUT, f"error: {error}")
     except Exception as error:
         traceback.print_exc()
         return _end(FAILED, f"failed: {reason(error)}; nothing was begun")
@@ -215,15 +203,15 @@ def _conclude(folder: Folder, results: dict[str, Any], console: Console) -> int:
 
 def _page(folder: Folder) -> str:
     """Where the run's page is; of one that cannot be made, why: the run is finished all the same."""
-    if not folder.exists(page.PAGE):
+    if not folder.exists(PAGE):
         try:
             record = Record.read(folder)
             drawn = page.figures(record)
             tensorboard.write(record, drawn)
-            folder.write(page.PAGE, page.render(record, drawn, datetime.now()).encode())
+            folder.write(PAGE, page.render(record, drawn, datetime.now()).encode())
         except (Exception, KeyboardInterrupt) as error:
             return f"not written ({type(error).__name__}: {error})".splitlines()[0]
-    return shown(folder / page.PAGE)
+    return shown(folder / PAGE)
 
 
 def _end(code: int, message: str) -> int:

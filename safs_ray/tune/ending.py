@@ -8,8 +8,7 @@ from datetime import datetime
 
 from safs_ray.config import CONFIGURATION, Configuration, ConfigurationError
 from safs_ray.experiment import FailedSearchError
-from safs_ray.report.wording import shown
-from safs_ray.storage import Folder
+from safs_ray.storage import Folder, shown
 from safs_ray.tune.causes import cause_of, passes, reason
 from safs_ray.tune.invocation import resume_command
 from safs_ray.tune.modules import versions

@@ -8,21 +8,53 @@ import shutil
 import sys
 import textwrap
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from rich.console import Console
 
 import safs_ray
 from safs_ray import config
-from safs_ray.config import CONFIGURATION, Configuration, refusal
-from safs_ray.experiment import RESULTS
+from safs_ray.config import CONFIGURATION, RESULTS, Configuration, refusal
 from safs_ray.keys import keys, written
-from safs_ray.report.wording import shown
-from safs_ray.storage import Folder, blaming
+from safs_ray.storage import Folder, blaming, shown
 from safs_ray.tune.changes import changed, leaves, read_begun
 
 
+@dataclass(frozen=True)
+class Invocation:
+    """What the command is to do.
+
+    Attributes:
+        arguments: as they were typed.
+        folder: of the run.
+        dry_run: whether everything is checked, and nothing begun.
+    """
+
+    arguments: Sequence[str]
+    configuration: Configuration
+    folder: Folder
+    dry_run: bool
+
+
+def understood(arguments: Sequence[str]) -> Invocation | None:
+    """What arguments ask for; None where they only ask to print it, which is done.
+
+    Raises:
+        ConfigurationError: they hold a mistake.
+        SystemExit: they ask for help, or are no arguments of this command.
+    """
+    parsed = parser().parse_intermixed_args(arguments)
+    configuration = resumed(parsed.resume, parsed.words) if parsed.resume else new(parsed.words)
+    if parsed.print_config:
+        show_values(configuration, parsed.words, Console(highlight=False, markup=False))
+        return None
+    with blaming("run.storage", configuration.run.storage):
+        return Invocation(arguments, configuration, Folder.at(configuration.location), parsed.dry_run)
+
+
 def parser() -> argparse.ArgumentParser:
+    """The arguments that the command takes."""
     parser = argparse.ArgumentParser(
         prog="python -m safs_ray.tune",
         description="Search the activation functions and hyperparameters of a sparse network.",

@@ -8,11 +8,9 @@ from typing import Any
 import ray
 
 from safs_ray import experiment, stages
-from safs_ray.config import Configuration
+from safs_ray.config import PAGE, RESULTS, Configuration
 from safs_ray.data import Dataset
-from safs_ray.experiment import RESULTS
 from safs_ray.log import event, log
-from safs_ray.report.page import PAGE
 from safs_ray.storage import Folder
 from safs_ray.tune.executor import OnRay
 from safs_ray.tune.tasks import CHECKPOINTS

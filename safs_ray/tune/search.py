@@ -20,13 +20,12 @@ from safs_ray.experiment import FailedSearchError, Outcome
 from safs_ray.log import log
 from safs_ray.network import Network
 from safs_ray.randomness import derive
-from safs_ray.report.wording import shown
 from safs_ray.search.assignment import Assignment
 from safs_ray.search.course import Course
 from safs_ray.search.hyperparameters import Propose, default_only, search_space
 from safs_ray.search.recipe import Recipe
 from safs_ray.search.records import JOURNALS
-from safs_ray.storage import Folder
+from safs_ray.storage import Folder, shown
 from safs_ray.tune.board import BoardClient
 from safs_ray.tune.callbacks import SearchProgress
 from safs_ray.tune.causes import passes, reason
