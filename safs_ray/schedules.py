@@ -23,6 +23,7 @@ from safs_ray.network import Network
 from safs_ray.pruning.rules import RULES
 from safs_ray.pruning.scores import Evidence
 from safs_ray.randomness import derive
+from safs_ray.references import resolve
 from safs_ray.training import Trained, Trainer, Training, digest, diverging, train
 
 BLAMED = "pruning.hyperparameters.learning_rate"
@@ -53,7 +54,8 @@ def prune(task: Task) -> Trained:
     Raises:
         ConfigurationError: a training diverged.
     """
-    return SCHEDULES[task.section.schedule](task)
+    schedule = SCHEDULES.get(task.section.schedule) or resolve(task.section.schedule, "pruning.schedule")
+    return schedule(task)
 
 
 def epochs(section: PruningSection) -> int:
@@ -125,7 +127,10 @@ def swamp(task: Task) -> Trained:
     return Trained(network, score, before)
 
 
-SCHEDULES: dict[str, Callable[[Task], Trained]] = {
+Schedule = Callable[[Task], Trained]
+"""Makes a dense network sparse; it trains ``section.epochs`` epochs in all."""
+
+SCHEDULES: dict[str, Schedule] = {
     "one shot": one_shot,
     "gradual": in_training,
     "iterative": iterative,

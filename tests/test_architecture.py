@@ -42,6 +42,7 @@ ROOMS = (
     "experiment",
     "report",
     "export",
+    "testing",
     "tune",
 )
 MODULES = sorted(PACKAGE.rglob("*.py"))

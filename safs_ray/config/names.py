@@ -21,6 +21,12 @@ VARIANTS = (
 )  # fmt: skip
 """Operators with settings of their own."""
 
+STRATEGIES = ("lahc", "random", "annealing", "genetic", "tpe")
+
+SCORES = ("magnitude", "random", "snip", "grasp", "synflow")
+
+SCHEDULES = ("one shot", "gradual", "iterative", "gsm", "swamp", "rigl")
+
 REFERENCE = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*")
 """A name of the form ``package.module:function``."""
 

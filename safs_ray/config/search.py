@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from safs_ray.config.names import OPERATORS, VARIANTS, known
+from safs_ray.config.names import OPERATORS, STRATEGIES, VARIANTS, known
 from safs_ray.config.section import Count, Section
 
 Move = Literal["redraw", "redraw and swap"]
@@ -91,7 +91,9 @@ class SearchSection(Section):
         description="what a new chain takes from those that are under way or done: nothing, or the best assignment so "
         "far to start from",
     )
-    strategy: Literal["lahc", "random", "annealing", "genetic", "tpe"] = Field("lahc", description="what proposes")
+    strategy: Annotated[str, known(STRATEGIES)] = Field(
+        "lahc", description="what proposes: lahc, random, annealing, genetic, tpe or package.module:function"
+    )
     move: Move = Field(
         "redraw and swap",
         description="what makes a neighbour for lahc and annealing: a redrawn site, then two sites swapped",

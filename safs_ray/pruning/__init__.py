@@ -13,7 +13,7 @@ from torch import Tensor
 
 from safs_ray.config import PruningSection
 from safs_ray.pruning.masks import count_kept, hold_at_zero
-from safs_ray.pruning.scores import ROUNDS, SCORES, Evidence
+from safs_ray.pruning.scores import ROUNDS, Evidence, find_score
 from safs_ray.pruning.structure import select
 
 
@@ -28,7 +28,7 @@ def prune(evidence: Evidence, section: PruningSection, masks: Mapping[str, Tenso
     weights = evidence.weights
     masks = {name: mask.to(weights[name].device) for name, mask in masks.items()}
     for sparsity in _sparsities(weights, section, masks):
-        masks = select(SCORES[section.score](evidence), sparsity, section, masks)
+        masks = select(find_score(section.score)(evidence), sparsity, section, masks)
         hold_at_zero([weights[name] for name in masks], [~mask for mask in masks.values()])
     return masks
 

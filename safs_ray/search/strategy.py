@@ -8,6 +8,7 @@ from typing import Protocol
 
 from safs_ray.config import SearchSection
 from safs_ray.randomness import derive
+from safs_ray.references import resolve
 from safs_ray.search.annealing import Annealing
 from safs_ray.search.assignment import Assignment, random_assignment
 from safs_ray.search.genetic import Genetic
@@ -57,7 +58,7 @@ class Strategy(Protocol):
 
 
 def make(search: SearchSection, start: Assignment, seed: int) -> Strategy:
-    """The strategy that ``search.strategy`` names, with its settings.
+    """The strategy that ``search.strategy`` names, with its settings; a user's own by ``package.module:function``.
 
     Args:
         start: assignment to begin with, of one site or more; its operators need not be among
@@ -80,6 +81,9 @@ def make(search: SearchSection, start: Assignment, seed: int) -> Strategy:
             from safs_ray.search.tpe import TreeParzen  # here: HyperOpt takes a while to import, in every worker
 
             return TreeParzen(search.operators, start, search.tpe, seed)
+        case own:
+            strategy: Strategy = resolve(own, "search.strategy")(search.operators, start, seed)
+            return strategy
 
 
 def _walk(search: SearchSection, start: Assignment, seed: int) -> LateAcceptance:

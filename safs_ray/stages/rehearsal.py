@@ -13,7 +13,7 @@ from safs_ray.config import Configuration, ConfigurationError, refusal
 from safs_ray.data import Splits
 from safs_ray.network import Network
 from safs_ray.pruning.masks import unprunable_weights
-from safs_ray.pruning.scores import SCORES
+from safs_ray.pruning.scores import find_score
 from safs_ray.pruning.structure import select
 from safs_ray.sparse.cohort import Cohort
 from safs_ray.sparse.dense import DenseCohort
@@ -73,7 +73,7 @@ def _pruned(network: Network, configuration: Configuration, splits: Splits) -> N
     section = configuration.pruning
     training = Training(Context(configuration, splits), section.hyperparameters, epochs=0, seed=0)
     evidence = schedules.evidence(network, section, training)
-    masks = select(SCORES[section.score](evidence), section.sparsity, section, network.masks)
+    masks = select(find_score(section.score)(evidence), section.sparsity, section, network.masks)
     return network.masked({name: mask.cpu() for name, mask in masks.items()})
 
 
