@@ -24,7 +24,7 @@ from safs_ray.pruning.rules import RULES
 from safs_ray.pruning.scores import Evidence
 from safs_ray.randomness import derive
 from safs_ray.references import resolve
-from safs_ray.training import Trained, Trainer, Training, digest, diverging, train
+from safs_ray.training import Trainer, Training, TrainingResult, digest, diverging, train
 
 BLAMED = "pruning.hyperparameters.learning_rate"
 
@@ -48,7 +48,7 @@ class Task:
     rewound: Network | None = None
 
 
-def prune(task: Task) -> Trained:
+def follow(task: Task) -> TrainingResult:
     """Make a network sparse by the section's schedule.
 
     Raises:
@@ -64,9 +64,9 @@ def epochs(section: PruningSection) -> int:
     return len(_sparsities(section)) * particles * section.epochs
 
 
-def masked(network: Network, section: PruningSection, training: Training) -> Network:
+def prune_once(network: Network, section: PruningSection, training: Training) -> Network:
     """The network with its lowest weights set to zero."""
-    masks = pruning.prune(evidence(network, section, training), section, network.masks)
+    masks = pruning.find_masks(evidence(network, section, training), section, network.masks)
     return network.masked({name: mask.cpu() for name, mask in masks.items()})
 
 
@@ -82,23 +82,23 @@ def evidence(network: Network, section: PruningSection, training: Training) -> E
     return Evidence(module, images, few.labels, derive(training.seed, "scores"), network.sites)
 
 
-def one_shot(task: Task) -> Trained:
+def one_shot(task: Task) -> TrainingResult:
     """All at once, then training with the masks."""
-    return train(masked(task.network, task.section, task.training), task.training, BLAMED)
+    return train(prune_once(task.network, task.section, task.training), task.training, BLAMED)
 
 
-def in_training(task: Task) -> Trained:
+def in_training(task: Task) -> TrainingResult:
     """While the network trains: little by little (Zhu & Gupta 2017), or by its gradients (GSM, Ding et al. 2019)."""
     rule = partial(RULES[task.section.schedule], section=task.section)
     return train(task.network, replace(task.training, mask_rule=rule), BLAMED)
 
 
-def rigl(task: Task) -> Trained:
+def rigl(task: Task) -> TrainingResult:
     """All at once, then training that moves the masks (Evci et al. 2020)."""
-    return in_training(replace(task, network=masked(task.network, task.section, task.training)))
+    return in_training(replace(task, network=prune_once(task.network, task.section, task.training)))
 
 
-def iterative(task: Task) -> Trained:
+def iterative(task: Task) -> TrainingResult:
     """Prune a part of what is left, rewind, train, and again.
 
     With the weights rewound this is iterative magnitude pruning (IMP, Frankle & Carbin 2019), without it
@@ -110,10 +110,10 @@ def iterative(task: Task) -> Trained:
         training = replace(task.training, seed=derive(task.training.seed, "round", index), context=context)
         network, score, own = train(_ticket(network, sparsity, task), training, BLAMED)
         before += own
-    return Trained(network, score, before)
+    return TrainingResult(network, score, before)
 
 
-def swamp(task: Task) -> Trained:
+def swamp(task: Task) -> TrainingResult:
     """Iterative pruning of the mean of several particles (SWAMP, Choi et al. 2024).
 
     The particles of a round are trained from the same weights on batches of different order, and averaged over
@@ -124,10 +124,10 @@ def swamp(task: Task) -> Trained:
         network, own = _averaged(_ticket(network, sparsity, task), index, task)
         before += own
     score = accuracy(network, context.splits.validation, context.device, context.configuration.run)
-    return Trained(network, score, before)
+    return TrainingResult(network, score, before)
 
 
-Schedule = Callable[[Task], Trained]
+Schedule = Callable[[Task], TrainingResult]
 """Makes a dense network sparse; it trains ``section.epochs`` epochs in all."""
 
 SCHEDULES: dict[str, Schedule] = {
@@ -151,7 +151,7 @@ def _sparsities(section: PruningSection) -> list[float]:
 
 def _ticket(network: Network, sparsity: float, task: Task) -> Network:
     """The network pruned to a sparsity, its weights rewound where the task says so."""
-    pruned = masked(network, task.section.model_copy(update={"sparsity": sparsity}), task.training)
+    pruned = prune_once(network, task.section.model_copy(update={"sparsity": sparsity}), task.training)
     return task.rewound.masked(pruned.masks) if task.rewound else pruned
 
 

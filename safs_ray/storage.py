@@ -113,14 +113,14 @@ class Folder:
 
     def names(self) -> list[str]:
         """The names of the files in the folder, sorted, without hidden ones; empty when it is not there."""
-        found = self.filesystem.get_file_info(fs.FileSelector(self.path, allow_not_found=True))
-        return _visible(info.base_name for info in found if info.type == fs.FileType.File)
+        entries = self.filesystem.get_file_info(fs.FileSelector(self.path, allow_not_found=True))
+        return _visible(info.base_name for info in entries if info.type == fs.FileType.File)
 
     def folders(self) -> list[str]:
         """The names of the folders in the folder, sorted, without hidden ones; empty when it is not there."""
         # Of all that lies below: in gs:// Arrow finds no folder that is only the beginning of the names of files.
-        found = self.filesystem.get_file_info(fs.FileSelector(self.path, allow_not_found=True, recursive=True))
-        below = [(info.path.removeprefix(f"{self.path}/").partition("/"), info.type) for info in found]
+        entries = self.filesystem.get_file_info(fs.FileSelector(self.path, allow_not_found=True, recursive=True))
+        below = [(info.path.removeprefix(f"{self.path}/").partition("/"), info.type) for info in entries]
         return _visible({name for (name, slash, _), kind in below if slash or kind == fs.FileType.Directory})
 
     def read(self, name: str) -> bytes:
@@ -141,12 +141,12 @@ class Folder:
             OSError: it is a folder or a device, which has no size.
         """
         path = f"{self.path}/{name}"
-        found = self.filesystem.get_file_info(path)
-        if found.type == fs.FileType.NotFound:
+        entry = self.filesystem.get_file_info(path)
+        if entry.type == fs.FileType.NotFound:
             raise FileNotFoundError(f"there is no file {path}")
-        if found.type != fs.FileType.File:
+        if entry.type != fs.FileType.File:
             raise OSError(f"{path} is no regular file")
-        return int(found.size)
+        return int(entry.size)
 
     def make(self) -> None:
         """Make the folder where it is not there; a bucket has none without files."""
@@ -214,10 +214,10 @@ def _bucket(root: str, name: str, options: str) -> fs.FileSystem:
         return fs.FileSystem.from_uri(f"{root}{name}?{urlencode({'retry_limit_seconds': 15, **given})}")[0]
     if unknown := given.keys() - {"region", "endpoint_override", "scheme"}:
         raise ValueError(f"unknown option {min(unknown)}; allowed: region, endpoint_override, scheme")
-    found, _ = fs.S3FileSystem.from_uri(f"{root}{name}?{options}")  # asks for the bucket's region if none is given
+    filesystem, _ = fs.S3FileSystem.from_uri(f"{root}{name}?{options}")  # asks for the bucket's region if none is given
     endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
     return fs.S3FileSystem(
-        region=found.region or None,
+        region=filesystem.region or None,
         scheme=given.get("scheme"),
         endpoint_override=given.get("endpoint_override", endpoint),
         connect_timeout=5,

@@ -21,10 +21,10 @@ def _structure(value: str) -> str:
 
 def pattern_of(structure: object) -> tuple[int, int] | None:
     """N and M of the structure N:M; None for any other."""
-    found = re.fullmatch(r"([1-9]\d?):([1-9]\d?)", structure) if isinstance(structure, str) else None
-    if not found:
+    match = re.fullmatch(r"([1-9]\d?):([1-9]\d?)", structure) if isinstance(structure, str) else None
+    if not match:
         return None
-    n, m = int(found[1]), int(found[2])
+    n, m = int(match[1]), int(match[2])
     return (n, m) if n < m <= 64 else None
 
 

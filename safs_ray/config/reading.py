@@ -97,10 +97,10 @@ def overridden(values: dict[str, Any], overrides: Sequence[str]) -> dict[str, An
     Raises:
         ConfigurationError: an override is not of that form.
     """
-    given = [_key_and_value(override) for override in overrides]
-    if pattern_of(dict(given).get("pruning.structure")):
+    pairs = [_key_and_value(override) for override in overrides]
+    if pattern_of(dict(pairs).get("pruning.structure")):
         values = _without(values, "pruning", "sparsity", "allocation")
-    for key, value in given:
+    for key, value in pairs:
         values = _with(values, key.split("."), value, key)
     return values
 

@@ -44,7 +44,7 @@ def run(configuration: Configuration, specification: Specification, executor: Ex
     best = best_of(finals[Row.SAFS])
     executor.keep(BEST, best)
     if configuration.search.when == "during":
-        tell(best.network.survey)
+        log_survey(best.network.survey)
     starts = {row: executor.result(start_of(configuration, row)) for row in recipes}
     table = results(best, recipes[Row.SAFS], starts, finals, executor.evaluations(), finalists)
     return {**table, "wall_seconds": time.monotonic() - began, "finished": True}
@@ -54,10 +54,10 @@ def _prune(configuration: Configuration, specification: Specification, executor:
     """Train the dense network, prune it and retrain it, unless the experiment begins with either."""
     if not configuration.model.pruned:
         log.info("%spruning and retraining", "" if configuration.model.weights else "dense training, ")
-        dense = Stage(DENSE, dense_epochs(configuration), lambda _, given: stages.train_dense(specification, given))
+        dense = Stage(DENSE, dense_epochs(configuration), lambda _, context: stages.train_dense(specification, context))
         executor.run([dense])
         executor.run([_pruning(configuration, PRUNED, None)])
-    tell(executor.result(PRUNED).network.survey)
+    log_survey(executor.result(PRUNED).network.survey)
 
 
 def _search(configuration: Configuration, executor: Executor) -> tuple[dict[Row, Recipe], Finalists]:
@@ -90,7 +90,7 @@ def _prune_again(configuration: Configuration, recipe: Recipe, executor: Executo
     if configuration.search.when == "before":
         log.info("pruning and retraining with the assignment that was found")
         [pruned] = executor.run([_pruning(configuration, PRUNED_AGAIN, recipe)])
-        tell(pruned.network.survey)
+        log_survey(pruned.network.survey)
 
 
 def _pruning(configuration: Configuration, name: str, recipe: Recipe | None) -> Stage:
@@ -111,8 +111,8 @@ def _evaluate(
 ) -> dict[Row, list[Result]]:
     """The final evaluation of every row, on each fold; the test images are read here alone."""
     folds = range(configuration.final.folds)
-    told = event("final evaluation", folds=len(folds))
-    log.info("final evaluation, %s", counted(len(folds), "fold"), extra=told)
+    details = event("final evaluation", folds=len(folds))
+    log.info("final evaluation, %s", counted(len(folds), "fold"), extra=details)
     last = [_last(configuration, row, recipes[row], fold) for fold in folds for row in recipes]
     dense = Stage(final(Row.DENSE, 0), 0, _test, DENSE, tests=True)
     executor.run([*last, *([] if configuration.model.pruned else [dense])])  # nothing is known of one pruned elsewhere
@@ -138,7 +138,7 @@ def _test(dense: Result | None, context: Context) -> Result:
     return stages.test(dense, context)
 
 
-def tell(survey: Survey) -> None:
+def log_survey(survey: Survey) -> None:
     """Say what pruning has left, and warn of layers of which that is nothing."""
     log.info("%s", survey.summary, extra=event("pruned"))
     if survey.warning:

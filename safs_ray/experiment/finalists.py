@@ -45,8 +45,8 @@ def winner(
             for outcome, each in zip(last, trained, strict=True)
         }
         how = f", the mean of {counted(len(trained[0]), 'training')} ({percent(best.accuracy).strip()} in the search)"
-    told = event("won", sweep=course.sweep, trial=best.trial, validation_accuracy=accuracy)
-    log.info("%s: %s wins with validation %s%s", course.sweep, best.trial, percent(accuracy), how, extra=told)
+    details = event("won", sweep=course.sweep, trial=best.trial, validation_accuracy=accuracy)
+    log.info("%s: %s wins with validation %s%s", course.sweep, best.trial, percent(accuracy), how, extra=details)
     return best.recipe
 
 
@@ -81,9 +81,9 @@ def _train_again(
 ) -> list[list[Result]]:
     """The trainings of each finalist, all beside each other."""
     seeds, trials = range(configuration.final.seeds), [outcome.trial for outcome in finalists]
-    told = event("finalists", sweep=sweep, trials=trials, trainings=len(seeds))
+    details = event("finalists", sweep=sweep, trials=trials, trainings=len(seeds))
     more = f"{counted(len(trials), 'finalist')}, each trained {counted(len(seeds), 'time')} more"
-    log.info("%s: %s", sweep, more, extra=told)
+    log.info("%s: %s", sweep, more, extra=details)
     executor.discard(finalists_place(sweep), but=trials)  # of a sweep that has gone on since
     executor.run([_training(configuration, sweep, each, number, start) for number in seeds for each in finalists])
     return [[executor.result(f"{finalists_place(sweep, trial)}/seed-{number}") for number in seeds] for trial in trials]
@@ -92,9 +92,9 @@ def _train_again(
 def _training(configuration: Configuration, sweep: Sweep, finalist: Outcome, number: int, start: str) -> Stage:
     """The stage that is one training of a finalist."""
 
-    def make(begun: Result | None, context: Context) -> Result:
-        assert begun
-        return stages.train_finalist(begun.network, context, finalist.recipe, number)
+    def make(initial: Result | None, context: Context) -> Result:
+        assert initial
+        return stages.train_finalist(initial.network, context, finalist.recipe, number)
 
     name = f"{finalists_place(sweep, finalist.trial)}/seed-{number}"
     return Stage(name, configuration.final.epochs, make, start, recipe=finalist.recipe)

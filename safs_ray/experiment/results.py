@@ -73,7 +73,7 @@ def table(
 
 def read_finalists(folder: Folder) -> Finalists:
     """What is known of the finalists of each sweep, from the folder of their trainings."""
-    found = {
+    finalists = {
         sweep: {trial: _trainings(folder / sweep / trial) for trial in (folder / sweep).folders()}
         for sweep in folder.folders()
     }
@@ -86,7 +86,7 @@ def read_finalists(folder: Folder) -> Finalists:
             for trial, trainings in trials.items()
             if trainings
         }
-        for sweep, trials in found.items()
+        for sweep, trials in finalists.items()
     }
 
 

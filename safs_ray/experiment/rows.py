@@ -41,5 +41,5 @@ def rows_of(configuration: Configuration) -> tuple[Row, ...]:
 
 def start_of(configuration: Configuration, row: Row) -> str:
     """The name of the result whose network the last training of a row begins from."""
-    found = row in (Row.OPERATORS, Row.SAFS) and configuration.search.when == "before"
-    return PRUNED_AGAIN if found else PRUNED
+    pruned_with_operators = row in (Row.OPERATORS, Row.SAFS) and configuration.search.when == "before"
+    return PRUNED_AGAIN if pruned_with_operators else PRUNED

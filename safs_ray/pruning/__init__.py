@@ -1,6 +1,6 @@
 """Pruning as three pure steps: a score for every weight, an allocation of the zeros, a mask by layer.
 
-:func:`prune` takes them for a network as it is, :mod:`safs_ray.pruning.rules` while a network trains.
+:func:`find_masks` takes them for a network as it is, :mod:`safs_ray.pruning.rules` while a network trains.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from safs_ray.pruning.scores import ROUNDS, Evidence, find_score
 from safs_ray.pruning.structure import select
 
 
-def prune(evidence: Evidence, section: PruningSection, masks: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def find_masks(evidence: Evidence, section: PruningSection, masks: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Masks by name, bool tensors shaped as the weights, True where a weight is kept.
 
     Args:

@@ -44,13 +44,13 @@ def _faults(score: Score, make: Callable[[], nn.Module], channels: int, size: in
         yield "gives other scores when it is called again"
 
 
-def _faults_of_tensor(name: str, found: object, weight: Tensor) -> Iterator[str]:
-    if not isinstance(found, Tensor) or found.shape != weight.shape:
-        shape = tuple(found.shape) if isinstance(found, Tensor) else type(found).__name__
+def _faults_of_tensor(name: str, score: object, weight: Tensor) -> Iterator[str]:
+    if not isinstance(score, Tensor) or score.shape != weight.shape:
+        shape = tuple(score.shape) if isinstance(score, Tensor) else type(score).__name__
         yield f"gives {shape} for {name}, whose shape is {tuple(weight.shape)}"
-    elif not found.isfinite().all():
+    elif not score.isfinite().all():
         yield f"gives scores for {name} that are not finite"
-    elif found.requires_grad:
+    elif score.requires_grad:
         yield f"gives scores for {name} that still have a gradient"
 
 

@@ -60,9 +60,9 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _read(run: str) -> Record:
-    with blaming("run", run):
-        return Record.read(Folder.at(run))
+def _read(folder: str) -> Record:
+    with blaming("run", folder):
+        return Record.read(Folder.at(folder))
 
 
 def _report(record: Record, file: str | None, folder: str | None, console: Console) -> None:
@@ -70,7 +70,7 @@ def _report(record: Record, file: str | None, folder: str | None, console: Conso
         show(record.results, console)
     else:
         console.print(f"{record.name} is not finished")
-        for part, state in page.standing(record):
+        for part, state in page.status(record):
             console.print(f"  {part}: {state}")
         if record.rows:
             show_rows(record.rows, console)

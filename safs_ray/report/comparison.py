@@ -63,7 +63,7 @@ def _row(group: Group, names: Sequence[str]) -> dict[str, Any]:
     return {
         "label": group.label,
         "count": group.count,
-        "cells": [spread(found.mean, found.sd) if (found := group.estimate(name)) else "" for name in names],
+        "cells": [spread(estimate.mean, estimate.sd) if (estimate := group.estimate(name)) else "" for name in names],
         "gain": points(gain.mean) if gain else "",
         "interval": interval(gain) if gain else "",
         "nonzero": " to ".join(f"{count:,}" for count in (kept if len(kept) < 2 else (kept[0], kept[-1]))),
@@ -71,11 +71,11 @@ def _row(group: Group, names: Sequence[str]) -> dict[str, Any]:
 
 
 def _difference(group: Group, reference: Group, names: Sequence[str]) -> dict[str, Any]:
-    found = [compared(group, reference, name) for name in (*names, GAIN)]
+    differences = [compared(group, reference, name) for name in (*names, GAIN)]
     return {
         "label": group.label,
-        "how": next((each.how for each in found if each), ""),
-        "cells": [(points(each.estimate.mean), interval(each.estimate)) if each else ("", "") for each in found],
+        "how": next((each.how for each in differences if each), ""),
+        "cells": [(points(each.estimate.mean), interval(each.estimate)) if each else ("", "") for each in differences],
     }
 
 
@@ -109,8 +109,8 @@ def _run(group: Group, record: Record, names: Sequence[str]) -> dict[str, Any]:
 def _operators(record: Record) -> Iterator[str]:
     if record.results:
         yield from (each["operator"] for each in record.results["assignment"].values())
-    elif record.found:
-        yield from record.found.assignment
+    elif record.best_network:
+        yield from record.best_network.assignment
 
 
 def _hyperparameters(record: Record) -> str:

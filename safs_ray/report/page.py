@@ -75,13 +75,13 @@ def render(record: Record, drawn: Mapping[str, Figure | Absent], written: dateti
             record=record,
             figures=drawn,
             summary=_summary(record),
-            standing=[] if record.finished else list(standing(record)),
+            status=[] if record.finished else list(status(record)),
             written=f"{written:%-d %B %Y at %H:%M}",
             rows=[_row(row, record.rows) for row in record.rows],
             spread=_spread(record.rows),
             certainty=_certainty(record),
             winner=_winner(record),
-            groups=record.found.groups if record.found else (record.results or {}).get("groups", 1),
+            groups=record.best_network.groups if record.best_network else (record.results or {}).get("groups", 1),
             hyperparameters=_hyperparameters(record),
             search=_search(record),
             trials=list(_trials(record)),
@@ -109,9 +109,9 @@ def _summary(record: Record) -> str:
     return f"{what}{outcome} ({percent(rows['pruned']['test_accuracy'])} %{dense})."
 
 
-def _pruning(run: Configuration) -> str:
-    pruning = run.pruning
-    if run.model.pruned:
+def _pruning(configuration: Configuration) -> str:
+    pruning = configuration.pruning
+    if configuration.model.pruned:
         return "which came pruned"
     if not pruning.sparsity:
         return "not pruned"
@@ -122,11 +122,14 @@ def _pruning(run: Configuration) -> str:
     )
 
 
-def standing(record: Record) -> Iterator[tuple[str, str]]:
+def status(record: Record) -> Iterator[tuple[str, str]]:
     """What is done of an unfinished run, part by part."""
     for stage in ["pruned"] if record.configuration.model.pruned else ["dense", "pruned"]:
-        made = record.metrics(stage)
-        yield f"network “{stage}”", f"validation {100 * made['validation_accuracy']:.1f} %" if made else "not there yet"
+        metrics = record.metrics(stage)
+        yield (
+            f"network “{stage}”",
+            f"validation {100 * metrics['validation_accuracy']:.1f} %" if metrics else "not there yet",
+        )
     for sweep in record.sweeps:
         ended = sum(trial.fate != "open" for trial in sweep.trials)
         best = f"best validation {100 * sweep.winner.best_accuracy:.1f} %"
@@ -173,14 +176,15 @@ def _certainty(record: Record) -> str:
             "With one fold nothing is known of the uncertainty of the gain: run more seeds, and give all their folders "
             "to python -m safs_ray.report."
         )
-    told = (
+    verdict = (
         "which leaves out 0"
         if gained.certain
         else "which includes 0, so that this run alone does not show a difference"
     )
     return (
         f"Below a gain stands its {CONFIDENT} interval, by Student’s t over the differences of the folds; that of SAFS "
-        f"is {interval(gained)} points, {told}. Folds share most of their images, so that other seeds differ by more."
+        f"is {interval(gained)} points, {verdict}. Folds share most of their images, "
+        "so that other seeds differ by more."
     )
 
 

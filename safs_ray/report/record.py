@@ -123,18 +123,18 @@ class Record:
     @cached_property
     def start(self) -> Network | None:
         """The network that the last training of the row SAFS begins from, with its own activations."""
-        own, found = self._start(Row.PRUNED), self._start(Row.SAFS)
-        if own is None or found is None:
+        own, safs = self._start(Row.PRUNED), self._start(Row.SAFS)
+        if own is None or safs is None:
             return None
         default = stages.searchable(own.network, self.configuration).assignment
-        return stages.searchable(found.network, self.configuration).assign(default)
+        return stages.searchable(safs.network, self.configuration).assign(default)
 
     def _start(self, row: Row) -> Result | None:
         """The network that the last training of a row begins from."""
         return self.result(start_of(self.configuration, row))
 
     @cached_property
-    def found(self) -> Network | None:
+    def best_network(self) -> Network | None:
         """The best network; before there is one, the network that the search starts from with the best assignment."""
         if best := self.result("best"):
             return best.network
@@ -146,7 +146,7 @@ class Record:
     @cached_property
     def images(self) -> Examples | None:
         """Validation images, where there is a network to show them to and they can be read here."""
-        if self.found is None:
+        if self.best_network is None:
             return None
         try:
             return validation_images(self.configuration)

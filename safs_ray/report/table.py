@@ -88,8 +88,8 @@ def show_groups(groups: Sequence[Group], names: Sequence[str], console: Console)
     console.print("Test accuracy in per cent, mean ± sd of a group's seeds, or of a single run's folds", soft_wrap=True)
     console.print(_groups(groups, names))
     if len(groups) > 1:
-        told = f"Difference from {groups[0].label} in points, with its {CONFIDENT} interval by Student's t"
-        console.print(told, soft_wrap=True)
+        caption = f"Difference from {groups[0].label} in points, with its {CONFIDENT} interval by Student's t"
+        console.print(caption, soft_wrap=True)
         console.print(_differences(groups, names))
 
 
@@ -101,26 +101,29 @@ def _groups(groups: Sequence[Group], names: Sequence[str]) -> Table:
     return table
 
 
-def _cell(found: Estimate | None, signed: bool) -> str:
-    if found is None:
+def _cell(estimate: Estimate | None, signed: bool) -> str:
+    if estimate is None:
         return ""
     if signed:
-        return points(found.mean)
-    return spread(found.mean, found.sd)
+        return points(estimate.mean)
+    return spread(estimate.mean, estimate.sd)
 
 
 def _differences(groups: Sequence[Group], names: Sequence[str]) -> Table:
     table = _compared_table(names)
     for group in groups[1:]:
-        found = [compared(group, groups[0], name) for name in (*names, GAIN)]
-        how = next((each.how for each in found if each), "")
-        table.add_row(f"{group.label}\n{how}", *(_pair(each) for each in found))
+        cells = [compared(group, groups[0], name) for name in (*names, GAIN)]
+        how = next((each.how for each in cells if each), "")
+        table.add_row(f"{group.label}\n{how}", *(_pair(each) for each in cells))
     return table
 
 
-def _pair(found: Difference | None) -> str:
+def _pair(difference: Difference | None) -> str:
     """A difference above its interval."""
-    return f"{points(found.estimate.mean)}\n{interval(found.estimate).replace(' to ', '…')}" if found else ""
+    if difference is None:
+        return ""
+    estimate = difference.estimate
+    return f"{points(estimate.mean)}\n{interval(estimate).replace(' to ', '…')}"
 
 
 def _compared_table(names: Sequence[str]) -> Table:

@@ -23,11 +23,11 @@ def points(difference: float) -> str:
     return f"{100 * difference:+.1f}".replace("-", "−")
 
 
-def interval(found: Estimate) -> str:
+def interval(estimate: Estimate) -> str:
     """The interval of a difference in points; empty where there is none."""
-    if found.low is None or found.high is None:
+    if estimate.low is None or estimate.high is None:
         return ""
-    return f"{points(found.low)} to {points(found.high)}"
+    return f"{points(estimate.low)} to {points(estimate.high)}"
 
 
 CONFIDENT = f"{100 * CONFIDENCE:g} %"

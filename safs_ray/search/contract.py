@@ -112,11 +112,11 @@ def _cost(assignment: Assignment) -> float:
 
 
 def _candidates(strategy: Strategy) -> list[Assignment]:
-    found = []
+    candidates = []
     for _ in range(STEPS):
-        found.append(strategy.ask())
-        strategy.tell(_cost(found[-1]))
-    return found
+        candidates.append(strategy.ask())
+        strategy.tell(_cost(candidates[-1]))
+    return candidates
 
 
 def _states() -> tuple[object, ...]:

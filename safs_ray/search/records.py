@@ -35,10 +35,10 @@ def journal_of(sweep: Sweep) -> str:
     return f"{sweep.replace(' ', '-')}.json"
 
 
-def stopped_trials(run: Folder, course: Course) -> frozenset[str]:
+def stopped_trials(folder: Folder, course: Course) -> frozenset[str]:
     """The trials of a sweep that ASHA stopped, by name; none without its journal, or with a damaged one."""
     try:
-        trials = (run / JOURNALS).read_json(journal_of(course.sweep))["trials"]
+        trials = (folder / JOURNALS).read_json(journal_of(course.sweep))["trials"]
         return frozenset(course.trial(number) for number, trial in enumerate(trials) if trial["ended"] == "stopped")
     except (FileNotFoundError, DamagedError, KeyError, TypeError):
         return frozenset()

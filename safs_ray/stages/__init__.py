@@ -5,11 +5,11 @@ The data flow of an experiment::
     train_dense ─ prune ─┬─ search ─ train_finalist ─ finish   the row "SAFS", on each fold
                          └─ finish                             the row "pruned", with the network's own activations
 
-``given`` takes the place of ``train_dense``, or of both, where a network is there to start from. ``finish`` and
+``from_file`` takes the place of ``train_dense``, or of both, where a network is there to start from. ``finish`` and
 ``test`` alone read the test images, once.
 """
 
-from safs_ray.stages.beginning import given, train_dense
+from safs_ray.stages.beginning import from_file, train_dense
 from safs_ray.stages.finishing import finish, test, train_finalist
 from safs_ray.stages.preparing import check, folds, load, searchable, set_up, specify
 from safs_ray.stages.pruning import prune
@@ -23,7 +23,7 @@ __all__ = [
     "check",
     "finish",
     "folds",
-    "given",
+    "from_file",
     "load",
     "prune",
     "search",

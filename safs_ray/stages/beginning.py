@@ -32,7 +32,7 @@ def dense_training(context: Context) -> Training:
     return Training(context, section.hyperparameters, section.epochs, derive(context.seed, "dense"))
 
 
-def given(specification: Specification, context: Context) -> Result | None:
+def from_file(specification: Specification, context: Context) -> Result | None:
     """What ``model.weights`` holds, in place of what training, or training and pruning, would make; None without it.
 
     Raises:

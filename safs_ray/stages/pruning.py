@@ -33,7 +33,7 @@ def prune(network: Network, context: Context) -> Result:
         context = context.after(section.rewind)
     seed = derive(context.seed, "retraining")
     training = Training(context, section.hyperparameters, section.epochs, seed)
-    pruned, score, retraining_before = schedules.prune(Task(network, section, training, rewound))
+    pruned, score, retraining_before = schedules.follow(Task(network, section, training, rewound))
     if warning := pruned.survey.warning:
         warnings.warn(warning, stacklevel=2)
     return Result(pruned, score, before + retraining_before + time.process_time() - start)
@@ -56,7 +56,7 @@ def _early(network: Network, epochs: int, context: Context) -> tuple[Network, fl
     while trainer.epoch < epochs:
         trainer.run_epoch()
         if trainer.diverged:
-            told = f"the training diverges before pruning.rewind={epochs}; take a smaller one"
-            raise refusal("dense.hyperparameters.learning_rate", training.hyperparameters.learning_rate, told)
+            fault = f"the training diverges before pruning.rewind={epochs}; take a smaller one"
+            raise refusal("dense.hyperparameters.learning_rate", training.hyperparameters.learning_rate, fault)
         context.report(trainer.epoch, trainer.standing.accuracy)
     return trainer.current(), trainer.core_seconds_before

@@ -1,7 +1,7 @@
 """Training: what it is given, how it is done, and the loop that does it."""
 
 from safs_ray.training.context import Context, Report, silent
-from safs_ray.training.trainer import AloneError, Standing, Trained, Trainer, diverging, train
+from safs_ray.training.trainer import AloneError, Standing, Trainer, TrainingResult, diverging, train
 from safs_ray.training.training import Training, digest
 
 __all__ = [
@@ -9,9 +9,9 @@ __all__ = [
     "Context",
     "Report",
     "Standing",
-    "Trained",
     "Trainer",
     "Training",
+    "TrainingResult",
     "digest",
     "diverging",
     "silent",

@@ -235,7 +235,7 @@ class Trainer:
         return self
 
 
-class Trained(NamedTuple):
+class TrainingResult(NamedTuple):
     """What one training, or several, made.
 
     Attributes:
@@ -248,7 +248,7 @@ class Trained(NamedTuple):
     core_seconds_before: float
 
 
-def train(network: Network, training: Training, blamed: str | None) -> Trained:
+def train(network: Network, training: Training, blamed: str | None) -> TrainingResult:
     """Run a training to its end; the network after its best epoch, and that epoch's validation accuracy.
 
     Args:
@@ -265,7 +265,7 @@ def train(network: Network, training: Training, blamed: str | None) -> Trained:
     reached = standing.best_accuracy
     if not standing.best_epoch:
         reached = accuracy(standing.best, context.splits.validation, context.device, context.configuration.run)
-    return Trained(standing.best, reached, trainer.core_seconds_before)
+    return TrainingResult(standing.best, reached, trainer.core_seconds_before)
 
 
 def diverging(training: Training, blamed: str) -> ConfigurationError:

@@ -32,8 +32,8 @@ class SearchProgress(Callback):
         self._trials = trials
         self._steps: dict[str, int] = {}
         entries = past.journal.entries
-        self._best = max((entries[number].accuracy for number in past.done), default=0.0)
-        self._epochs_left = self._epochs(self._course.steps) * (trials - len(past.done))
+        self._best = max((entries[number].accuracy for number in past.complete), default=0.0)
+        self._epochs_left = self._epochs(self._course.steps) * (trials - len(past.complete))
 
     def setup(self, *_: Any, **__: Any) -> None:
         """Start the clock."""
@@ -68,8 +68,8 @@ class SearchProgress(Callback):
         if skipped:
             broken = trial.last_result["fine_tuning"] and trial.last_result["diverged"]
             why = "its fine-tuning diverged" if broken else "stopped by ASHA, weaker than others were there"
-            told = event("ended", **self._told(trial), step=step, why=why)
-            log.info("%-8s ended after step %d: %s", trial, step, why, extra=told)
+            details = event("ended", **self._told(trial), step=step, why=why)
+            log.info("%-8s ended after step %d: %s", trial, step, why, extra=details)
 
     def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
         log.info("%-8s failed", trial, extra=event("failed", **self._told(trial)))

@@ -56,8 +56,8 @@ def reason(error: BaseException) -> str:
     cause = cause_of(error)
     if isinstance(cause, ConfigurationError):
         return str(cause)
-    told = _raised(str(cause)) if _is_traceback(cause) else f"{type(cause).__name__}: {cause}".splitlines()[0]
-    return shortened(told, LONGEST_MESSAGE)
+    message = _raised(str(cause)) if _is_traceback(cause) else f"{type(cause).__name__}: {cause}".splitlines()[0]
+    return shortened(message, LONGEST_MESSAGE)
 
 
 def _is_traceback(cause: BaseException) -> bool:

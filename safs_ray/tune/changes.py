@@ -58,8 +58,8 @@ def changed(begun: Mapping[str, Any], words: Sequence[str]) -> Configuration:
     """
     before = validate(begun)
     after = validate(overridden(dict(begun), words))
-    given = {word.partition("=")[0] for word in words}
-    for key, (old, new) in sorted(differences(before, after).items(), key=lambda change: change[0] not in given):
+    keys = {word.partition("=")[0] for word in words}
+    for key, (old, new) in sorted(differences(before, after).items(), key=lambda change: change[0] not in keys):
         if key not in FREE + LONGER:
             raise refusal(key, new, f"the run was begun with {old!r}, and results of both would mix; {_allowed()}")
     if after.tune.trials < before.tune.trials:

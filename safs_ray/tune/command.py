@@ -177,7 +177,7 @@ def _given(configuration: Configuration, network: Network, splits: Splits, folde
         with suppress(DamagedError):
             if begun := stages.Result.load(_given_stage(configuration, folder)):
                 return begun
-    return stages.given(network.specification, Context(configuration, splits))
+    return stages.from_file(network.specification, Context(configuration, splits))
 
 
 def _given_stage(configuration: Configuration, folder: Folder) -> Folder:

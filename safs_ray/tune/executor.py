@@ -18,7 +18,7 @@ from safs_ray.search.evaluation import Evaluation
 from safs_ray.stages import Result
 from safs_ray.storage import Folder
 from safs_ray.tune.board import BoardClient, open_board
-from safs_ray.tune.search import search
+from safs_ray.tune.sweep import run_sweep
 from safs_ray.tune.tasks import Run, run_stages
 from safs_ray.tune.warm_start import EARLIER
 
@@ -51,10 +51,10 @@ class OnRay:
         return self._run.result(name)
 
     def sweep(self, course: Course, start: str, assignment: Assignment | None) -> list[Outcome]:
-        """What the trials of a sweep have found; see :func:`safs_ray.tune.search.search`."""
+        """What the trials of a sweep have found; see :func:`safs_ray.tune.sweep.run_sweep`."""
         network = stages.searchable(self.result(start).network, self._run.configuration)
         begun = network.assign(assignment or network.assignment)
-        return search(course, begun, self._run, self._without_test, self._board)
+        return run_sweep(course, begun, self._run, self._without_test, self._board)
 
     def evaluations(self) -> list[Evaluation]:
         """All that the board has."""

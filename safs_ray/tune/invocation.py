@@ -146,8 +146,8 @@ def resume_command(folder: Folder) -> str:
 def program(name: str) -> str:
     """What to type here for a program of this Python's environment: its path where its name finds another, or none."""
     own = Path(sys.executable).absolute().with_name(name)
-    found = shutil.which(name)
-    if not own.exists() or (found and Path(found).absolute() == own):
+    path = shutil.which(name)
+    if not own.exists() or (path and Path(path).absolute() == own):
         return name
     return shlex.quote(str(own.relative_to(Path.cwd()) if own.is_relative_to(Path.cwd()) else own))
 

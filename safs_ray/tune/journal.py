@@ -112,7 +112,7 @@ class Past:
                 self.journal.propose(Hyperparameters.model_validate_json(first.hyperparameters), start)
 
     @cached_property
-    def done(self) -> list[int]:
+    def complete(self) -> list[int]:
         """The numbers of the trials that have ended for good, and whose steps are all there."""
         return [number for number, entry in enumerate(self.journal.entries) if self._is_done(number, entry)]
 
@@ -121,20 +121,20 @@ class Past:
         return entry.ended is not None and not shorter and len(self.steps(number)) >= entry.steps
 
     @property
-    def left(self) -> list[int]:
+    def unfinished(self) -> list[int]:
         """The numbers of the trials that had begun and have to go on, or to take steps again that were lost."""
-        done = set(self.done)
-        return [number for number in range(len(self.journal.entries)) if number not in done]
+        complete = set(self.complete)
+        return [number for number in range(len(self.journal.entries)) if number not in complete]
 
     def steps(self, number: int) -> dict[int, Evaluation]:
         """The recorded steps of a trial by iteration."""
         return self._ledger.steps(self.course.sweep, self.course.trial(number))
 
     def accuracies(self, number: int) -> dict[int, float]:
-        """What ASHA was told of a trial, by step from 1."""
+        """What ASHA was details of a trial, by step from 1."""
         return {iteration + 1: step.best_accuracy for iteration, step in self.steps(number).items()}
 
-    def found(self, number: int) -> Assignment:
+    def best_assignment(self, number: int) -> Assignment:
         """The best assignment of a trial that is done."""
         steps = self.steps(number)
         last = steps[max(steps)]
@@ -144,11 +144,11 @@ class Past:
 
     def announce(self, trials: int) -> None:
         """Say what begins or goes on."""
-        told = event("sweep", sweep=self.course.sweep, trials=trials, steps=self.course.steps)
+        details = event("sweep", sweep=self.course.sweep, trials=trials, steps=self.course.steps)
         plan = f"{counted(trials, 'trial')} of at most {counted(self.course.steps, 'step')}"
-        log.info("%s: %s", self.course.sweep, plan, extra=told)
+        log.info("%s: %s", self.course.sweep, plan, extra=details)
         if self.journal.entries:
-            done, left = len(self.done), len(self.left)
+            done, left = len(self.complete), len(self.unfinished)
             kept = sum(len(self.steps(number)) for number in range(done + left))
             ended = f"{counted(done, 'trial')} {'has' if done == 1 else 'have'} ended, {left} had begun"
             log.info("going on: %s, their %s %s kept", ended, counted(kept, "step"), "is" if kept == 1 else "are")

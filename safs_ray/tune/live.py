@@ -19,12 +19,12 @@ LATEST = 12
 PLAIN: dict[str, Any] = {"box": None, "pad_edge": False, "padding": (0, 2, 0, 0)}
 """How tables look."""
 
-Told = dict[str, Any]
+Event = dict[str, Any]
 """An event, as :func:`safs_ray.log.event` makes it."""
 
 
 @dataclass(frozen=True)
-class Shown:
+class Display:
     """What the table shows; never changed but replaced, for another thread draws it.
 
     Attributes:
@@ -33,9 +33,9 @@ class Shown:
         best: the step of the highest accuracy.
     """
 
-    sweep: Told | None
-    rows: dict[str, Told]
-    best: Told | None
+    sweep: Event | None
+    rows: dict[str, Event]
+    best: Event | None
 
 
 class LiveTable(logging.Handler):
@@ -46,7 +46,7 @@ class LiveTable(logging.Handler):
 
     def __init__(self, console: Console) -> None:
         super().__init__(logging.INFO)
-        self._shown = Shown(None, {}, None)
+        self._display = Display(None, {}, None)
         self._live = Live(console=console, get_renderable=self._drawn, refresh_per_second=4, transient=True)
 
     def __enter__(self) -> LiveTable:
@@ -64,37 +64,37 @@ class LiveTable(logging.Handler):
             self.handleError(record)
 
     def _take(self, record: logging.LogRecord) -> None:
-        told: Told = record.__dict__.get(EVENT, {})
-        match told.get("event"):
+        event: Event = record.__dict__.get(EVENT, {})
+        match event.get("event"):
             case "epoch":
-                self._row(told["stage"], told)
+                self._row(event["stage"], event)
                 return
             case "step":
-                self._row(told["trial"], told)
+                self._row(event["trial"], event)
                 return
             case "ended":
-                if before := self._shown.rows.get(told["trial"]):  # none of a trial that took only recorded steps
-                    self._row(told["trial"], {**before, "state": "stopped" if "ASHA" in told["why"] else "diverged"})
+                if before := self._display.rows.get(event["trial"]):  # none of a trial that took only recorded steps
+                    self._row(event["trial"], {**before, "state": "stopped" if "ASHA" in event["why"] else "diverged"})
                 return
             case "sweep":
-                self._shown = Shown(told, {}, None)
+                self._display = Display(event, {}, None)
             case "finalists" | "won" | "final evaluation" | "finished":
-                self._shown = Shown(None, {}, None)
+                self._display = Display(None, {}, None)
         at = logging.Formatter().formatTime(record, "%H:%M:%S")
         style = "yellow" if record.levelno >= logging.WARNING else ""
         self._live.console.print(Text(f"{at}  {record.getMessage()}", style), soft_wrap=True)
 
-    def _row(self, name: str, told: Told) -> None:
+    def _row(self, name: str, event: Event) -> None:
         """Bring a row up to date; that of the latest news is the last."""
-        shown = self._shown
-        rows = {other: row for other, row in shown.rows.items() if other != name} | {name: told}
+        shown = self._display
+        rows = {other: row for other, row in shown.rows.items() if other != name} | {name: event}
         best = shown.best
-        if shown.sweep and (not best or told["best_accuracy"] > best["best_accuracy"]):
-            best = told
-        self._shown = Shown(shown.sweep, rows, best)
+        if shown.sweep and (not best or event["best_accuracy"] > best["best_accuracy"]):
+            best = event
+        self._display = Display(shown.sweep, rows, best)
 
     def _drawn(self) -> RenderableType:
-        shown = self._shown
+        shown = self._display
         rows, sweep, best = shown.rows, shown.sweep, shown.best
         if not rows:
             return Text("")
@@ -103,8 +103,8 @@ class LiveTable(logging.Handler):
         latest = dict(sorted(list(rows.items())[-LATEST:], key=lambda row: _number(row[0])))
         if not sweep:
             return Group(_stages(latest), Text(left.removeprefix(", "), "dim"))
-        found = f"best {percent(best['best_accuracy']).strip()} by {best['trial']}" if best else "nothing found yet"
-        return Group(_trials(latest, sweep), Text(f"{found}{left}", "dim"))
+        leader = f"best {percent(best['best_accuracy']).strip()} by {best['trial']}" if best else "nothing found yet"
+        return Group(_trials(latest, sweep), Text(f"{leader}{left}", "dim"))
 
 
 def _number(name: str) -> tuple[str, int]:
@@ -113,28 +113,29 @@ def _number(name: str) -> tuple[str, int]:
     return (word, int(number)) if number.isdigit() else (name, 0)
 
 
-def _trials(rows: dict[str, Told], sweep: Told) -> Table:
+def _trials(rows: dict[str, Event], sweep: Event) -> Table:
     columns = (
         "trial", "", Column("step", justify="right"), "doing", Column("validation", justify="right"),
         Column("its best", justify="right"), Column("operators", overflow="ellipsis", no_wrap=True),
     )  # fmt: skip
     table = Table(*columns, title=sweep["sweep"], title_justify="left", title_style="bold", **PLAIN)
-    for name, told in rows.items():
-        ended = told.get("state") or ("done" if told["step"] == sweep["steps"] else "")
+    for name, event in rows.items():
+        ended = event.get("state") or ("done" if event["step"] == sweep["steps"] else "")
         table.add_row(
-            name, _bar(told["step"], sweep["steps"]), f"{told['step']}/{sweep['steps']}", ended or told["phase"],
-            percent(told["validation_accuracy"]), percent(told["best_accuracy"]), told["assignment"].replace(",", " "),
+            name, _bar(event["step"], sweep["steps"]), f"{event['step']}/{sweep['steps']}", ended or event["phase"],
+            percent(event["validation_accuracy"]), percent(event["best_accuracy"]),
+            event["assignment"].replace(",", " "),
             style="dim" if ended else "",
         )  # fmt: skip
     return table
 
 
-def _stages(rows: dict[str, Told]) -> Table:
+def _stages(rows: dict[str, Event]) -> Table:
     table = Table("stage", "", Column("epoch", justify="right"), Column("validation", justify="right"), **PLAIN)
-    for name, told in rows.items():
+    for name, event in rows.items():
         table.add_row(
-            name, _bar(told["epoch"], told["epochs"]), f"{told['epoch']}/{told['epochs']}",
-            percent(told["validation_accuracy"]), style="dim" if told["epoch"] == told["epochs"] else "",
+            name, _bar(event["epoch"], event["epochs"]), f"{event['epoch']}/{event['epochs']}",
+            percent(event["validation_accuracy"]), style="dim" if event["epoch"] == event["epochs"] else "",
         )  # fmt: skip
     return table
 

@@ -37,8 +37,8 @@ class EventFile(logging.FileHandler):
 
     def format(self, record: logging.LogRecord) -> str:
         """One line; times are seconds since 1970."""
-        told = {"time": record.created, "level": record.levelname.lower(), **record.__dict__.get(EVENT, {})}
-        return json.dumps({**told, "message": record.getMessage()})
+        values = {"time": record.created, "level": record.levelname.lower(), **record.__dict__.get(EVENT, {})}
+        return json.dumps({**values, "message": record.getMessage()})
 
 
 class Clock:
@@ -74,7 +74,7 @@ class StageProgress:
         self._done: dict[str, int] = {}
         self._printed: dict[str, float] = {}
 
-    def made(self, stage: str, epochs: int) -> None:
+    def skip(self, stage: str, epochs: int) -> None:
         """Take the news that a stage was made before: its epochs need not be done."""
         self._clock.skip(epochs - self._done.get(stage, 0))
         self._done[stage] = epochs

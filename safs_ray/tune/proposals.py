@@ -35,7 +35,7 @@ class Proposals(Searcher):
         super().__init__(metric=METRIC, mode="max")
         self._journal, self._course, self._count = past.journal, past.course, count
         self._propose, self._start = propose, start
-        self._waiting = past.left
+        self._waiting = past.unfinished
         self._numbers: dict[str, int] = {}
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str:  # type: ignore[override]
@@ -45,12 +45,12 @@ class Proposals(Searcher):
         elif len(self._journal.entries) == self._count:
             return Searcher.FINISHED
         else:
-            told = [(entry.hyperparameters, entry.accuracy) for entry in self._journal.entries if entry.ended]
-            number = self._journal.propose(self._propose(len(self._journal.entries), told), self._start())
+            trials = [(entry.hyperparameters, entry.accuracy) for entry in self._journal.entries if entry.ended]
+            number = self._journal.propose(self._propose(len(self._journal.entries), trials), self._start())
         self._numbers[trial_id] = number
         entry = self._journal.entries[number]
-        given = {START: ",".join(entry.start)} if entry.start else {}
-        return {TRIAL: self._course.trial(number), "hyperparameters": entry.hyperparameters.model_dump(), **given}
+        start = {START: ",".join(entry.start)} if entry.start else {}
+        return {TRIAL: self._course.trial(number), "hyperparameters": entry.hyperparameters.model_dump(), **start}
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
         """Nothing follows from a trial before its end."""

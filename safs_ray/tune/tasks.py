@@ -52,12 +52,12 @@ class Run:
         Raises:
             FileNotFoundError: the stage is not complete.
         """
-        found = Result.load(self.folder / "networks" / stage)
-        if found is None:
+        result = Result.load(self.folder / "networks" / stage)
+        if result is None:
             raise FileNotFoundError(f"{self.folder}/networks/{stage} holds no complete stage")
-        return found
+        return result
 
-    def kept(self, stage: str) -> Result | None:
+    def previous(self, stage: str) -> Result | None:
         """What a stage has made before; None when it has not, or when its files are damaged, which are deleted."""
         folder = self.folder / "networks" / stage
         try:
@@ -68,7 +68,7 @@ class Run:
                 folder.remove(name)
             return None
 
-    def made_with(self, recipe: Recipe, place: str) -> None:
+    def discard_unless(self, recipe: Recipe, place: str) -> None:
         """Delete what stages have made with another recipe, before a sweep that went on found this one."""
         folder = self.folder / "networks" / place
         before = None
@@ -80,7 +80,7 @@ class Run:
 
     def once(self, stage: Stage, splits: Splits, device: torch.device) -> None:
         """Make a stage's result, unless it is in the run folder from before."""
-        if self.kept(stage.name):
+        if self.previous(stage.name):
             self._tell((stage.name, stage.epochs))
         else:
             start = self.result(stage.start) if stage.start else None
@@ -124,7 +124,7 @@ def run_stages(run: Run, wanted: Sequence[tuple[Stage, Any]]) -> None:
     """
     for place, recipe in {stage.place: stage.recipe for stage, _ in wanted}.items():
         if recipe:
-            run.made_with(recipe, place)
+            run.discard_unless(recipe, place)
     need = run.configuration.tune.resources
     task = ray.remote(make).options(num_cpus=need.cpu, num_gpus=need.gpu or 0, max_retries=3)
     waiting = [task.remote(run, arrays, stage) for stage, arrays in wanted]
@@ -136,7 +136,7 @@ def run_stages(run: Run, wanted: Sequence[tuple[Stage, Any]]) -> None:
                 case str():
                     log.warning(news)
                 case (stage, epochs):
-                    progress.made(stage, epochs)
+                    progress.skip(stage, epochs)
                 case _:
                     progress.epoch(*news)
         ray.get(done)

@@ -49,10 +49,10 @@ def _rows(axes: Axes, rows: Sequence[TableRow]) -> None:
 
 def _row(axes: Axes, place: int, row: TableRow) -> None:
     values = [100 * value for value in row["test_accuracy"]["values"]]
-    found = estimate(values)
+    mean = estimate(values)
     colour = coloured({Row.SAFS: "found", Row.PRUNED: "default"}.get(row["name"], "ink"))
-    if found.low is not None and found.high is not None:
-        axes.plot([max(0, found.low), min(100, found.high)], [place, place], linewidth=6, alpha=0.3, **colour)
+    if mean.low is not None and mean.high is not None:
+        axes.plot([max(0, mean.low), min(100, mean.high)], [place, place], linewidth=6, alpha=0.3, **colour)
     axes.plot(values, [place] * len(values), "o", markersize=5.5, **colour)
-    (middle,) = axes.plot([found.mean], [place], "|", markersize=20, markeredgewidth=2, **colour)
-    tip(middle, f"{row['name']}: {found.mean:.1f} %")
+    (middle,) = axes.plot([mean.mean], [place], "|", markersize=20, markeredgewidth=2, **colour)
+    tip(middle, f"{row['name']}: {mean.mean:.1f} %")

@@ -52,8 +52,8 @@ def _measured(record: Record) -> dict[str, float]:
     """From the stages and evaluations themselves."""
     parts: dict[str, float] = {}
     for part, stage in (("dense training", "dense"), ("pruning", "pruned"), ("pruning, found", "pruned-found")):
-        if made := record.metrics(stage):
-            parts[part] = made["core_seconds"]
+        if metrics := record.metrics(stage):
+            parts[part] = metrics["core_seconds"]
     for sweep in record.sweeps:
         for phase, what in (("search", "candidates"), ("fine-tuning", "fine-tuning")):
             steps = (each for trial in sweep.trials for each in trial.evaluations if each.phase == phase)

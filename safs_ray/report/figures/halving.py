@@ -78,9 +78,9 @@ def _line(axes: Axes, trial: Trial, won: bool) -> None:
     best = [per_cent(evaluation.best_accuracy) for evaluation in trial.evaluations]
     (line,) = axes.plot(steps, best, **(coloured("found", **WINNER) if won else coloured("faint", **OTHER)))
     (end,) = axes.plot(steps[-1:], best[-1:], clip_on=False, **{"linestyle": "none", **ENDS[trial.fate]})
-    told = f"trial {trial.number}: {best[-1]:.1f} % after step {steps[-1]}, {trial.fate}"
-    tip(line, told)
-    tip(end, told)
+    label = f"trial {trial.number}: {best[-1]:.1f} % after step {steps[-1]}, {trial.fate}"
+    tip(line, label)
+    tip(end, label)
 
 
 def _rungs(sweep: SweepRecord) -> Panel | None:

@@ -63,19 +63,19 @@ def draw(record: Record) -> Figure | Absent:
 
 
 def _panel(sweep: SweepRecord, several: bool) -> Panel:
-    found = axes_of(sweep.trials)
+    dimensions = axes_of(sweep.trials)
 
     def paint(axes: Axes) -> None:
-        _lines(axes, sweep, found)
-        for place, axis in enumerate(found):
+        _lines(axes, sweep, dimensions)
+        for place, axis in enumerate(dimensions):
             _upright(axes, place, axis)
         axes.set_title(sweep.name if several else "", pad=32)
-        axes.set(xlim=(-0.1, len(found) - 0.5), ylim=(-0.04, 1.04))
+        axes.set(xlim=(-0.1, len(dimensions) - 0.5), ylim=(-0.04, 1.04))
         axes.set_axis_off()
 
     title = f"{sweep.name}: hyperparameters and accuracy of {counted(len(sweep.trials), 'trial')}"
     return Panel(
-        title, paint, 50 + APART * len(found), 350 if several else 324, Margins(44, 6, 66 if several else 40, 8)
+        title, paint, 50 + APART * len(dimensions), 350 if several else 324, Margins(44, 6, 66 if several else 40, 8)
     )
 
 
@@ -130,14 +130,14 @@ def _choices(name: str, values: Sequence[str]) -> Axis:
     return Axis(name, tuple(heights[value] for value in values), ticks)
 
 
-def _lines(axes: Axes, sweep: SweepRecord, found: Sequence[Axis]) -> None:
+def _lines(axes: Axes, sweep: SweepRecord, dimensions: Sequence[Axis]) -> None:
     ranked = sorted(sweep.trials, key=lambda trial: trial.best_accuracy)
     strong = ranked[-max(1, len(ranked) // 4) :]
     for trial in ranked:
-        heights = [axis.heights[trial.number - 1] for axis in found]
+        heights = [axis.heights[trial.number - 1] for axis in dimensions]
         style = coloured("found", **STRONG) if trial in strong else coloured("faint", **WEAK)
         if trial is sweep.winner:
             style = coloured("found", **WINNER)
         ended = trial.steps >= sweep.course.steps
-        (line,) = axes.plot(range(len(found)), heights, linestyle="-" if ended else STOPPED, **style)
+        (line,) = axes.plot(range(len(dimensions)), heights, linestyle="-" if ended else STOPPED, **style)
         tip(line, f"trial {trial.number}: {listed(trial.hyperparameters)}; {100 * trial.best_accuracy:.1f} %")

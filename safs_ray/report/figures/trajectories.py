@@ -53,8 +53,8 @@ def draw(record: Record) -> Figure | Absent:
 def _scale(trials: Sequence[Trial]) -> tuple[float, float]:
     """The range of all accuracies in per cent; those that diverged lie at its lower end."""
     steps = [each for trial in trials for each in trial.evaluations if not each.diverged]
-    found = [100 * value for each in steps for value in (each.validation_accuracy, each.best_accuracy)]
-    low, high = min(found, default=0.0), max(found, default=100.0)
+    values = [100 * value for each in steps for value in (each.validation_accuracy, each.best_accuracy)]
+    low, high = min(values, default=0.0), max(values, default=100.0)
     margin = 0.06 * max(high - low, 1)
     return low - margin, high + margin
 

@@ -43,7 +43,7 @@ ERRORS = "error.txt"
 """Tune's file of a trial that failed, with the traceback of every time."""
 
 
-def search(course: Course, network: Network, run: Run, arrays: Any, board: str) -> list[Outcome]:
+def run_sweep(course: Course, network: Network, run: Run, arrays: Any, board: str) -> list[Outcome]:
     """What the trials of a sweep have found that reached their end, by number.
 
     The sweep is begun, or gone on with from where its journal and the board say that it was.
@@ -64,7 +64,7 @@ def search(course: Course, network: Network, run: Run, arrays: Any, board: str) 
     propose = _propose(course, configuration, folder)
     past.recover(lambda number: propose(number, ()), configuration.search.share == "best")
     trials = configuration.tune.trials if course.searches_hyperparameters else configuration.search.chains
-    left, failures = trials - len(past.done), list[Exception]()
+    left, failures = trials - len(past.complete), list[Exception]()
     if left > 0:
         past.announce(trials)
         _forget(folder / SEARCH / _folder_name(course), past)
@@ -80,7 +80,7 @@ def search(course: Course, network: Network, run: Run, arrays: Any, board: str) 
 
 def _forget(folder: Folder, past: Past) -> None:
     """Remove what Tune wrote of trials that have to go on: they will write it again, from their first step."""
-    done = {past.course.trial(number) for number in past.done}
+    done = {past.course.trial(number) for number in past.complete}
     for trial in set(folder.folders()) - done:
         (folder / trial).delete()
 
@@ -127,7 +127,7 @@ def _tuner(
     tune_config = tune.TuneConfig(
         search_alg=proposals,
         scheduler=_halving(configuration, past) if asha else None,
-        num_samples=trials - len(past.done),
+        num_samples=trials - len(past.complete),
         max_concurrent_trials=section.max_concurrent or _trials_that_fit(configuration),
         reuse_actors=True,
         trial_name_creator=_trial_name,
@@ -167,7 +167,7 @@ def _halving(configuration: Configuration, past: Past) -> SuccessiveHalving:
         brackets=len(fitting),
     )
     for number, entry in enumerate(past.journal.entries):
-        if number in past.done:
+        if number in past.complete:
             halving.remember(course.trial(number), past.accuracies(number))
         else:
             stopped = entry.ended in ("stopped", "diverged")
@@ -218,16 +218,16 @@ def _outcomes(past: Past, failures: Sequence[Exception]) -> list[Outcome]:
         FailedSearchError: no trial reached its end.
     """
     course, entries = past.course, past.journal.entries
-    finished = [number for number in past.done if entries[number].ended == "finished"]
+    finished = [number for number in past.complete if entries[number].ended == "finished"]
     if not finished:
         why = next((error for error in failures if passes(error)), failures[0]) if failures else None
         none = f"{course.sweep}: none of {counted(len(entries), 'trial')} reached its end"
-        count = f"{none}; {len(entries) - len(past.done)} failed"
+        count = f"{none}; {len(entries) - len(past.complete)} failed"
         raise FailedSearchError(f"{count} ({reason(why)})" if why else count) from why
     return [_outcome(past, number) for number in finished]
 
 
 def _outcome(past: Past, number: int) -> Outcome:
     course, entry = past.course, past.journal.entries[number]
-    recipe = Recipe(past.found(number), entry.hyperparameters, course.searches_hyperparameters)
+    recipe = Recipe(past.best_assignment(number), entry.hyperparameters, course.searches_hyperparameters)
     return Outcome(course.trial(number), recipe, entry.accuracy)

@@ -13,7 +13,7 @@ from safs_ray.storage import Folder
 from safs_ray.tune.journal import Journal
 
 
-def standing(configuration: Configuration, folder: Folder) -> str:
+def status(configuration: Configuration, folder: Folder) -> str:
     """For instance "finished and kept: dense training, pruning, 2 of 8 trials of SAFS (9 steps); the rest is left"."""
     networks, done = folder / "networks", []
     if networks.exists("dense/metrics.json"):
