@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import logging
+import sys
 from typing import Any
 
 log = logging.getLogger("safs_ray")
@@ -26,3 +28,34 @@ def duration(seconds: float) -> str:
         return f"{seconds:.0f} s"
     minutes = round(seconds / 60)
     return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+def lines(verbose: int) -> logging.Handler:
+    """Prints what is told on the standard output, a line each with the time of day.
+
+    Args:
+        verbose: 0 prints warnings alone.
+    """
+    handler = logging.StreamHandler(sys.stdout)
+    handler.setFormatter(logging.Formatter("%(asctime)s  %(message)s", "%H:%M:%S"))
+    handler.setLevel(logging.INFO if verbose else logging.WARNING)
+    return handler
+
+
+def show_to(*handlers: logging.Handler) -> None:
+    """Let these handlers, and no others, take what is told."""
+    log.handlers = list(handlers)
+    log.setLevel(logging.INFO)
+    log.propagate = False
+
+
+class EventFile(logging.FileHandler):
+    """Appends what is logged to a file, a JSON object a line: time, level, message and what events hold."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__(path, encoding="utf-8")
+
+    def format(self, record: logging.LogRecord) -> str:
+        """One line; times are seconds since 1970."""
+        values = {"time": record.created, "level": record.levelname.lower(), **record.__dict__.get(EVENT, {})}
+        return json.dumps({**values, "message": record.getMessage()})

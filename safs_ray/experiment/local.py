@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from functools import partial
 
 import torch
 
 from safs_ray import stages
 from safs_ray.config import Configuration, Hyperparameters
 from safs_ray.data import Dataset
+from safs_ray.experiment.progress import Clock, StageProgress, SweepProgress, news_of
 from safs_ray.experiment.stage import FailedSearchError, Outcome, Stage
 from safs_ray.network import Network
 from safs_ray.search.assignment import Assignment
@@ -26,6 +28,7 @@ class InProcess:
 
     Args:
         results: that are there already, such as a dense network, by name.
+        clock: is told what is done.
     """
 
     def __init__(
@@ -34,19 +37,23 @@ class InProcess:
         dataset: Dataset,
         device: torch.device | None = None,
         results: Mapping[str, Result] | None = None,
+        clock: Clock | None = None,
     ) -> None:
         self._configuration, self._device = configuration, device or torch.device("cpu")
+        self._clock = clock or Clock({})
         self._folds = stages.folds(configuration, dataset)
         self._results = dict(results or {})
         self._ledger = Ledger()
 
     def run(self, stages: Sequence[Stage]) -> list[Result]:
         """The results of stages, one after the other."""
-        for stage in stages:
-            if stage.name not in self._results:
-                splits = self._folds.search() if stage.fold is None else self._folds.final(stage.fold)
-                start = self._results[stage.start] if stage.start else None
-                self._results[stage.name] = stage.make(start, Context(self._configuration, splits, self._device))
+        missing = [stage for stage in stages if stage.name not in self._results]
+        progress = StageProgress(missing, self._clock)
+        for stage in missing:
+            splits = self._folds.search() if stage.fold is None else self._folds.final(stage.fold)
+            start = self._results[stage.start] if stage.start else None
+            context = Context(self._configuration, splits, self._device, partial(progress.epoch, stage.name))
+            self._results[stage.name] = stage.make(start, context)
         return [self._results[stage.name] for stage in stages]
 
     def result(self, name: str) -> Result:
@@ -61,9 +68,11 @@ class InProcess:
         propose = (search_space if searches else default_only)(self._configuration)
         ended: list[tuple[Hyperparameters, float]] = []
         outcomes = []
-        for number in range(self._configuration.tune.trials if searches else self._configuration.search.chains):
+        trials = self._configuration.tune.trials if searches else self._configuration.search.chains
+        progress = SweepProgress(self._configuration, course, trials, self._clock)
+        for number in range(trials):
             hyperparameters = propose(number, ended)
-            assignment, last = self._trial(course, number, begun, hyperparameters)
+            assignment, last = self._trial(course, number, begun, hyperparameters, progress)
             ended.append((hyperparameters, last.best_accuracy))
             if not last.diverged or last.phase == "search":
                 recipe = Recipe(assignment, hyperparameters, searches)
@@ -84,14 +93,22 @@ class InProcess:
         """Nothing: no sweep goes on here after it has had finalists."""
 
     def _trial(
-        self, course: Course, number: int, network: Network, hyperparameters: Hyperparameters
+        self,
+        course: Course,
+        number: int,
+        network: Network,
+        hyperparameters: Hyperparameters,
+        progress: SweepProgress,
     ) -> tuple[Assignment, Evaluation]:
         """The best assignment of a trial, and its last step."""
         context = Context(self._configuration, self._folds.search(), self._device)
         shared = self._configuration.search.share == "best" and course.evaluations > 0
         best = self._ledger.best(course.sweep) if shared else None
         start = best.assignment if best else None
-        chain = Chain(network, context, hyperparameters, self._ledger, course, course.trial(number), start)
+        trial = course.trial(number)
+        chain = Chain(network, context, hyperparameters, self._ledger, course, trial, start)
         while not chain.finished:
             last = chain.step()
+            progress.step(trial, chain.iteration, news_of(last))
+        progress.end(trial, "its fine-tuning diverged" if chain.iteration < course.steps else "")
         return chain.best, last

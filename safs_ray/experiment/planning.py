@@ -1,19 +1,12 @@
-"""What an experiment will do, and how long that takes."""
+"""What an experiment will do."""
 
 from __future__ import annotations
 
-import time
-
-import torch
-
 from safs_ray import schedules
 from safs_ray.config import Configuration
-from safs_ray.data import Splits
 from safs_ray.experiment.finalists import finalist_epochs
 from safs_ray.experiment.rows import Row
-from safs_ray.network import Network
 from safs_ray.search.course import Course, Sweep, joint, operators_only, scales_only
-from safs_ray.training import Context, Trainer, Training
 
 
 def sweeps(configuration: Configuration) -> list[tuple[Course, int]]:
@@ -54,25 +47,3 @@ def pruning_epochs(configuration: Configuration) -> int:
     if configuration.search.when == "during" or configuration.model.pruned:
         return 0
     return schedules.epochs(configuration.pruning) + (configuration.pruning.rewind or 0)
-
-
-def seconds_per_epoch(configuration: Configuration, network: Network, splits: Splits) -> float:
-    """Wall time of one epoch of this network on the cores of one trial, measured on three batches."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(configuration.tune.resources.cpu)
-    try:
-        return _measured(configuration, network, splits)
-    finally:
-        torch.set_num_threads(threads)
-
-
-def _measured(configuration: Configuration, network: Network, splits: Splits) -> float:
-    few = splits.train[: 3 * configuration.dense.hyperparameters.batch_size]
-    context = Context(configuration, Splits(few, few[:1], few[:0]))
-    trainer = Trainer([network], Training(context, configuration.dense.hyperparameters, 2, context.seed))
-    trainer.run_epoch()  # the first is slower: torch prepares
-    start = time.perf_counter()
-    trainer.run_epoch()
-    validation = 1 / 3  # an image without gradients costs about a third of one with them
-    images = len(splits.train) + validation * len(splits.validation)
-    return (time.perf_counter() - start) / (len(few) + validation) * images

@@ -19,6 +19,9 @@ Make = Callable[[Result | None, Context], Result]
 DENSE, PRUNED, PRUNED_AGAIN, BEST = "dense", "pruned", "pruned-found", "best"
 """Names of results: the dense network, it pruned, it pruned with the assignment that was found on it, the best."""
 
+FINALISTS, FINAL = "finalists", "final"
+"""What the names of the trainings of finalists begin with, and those of the final evaluation."""
+
 
 @dataclass(frozen=True)
 class Stage:
@@ -46,15 +49,21 @@ class Stage:
         """What all stages of one recipe share: the name without its last part, if it has several."""
         return self.name.rpartition("/")[0] or self.name
 
+    @property
+    def part(self) -> str:
+        """The part of the experiment that it belongs to: ``dense``, ``pruned``, ``finalists/SWEEP``, ``final``."""
+        first, *others = self.name.split("/")
+        return "/".join((first, *others[:1])) if first == FINALISTS else first
+
 
 def final(row: str, fold: int) -> str:
     """The name of the result that is a row of the table on a fold."""
-    return f"final/{row}/fold-{fold}"
+    return f"{FINAL}/{row}/fold-{fold}"
 
 
 def finalists_place(sweep: Sweep, trial: str = "") -> str:
     """Where the trainings of a sweep's finalists lie, or of one of them."""
-    return f"finalists/{sweep}/{trial}".rstrip("/")
+    return f"{FINALISTS}/{sweep}/{trial}".rstrip("/")
 
 
 class Outcome(NamedTuple):

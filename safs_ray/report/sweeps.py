@@ -123,7 +123,7 @@ def _sweep(
     for evaluation in evaluations:
         if evaluation.sweep == course.sweep:
             steps.setdefault(evaluation.trial, []).append(evaluation)
-    rungs = _rungs(configuration, course)
+    rungs = course.rungs(configuration)
     trials = tuple(
         Trial(
             number,
@@ -134,17 +134,6 @@ def _sweep(
         for number, (name, taken) in enumerate(steps.items(), start=1)
     )
     return SweepRecord(course, planned, rungs, trials, over, _winner(trials, course.sweep, results))
-
-
-def _rungs(configuration: Configuration, course: Course) -> tuple[int, ...]:
-    """The steps at which ASHA compares, of all brackets together: the grace period times powers of the factor."""
-    section = configuration.tune
-    if section.scheduler == "none" or not course.searches_hyperparameters:
-        return ()
-    rungs = [min(section.grace_period, course.steps)]
-    while rungs[-1] * section.reduction_factor < course.steps:
-        rungs.append(rungs[-1] * section.reduction_factor)
-    return tuple(rung for rung in rungs if rung < course.steps)
 
 
 def _fate(taken: Sequence[Evaluation], course: Course, rungs: Sequence[int], over: bool) -> Fate:

@@ -59,6 +59,16 @@ class Course:
         stretches = steps - evaluations
         return evaluations * configuration.search.epochs + stretches * configuration.finetune.epochs_per_step
 
+    def rungs(self, configuration: Configuration) -> tuple[int, ...]:
+        """The steps at which ASHA compares, of all brackets together: the grace period times powers of the factor."""
+        section = configuration.tune
+        if section.scheduler == "none" or not self.searches_hyperparameters:
+            return ()
+        rungs = [min(section.grace_period, self.steps)]
+        while rungs[-1] * section.reduction_factor < self.steps:
+            rungs.append(rungs[-1] * section.reduction_factor)
+        return tuple(rung for rung in rungs if rung < self.steps)
+
 
 def joint(configuration: Configuration) -> Course:
     """The course of protocol joint, where the search and the fine-tuning are one trial."""

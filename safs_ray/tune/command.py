@@ -19,13 +19,16 @@ from rich.console import Console
 from safs_ray import config, stages
 from safs_ray.config import CONFIGURATION, PAGE, RESULTS, Configuration, ConfigurationError, RunSection, refusal
 from safs_ray.data import Dataset, Splits
+from safs_ray.experiment.forecasting import BEGIN
+from safs_ray.experiment.progress import Clock
+from safs_ray.log import EventFile, lines, show_to
 from safs_ray.network import Network
 from safs_ray.report import page, tensorboard
 from safs_ray.report.record import Record
 from safs_ray.report.table import show
 from safs_ray.storage import DamagedError, Folder, blaming, shown
 from safs_ray.training import Context
-from safs_ray.tune.announcement import announce
+from safs_ray.tune.announcement import announce, forecast
 from safs_ray.tune.causes import reason
 from safs_ray.tune.changes import note, pending, reopens
 from safs_ray.tune.connection import connect, interrupt
@@ -33,7 +36,6 @@ from safs_ray.tune.ending import BAD_INPUT, FAILED, FAILURE, ending
 from safs_ray.tune.invocation import Invocation, program, quoted, typed
 from safs_ray.tune.live import LiveTable
 from safs_ray.tune.modules import versions
-from safs_ray.tune.progress import EventFile, lines, show_to
 from safs_ray.tune.running import run
 from safs_ray.tune.warm_start import check_earlier, take_over
 
@@ -75,11 +77,14 @@ def _run(configuration: Configuration, folder: Folder, console: Console) -> dict
             _write_down(configuration, folder)
             if given:
                 given.save(_given_stage(configuration, folder))  # as if the stage had been done
+        seconds = forecast(configuration, network, splits, folder)
         if configuration.run.verbose:
-            announce(configuration, splits, network, folder, console)
+            announce(configuration, splits, network, folder, sum(seconds.values()), console)
+        clock = Clock(seconds)
         try:
             connect(configuration)
-            results = run(configuration, dataset, folder)
+            clock.advance(BEGIN, seconds[BEGIN])
+            results = run(configuration, dataset, folder, clock)
             folder.remove(FAILURE)  # of a session before this one
             return results
         finally:
@@ -140,7 +145,8 @@ def _try_out(configuration: Configuration, folder: Folder, console: Console) -> 
     """Check everything, time an epoch and say what the run would cost."""
     try:
         _, splits, network, _ = _checked(configuration, folder)
-        announce(configuration, splits, network, folder, console)
+        seconds = sum(forecast(configuration, network, splits, folder).values())
+        announce(configuration, splits, network, folder, seconds, console)
     except ConfigurationError as error:
         return _end(BAD_INPUT, f"error: {error}")
     except Exception as error:

@@ -11,6 +11,7 @@ from safs_ray import stages
 from safs_ray.config import Configuration
 from safs_ray.data import Dataset
 from safs_ray.experiment import Outcome, Stage
+from safs_ray.experiment.progress import Clock
 from safs_ray.log import log
 from safs_ray.search.assignment import Assignment
 from safs_ray.search.course import Course
@@ -28,10 +29,11 @@ class OnRay:
 
     Args:
         folder: of the run.
+        clock: is told what is done.
     """
 
-    def __init__(self, configuration: Configuration, dataset: Dataset, folder: Folder) -> None:
-        self._folder = folder
+    def __init__(self, configuration: Configuration, dataset: Dataset, folder: Folder, clock: Clock) -> None:
+        self._folder, self._clock = folder, clock
         self._images, self._without_test = ray.put(dataset.arrays()), ray.put(dataset.without_test().arrays())
         news = Queue(actor_options={"num_cpus": 0, "max_restarts": -1, "max_task_retries": -1})
         self._run = Run(configuration, folder, news)
@@ -43,7 +45,8 @@ class OnRay:
 
     def run(self, stages: Sequence[Stage]) -> list[Result]:
         """The results of stages, as many at a time as fit."""
-        run_stages(self._run, [(stage, self._images if stage.tests else self._without_test) for stage in stages])
+        images = [self._images if stage.tests else self._without_test for stage in stages]
+        run_stages(self._run, list(zip(stages, images, strict=True)), self._clock)
         return [self.result(stage.name) for stage in stages]
 
     def result(self, name: str) -> Result:
@@ -54,7 +57,7 @@ class OnRay:
         """What the trials of a sweep have found; see :func:`safs_ray.tune.sweep.run_sweep`."""
         network = stages.searchable(self.result(start).network, self._run.configuration)
         begun = network.assign(assignment or network.assignment)
-        return run_sweep(course, begun, self._run, self._without_test, self._board)
+        return run_sweep(course, begun, self._run, self._without_test, self._board, self._clock)
 
     def evaluations(self) -> list[Evaluation]:
         """All that the board has."""

@@ -10,13 +10,14 @@ import ray
 from safs_ray import experiment, stages
 from safs_ray.config import PAGE, RESULTS, Configuration
 from safs_ray.data import Dataset
+from safs_ray.experiment.progress import Clock
 from safs_ray.log import event, log
 from safs_ray.storage import Folder
 from safs_ray.tune.executor import OnRay
 from safs_ray.tune.tasks import CHECKPOINTS
 
 
-def run(configuration: Configuration, dataset: Dataset, folder: Folder) -> dict[str, Any]:
+def run(configuration: Configuration, dataset: Dataset, folder: Folder, clock: Clock) -> dict[str, Any]:
     """Do all that is left of a run on the Ray that is connected; returns the content of results.json.
 
     Raises:
@@ -25,7 +26,7 @@ def run(configuration: Configuration, dataset: Dataset, folder: Folder) -> dict[
     """
     configuration = placed(configuration, ray.cluster_resources())  # type: ignore[no-untyped-call]
     specification = stages.specify(configuration, dataset, stages.folds(configuration, dataset).search())
-    results = experiment.run(configuration, specification, OnRay(configuration, dataset, folder))
+    results = experiment.run(configuration, specification, OnRay(configuration, dataset, folder, clock))
     folder.remove(PAGE)  # it is of the unfinished run, where somebody had it written
     folder.write_json(RESULTS, results)
     (folder / CHECKPOINTS).delete()

@@ -17,6 +17,7 @@ from ray.tune.experiment import Trial as TuneTrial
 
 from safs_ray.config import Configuration, counted
 from safs_ray.experiment import FailedSearchError, Outcome
+from safs_ray.experiment.progress import Clock, SweepProgress
 from safs_ray.log import log
 from safs_ray.network import Network
 from safs_ray.randomness import derive
@@ -27,7 +28,7 @@ from safs_ray.search.recipe import Recipe
 from safs_ray.search.records import JOURNALS
 from safs_ray.storage import Folder, shown
 from safs_ray.tune.board import BoardClient
-from safs_ray.tune.callbacks import SearchProgress
+from safs_ray.tune.callbacks import Progress
 from safs_ray.tune.causes import passes, reason
 from safs_ray.tune.halving import SuccessiveHalving
 from safs_ray.tune.journal import Journal, Past
@@ -43,7 +44,7 @@ ERRORS = "error.txt"
 """Tune's file of a trial that failed, with the traceback of every time."""
 
 
-def run_sweep(course: Course, network: Network, run: Run, arrays: Any, board: str) -> list[Outcome]:
+def run_sweep(course: Course, network: Network, run: Run, arrays: Any, board: str, clock: Clock) -> list[Outcome]:
     """What the trials of a sweep have found that reached their end, by number.
 
     The sweep is begun, or gone on with from where its journal and the board say that it was.
@@ -54,6 +55,7 @@ def run_sweep(course: Course, network: Network, run: Run, arrays: Any, board: st
         network: the pruned network as :func:`stages.searchable` makes it; the trials begin with its assignment.
         arrays: of the data without the test images, in Ray's object store.
         board: name of the board actor.
+        clock: is told what is done.
 
     Raises:
         KeyboardInterrupt: by SIGINT or SIGTERM.
@@ -70,11 +72,14 @@ def run_sweep(course: Course, network: Network, run: Run, arrays: Any, board: st
         _forget(folder / SEARCH / _folder_name(course), past)
         trainable = _trainable(course, network, run, arrays, board)
         proposals = Proposals(past, trials, propose, partial(_start, configuration, course, board))
-        tuner = _tuner(trainable, proposals, configuration, folder, past, trials)
+        best = max((past.journal.entries[number].accuracy for number in past.complete), default=0.0)
+        progress = SweepProgress(configuration, course, trials, clock, len(past.complete), best)
+        tuner = _tuner(trainable, proposals, configuration, folder, past, trials, progress)
         failures = _fit(tuner, left, folder / SEARCH / _folder_name(course))
         run.checkpoints(course.sweep).clear()  # of trials that were stopped while they trained
         journal = Journal(folder / JOURNALS, course.sweep)  # Tune has written it by a copy of this one
         past = Past(course, journal, BoardClient(board).evaluations())
+    clock.expect(course.sweep, 0)
     return _outcomes(past, failures)
 
 
@@ -119,7 +124,13 @@ def _start(configuration: Configuration, course: Course, board: str) -> Assignme
 
 
 def _tuner(
-    trainable: Any, proposals: Proposals, configuration: Configuration, folder: Folder, past: Past, trials: int
+    trainable: Any,
+    proposals: Proposals,
+    configuration: Configuration,
+    folder: Folder,
+    past: Past,
+    trials: int,
+    progress: SweepProgress,
 ) -> Tuner:
     """Tune's sweep of the trials that are left."""
     course, section = past.course, configuration.tune
@@ -140,7 +151,7 @@ def _tuner(
         failure_config=tune.FailureConfig(max_failures=3),
         # A number for each step. Tune makes a snapshot of the whole sweep whenever it is about to delete one.
         checkpoint_config=tune.CheckpointConfig(checkpoint_frequency=1, num_to_keep=20),
-        callbacks=[SearchProgress(configuration, past, trials)],
+        callbacks=[Progress(progress, course.steps)],
         verbose=0,
     )
     return Tuner(trainable, tune_config=tune_config, run_config=run_config)

@@ -18,16 +18,15 @@ from safs_ray.checkpoints import Checkpoints
 from safs_ray.config import Configuration
 from safs_ray.data import Array, Dataset, Splits
 from safs_ray.experiment import Stage
+from safs_ray.experiment.progress import Clock, StageProgress
 from safs_ray.log import log
 from safs_ray.search.recipe import Recipe
 from safs_ray.stages import Result
 from safs_ray.storage import DamagedError, Folder
 from safs_ray.training import Context
-from safs_ray.tune.progress import StageProgress
 
-News = tuple[str, int, int, float] | tuple[str, int] | str
-"""Stage, epochs done, epochs, validation accuracy; or a stage that was made before and its epochs; or a warning, in one
-line."""
+News = tuple[str, int, float] | tuple[str] | str
+"""Stage, epochs done, validation accuracy; or a stage that was made before; or a warning, in one line."""
 
 
 @dataclass(frozen=True)
@@ -81,7 +80,7 @@ class Run:
     def once(self, stage: Stage, splits: Splits, device: torch.device) -> None:
         """Make a stage's result, unless it is in the run folder from before."""
         if self.previous(stage.name):
-            self._tell((stage.name, stage.epochs))
+            self._tell((stage.name,))
         else:
             start = self.result(stage.start) if stage.start else None
             checkpoints = self.checkpoints(stage.name)
@@ -92,7 +91,7 @@ class Run:
             self.news.size()  # waits until all is there that was told
 
     def _report(self, stage: Stage, epoch: int, accuracy: float) -> None:
-        self._tell((stage.name, epoch, stage.epochs, accuracy))
+        self._tell((stage.name, epoch, accuracy))
 
     def _tell(self, news: News) -> None:
         """Let the driver know; where the queue is lost with its node, training goes on without.
@@ -116,7 +115,7 @@ def make(run: Run, arrays: dict[str, Array], stage: Stage) -> None:
     run.once(stage, folds.search() if stage.fold is None else folds.final(stage.fold), device)
 
 
-def run_stages(run: Run, wanted: Sequence[tuple[Stage, Any]]) -> None:
+def run_stages(run: Run, wanted: Sequence[tuple[Stage, Any]], clock: Clock) -> None:
     """Run stages, each on its images, as many at a time as fit, and print their news.
 
     Args:
@@ -128,15 +127,15 @@ def run_stages(run: Run, wanted: Sequence[tuple[Stage, Any]]) -> None:
     need = run.configuration.tune.resources
     task = ray.remote(make).options(num_cpus=need.cpu, num_gpus=need.gpu or 0, max_retries=3)
     waiting = [task.remote(run, arrays, stage) for stage, arrays in wanted]
-    progress = StageProgress(sum(stage.epochs for stage, _ in wanted))
+    progress = StageProgress([stage for stage, _ in wanted], clock)
     while waiting:
         done, waiting = ray.wait(waiting, timeout=0.5)
         for news in _news(run.news):
             match news:
                 case str():
                     log.warning(news)
-                case (stage, epochs):
-                    progress.skip(stage, epochs)
+                case (stage,):
+                    progress.skip(stage)
                 case _:
                     progress.epoch(*news)
         ray.get(done)

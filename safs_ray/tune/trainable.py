@@ -10,6 +10,7 @@ from safs_ray import stages
 from safs_ray.checkpoints import Checkpoints
 from safs_ray.config import Hyperparameters, validate
 from safs_ray.data import Array, Dataset
+from safs_ray.experiment.progress import news_of
 from safs_ray.network import Frozen, Network
 from safs_ray.search.chain import Chain
 from safs_ray.search.course import Course
@@ -56,15 +57,8 @@ class Trial(tune.Trainable):
         recorded = self._chain.replaying
         evaluation = self._chain.step()
         return {
-            "best_accuracy": evaluation.best_accuracy,
-            "validation_accuracy": evaluation.validation_accuracy,
-            "cost": evaluation.cost,
-            "accepted": int(evaluation.accepted),
-            "repeated": int(evaluation.repeated),
-            "diverged": int(evaluation.diverged),
+            **news_of(evaluation),
             "fine_tuning": int(evaluation.phase == "fine-tuning"),
-            "phase": evaluation.phase,
-            "assignment": ",".join(evaluation.assignment),
             "best_assignment": ",".join(self._chain.best),
             "recorded": "before" if recorded else "now",
             "done": self._chain.finished,
