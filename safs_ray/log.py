@@ -42,13 +42,6 @@ def lines(verbose: int) -> logging.Handler:
     return handler
 
 
-def show_to(*handlers: logging.Handler) -> None:
-    """Let these handlers, and no others, take what is told."""
-    log.handlers = list(handlers)
-    log.setLevel(logging.INFO)
-    log.propagate = False
-
-
 class EventFile(logging.FileHandler):
     """Appends what is logged to a file, a JSON object a line: time, level, message and what events hold."""
 

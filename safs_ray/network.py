@@ -172,6 +172,8 @@ class Network:
     def lacks_statistics(self) -> bool:
         """Whether it has buffers, such as the running statistics of batch normalisation, all as they are initially."""
         buffers = {name: each for name, each in self.sited.module.named_buffers() if name in self.state}
+        if any(each.any() for name, each in buffers.items() if name.endswith("num_batches_tracked")):
+            return False  # a function may return a network that was trained
         return bool(buffers) and all(torch.equal(self.state[name], each) for name, each in buffers.items())
 
     @property

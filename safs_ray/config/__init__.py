@@ -14,7 +14,7 @@ from safs_ray.config.hyperparameters import (
     SpaceSection,
 )
 from safs_ray.config.pruning import PruningSection
-from safs_ray.config.reading import dump, load, overridden, parse, read, validate
+from safs_ray.config.reading import dump, load, overridden, parse, quickstart, read, validate
 from safs_ray.config.refusals import SECRET, ConfigurationError, counted, refusal
 from safs_ray.config.run import TYPICAL, Cost, Costs, Execution, RunSection
 from safs_ray.config.search import (
@@ -69,6 +69,7 @@ __all__ = [
     "load",
     "overridden",
     "parse",
+    "quickstart",
     "read",
     "refusal",
     "validate",

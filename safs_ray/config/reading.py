@@ -52,6 +52,13 @@ def _current(values: dict[str, Any]) -> dict[str, Any]:
     return _without(values, "search", "rungs") if isinstance(search, dict) and search.get("rungs") == [] else values
 
 
+def quickstart() -> Path:
+    """quickstart.yaml in an installed package, or beside the package in a checkout."""
+    package = Path(__file__).parents[1]
+    installed = package / "tune_configs" / "quickstart.yaml"
+    return installed if installed.exists() else package.parent / "tune_configs" / "quickstart.yaml"
+
+
 def dump(configuration: Configuration) -> str:
     """The configuration as YAML, every key written out."""
     return yaml.safe_dump(configuration.model_dump(mode="json"), sort_keys=False, allow_unicode=True)

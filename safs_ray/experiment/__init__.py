@@ -9,6 +9,7 @@ from safs_ray.experiment.forecasting import Workers, forecast
 from safs_ray.experiment.planning import plan, pruning_epochs, sweeps
 from safs_ray.experiment.rows import Row, rows_of, start_of
 from safs_ray.experiment.stage import (
+    BEST,
     DENSE,
     FINAL,
     PRUNED,
@@ -22,6 +23,7 @@ from safs_ray.experiment.stage import (
 )
 
 __all__ = [
+    "BEST",
     "DENSE",
     "FINAL",
     "PRUNED",

@@ -16,6 +16,7 @@ from safs_ray.export import sparse_file
 from safs_ray.export.slim import deploy
 from safs_ray.models import Specification
 from safs_ray.network import Network
+from safs_ray.references import is_lent
 from safs_ray.sparse.execution import executable
 
 Predict = Callable[[Tensor], Tensor]
@@ -70,6 +71,11 @@ def describe(specification: Specification) -> dict[str, str]:
 
 
 def _write_safetensors(network: Network) -> tuple[bytes, str]:
+    if is_lent(network.specification.model):
+        advice = (
+            "holds no code, and this network's is an object in memory; take torch or onnx, or package.module:function"
+        )
+        raise refusal("format", "safetensors", advice)
     return sparse_file.write(network, describe(network.specification)), ""
 
 

@@ -13,7 +13,7 @@ from safs_ray.stages.beginning import from_file, train_dense
 from safs_ray.stages.finishing import finish, test, train_finalist
 from safs_ray.stages.preparing import check, folds, load, searchable, set_up, specify
 from safs_ray.stages.pruning import prune
-from safs_ray.stages.result import METRICS, Result
+from safs_ray.stages.result import METRICS, Result, untrained
 from safs_ray.stages.searching import Search, search
 
 __all__ = [
@@ -33,4 +33,5 @@ __all__ = [
     "test",
     "train_dense",
     "train_finalist",
+    "untrained",
 ]

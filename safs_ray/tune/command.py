@@ -7,8 +7,7 @@ import os
 import signal
 import sys
 import traceback
-from collections.abc import Iterator
-from contextlib import ExitStack, closing, contextmanager, suppress
+from contextlib import ExitStack, suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -17,11 +16,11 @@ import ray
 from rich.console import Console
 
 from safs_ray import config, stages
-from safs_ray.config import CONFIGURATION, PAGE, RESULTS, Configuration, ConfigurationError, RunSection, refusal
+from safs_ray.config import CONFIGURATION, PAGE, RESULTS, Configuration, ConfigurationError, refusal
 from safs_ray.data import Dataset, Splits
+from safs_ray.display import telling
 from safs_ray.experiment.forecasting import BEGIN
 from safs_ray.experiment.progress import Clock
-from safs_ray.log import EventFile, lines, show_to
 from safs_ray.network import Network
 from safs_ray.report import page, tensorboard
 from safs_ray.report.record import Record
@@ -34,7 +33,6 @@ from safs_ray.tune.changes import note, pending, reopens
 from safs_ray.tune.connection import connect, interrupt
 from safs_ray.tune.ending import BAD_INPUT, FAILED, FAILURE, ending
 from safs_ray.tune.invocation import Invocation, program, quoted, typed
-from safs_ray.tune.live import LiveTable
 from safs_ray.tune.modules import versions
 from safs_ray.tune.running import run
 from safs_ray.tune.warm_start import check_earlier, take_over
@@ -71,7 +69,7 @@ def _run(configuration: Configuration, folder: Folder, console: Console) -> dict
     configuration = _with_costs(configuration)
     with blaming("run.storage", storage):
         lock = _lock(folder)
-    with lock, _telling(configuration.run, console):
+    with lock, telling(configuration.run, console):
         take_over(configuration, folder)
         with blaming("run.storage", storage):
             _write_down(configuration, folder)
@@ -107,24 +105,6 @@ def _with_costs(configuration: Configuration) -> Configuration:
     from safs_ray.sparse.costs import of_this_machine  # here: numba takes half a second to import
 
     return configuration.model_copy(update={"run": section.model_copy(update={"costs": of_this_machine()})})
-
-
-@contextmanager
-def _telling(section: RunSection, console: Console) -> Iterator[None]:
-    """Tell what happens: in a terminal as a table, elsewhere as lines, and to ``run.events``.
-
-    Raises:
-        ConfigurationError: ``run.events`` cannot be written.
-    """
-    with ExitStack() as told:
-        file = None
-        if section.events:
-            with blaming("run.events", section.events):
-                file = told.enter_context(closing(EventFile(section.events)))
-        live = section.verbose and sys.stdout.isatty() and not console.is_dumb_terminal
-        person = told.enter_context(LiveTable(console)) if live else lines(section.verbose)
-        show_to(*([person, file] if file else [person]))
-        yield
 
 
 def _checked(configuration: Configuration, folder: Folder) -> tuple[Dataset, Splits, Network, stages.Result | None]:

@@ -13,7 +13,6 @@ from pathlib import Path
 
 from rich.console import Console
 
-import safs_ray
 from safs_ray import config
 from safs_ray.config import CONFIGURATION, RESULTS, Configuration, refusal
 from safs_ray.keys import keys, written
@@ -102,14 +101,7 @@ def new(words: Sequence[str]) -> Configuration:
 def _split(words: Sequence[str]) -> tuple[Path, Sequence[str]]:
     """The file of a configuration, and what replaces its values."""
     named = bool(words) and "=" not in words[0]
-    return (Path(words[0]), words[1:]) if named else (_quickstart(), words)
-
-
-def _quickstart() -> Path:
-    """quickstart.yaml in an installed package, or beside the package in a checkout."""
-    package = Path(safs_ray.__file__).parent
-    installed = package / "tune_configs" / "quickstart.yaml"
-    return installed if installed.exists() else package.parent / "tune_configs" / "quickstart.yaml"
+    return (Path(words[0]), words[1:]) if named else (config.quickstart(), words)
 
 
 def resumed(run: str, words: Sequence[str]) -> Configuration:

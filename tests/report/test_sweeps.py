@@ -8,7 +8,7 @@ import pytest
 from safs_ray import config
 from safs_ray.config import Configuration, Hyperparameters
 from safs_ray.report.record import Record
-from safs_ray.report.sweeps import SweepRecord, sweeps_of
+from safs_ray.report.sweeps import sweeps_of
 from safs_ray.search.evaluation import Evaluation, canonical
 
 

@@ -1,8 +1,11 @@
-"""What a person sees in a terminal: a table that changes with every step, under the lines that stay."""
+"""Where what is told goes: to a person, as lines or as a table that changes with every step, and to a file."""
 
 from __future__ import annotations
 
 import logging
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +14,9 @@ from rich.live import Live
 from rich.table import Column, Table
 from rich.text import Text
 
-from safs_ray.log import EVENT, duration, percent
+from safs_ray.config import RunSection
+from safs_ray.log import EVENT, EventFile, duration, lines, log, percent
+from safs_ray.storage import blaming
 
 LATEST = 12
 """Trials or stages that are shown at most: those of the latest news."""
@@ -21,6 +26,30 @@ PLAIN: dict[str, Any] = {"box": None, "pad_edge": False, "padding": (0, 2, 0, 0)
 
 Event = dict[str, Any]
 """An event, as :func:`safs_ray.log.event` makes it."""
+
+
+@contextmanager
+def telling(section: RunSection, console: Console) -> Iterator[None]:
+    """Tell what happens: in a terminal as a table, elsewhere as lines, and to ``run.events``.
+
+    Raises:
+        ConfigurationError: ``run.events`` cannot be written.
+    """
+    before = log.handlers, log.level, log.propagate
+    with ExitStack() as open_files:
+        handlers: list[logging.Handler] = []
+        if section.events:
+            with blaming("run.events", section.events):
+                handlers.append(open_files.enter_context(closing(EventFile(section.events))))
+        live = section.verbose and sys.stdout.isatty() and not console.is_dumb_terminal
+        handlers.append(open_files.enter_context(LiveTable(console)) if live else lines(section.verbose))
+        try:
+            log.handlers, log.propagate = handlers, False
+            log.setLevel(logging.INFO)
+            yield
+        finally:
+            log.handlers, log.propagate = before[0], before[2]
+            log.setLevel(before[1])
 
 
 @dataclass(frozen=True)
