@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import torch
 
-from safs_ray.config import refusal
+from safs_ray.config import ConfigurationError, refusal
 from safs_ray.export import formats
 from safs_ray.export.formats import Predict
 from safs_ray.export.slim import slim
@@ -63,6 +63,8 @@ def write(network: Network, name: str, folder: Folder) -> ExportedFile:
     try:
         content, note = chosen.write(smaller)
         difference, largest = _compared(network, chosen.load(content))
+    except ConfigurationError:
+        raise
     except Exception as error:  # exporters raise anything at code that they do not know, a user's above all
         reason = f"cannot hold this {network.specification.model} ({type(error).__name__}: {one_line(error)})"
         raise refusal("format", name, reason) from None

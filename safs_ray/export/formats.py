@@ -72,10 +72,8 @@ def describe(specification: Specification) -> dict[str, str]:
 
 def _write_safetensors(network: Network) -> tuple[bytes, str]:
     if is_lent(network.specification.model):
-        advice = (
-            "holds no code, and this network's is an object in memory; take torch or onnx, or package.module:function"
-        )
-        raise refusal("format", "safetensors", advice)
+        memory = "holds no code, and this network was given as an object in memory; allowed: onnx, torch"
+        raise refusal("format", "safetensors", memory)
     return sparse_file.write(network, describe(network.specification)), ""
 
 
