@@ -10,6 +10,7 @@ from safs_ray.config import (
     PAGE,
     RESULTS,
     Configuration,
+    ConfigurationError,
     counted,
     dump,
     overridden,
