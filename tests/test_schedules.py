@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -10,7 +11,7 @@ from torch import Tensor, nn
 from safs_ray import pruning, schedules
 from safs_ray.accuracy import accuracy
 from safs_ray.checkpoints import Checkpoints
-from safs_ray.config import ConfigurationError, DataSection, PruningSection, RunSection
+from safs_ray.config import Configuration, ConfigurationError, PruningSection, RunSection
 from safs_ray.data import Splits
 from safs_ray.models import ARCHITECTURES, Architecture, Specification
 from safs_ray.network import Network
@@ -18,7 +19,7 @@ from safs_ray.randomness import derive
 from safs_ray.schedules import SCHEDULES, Task
 from safs_ray.stages import Result
 from safs_ray.storage import Folder
-from safs_ray.training import Trainer, Training
+from safs_ray.training import Context, Trainer, Training
 
 SGD = {"optimizer": "sgd", "learning_rate": 0.05, "momentum": 0.9, "nesterov": True, "weight_decay": 1e-3}
 
@@ -30,14 +31,20 @@ def section(schedule: str, **values: object) -> PruningSection:
 
 
 def task(network: Network, splits: Splits, chosen: PruningSection, rewound: Network | None = None) -> Task:
-    training = Training(splits, chosen.hyperparameters, chosen.epochs, 5, torch.device("cpu"), DataSection())
-    return Task(network, chosen, training, rewound, lambda _epoch, _accuracy: None)
+    training = Training(Context(Configuration(), splits), chosen.hyperparameters, chosen.epochs, 5)
+    return Task(network, chosen, training, rewound)
+
+
+def within(given: Task, **values: Any) -> Task:
+    """The task in a context with other values."""
+    training = given.training
+    return replace(given, training=replace(training, context=replace(training.context, **values)))
 
 
 def reported(given: Task) -> tuple[Network, float, list[int]]:
     """A schedule's outcome, and the epochs that it reported."""
     epochs: list[int] = []
-    made = schedules.prune(replace(given, report=lambda epoch, _: epochs.append(epoch)))
+    made = schedules.prune(within(given, report=lambda epoch, _: epochs.append(epoch)))
     return made.network, made.accuracy, epochs
 
 
@@ -119,7 +126,7 @@ def test_iterative_by_hand(dense: Result, splits: Splits, rewind: bool) -> None:
         masks = pruning.prune(schedules.evidence(network, part, given.training), part, network.masks)
         ticket = (initial if rewind else network).masked(masks)
         seed = derive(given.training.seed, "round", index)
-        network = Trainer(ticket, replace(given.training, seed=seed)).run().best()
+        network = Trainer([ticket], replace(given.training, seed=seed)).run().standing.best
         assert network.sparsity == pytest.approx(sparsity, abs=1e-4)
     assert schedules.prune(given)[0].fingerprint == network.fingerprint
 
@@ -131,7 +138,7 @@ def test_swamp_by_hand(dense: Result, splits: Splits) -> None:
     ends = []
     for particle in range(2):
         training = replace(given.training, seed=derive(given.training.seed, "particle", 0, particle))
-        ends.append(Trainer(ticket, training).run().current())
+        ends.append(Trainer([ticket], training).run().current())
     network = schedules.prune(given).network
     assert ends[0].fingerprint != ends[1].fingerprint
     for name, tensor in network.state.items():
@@ -172,10 +179,10 @@ def test_after_an_interruption_it_ends_as_if_there_had_been_none(
         if epoch == last:
             raise KilledError
 
-    kept = replace(given, training=replace(given.training, checkpoints=Checkpoints(Folder.at(tmp_path), seconds=0)))
+    kept = within(given, checkpoints=Checkpoints(Folder.at(tmp_path), seconds=0))
     if last <= schedules.epochs(given.section):
         with pytest.raises(KilledError):
-            schedules.prune(replace(kept, report=kill))
+            schedules.prune(within(kept, report=kill))
     resumed = schedules.prune(kept)
     assert resumed.network.fingerprint == whole.network.fingerprint
     assert resumed.accuracy == whole.accuracy
