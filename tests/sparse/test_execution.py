@@ -22,7 +22,7 @@ from safs_ray.network import Network
 from safs_ray.pruning.allocation import layer
 from safs_ray.sparse import plan
 from safs_ray.sparse.dense import DenseCohort
-from safs_ray.sparse.execution import executable
+from safs_ray.sparse.execution import cohort, executable
 from safs_ray.sparse.fused import FusedCohort
 from safs_ray.sparse.module import SparseCohort
 from safs_ray.stages import Result
@@ -97,10 +97,28 @@ def test_what_is_removed_stays_as_it_is(splits: Splits) -> None:
 
 def test_accuracy_is_that_of_the_training(pruned: Result, splits: Splits) -> None:
     done = trainer(pruned.network, splits, "sparse").run()
-    assert (
-        accuracy(done.standing.best, splits.validation, CPU, RunSection(execution="sparse"))
-        == done.standing.best_accuracy
-    )
+    found = accuracy(done.standing.best, splits.validation, CPU, RunSection(execution="sparse"))
+    assert found == done.standing.best_accuracy
+
+
+def test_a_cohort_gives_the_logits_and_the_state_of_each_network(pruned: Result, splits: Splits) -> None:
+    networks, images = [pruned.network, pruned.network.assign(("tanh", "srs"))], splits.validation.images
+    together = cohort(networks, "sparse", CPU)
+    assert together is not None
+    logits = together(images)
+    assert logits.shape == (2, len(images), 10)
+    for number, network in enumerate(networks):
+        assert torch.equal(logits[number], executable(network, "sparse", CPU)(images))
+        assert all(torch.equal(tensor, network.state[name]) for name, tensor in together.state(number).items())
+
+
+def test_a_cohort_of_several_networks_is_none_where_only_one_can_be_trained(pruned: Result) -> None:
+    networks = [pruned.network, pruned.network.assign(("tanh", "srs"))]
+    assert cohort(networks, "dense", CPU) is None
+    assert isinstance(cohort(networks[:1], "dense", CPU), DenseCohort)
+    sorting = pruned.network.assign(["tests.sparse.test_operators:by_sorting", "relu"])
+    assert cohort([pruned.network, sorting], "sparse", CPU) is None, "one of them cannot be compiled"
+    assert cohort([sorting, pruned.network], "sparse", CPU) is None
 
 
 class Doubled(nn.Module):
