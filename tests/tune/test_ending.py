@@ -7,8 +7,8 @@ import pytest
 from ray.exceptions import RayTaskError, WorkerCrashedError
 
 from safs_ray.config import Configuration, ConfigurationError, dump
+from safs_ray.experiment import FailedSearchError
 from safs_ray.storage import Folder
-from safs_ray.tune.causes import FailedSearchError
 from safs_ray.tune.ending import FAILURE, ending
 
 COMMAND = "python -m safs_ray.tune model.name=mine:network run.name=mine"

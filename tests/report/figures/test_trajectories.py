@@ -15,8 +15,8 @@ from safs_ray.search.evaluation import Evaluation
 
 def evaluations(*steps: tuple[float, bool]) -> list[Evaluation]:
     return [
-        Evaluation(Sweep.SAFS, "a", index, "search", "", ("relu",), "{}", 1, 0, accuracy, 0, 1 - accuracy, accepted, False,
-                   False, 0.0)
+        Evaluation(Sweep.SAFS, "a", index, "search", "", ("relu",), "{}", 1, 0, accuracy, 0, 1 - accuracy, accepted,
+                   False, False, 0.0)
         for index, (accuracy, accepted) in enumerate(steps)
     ]  # fmt: skip
 
