@@ -96,3 +96,15 @@ def bucket() -> Iterator[str]:
         S3FileSystem(allow_bucket_creation=True, **reached).create_dir("bucket")
         yield "s3://bucket?" + "&".join(f"{key}={value}" for key, value in reached.items())
     server.stop()
+
+
+@pytest.fixture
+def cluster() -> Iterator[None]:
+    """A Ray of this test's own."""
+    import ray
+
+    from safs_ray.tune.board import NAMESPACE  # its package sets what Ray reads when it starts
+
+    ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False, namespace=NAMESPACE)
+    yield
+    ray.shutdown()
