@@ -78,11 +78,9 @@ def test_an_experiment_goes_from_dense_training_to_its_table(
     best = executor.result("best")
     assert best is max(safs, key=lambda result: result.validation_accuracy)
     assert results["assignment"] == best.network.activations()
-    assert results["search"]["evaluations"] == sum(
-        step.phase == "search" and not step.repeated for step in executor.evaluations()
-    )
+    trained = [step for step in executor.evaluations() if step.phase == "search" and not step.repeated]
+    assert results["search"]["evaluations"] == len(trained)
     assert results["finished"]
-    assert results["wall_seconds"] > 0
     assert caplog.messages[0] == "dense training, pruning and retraining"
     assert caplog.messages[-1] == "final evaluation, 2 folds"
 
@@ -231,7 +229,6 @@ def test_an_experiment_with_a_dense_network_begins_by_pruning_it(
     given = changed(configured("tune.trials=1", "final.folds=1"), "model", weights="w.pt")
     executor = Recorded(given, dataset, {"dense": dense})
     assert names(experiment.run(given, specification, executor)) == ["dense", "pruned", "SAFS"]
-    assert executor.result("dense") is dense
     assert executor.stages["dense"].epochs == 0
     assert caplog.messages[0] == "pruning and retraining"
 
