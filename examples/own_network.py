@@ -12,6 +12,8 @@ from torch.nn.utils import prune
 
 import safs_ray
 from safs_ray import stages
+from safs_ray.search.recipe import Recipe
+from safs_ray.training import Context
 
 
 def network() -> nn.Module:
@@ -47,10 +49,10 @@ def main() -> None:
 
     run = safs_ray.config.validate({"search": {"steps": 8, "epochs": 4}, "final": {"epochs": 15}})
     chosen = safs_ray.config.Hyperparameters(learning_rate=0.01, batch_size=64)
-    cpu = torch.device("cpu")
-    found = stages.search(yours, run, splits, chosen, cpu)
-    plain = stages.finish(yours, stages.Recipe(yours.assignment, chosen, learn_scales=False), run, splits, 0, cpu)
-    best = stages.finish(yours, found.recipe, run, splits, 0, cpu)
+    context = Context(run, splits)
+    found = stages.search(yours, context, chosen)
+    plain = stages.finish(yours, context, Recipe(yours.assignment, chosen, learn_scales=False), fold=0)
+    best = stages.finish(yours, context, found.recipe, fold=0)
     print(f"test accuracy with {yours.nonzero_weights} of {yours.prunable_count} weights:")
     print(f"  {plain.test_accuracy:.3f}  {', '.join(yours.assignment)}")
     print(f"  {best.test_accuracy:.3f}  {', '.join(found.assignment)}, scales learned")
