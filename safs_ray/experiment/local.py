@@ -8,7 +8,7 @@ from functools import partial
 import torch
 
 from safs_ray import stages
-from safs_ray.config import Configuration, Hyperparameters
+from safs_ray.config import Configuration, Hyperparameters, counted
 from safs_ray.data import Dataset
 from safs_ray.experiment.progress import Clock, StageProgress, SweepProgress, news_of
 from safs_ray.experiment.stage import FailedSearchError, Outcome, Stage
@@ -78,7 +78,7 @@ class InProcess:
                 recipe = Recipe(assignment, hyperparameters, searches)
                 outcomes.append(Outcome(course.trial(number), recipe, last.best_accuracy))
         if not outcomes:
-            raise FailedSearchError(f"{course.sweep}: none of {len(ended)} trials reached its end")
+            raise FailedSearchError(f"{course.sweep}: none of {counted(len(ended), 'trial')} reached its end")
         return outcomes
 
     def evaluations(self) -> list[Evaluation]:
