@@ -39,6 +39,7 @@ CALLED = {
     "report.intervals": ["paired_difference"],
     "export": ["write"],
     "export.loading": ["load"],
+    "sparsification": ["sparsify"],
     "testing": ["check_strategy", "check_score", "check_operator"],
 }
 """What a user calls, by module."""
