@@ -29,6 +29,22 @@ class InProcess:
     Args:
         results: that are there already, such as a dense network, by name.
         clock: is told what is done.
+
+    Examples:
+        >>> from safs_ray.config import validate
+        >>> from safs_ray.experiment import run
+        >>> configuration = validate({
+        ...     "data": {"size": 8, "limit": 60, "validation": 0.2}, "model": {"name": "mlp"}, "dense": {"epochs": 1},
+        ...     "pruning": {"sparsity": 0.9, "epochs": 1}, "search": {"steps": 2, "epochs": 1},
+        ...     "finetune": {"epochs": 1, "epochs_per_step": 1}, "tune": {"grace_period": 1, "trials": 1},
+        ...     "final": {"folds": 1, "epochs": 1, "ablations": []}, "run": {"execution": "dense"},
+        ... })
+        >>> dataset = stages.load(configuration)
+        >>> splits = stages.folds(configuration, dataset).search()
+        >>> specification = stages.specify(configuration, dataset, splits)
+        >>> results = run(configuration, specification, InProcess(configuration, dataset))
+        >>> [(row["name"], row["nonzero_weights"]) for row in results["rows"]]
+        [('dense', 50200), ('pruned', 5020), ('SAFS', 5020)]
     """
 
     def __init__(
