@@ -43,5 +43,5 @@ def run_folder(
         "hyperparameters": configuration.pruning.hyperparameters.model_dump(),
         "search": results.search_cost([], {}),
     }
-    folder.write_json(results.RESULTS, content)
+    folder.write_json(config.RESULTS, content)
     return path

@@ -80,7 +80,7 @@ def test_a_file_that_computes_something_else_is_not_written(
     monkeypatch.setitem(
         formats.FORMATS,
         "wrong",
-        formats.Format(wrong.file, (), lambda _: wrong.write(other), wrong.run, wrong.usage),
+        formats.Format(wrong.file, (), lambda _: wrong.write(other), wrong.load, wrong.usage),
     )
     with pytest.raises(ConfigurationError, match=r"^format=wrong: computes logits that differ by .* was written$"):
         export.write(choosing, "wrong", Folder.at(tmp_path))
