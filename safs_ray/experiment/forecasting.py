@@ -13,7 +13,7 @@ import torch
 
 from safs_ray.config import Configuration
 from safs_ray.data import Splits
-from safs_ray.experiment.finalists import finalist_epochs
+from safs_ray.experiment.finalists import finalist_trainings
 from safs_ray.experiment.planning import dense_epochs, pruning_epochs, sweeps
 from safs_ray.experiment.stage import DENSE, FINAL, PRUNED, PRUNED_AGAIN, finalists_place
 from safs_ray.network import Network
@@ -68,7 +68,7 @@ def forecast(configuration: Configuration, network: Network, splits: Splits, wor
         each = mean(course.epochs(steps, configuration) for steps in expected_steps(configuration, course, count))
         beside = replace(workers, count=min(workers.count, configuration.tune.max_concurrent or workers.count))
         parts[course.sweep] = beside.seconds(count, each * searched)
-        trainings = finalist_epochs(configuration, min(count, final.finalists)) // final.epochs
+        trainings = finalist_trainings(configuration, count)
         parts[finalists_place(course.sweep)] = workers.seconds(trainings, final.epochs * searched)
     if when == "before":
         parts[PRUNED_AGAIN] = pruned

@@ -32,7 +32,7 @@ def plan(configuration: Configuration) -> dict[str, int]:
         "fine-tuning": sum(
             count * course.stretches * configuration.finetune.epochs_per_step for course, count in courses
         ),
-        "finalists": sum(finalist_epochs(configuration, min(count, final.finalists)) for _, count in courses),
+        "finalists": sum(finalist_epochs(configuration, count) for _, count in courses),
         "final evaluation": (2 + len(final.ablations)) * final.folds * final.epochs,
     }
 

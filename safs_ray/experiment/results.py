@@ -8,6 +8,8 @@ from statistics import mean, stdev
 from typing import Any
 
 from safs_ray.experiment.rows import Row
+from safs_ray.experiment.stage import DEFAULT
+from safs_ray.search.course import Sweep
 from safs_ray.search.evaluation import Evaluation
 from safs_ray.search.recipe import Recipe
 from safs_ray.stages import METRICS, Result
@@ -88,6 +90,12 @@ def read_finalists(folder: Folder) -> Finalists:
         }
         for sweep, trials in finalists.items()
     }
+
+
+def won_by_default(finalists: Finalists, sweep: Sweep) -> bool:
+    """Whether a sweep has found nothing better than the default recipe."""
+    means = {trial: known["validation_accuracy"]["mean"] for trial, known in finalists.get(sweep, {}).items()}
+    return DEFAULT in means and means[DEFAULT] == max(means.values())
 
 
 def _trainings(folder: Folder) -> list[dict[str, Any]]:

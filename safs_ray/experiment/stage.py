@@ -22,6 +22,9 @@ DENSE, PRUNED, PRUNED_AGAIN, BEST = "dense", "pruned", "pruned-found", "best"
 FINALISTS, FINAL = "finalists", "final"
 """What the names of the trainings of finalists begin with, and those of the final evaluation."""
 
+DEFAULT = "default"
+"""What stands for the name of a trial where a finalist is the default recipe, which no trial has found."""
+
 
 @dataclass(frozen=True)
 class Stage:
@@ -70,7 +73,7 @@ class Outcome(NamedTuple):
     """What a trial that reached its end has found.
 
     Attributes:
-        accuracy: on the validation images, in [0, 1].
+        accuracy: on the validation images, in [0, 1]; 0 of a recipe that no trial has found.
     """
 
     trial: str

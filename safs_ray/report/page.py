@@ -228,8 +228,22 @@ def _trials(record: Record) -> Iterator[dict[str, Any]]:
                 "best": f"{100 * trial.best_accuracy:.1f}",
                 "again": percent(finalists[trial.name]["validation_accuracy"]) if trial.name in finalists else "",
                 "assignment": " ".join(trial.best_assignment),
-                "won": trial is sweep.winner,
+                "won": trial is sweep.winner and not won_by_default(record.finalists, sweep.name),
             }
+        if DEFAULT in finalists:
+            yield _default(record, sweep.name)
+
+
+def _default(record: Record, sweep: Sweep) -> dict[str, Any]:
+    """The row of the default recipe among the trials."""
+    return {
+        "sweep": sweep,
+        "name": DEFAULT,
+        "hyperparameters": listed(record.configuration.pruning.hyperparameters),
+        "again": percent(record.finalists[sweep][DEFAULT]["validation_accuracy"]),
+        "assignment": "the network's own",
+        "won": won_by_default(record.finalists, sweep),
+    }
 
 
 def _command(record: Record) -> str:

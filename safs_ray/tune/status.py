@@ -9,6 +9,7 @@ from typing import NamedTuple
 from safs_ray import experiment
 from safs_ray.config import Configuration, counted
 from safs_ray.experiment import DENSE, FINAL, PRUNED, PRUNED_AGAIN, Row, final, finalists_place, rows_of
+from safs_ray.experiment.finalists import finalist_trainings
 from safs_ray.experiment.results import read_finalists
 from safs_ray.search.records import JOURNALS, read_evaluations
 from safs_ray.storage import Folder
@@ -50,7 +51,7 @@ def parts_done(configuration: Configuration, folder: Folder) -> Iterator[Part]:
             yield Part(course.sweep, min(1, ended / trials), f"{of_them} ({counted(steps[course.sweep], 'step')})")
         if again := finalists.get(course.sweep):
             trained = sum(len(finalist["validation_accuracy"]["values"]) for finalist in again.values())
-            share = trained / (min(trials, configuration.final.finalists) * configuration.final.seeds)
+            share = trained / finalist_trainings(configuration, trials)
             yield Part(finalists_place(course.sweep), min(1, share), f"{trained} of its finalists' trainings")
     rows = [row for row in rows_of(configuration) if row is not Row.DENSE]
     finals = [final(row, fold) for row in rows for fold in range(configuration.final.folds)]
