@@ -44,6 +44,21 @@ class Network:
             ``SITE.internal.NAME``.
         masks: bool tensors by name of their weight, True where kept; empty for a dense network.
         groups: how many sites the channels of each activation are divided into; see :meth:`grouped`.
+
+    Examples:
+        >>> network = Network.initial(Specification("mlp", 1, 8, 10, mean=(0.5,), deviation=(0.5,)), seed=0)
+        >>> network.sites, network.assignment
+        (('act1', 'act2'), ('relu', 'relu'))
+        >>> {name: tuple(weight.shape) for name, weight in network.prunable().items()}
+        {'fc1.weight': (300, 64), 'fc2.weight': (100, 300), 'fc3.weight': (10, 100)}
+        >>> network.assign(["swish", "tanh"]).activations()["act2"]
+        {'operator': 'tanh', 'alpha': 1.0, 'beta': 1.0}
+        >>> sparse = network.masked({name: weight > weight.median() for name, weight in network.prunable().items()})
+        >>> sparse.sparsity, sparse.nonzero_weights, sparse.prunable_count
+        (0.5, 25100, 50200)
+        >>> sparse.save(Folder.at("mine"))
+        >>> Network.load(Folder.at("mine")).fingerprint == sparse.fingerprint
+        True
     """
 
     specification: Specification

@@ -21,7 +21,12 @@ MEMORY = "memory"
 
 
 def is_reference(name: str) -> bool:
-    """Whether a name has the form ``package.module:function``."""
+    """Whether a name has the form ``package.module:function``.
+
+    Examples:
+        >>> is_reference("mine:network"), is_reference("lenet5")
+        (True, False)
+    """
     return bool(REFERENCE.fullmatch(name))
 
 

@@ -59,7 +59,12 @@ def follow(task: Task) -> TrainingResult:
 
 
 def epochs(section: PruningSection) -> int:
-    """How many epochs a schedule trains in all."""
+    """How many epochs a schedule trains in all.
+
+    Examples:
+        >>> epochs(PruningSection(sparsity=0.75, schedule="iterative", fraction=0.5, epochs=3))  # to 0.5, then to 0.75
+        6
+    """
     particles = section.particles if section.schedule == "swamp" else 1
     return len(_sparsities(section)) * particles * section.epochs
 

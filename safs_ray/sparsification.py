@@ -102,11 +102,15 @@ def sparsify(
         ConfigurationError: the network, the images or a setting cannot be used; nothing was trained.
         FailedSearchError: no trial reached its end.
 
-    Example::
+    Examples:
+        >>> module = nn.Sequential(nn.Flatten(), nn.Linear(64, 16), nn.ReLU(), nn.Linear(16, 2))
+        >>> images, labels = torch.randint(256, (60, 1, 8, 8), dtype=torch.uint8), torch.arange(60) % 2
+        >>> short = ["dense.epochs=1", "search.steps=2", "tune.trials=2", "run.execution=dense", "run.verbose=0"]
+        >>> sparse = sparsify(module, train=(images, labels), test=(images, labels), sparsity=0.5, settings=short)
+        >>> sparse.network.nonzero_weights, list(sparse.assignment)
+        (528, ['2'])
 
-        sparse = safs_ray.sparsify(module, train=(images, labels), test=(test_images, test_labels), sparsity=0.99)
-        print(sparse)                           # the table: what was gained
-        logits = sparse.module(test_images)
+        Then ``print(sparse)`` shows the table, what was gained, and ``sparse.module(images)`` gives logits.
     """
     own = copy.deepcopy(module).cpu()
     model = lend(lambda: copy.deepcopy(own), type(module).__name__)

@@ -53,6 +53,14 @@ class Folder:
         path: where the folder lies on its file system: absolute, or the name of the bucket and what follows it.
         root: what a URI has before that, such as ``s3://``; empty on a local disk.
         options: the query of a URI, as Arrow reads it, such as ``region=us-west-2``.
+
+    Examples:
+        >>> folder = Folder.at("runs") / "mine"
+        >>> folder.write_json("results.json", {"finished": True})
+        >>> folder.names(), folder.read_json("results.json")
+        (['results.json'], {'finished': True})
+        >>> print(Folder.at("s3://bucket/runs?region=us-west-2") / "mine")
+        s3://bucket/runs/mine?region=us-west-2
     """
 
     path: str

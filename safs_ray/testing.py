@@ -32,6 +32,13 @@ def check_strategy(make: MakeStrategy) -> None:
 
     Raises:
         AssertionError: naming the promise that it breaks.
+
+    Examples:
+        >>> from safs_ray.search.random import RandomSearch
+        >>> check_strategy(RandomSearch)
+        >>> check_strategy(lambda operators, start, seed: RandomSearch(operators, start, seed=0))
+        Traceback (most recent call last):
+        AssertionError: proposes the same whatever the seed
     """
     fault = search.fault_of(make)
     assert fault is None, fault
@@ -45,6 +52,12 @@ def check_score(score: Score, make: Callable[[], nn.Module] | None = None, chann
 
     Raises:
         AssertionError: naming the promise that it breaks.
+
+    Examples:
+        >>> check_score(lambda evidence: {name: weight.detach().abs() for name, weight in evidence.weights.items()})
+        >>> check_score(lambda evidence: {name: weight.abs() for name, weight in evidence.weights.items()})
+        Traceback (most recent call last):
+        AssertionError: gives scores for 0.weight that still have a gradient
     """
     fault = pruning.fault_of(score, make, channels, size)
     assert fault is None, fault
@@ -55,6 +68,12 @@ def check_operator(name: str) -> None:
 
     Raises:
         ConfigurationError: naming what it is not.
+
+    Examples:
+        >>> check_operator("torch:erf")
+        >>> check_operator("torch:sign")
+        Traceback (most recent call last):
+        safs_ray.config.refusals.ConfigurationError: operator=torch:sign: has a gradient of 0 everywhere
     """
     operator = lookup(name)
     assert operator.function(torch.zeros(1), *operator.start().values()).shape == (1,)

@@ -30,6 +30,11 @@ def load(path: str | Path, overrides: Sequence[str] = ()) -> Configuration:
 
     Raises:
         ConfigurationError: the file is missing or not YAML, or a key or value is not allowed.
+
+    Examples:
+        >>> _ = Path("mine.yaml").write_text("search: {steps: 8}")
+        >>> load("mine.yaml", ["search.epochs=5"]).search.epochs
+        5
     """
     return validate(overridden(read(path), overrides))
 
@@ -39,6 +44,13 @@ def validate(values: Mapping[str, Any]) -> Configuration:
 
     Raises:
         ConfigurationError: with the first fault found.
+
+    Examples:
+        >>> validate({"search": {"steps": 8}}).search.steps
+        8
+        >>> validate({"search": {"steps": 0}})
+        Traceback (most recent call last):
+        safs_ray.config.refusals.ConfigurationError: search.steps=0: input should be greater than or equal to 1
     """
     try:
         return Configuration.model_validate_json(json.dumps(_current(_plain(values))))
@@ -103,6 +115,10 @@ def overridden(values: dict[str, Any], overrides: Sequence[str]) -> dict[str, An
 
     Raises:
         ConfigurationError: an override is not of that form.
+
+    Examples:
+        >>> overridden({"search": {"steps": 8}}, ["search.steps=5", "run.name=mine"])
+        {'search': {'steps': 5}, 'run': {'name': 'mine'}}
     """
     pairs = [_key_and_value(override) for override in overrides]
     if pattern_of(dict(pairs).get("pruning.structure")):

@@ -8,7 +8,7 @@ from functools import partial
 import torch
 
 from safs_ray import stages
-from safs_ray.config import Configuration, Hyperparameters
+from safs_ray.config import Configuration, Hyperparameters, counted
 from safs_ray.data import Dataset
 from safs_ray.experiment.progress import Clock, StageProgress, SweepProgress, news_of
 from safs_ray.experiment.stage import FailedSearchError, Outcome, Stage
@@ -29,6 +29,22 @@ class InProcess:
     Args:
         results: that are there already, such as a dense network, by name.
         clock: is told what is done.
+
+    Examples:
+        >>> from safs_ray.config import validate
+        >>> from safs_ray.experiment import run
+        >>> configuration = validate({
+        ...     "data": {"size": 8, "limit": 60, "validation": 0.2}, "model": {"name": "mlp"}, "dense": {"epochs": 1},
+        ...     "pruning": {"sparsity": 0.9, "epochs": 1}, "search": {"steps": 2, "epochs": 1},
+        ...     "finetune": {"epochs": 1, "epochs_per_step": 1}, "tune": {"grace_period": 1, "trials": 1},
+        ...     "final": {"folds": 1, "epochs": 1, "ablations": []}, "run": {"execution": "dense"},
+        ... })
+        >>> dataset = stages.load(configuration)
+        >>> splits = stages.folds(configuration, dataset).search()
+        >>> specification = stages.specify(configuration, dataset, splits)
+        >>> results = run(configuration, specification, InProcess(configuration, dataset))
+        >>> [(row["name"], row["nonzero_weights"]) for row in results["rows"]]
+        [('dense', 50200), ('pruned', 5020), ('SAFS', 5020)]
     """
 
     def __init__(
@@ -78,7 +94,7 @@ class InProcess:
                 recipe = Recipe(assignment, hyperparameters, searches)
                 outcomes.append(Outcome(course.trial(number), recipe, last.best_accuracy))
         if not outcomes:
-            raise FailedSearchError(f"{course.sweep}: none of {len(ended)} trials reached its end")
+            raise FailedSearchError(f"{course.sweep}: none of {counted(len(ended), 'trial')} reached its end")
         return outcomes
 
     def evaluations(self) -> list[Evaluation]:

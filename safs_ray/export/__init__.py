@@ -57,6 +57,14 @@ def write(network: Network, name: str, folder: Folder) -> ExportedFile:
     Raises:
         ConfigurationError: there is no such format, a package that it needs is not installed, or it cannot hold
             this network.
+
+    Examples:
+        >>> from safs_ray.models import Specification
+        >>> network = Network.initial(Specification("mlp", 1, 8, 10, mean=(0.5,), deviation=(0.5,)), seed=0)
+        >>> write(network, "safetensors", Folder.at("deployed")).format
+        'safetensors'
+        >>> Folder.at("deployed").names()
+        ['network.safetensors']
     """
     chosen = formats.find(name)
     smaller, notes = slim(network)

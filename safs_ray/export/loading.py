@@ -29,6 +29,14 @@ def load(path: str | Path, execution: Execution = "auto", device: str = "cpu") -
 
     Raises:
         ConfigurationError: there is no network, it is damaged, or it cannot be executed so.
+
+    Examples:
+        >>> from safs_ray.models import Specification
+        >>> network = Network.initial(Specification("mlp", 1, 8, 10, mean=(0.5,), deviation=(0.5,)), seed=0)
+        >>> network.save(Folder.at("mine"))
+        >>> module = load("mine", execution="dense")
+        >>> module(torch.zeros(3, 1, 8, 8, dtype=torch.uint8)).shape
+        torch.Size([3, 10])
     """
     if execution not in get_args(Execution):
         raise refusal("execution", execution, f"allowed: {', '.join(get_args(Execution))}")

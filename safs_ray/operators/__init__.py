@@ -29,6 +29,12 @@ def lookup(name: str, key: str = "operator") -> Operator:
     Raises:
         ConfigurationError: naming ``key``, for a name of none of these, and for a function that is not found or is no
             operator.
+
+    Examples:
+        >>> lookup("relu").function(torch.tensor([-1.0, 2.0])).tolist()
+        [0.0, 2.0]
+        >>> lookup("leaky_relu(0.5)").function(torch.tensor([-1.0, 2.0])).tolist()
+        [-0.5, 2.0]
     """
     check_names([name], key)
     if name in OPERATORS:
@@ -61,6 +67,10 @@ def find(names: Sequence[str], key: str) -> list[Operator]:
     Raises:
         ConfigurationError: as :func:`lookup`, for a name that stands twice, and for an operator that goes with one
             number of channels alone.
+
+    Examples:
+        >>> [operator.formula for operator in find(["relu", "tanh"], "search.operators")]
+        ['max(0, z)', 'tanh(z)']
     """
     check_names(names, key)
     operators = [lookup(name, key) for name in names]

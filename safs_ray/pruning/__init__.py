@@ -23,6 +23,14 @@ def find_masks(evidence: Evidence, section: PruningSection, masks: Mapping[str, 
     Args:
         section: says the sparsity, the score, the allocation and the structure.
         masks: what is pruned already and stays so; empty for a dense network.
+
+    Examples:
+        >>> import torch
+        >>> module = torch.nn.Linear(4, 1)
+        >>> _ = module.weight.data.copy_(torch.tensor([[-3.0, 1.0, 2.0, 0.5]]))
+        >>> evidence = Evidence(module, images=torch.zeros(1, 4), labels=torch.tensor([0]))
+        >>> find_masks(evidence, PruningSection(sparsity=0.75), {})
+        {'weight': tensor([[ True, False, False, False]])}
     """
     evidence = replace(evidence, module=copy.deepcopy(evidence.module))  # a round scores what the last one left
     weights = evidence.weights

@@ -50,7 +50,14 @@ class Evidence:
 
 
 def magnitude(evidence: Evidence) -> dict[str, Tensor]:
-    """|w| (Han et al. 2015)."""
+    """|w| (Han et al. 2015).
+
+    Examples:
+        >>> module = nn.Linear(2, 1)
+        >>> _ = module.weight.data.copy_(torch.tensor([[-3.0, 1.0]]))
+        >>> magnitude(Evidence(module, images=torch.zeros(1, 2), labels=torch.tensor([0])))
+        {'weight': tensor([[3., 1.]])}
+    """
     return {name: weight.detach().abs() for name, weight in evidence.weights.items()}
 
 

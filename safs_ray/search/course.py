@@ -71,7 +71,12 @@ class Course:
 
 
 def joint(configuration: Configuration) -> Course:
-    """The course of protocol joint, where the search and the fine-tuning are one trial."""
+    """The course of protocol joint, where the search and the fine-tuning are one trial.
+
+    Examples:
+        >>> joint(Configuration.model_validate({"search": {"steps": 20}})).evaluations
+        20
+    """
     evaluations = min(configuration.search.steps, configuration.iterations)
     return Course(Sweep.SAFS, evaluations, configuration.iterations - evaluations)
 

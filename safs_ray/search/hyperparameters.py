@@ -6,7 +6,6 @@ from collections.abc import Callable, Sequence
 
 from safs_ray.config import Configuration, Hyperparameters
 from safs_ray.randomness import derive
-from safs_ray.search import parzen, space
 
 GAMMA = 0.25
 """Of the Parzen estimator, as Ray's own wrapper of HyperOpt has it."""
@@ -23,10 +22,11 @@ def search_space(configuration: Configuration, earlier: Sequence[tuple[Hyperpara
     Args:
         earlier: trials of another run and their accuracies; those that lie in the space are learned from.
     """
+    from safs_ray.search import parzen, space  # here: HyperOpt takes a while to import, and workers need none of it
+
     section, default = configuration.tune, configuration.pruning.hyperparameters
     domain = space.build(section.space)
     drawn = max(3, section.trials // 4)
-
     known = [(chosen, accuracy) for chosen, accuracy in earlier if space.nearest(chosen, section.space) == chosen]
 
     def propose(number: int, ended: Sequence[tuple[Hyperparameters, float]]) -> Hyperparameters:

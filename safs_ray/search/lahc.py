@@ -24,6 +24,13 @@ class LateAcceptance(Proposer):
     Attributes:
         history: costs of the current assignment at the last ``length`` iterations; the cost of the start fills
             it, and it is empty before.
+
+    Examples:
+        >>> climber = LateAcceptance(["relu", "tanh"], ("relu",), length=1, move="redraw", seed=0)
+        >>> climber.ask(), climber.tell(0.5)
+        (('relu',), True)
+        >>> climber.ask(), climber.tell(0.6), climber.current
+        (('tanh',), False, ('relu',))
     """
 
     def __init__(

@@ -64,6 +64,15 @@ def make(search: SearchSection, start: Assignment, seed: int) -> Strategy:
         start: assignment to begin with, of one site or more; its operators need not be among
             ``search.operators``.
         seed: seed of all draws.
+
+    Examples:
+        >>> search = SearchSection(operators=("relu", "tanh"), strategy="random")
+        >>> strategy = make(search, ("relu", "relu"), seed=0)
+        >>> for _ in range(4):  # as many as there are: random search proposes nothing twice
+        ...     candidate = strategy.ask()
+        ...     accepted = strategy.tell(candidate.count("relu") / 2)
+        >>> strategy.best, strategy.best_cost
+        (('tanh', 'tanh'), 0.0)
     """
     match search.strategy:
         case "lahc":

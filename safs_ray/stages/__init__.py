@@ -7,6 +7,29 @@ The data flow of an experiment::
 
 ``from_file`` takes the place of ``train_dense``, or of both, where a network is there to start from. ``finish`` and
 ``test`` alone read the test images, once.
+
+Examples:
+    >>> from safs_ray.config import validate
+    >>> from safs_ray.training import Context
+    >>> configuration = validate({
+    ...     "data": {"size": 8, "limit": 60, "validation": 0.2}, "model": {"name": "mlp"}, "dense": {"epochs": 1},
+    ...     "pruning": {"sparsity": 0.9, "epochs": 1}, "search": {"steps": 2, "epochs": 1},
+    ...     "finetune": {"epochs": 1, "epochs_per_step": 1}, "tune": {"grace_period": 1},
+    ...     "final": {"folds": 1, "epochs": 1}, "run": {"execution": "dense"},
+    ... })
+    >>> dataset = load(configuration)
+    >>> context = Context(configuration, folds(configuration, dataset).search())
+    >>> dense = train_dense(specify(configuration, dataset, context.splits), context)
+    >>> pruned = prune(dense.network, context)
+    >>> pruned.network.nonzero_weights, pruned.network.prunable_count
+    (5020, 50200)
+    >>> best = search(pruned.network, context, configuration.pruning.hyperparameters)
+    >>> [evaluation.phase for evaluation in best.evaluations]
+    ['search', 'search', 'fine-tuning']
+    >>> last_context = Context(configuration, folds(configuration, dataset).final(0))
+    >>> last = finish(pruned.network, last_context, best.recipe, fold=0)
+    >>> last.network.assignment == best.assignment, last.network.nonzero_weights
+    (True, 5020)
 """
 
 from safs_ray.stages.beginning import from_file, train_dense

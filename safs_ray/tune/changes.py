@@ -10,6 +10,7 @@ from safs_ray.config import (
     PAGE,
     RESULTS,
     Configuration,
+    ConfigurationError,
     counted,
     dump,
     overridden,
@@ -40,7 +41,11 @@ def read_begun(folder: Folder) -> dict[str, Any]:
     file = f"{folder}/{CONFIGURATION}"
     values = parse(folder.read(CONFIGURATION).decode(errors="replace"), file)
     written = leaves(values)
-    for key in leaves(validate(values).model_dump(mode="json")):
+    try:
+        whole = leaves(validate(values).model_dump(mode="json"))
+    except ConfigurationError as error:
+        raise ConfigurationError(f"{file}: {error}") from None
+    for key in whole:
         if key not in written:  # it would have another value than the run was begun with
             raise refusal("--resume", file, f"lacks {key}: it was cut short, or written by another version")
     values["run"] |= {"storage": str(folder.parent) or "/", "name": folder.name}

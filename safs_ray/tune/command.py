@@ -21,6 +21,7 @@ from safs_ray.data import Dataset, Splits
 from safs_ray.display import telling
 from safs_ray.experiment.forecasting import BEGIN
 from safs_ray.experiment.progress import Clock
+from safs_ray.log import event, log
 from safs_ray.network import Network
 from safs_ray.report import page, tensorboard
 from safs_ray.report.record import Record
@@ -79,6 +80,7 @@ def _run(configuration: Configuration, folder: Folder, console: Console) -> dict
         if configuration.run.verbose:
             announce(configuration, splits, network, folder, sum(seconds.values()), console)
         clock = Clock(seconds)
+        log.info("starting Ray", extra=event("forecast", seconds=clock.seconds_left, parts=seconds))
         try:
             connect(configuration)
             clock.advance(BEGIN, seconds[BEGIN])

@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 
 from safs_ray.config import Hyperparameters, Ranges, SgdRanges, SpaceSection
-from safs_ray.search import parzen
-from safs_ray.tune import space
+from safs_ray.search import parzen, space
 
 SPACE = SpaceSection()
 DEFAULT = Hyperparameters(batch_size=64)

@@ -6,14 +6,15 @@ from typing import Any
 
 import pytest
 
-from safs_ray.report import results
+from safs_ray.experiment import Row, results
+from safs_ray.search.course import Sweep
 from safs_ray.search.evaluation import Evaluation
 from safs_ray.stages import Result
 from safs_ray.storage import Folder
 
 
 def evaluation(
-    iteration: int, phase: str = "search", repeated: bool = False, diverged: bool = False, sweep: str = "SAFS"
+    iteration: int, phase: str = "search", repeated: bool = False, diverged: bool = False, sweep: Sweep = Sweep.SAFS
 ) -> Evaluation:
     return Evaluation(
         sweep=sweep,
@@ -58,8 +59,12 @@ def test_rows_count_all_that_led_to_them(dense: Result, pruned: Result) -> None:
         return [replace(result, validation_accuracy=test, test_accuracy=test, core_seconds=1.0) for test in tests]
 
     rows = results.table(
-        {"pruned": replace(pruned, core_seconds=10.0), "SAFS": replace(pruned, core_seconds=20.0)},
-        {"dense": final(dense, 0.9), "pruned": final(pruned, 0.4, 0.5, 0.6), "SAFS": final(pruned, 0.7, 0.7, 0.7)},
+        {Row.PRUNED: replace(pruned, core_seconds=10.0), Row.SAFS: replace(pruned, core_seconds=20.0)},
+        {
+            Row.DENSE: final(dense, 0.9),
+            Row.PRUNED: final(pruned, 0.4, 0.5, 0.6),
+            Row.SAFS: final(pruned, 0.7, 0.7, 0.7),
+        },
         EVALUATIONS,
         {},
     )
@@ -82,22 +87,22 @@ def again(mean: float, seconds: float) -> dict[str, Any]:
 def test_finalists_are_part_of_what_a_row_costs() -> None:
     finalists = {"SAFS": {"a": again(0.5, 3.0), "b": again(0.6, 4.0)}, "stage 2": {"a": again(0.5, 50.0)}}
     assert results.search_cost(EVALUATIONS, finalists)["core_seconds"] == 6 + 3 + 4
-    assert results.search_cost(results.leading_to("stage 1", EVALUATIONS), finalists)["core_seconds"] == 4 + 3 + 4
-    assert results.search_cost(results.leading_to("pruned", EVALUATIONS), finalists)["core_seconds"] == 0
-    staged = [evaluation(0, sweep="stage 1"), evaluation(0, phase="fine-tuning")]
-    by_row = {"stage 1": 2, "SAFS": 4 + 7, "stage 2": 0}
+    assert results.search_cost(results.leading_to(Row.OPERATORS, EVALUATIONS), finalists)["core_seconds"] == 4 + 3 + 4
+    assert results.search_cost(results.leading_to(Row.PRUNED, EVALUATIONS), finalists)["core_seconds"] == 0
+    staged = [evaluation(0, sweep=Sweep.OPERATORS), evaluation(0, phase="fine-tuning")]
+    by_row = {Row.OPERATORS: 2, Row.SAFS: 4 + 7, Row.SCALES: 0}
     for row, seconds in by_row.items():
         assert results.search_cost(results.leading_to(row, staged), finalists)["core_seconds"] == seconds
 
 
 def test_finalists_as_a_run_folder_tells_of_them(tmp_path: Path, pruned: Result) -> None:
-    run = Folder.at(tmp_path)
-    assert results.finalists(run) == {}
+    folder = Folder.at(tmp_path)
+    assert results.read_finalists(folder) == {}
     for place, accuracy in (("stage 1/chain-2/seed-0", 0.25), ("stage 1/chain-2/seed-1", 0.75), ("SAFS/b/seed-0", 0.5)):
         result = replace(pruned, validation_accuracy=accuracy, core_seconds=2.0)
-        result.save(run / "networks" / "finalists" / place)
-    (tmp_path / "networks" / "finalists" / "SAFS" / "begun" / "seed-0").mkdir(parents=True)
-    found = results.finalists(run)
+        result.save(folder / place)
+    (tmp_path / "SAFS" / "begun" / "seed-0").mkdir(parents=True)
+    found = results.read_finalists(folder)
     assert found["SAFS"] == {"b": again(0.5, 2.0)}
     assert found["stage 1"]["chain-2"] == {
         "validation_accuracy": {"mean": 0.5, "sd": pytest.approx(0.3536, abs=1e-4), "values": [0.25, 0.75]},
@@ -106,26 +111,26 @@ def test_finalists_as_a_run_folder_tells_of_them(tmp_path: Path, pruned: Result)
 
 
 def test_of_a_network_pruned_elsewhere_there_is_no_dense_row(pruned: Result) -> None:
-    finals = {row: [replace(pruned, test_accuracy=0.5, core_seconds=1.0)] for row in ("pruned", "SAFS")}
+    finals = {row: [replace(pruned, test_accuracy=0.5, core_seconds=1.0)] for row in (Row.PRUNED, Row.SAFS)}
     start = replace(pruned, core_seconds=0.0)
-    rows = results.table({"pruned": start, "SAFS": start}, finals, EVALUATIONS, {})
+    rows = results.table(dict.fromkeys(finals, start), finals, EVALUATIONS, {})
     assert [row["name"] for row in rows] == ["pruned", "SAFS"]
     assert [row["core_seconds"] for row in rows] == [1, 6 + 1]
 
 
 def test_a_row_costs_what_led_to_it() -> None:
-    joint = [*EVALUATIONS, evaluation(0, phase="fine-tuning", sweep="stage 2")]
-    assert results.leading_to("pruned", joint) == []
-    assert results.leading_to("stage 1", joint) == EVALUATIONS[:3]
-    assert results.leading_to("stage 2", joint) == joint[4:]
-    assert results.leading_to("SAFS", joint) == EVALUATIONS
-    staged = [evaluation(0, sweep="stage 1"), evaluation(0, phase="fine-tuning")]
-    assert results.leading_to("stage 1", staged) == staged[:1]
-    assert results.leading_to("SAFS", staged) == staged
+    joint = [*EVALUATIONS, evaluation(0, phase="fine-tuning", sweep=Sweep.SCALES)]
+    assert results.leading_to(Row.PRUNED, joint) == []
+    assert results.leading_to(Row.OPERATORS, joint) == EVALUATIONS[:3]
+    assert results.leading_to(Row.SCALES, joint) == joint[4:]
+    assert results.leading_to(Row.SAFS, joint) == EVALUATIONS
+    staged = [evaluation(0, sweep=Sweep.OPERATORS), evaluation(0, phase="fine-tuning")]
+    assert results.leading_to(Row.OPERATORS, staged) == staged[:1]
+    assert results.leading_to(Row.SAFS, staged) == staged
 
 
 def test_trials_of_two_sweeps_are_told_apart() -> None:
-    both = [evaluation(0), evaluation(0, sweep="stage 1")]
+    both = [evaluation(0), evaluation(0, sweep=Sweep.OPERATORS)]
     assert results.search_cost(both, {})["trials"] == 2
 
 

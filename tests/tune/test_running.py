@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from safs_ray.config import validate
-from safs_ray.tune.sweep import placed
+from safs_ray.tune.running import placed
 
 
 @pytest.mark.parametrize(

@@ -2,14 +2,14 @@ from __future__ import annotations
 
 import time
 
-from safs_ray import stages
 from safs_ray.config import Configuration
+from safs_ray.experiment import plan, sweeps
 from tests.stages.altered import changed
 
 
 def test_sweeps_in_the_order_of_the_run(configuration: Configuration) -> None:
     def listed(section: Configuration) -> list[tuple[str, int, int]]:
-        return [(course.sweep, course.steps, count) for course, count in stages.sweeps(section)]
+        return [(course.sweep, course.steps, count) for course, count in sweeps(section)]
 
     assert listed(configuration) == [("SAFS", 4 + 2, 3)]
     staged = changed(changed(configuration, "search", protocol="staged", chains=5), "final", ablations=("stage 2",))
@@ -17,7 +17,7 @@ def test_sweeps_in_the_order_of_the_run(configuration: Configuration) -> None:
 
 
 def test_plan_counts_epochs(configuration: Configuration) -> None:
-    assert stages.plan(configuration) == {
+    assert plan(configuration) == {
         "dense training": 3,
         "pruning": 2,
         "search": 3 * 4 * 1,
@@ -26,12 +26,12 @@ def test_plan_counts_epochs(configuration: Configuration) -> None:
         "final evaluation": 2 * 2 * 2,
     }
     before = changed(configuration, "search", when="before")
-    assert stages.plan(before)["pruning"] == 2 * 2, "the row of the default activations, and that of the found ones"
+    assert plan(before)["pruning"] == 2 * 2, "the row of the default activations, and that of the found ones"
 
 
 def test_plan_of_protocol_staged_with_all_rows(configuration: Configuration) -> None:
     staged = changed(configuration, "search", protocol="staged", chains=2)
-    assert stages.plan(changed(staged, "final", ablations=("stage 1", "stage 2"))) == {
+    assert plan(changed(staged, "final", ablations=("stage 1", "stage 2"))) == {
         "dense training": 3,
         "pruning": 2,
         "search": 2 * 4 * 1,
@@ -42,9 +42,9 @@ def test_plan_of_protocol_staged_with_all_rows(configuration: Configuration) -> 
 
 
 def test_a_finalist_without_another_is_not_trained(configuration: Configuration) -> None:
-    assert stages.plan(changed(configuration, "final", finalists=1))["finalists"] == 0
-    assert stages.plan(changed(configuration, "tune", trials=1))["finalists"] == 0
-    assert stages.plan(changed(configuration, "final", finalists=2, seeds=5, epochs=7))["finalists"] == 2 * 5 * 7
+    assert plan(changed(configuration, "final", finalists=1))["finalists"] == 0
+    assert plan(changed(configuration, "tune", trials=1))["finalists"] == 0
+    assert plan(changed(configuration, "final", finalists=2, seeds=5, epochs=7))["finalists"] == 2 * 5 * 7
 
 
 def test_the_longest_run_is_planned_at_once(configuration: Configuration) -> None:
@@ -52,12 +52,12 @@ def test_the_longest_run_is_planned_at_once(configuration: Configuration) -> Non
     longest = changed(configuration, "search", steps=most, epochs=most, chains=10**4, protocol="staged")
     longest = changed(longest, "tune", trials=most)
     start = time.process_time()
-    assert stages.plan(longest)["search"] == 10**4 * most * most
+    assert plan(longest)["search"] == 10**4 * most * most
     assert time.process_time() - start < 1
 
 
 def test_a_network_that_is_there_takes_no_epochs(configuration: Configuration) -> None:
-    dense = stages.plan(changed(configuration, "model", weights="w.pt"))
+    dense = plan(changed(configuration, "model", weights="w.pt"))
     assert (dense["dense training"], dense["pruning"]) == (0, 2)
-    pruned = stages.plan(changed(configuration, "model", weights="w.pt", pruned=True))
+    pruned = plan(changed(configuration, "model", weights="w.pt", pruned=True))
     assert (pruned["dense training"], pruned["pruning"]) == (0, 0)
