@@ -70,11 +70,11 @@ def bump(z, width=1.0):
     return z * torch.exp(-((z / width.clamp(min=0.1)) ** 2))
 ```
 
-The function maps a float tensor to a tensor of the same shape, element by element. Arguments with float defaults, such as
-`width` here, are learned: they come as tensors, and start at their defaults. Before any work the function is tried on a
-small tensor; its values and gradients must be finite for z from -1e4 to 1e4. A network that was saved with it can be
-loaded wherever the function can be imported by the same name. [Extending it](extending.md#an-operator) shows how to
-test such a function.
+The function maps a float tensor to a tensor of the same shape, element by element. Arguments with float defaults, such
+as `width` here, are learned: they come as tensors, and start at their defaults. Before any work the function is tried
+on a small tensor; its values and gradients must be finite for z from -1e4 to 1e4. A network that was saved with it can
+be loaded wherever the function can be imported by the same name. [Extending safs_ray](extending.md#an-operator) shows
+how to test such a function.
 """
 
 

@@ -40,8 +40,8 @@ def configuration() -> str:
     lines = [
         "# Configuration",
         "",
-        "These are all keys, as `safs_ray/config/` defines them. Give them in a YAML file or as `key.path=value` on the "
-        "command line. `tune_configs/quickstart.yaml` is a file with comments.",
+        "These are all keys, as `safs_ray/config/` defines them. Give them in a YAML file or as `key.path=value` on "
+        "the command line. `tune_configs/quickstart.yaml` is a file with comments.",
     ]
     for section, members in groupby(keys(), lambda key: key.path.partition(".")[0]):
         lines += ["", f"## {section}", "", "| Key | Values | Default | Meaning |", "|---|---|---|---|"]
@@ -56,8 +56,8 @@ def rooms() -> str:
     lines = [
         "# Modules",
         "",
-        "The package consists of rooms, which are modules or folders. A room imports only from those before it, and only "
-        "`tune` imports Ray. This page shows the first paragraph of every module's docstring, in reading order.",
+        "The package consists of rooms, which are modules or folders. A room imports only from those before it, and "
+        "only `tune` imports Ray. This page shows the first paragraph of every module's docstring, in reading order.",
     ]
     for room in reading_order():
         module = PACKAGE / f"{room}.py"
