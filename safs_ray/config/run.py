@@ -64,7 +64,7 @@ class RunSection(Section):
     )
     costs: tuple[Cost, Cost, Cost] | None = Field(
         None,
-        description="three costs, from which execution=auto predicts whether sparse or dense is faster: the time "
+        description="three costs, from which run.execution=auto predicts whether sparse or dense is faster: the time "
         "that one nonzero weight takes in a sparse layer, that one neuron takes, and that one neuron takes to "
         "enter or leave a dense layer between sparse ones; all as multiples of the time of one weight in a dense "
         "layer. Default: the command measures them once on each machine; in Python, typical costs",

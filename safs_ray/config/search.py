@@ -17,8 +17,8 @@ class LahcSection(Section):
         3,
         ge=1,
         le=10**5,
-        description="a candidate is accepted if it is no worse than the assignment that was current so many "
-        "evaluations ago",
+        description="a candidate is accepted if it is no worse than the current assignment, or than the one that "
+        "was current so many evaluations ago",
     )
     walks: int = Field(
         1,
@@ -51,7 +51,7 @@ class AnnealingSection(Section):
 class GeneticSection(Section):
     population: int = Field(5, ge=2, le=10**6, description="number of assignments in a generation")
     crossover: float = Field(0.8, ge=0, le=1, description="probability that a child has two parents")
-    mutation: float = Field(0.3, ge=0, le=1, description="probability that one site of a child is redrawn")
+    mutation: float = Field(0.3, ge=0, le=1, description="probability that one site of a child gets another operator")
     elites: int = Field(
         1,
         ge=0,
