@@ -70,7 +70,9 @@ def parser() -> argparse.ArgumentParser:
     either.add_argument(
         "--resume", metavar="RUN", help="resume the run in this folder; key.path=value changes what may be changed"
     )
-    either.add_argument("--dry-run", action="store_true", help="check everything, say what the run would do and how long it would take")
+    either.add_argument(
+        "--dry-run", action="store_true", help="check everything; say what the run would do, and how long it would take"
+    )
     either.add_argument("--print-config", action="store_true", help="print every value and where it comes from")
     return parser
 
