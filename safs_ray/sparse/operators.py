@@ -10,11 +10,11 @@ from collections.abc import Sequence
 from functools import cache
 from typing import Any, NamedTuple
 
-import llvmlite.binding as llvm
 from llvmlite import ir
 from numba.core.cgutils import for_range
 
 from safs_ray.operators import lookup
+from safs_ray.sparse import native
 from safs_ray.sparse.lanes import LANES
 from safs_ray.sparse.symbols import NotCompilableError, Symbol
 from safs_ray.sparse.vectors import Vector
@@ -50,8 +50,7 @@ def compiled(name: str, single: bool) -> Compiled:
     _ahead(module, name, element)
     _both(module, name, element)
     _back(module, name, element)
-    engine = _engine(str(module))
-    return Compiled(*(engine.get_function_address(function) for function in Compiled._fields))
+    return Compiled(**native.load(str(module), Compiled._fields))
 
 
 def _ahead(module: ir.Module, name: str, element: ir.Type) -> None:
@@ -148,24 +147,3 @@ class _Code:
     def _row(self, address: ir.Value, row: ir.Value) -> ir.Value:
         rows = self.builder.inttoptr(address, ir.VectorType(self._element, LANES).as_pointer())
         return self.builder.gep(rows, [row])
-
-
-_ENGINES: list[Any] = []
-"""They own the code, which must stay."""
-
-
-def _engine(code: str) -> Any:
-    """The code of a module, optimised for this processor."""
-    llvm.initialize_native_target()  # else it is there only once numba has compiled something
-    llvm.initialize_native_asmprinter()
-    module = llvm.parse_assembly(code)
-    target = llvm.Target.from_default_triple()
-    machine = target.create_target_machine(
-        cpu=llvm.get_host_cpu_name(), features=llvm.get_host_cpu_features().flatten(), opt=3, jit=True
-    )
-    builder = llvm.create_pass_builder(machine, llvm.create_pipeline_tuning_options(speed_level=3))
-    builder.getModulePassManager().run(module, builder)
-    engine = llvm.create_mcjit_compiler(module, machine)
-    engine.finalize_object()
-    _ENGINES.append(engine)
-    return engine

@@ -13,7 +13,8 @@ import numpy as np
 import numpy.typing as npt
 
 from safs_ray.network import Network
-from safs_ray.sparse.graph import Activation, Affine, Average, Images, MaxPool, Normalisation, Same, Step, Sum, Table
+from safs_ray.sparse.graph import Activation, Affine, Average, Images, MaxPool, Normalisation, Same, Step, Sum
+from safs_ray.sparse.windows import Table
 
 Live = npt.NDArray[np.bool_]
 """(channels, pixels) of a step's value, True where it is needed."""

@@ -15,10 +15,11 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from safs_ray.sparse.graph import Affine, Average, MaxPool, Table
+from safs_ray.sparse.graph import Affine, Average, MaxPool
 from safs_ray.sparse.lanes import Indices
 from safs_ray.sparse.layers import Combination, Correlation, Fixed, Linear, Pool
 from safs_ray.sparse.removal import Live, Numbers, connections, input_channels
+from safs_ray.sparse.windows import Table
 
 BAND = 32
 """Pixels of all channels that are computed before the next: what they read stays in the cache."""
