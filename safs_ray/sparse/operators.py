@@ -13,11 +13,11 @@ from typing import Any, NamedTuple
 from llvmlite import ir
 from numba.core.cgutils import for_range
 
-from safs_ray.operators import lookup
+from safs_ray.operators import Operator, lookup
 from safs_ray.sparse import native
 from safs_ray.sparse.lanes import LANES
 from safs_ray.sparse.symbols import NotCompilableError, Symbol
-from safs_ray.sparse.vectors import Vector
+from safs_ray.sparse.vectors import Condition, Vector
 
 
 class Compiled(NamedTuple):
@@ -102,12 +102,21 @@ def _value(name: str, z: Vector, internal: Sequence[Vector]) -> Symbol:
         Symbol(value, [value.of(1) if place == own else None for place in range(len(inputs))])
         for own, value in enumerate(inputs)
     ]
+    return applied(lookup(name), symbols)
+
+
+def applied(operator: Operator, symbols: Sequence[Symbol]) -> Symbol:
+    """An operator's value at z, given with its internal parameters.
+
+    Raises:
+        NotCompilableError: it does what has no rule.
+    """
     try:
-        found = lookup(name).function(*symbols)
+        found = operator.function(*symbols)
     except Exception as error:  # a user's function, which may do anything with what is no tensor
-        raise NotCompilableError(f"{name}: {type(error).__name__}: {error}") from error
-    if not isinstance(found, Symbol) or not isinstance(found.value, Vector):
-        raise NotCompilableError(f"{name} gives no value")
+        raise NotCompilableError(f"{operator.name}: {type(error).__name__}: {error}") from error
+    if not isinstance(found, Symbol) or isinstance(found.value, Condition):
+        raise NotCompilableError(f"{operator.name} gives no value")
     return found
 
 

@@ -6,7 +6,7 @@ that see no input stay: their bias is learned.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -24,6 +24,8 @@ Channels = npt.NDArray[np.bool_]
 
 Kept = Mapping[str, npt.NDArray[np.bool_]]
 """By owner: the mask (outputs, inputs / groups, places) of a weight."""
+
+Mark = Callable[[Step, Channels, Sequence[Channels], Kept], None]
 
 Numbers = npt.NDArray[np.int64]
 
@@ -86,17 +88,22 @@ def live_neurons(steps: Sequence[Step], kept: Kept, whole_channels: bool) -> lis
     return live
 
 
-def needed_channels(steps: Sequence[Step], kept: Kept) -> list[Channels]:
+def mark_needed(step: Step, own: Channels, sources: Sequence[Channels], kept: Kept) -> None:
+    """Mark the channels of its sources that a step's own needed channels read."""
+    for source in sources:
+        if isinstance(step.operation, Affine):
+            mask = kept[step.operation.owner]
+            source[input_channels(step.operation, mask.shape)[own][mask[own].any(2)]] = True
+        else:  # flattened channels lie behind each other
+            source |= own.reshape(len(source), -1).any(1)
+
+
+def needed_channels(steps: Sequence[Step], kept: Kept, mark: Mark = mark_needed) -> list[Channels]:
     """The channels of every step from which a path of kept weights leads to the output; of a sum each side's own."""
     needed = [np.zeros(step.channels, np.bool_) for step in steps]
     needed[-1][:] = True
     for step, own in zip(reversed(steps), reversed(needed), strict=True):  # what reads a step comes after it
-        for source in (needed[index] for index in step.inputs):
-            if isinstance(step.operation, Affine):
-                mask = kept[step.operation.owner]
-                source[input_channels(step.operation, mask.shape)[own][mask[own].any(2)]] = True
-            else:  # flattened channels lie behind each other
-                source |= own.reshape(len(source), -1).any(1)
+        mark(step, own, [needed[index] for index in step.inputs], kept)
     return needed
 
 

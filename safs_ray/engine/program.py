@@ -1,0 +1,146 @@
+"""The passes of a network as a program that runs: machine code, tables, and the memory of its values."""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
+from typing import Any, cast
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from safs_ray.engine.driver import Entry, driving
+from safs_ray.engine.kernels import Call
+from safs_ray.engine.layout import Cells, Layout
+from safs_ray.engine.passes import Foreign, Passes, planes_of
+from safs_ray.engine.tables import Loop, Tables
+from safs_ray.sparse import native
+
+Words = npt.NDArray[np.int64]
+
+
+class Program:
+    """A program in memory of its own, which one call at a time may use.
+
+    Args:
+        levels: (channels, 256), what the values of a pixel become.
+        threads: that share the channels of every loop.
+
+    Attributes:
+        classes: how many logits it gives.
+
+    Raises:
+        NotCompilableError: an operator cannot be compiled.
+    """
+
+    def __init__(self, found: Passes, levels: Tensor, threads: int) -> None:
+        self._layout = Layout(found)
+        self._tables = Tables(self._layout)
+        self._memory = torch.zeros(self._layout.size)
+        self._parts = list(self._parts_of(found, levels))
+        self._scratch = torch.zeros(threads, self._tables.scratch)
+        self._calls = np.zeros((threads, len(Call)), np.int64)
+        self._calls[:, Call.MEMORY] = self._memory.data_ptr()
+        self._calls[:, Call.SCRATCH] = [scratch.data_ptr() for scratch in self._scratch]
+        self._barrier = np.zeros(1, np.int64)
+        self._drive = _driver()
+        self.classes = found.values[found.logits].channels
+
+    @property
+    def bytes(self) -> int:
+        """Of its tables and its memory."""
+        return self._tables.bytes + self._memory.nbytes + self._scratch.nbytes
+
+    def run(self, images: Tensor) -> Tensor:
+        """The logits (N, classes) of images of bytes (N, pixels), whose memory is contiguous."""
+        logits = torch.empty(len(images), self.classes)
+        if len(self._parts) == 1:
+            self._parts[0](images, logits)
+            return logits
+        for number in range(len(images)):
+            for part in self._parts:
+                part(images[number : number + 1], logits[number : number + 1])
+        return logits
+
+    def _parts_of(self, found: Passes, levels: Tensor) -> Iterator[Callable[[Tensor, Tensor], None]]:
+        """What torch does, and the machine code between."""
+        loops: list[list[Loop]] = []
+        for one in found.passes:
+            if isinstance(one, Foreign):
+                yield self._native(loops)
+                yield self._foreign(one)
+                loops = []
+            else:
+                loops.append(list(self._tables.loops(one, levels)))
+        yield self._native([*loops, [self._tables.writing(found.logits)]])
+
+    def _native(self, passes: Sequence[Sequence[Loop]]) -> Callable[[Tensor, Tensor], None]:
+        """The loops of passes behind each other."""
+        rows = [self._entry(loop, loop is loops[-1]) for loops in passes for loop in loops]
+        entries = self._tables.address(np.reshape(rows, (-1, len(Entry))), np.int64)
+
+        def run(images: Tensor, logits: Tensor) -> None:
+            self._calls[:, Call.IMAGES], self._calls[:, Call.LOGITS] = images.data_ptr(), logits.data_ptr()
+            shape = len(images), images.shape[1], 4 * self.classes
+            self._run(entries, len(rows), shape)
+
+        return run
+
+    def _entry(self, loop: Loop, waits: bool) -> list[int]:
+        words = {
+            Entry.FUNCTION: loop.address,
+            Entry.ARGUMENTS: self._tables.address(loop.words, np.int64),
+            Entry.CHANNELS: loop.channels,
+            Entry.WAITS: int(waits),
+        }
+        return [words[field] for field in Entry]
+
+    def _run(self, entries: int, count: int, shape: tuple[int, int, int]) -> None:
+        """Run entries on all threads, for so many images of so many bytes."""
+        threads, barrier, first = len(self._calls), self._barrier.ctypes.data, self._calls.ctypes.data
+        arguments = [
+            (entries, count, first + thread * self._calls.strides[0], *shape, thread, threads, barrier)
+            for thread in range(threads)
+        ]
+        others = [_workers(threads - 1).submit(self._drive, *each) for each in arguments[1:]]
+        self._drive(*arguments[0])
+        for other in others:
+            other.result()
+
+    def _foreign(self, foreign: Foreign) -> Callable[[Tensor, Tensor], None]:
+        """What torch does with values, read from the memory of the others and written there."""
+        out = self._layout.cells[foreign.out]
+        taken = [self._places(self._layout.at(each), self._layout.cells[int(each.value[0])]) for each in foreign.inputs]
+        given = self._places(self._layout.at(planes_of(foreign.out, out.channels)), out)
+
+        def run(_images: Tensor, _logits: Tensor) -> None:
+            tensors = [
+                self._memory[places].reshape(1, *shape)
+                for places, shape in zip(taken, foreign.shapes[:-1], strict=True)
+            ]
+            found = foreign.run(tensors)
+            self._memory[out.base : out.base + out.size] = 0
+            self._memory[given] = found.reshape(given.shape)
+
+        return run
+
+    @staticmethod
+    def _places(first: Words, cells: Cells) -> Tensor:
+        """(channels, height, width) of planes, given where each begins."""
+        row, column = np.arange(cells.height)[:, None] * cells.pitch, np.arange(cells.width)
+        return torch.from_numpy(first[:, None, None] + row + column)
+
+
+@cache
+def _workers(threads: int) -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(threads)
+
+
+@cache
+def _driver() -> Callable[..., Any]:
+    address = native.load(driving(), ["drive"])["drive"]
+    return cast(Callable[..., Any], ctypes.CFUNCTYPE(None, *[ctypes.c_int64] * 9)(address))
