@@ -72,15 +72,19 @@ class Code:
 
     def load(self, kind: ir.Type, address: Value, index: Value | int = 0, size: int = 4) -> Value:
         """A value of a kind, in an array whose elements have ``size`` bytes, at an element of any alignment."""
-        return self.builder.load(self.pointer(kind, address, index, size), align=1 if kind is BYTE else 4)
+        return self.builder.load(self.pointer(kind, address, index, size), align=min(size, 4))
 
     def store(self, value: Value, address: Value, index: Value | int = 0) -> None:
         """Write into an array of numbers."""
         self.builder.store(value, self.pointer(value.type, address, index, 4), align=4)
 
-    def store_where(self, mask: Value, value: Value, address: Value, index: Value | int = 0) -> None:
-        """Write the lanes that a mask has."""
+    def store_below(self, end: Value, value: Value, address: Value, index: Value) -> None:
+        """Write the lanes of a vector that belong before the element ``end`` of an array."""
+        if not isinstance(value.type, ir.VectorType):
+            self.store(value, address, index)
+            return
         lanes, pointer = value.type.count, self.pointer(value.type, address, index, 4)
+        mask = self.below(index, end, lanes)
         kind = ir.FunctionType(ir.VoidType(), [value.type, pointer.type, INDEX, mask.type])
         function = self.declared(f"llvm.masked.store.v{lanes}f32.p0", kind)
         self.builder.call(function, [value, pointer, lane_number(4), mask])
@@ -97,6 +101,10 @@ class Code:
     def index(self, address: Value, index: Value | int) -> Value:
         """A whole number of an array of 32 bits each, as a word."""
         return self.builder.sext(self.load(INDEX, address, index), WORD)
+
+    def far(self, address: Value, index: Value, size: int) -> Value:
+        """A whole number, not negative, of an array of as many bytes each, as a word."""
+        return self.builder.zext(self.load(ir.IntType(8 * size), address, index, size), WORD)
 
     def shift(self, address: Value, index: Value | int) -> Value:
         """The address of a number of an array."""
@@ -115,14 +123,12 @@ class Code:
         """Lanes of two vectors, counted through both."""
         return self.builder.shuffle_vector(one, other, ir.Constant(vector(len(lanes), INDEX), list(lanes)))
 
-    def counted(self, first: Value, lanes: int) -> Value:
-        """A word, and the words that follow it."""
-        steps = ir.Constant(vector(lanes, WORD), list(range(lanes)))
-        return self.builder.add(self.spread(first, lanes), steps)
-
-    def below(self, first: Value, end: Value, lanes: int) -> Value:
-        """Whether each of the words from ``first`` on is from 0 to below ``end``."""
-        return self.builder.icmp_unsigned("<", self.counted(first, lanes), self.spread(end, lanes))
+    def below(self, first: Value, end: Value, lanes: int, step: int = 1) -> Value:
+        """Whether each word from ``first`` on, every so many, is from 0 to below ``end``; both of 31 bits."""
+        low, high = (self.spread(self.builder.trunc(each, INDEX), lanes) for each in (first, end))
+        steps = [step * lane for lane in range(lanes)]
+        counted = ir.Constant(vector(lanes, INDEX), steps if lanes > 1 else 0)
+        return self.builder.icmp_unsigned("<", self.builder.add(low, counted), high)
 
     def plus_product(self, total: Value, one: Value, other: Value) -> Value:
         """total + one * other, rounded once where the processor can."""

@@ -14,7 +14,19 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from safs_ray.engine.passes import Numbers, Passes, Places, Scale, Value, Weigh, read_by
+from safs_ray.engine.passes import (
+    Collect,
+    Numbers,
+    Pass,
+    Passes,
+    Places,
+    Scale,
+    Slide,
+    Value,
+    Weigh,
+    planes_of,
+    read_by,
+)
 
 SLACK = 1024
 """Numbers before the first buffer and behind the last, which vectors may reach into."""
@@ -54,8 +66,8 @@ class Cells:
 
     @property
     def length(self) -> int:
-        """From the first pixel of a plane to its last, and one more."""
-        return (self.height - 1) * self.pitch + self.width
+        """From the first pixel of a plane to the next plane's border."""
+        return self.stride - self.origin
 
     @property
     def inside(self) -> npt.NDArray[np.bool_]:
@@ -119,11 +131,9 @@ def _pitches(found: Passes, borders: Sequence[tuple[int, int]]) -> list[int]:
     """Of each value; the same for all that one loop goes through."""
     groups = list(range(len(found.values)))
     for each in found.passes:
-        members = [int(number) for places in read_by(each) for number in np.unique(places.value)]
-        if isinstance(each, Weigh | Scale) and found.values[each.out].height * found.values[each.out].width > 1:
-            members.append(each.out)
-        elif isinstance(each, Weigh):
-            members = []
+        members = [int(number) for number in np.unique(_planes(each).value)]
+        if isinstance(each, Weigh | Scale):
+            members = [*members, each.out] if found.values[each.out].pixels > 1 else []
         for one in members:
             _unite(groups, one, members[0])
     roots = [_root(groups, number) for number in range(len(groups))]
@@ -131,6 +141,14 @@ def _pitches(found: Passes, borders: Sequence[tuple[int, int]]) -> list[int]:
     for root, value, border in zip(roots, found.values, borders, strict=True):
         widest[root] = max(widest.get(root, 0), value.width + border[1])
     return [widest[root] for root in roots]
+
+
+def _planes(one: Pass) -> Places:
+    """The planes that one loop of a pass goes through together."""
+    match one:
+        case Weigh(terms=planes) | Scale(planes=planes) | Slide(planes=planes) | Collect(planes=planes):
+            return planes
+    return planes_of(one.out, 0)
 
 
 def _root(groups: list[int], number: int) -> int:

@@ -159,7 +159,9 @@ class _Lowering:
     def _product(self, index: int, step: Step, gate: int) -> View:
         rows = self._rows[index]
         planes = self._view(step.inputs[1 - gate]).places[rows]
-        numbers = self._contiguous(step.inputs[gate], rows)
+        source = step.inputs[gate]
+        # Nothing else may read the numbers, as planes: they lie side by side.
+        numbers = (self._contiguous if self._readers[source] == 1 else self._copied)(source, rows)
         return self._written(index, passes.Scale(self._new(len(rows), step), planes, numbers))
 
     def _foreign(self, index: int, step: Step, foreign: Foreign) -> View:
@@ -199,11 +201,14 @@ class _Lowering:
 
     def _contiguous(self, index: int, rows: Numbers) -> int:
         """The value whose first channels are these of a step."""
-        view = self._view(index)
-        read = view.places[rows]
+        read = self._view(index).places[rows]
         if len(rows) and read == passes.planes_of(int(read.value[0]), len(rows)):
             return int(read.value[0])
-        one = self._weigh(forms.identity(view, rows), None)
+        return self._copied(index, rows)
+
+    def _copied(self, index: int, rows: Numbers) -> int:
+        """A value of these channels of a step."""
+        one = self._weigh(forms.identity(self._view(index), rows), None)
         self._passes.append(one)
         return one.out
 
@@ -215,7 +220,7 @@ class _Lowering:
             np.divmod(shift, step) for shift, step in zip((form.terms.row, form.terms.column), form.stride, strict=True)
         )
         keys, which = np.unique(np.stack([form.terms.value, own_row, own_column]), axis=1, return_inverse=True)
-        phases = np.array([self._phase(int(value), form.stride, (int(a), int(b))) for value, a, b in keys.T])
+        phases = np.array([self._phase(int(value), form.stride, (int(a), int(b))) for value, a, b in keys.T], np.int64)
         terms = Places(phases[which.ravel()], form.terms.channel, row, column)
         return replace(form, terms=terms, stride=(1, 1))
 
@@ -228,8 +233,9 @@ class _Lowering:
                 for size, own, step in zip((source.height, source.width), first, stride, strict=True)
             )
             out = self._next(Value(source.channels, rows, columns))
-            window = Window((1, 1), stride, (-first[0], -first[1]), (1, 1))
-            self._passes.append(passes.Slide(out, passes.planes_of(value, source.channels), window, None))
+            planes = passes.planes_of(value, source.channels)
+            begun = replace(planes, row=planes.row + first[0], column=planes.column + first[1])
+            self._passes.append(passes.Slide(out, begun, Window((1, 1), stride, (0, 0), (1, 1)), None))
             self._phases[value, stride, first] = out
         return self._phases[value, stride, first]
 
@@ -262,4 +268,4 @@ def _function(operator: Operator, tensors: Sequence[Tensor], rows: Numbers, firs
         return Function(operator, torch.stack([value.reshape(()) for value in values]).numpy(), first, end)
     chosen = torch.from_numpy(rows[first:end])
     own = [value.expand(operator.channels)[chosen] for value in values]
-    return Function(operator, torch.stack(own, 1).numpy(), first, end)
+    return Function(lookup("prelu"), torch.stack(own, 1).numpy(), first, end)  # which alone has one for each channel

@@ -28,6 +28,10 @@ class Value:
     height: int
     width: int
 
+    @property
+    def pixels(self) -> int:
+        return self.height * self.width
+
 
 @dataclass(frozen=True, eq=False)
 class Places:

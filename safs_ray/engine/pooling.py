@@ -5,13 +5,15 @@ from __future__ import annotations
 import math
 from enum import IntEnum
 from functools import cache
+from typing import NamedTuple
 
 from safs_ray.engine.code import Value, constant, lane_number, vector, word
-from safs_ray.engine.kernels import LANES, Kernel
+from safs_ray.engine.kernels import Kernel
+from safs_ray.sparse.windows import Window
 
 
 class Sliding(IntEnum):
-    """The further arguments of windows that slide: of the output, of the input, of the window by row and column.
+    """The further arguments of windows that slide: of the output, and of the input.
 
     SOURCES has where each channel's plane has its first pixel, WEIGHTS what each pixel's sum is multiplied with.
     """
@@ -23,69 +25,66 @@ class Sliding(IntEnum):
     SOURCE_HEIGHT = 8
     SOURCE_WIDTH = 9
     SOURCE_PITCH = 10
-    KERNEL_ROWS = 11
-    KERNEL_COLUMNS = 12
-    STRIDE_ROWS = 13
-    STRIDE_COLUMNS = 14
-    PADDING_ROWS = 15
-    PADDING_COLUMNS = 16
-    DILATION_ROWS = 17
-    DILATION_COLUMNS = 18
-    WEIGHTS = 19
+    WEIGHTS = 11
 
 
-OF_WINDOW = list(Sliding)[Sliding.KERNEL_ROWS - Sliding.HEIGHT : Sliding.WEIGHTS - Sliding.HEIGHT]
-"""The fields that a window's numbers are for, in their order."""
+class Slid(NamedTuple):
+    """What is compiled in.
+
+    Attributes:
+        largest: whether a window's largest value is taken, or its weighted sum.
+        inside: whether all places of all windows lie inside the planes.
+        lanes: of a vector, no more than hold a row.
+    """
+
+    window: Window
+    largest: bool
+    inside: bool
+    lanes: int
 
 
 @cache
-def sliding(largest: bool, step: int) -> str:
-    """The code of windows that slide, ``step`` columns at a time: the largest value of each, or its weighted sum."""
+def sliding(slid: Slid) -> str:
+    """The code of windows that slide."""
     kernel = Kernel("slide")
     given = {field: kernel.given(field) for field in Sliding}
+    kernel.clear_cells()
     with kernel.loop(kernel.begin, kernel.end) as channel:
-        cell = kernel.cleared(channel)
+        cell = kernel.cell(channel)
         source = kernel.shift(kernel.memory, kernel.index(given[Sliding.SOURCES], channel))
         with kernel.loop(0, given[Sliding.HEIGHT]) as row:
             written = kernel.line(cell, row, given[Sliding.PITCH])
-            with kernel.loop(0, given[Sliding.WIDTH], LANES) as column:
-                found = _window(kernel, given, source, row, column, largest, step)
-                if not largest:
+            with kernel.loop(0, given[Sliding.WIDTH], slid.lanes) as column:
+                found = _window(kernel, given, source, row, column, slid)
+                if not slid.largest:
                     place = kernel.plus(kernel.times(row, given[Sliding.WIDTH]), column)
-                    found = kernel.builder.fmul(found, kernel.load(vector(LANES), given[Sliding.WEIGHTS], place))
-                kernel.store_where(kernel.below(column, given[Sliding.WIDTH], LANES), found, written, column)
+                    found = kernel.builder.fmul(found, kernel.load(vector(slid.lanes), given[Sliding.WEIGHTS], place))
+                kernel.store_below(given[Sliding.WIDTH], found, written, column)
     return kernel.finished()
 
 
-def _window(
-    kernel: Kernel,
-    given: dict[Sliding, Value],
-    source: Value,
-    row: Value,
-    column: Value,
-    largest: bool,
-    step: int,
-) -> Value:
+def _window(kernel: Kernel, given: dict[Sliding, Value], source: Value, row: Value, column: Value, slid: Slid) -> Value:
     """A vector of a row's pixels, over all places of their windows that lie inside the planes."""
-    builder = kernel.builder
-    top = builder.sub(kernel.times(row, given[Sliding.STRIDE_ROWS]), given[Sliding.PADDING_ROWS])
-    left = builder.sub(kernel.times(column, given[Sliding.STRIDE_COLUMNS]), given[Sliding.PADDING_COLUMNS])
-    start = constant(-math.inf if largest else 0, LANES)
-    with kernel.folding(0, given[Sliding.KERNEL_ROWS], [start]) as (down, (above,), found):
-        own_row = kernel.plus(top, kernel.times(down, given[Sliding.DILATION_ROWS]))
-        is_row = builder.icmp_unsigned("<", own_row, given[Sliding.SOURCE_HEIGHT])
-        safe = builder.select(is_row, own_row, word(0))
+    window, builder = slid.window, kernel.builder
+    top, left = (
+        builder.sub(kernel.times(first, step), word(padding))
+        for first, step, padding in zip((row, column), window.stride, window.padding, strict=True)
+    )
+    start = constant(-math.inf if slid.largest else 0, slid.lanes)
+    with kernel.folding(0, word(window.kernel[0]), [start]) as (down, (above,), found):
+        own = kernel.plus(top, kernel.times(down, window.dilation[0]))
+        is_row = builder.icmp_unsigned("<", own, given[Sliding.SOURCE_HEIGHT])
+        safe = own if slid.inside else builder.select(is_row, own, word(0))
         line = kernel.shift(source, kernel.times(safe, given[Sliding.SOURCE_PITCH]))
-        with kernel.folding(0, given[Sliding.KERNEL_COLUMNS], [above]) as (right, (total,), ahead):
-            first = kernel.plus(left, kernel.times(right, given[Sliding.DILATION_COLUMNS]))
-            value = _every(kernel, line, first, step, given[Sliding.STRIDE_COLUMNS])
-            columns = builder.add(
-                kernel.spread(first, LANES),
-                builder.mul(kernel.counted(word(0), LANES), kernel.spread(given[Sliding.STRIDE_COLUMNS], LANES)),
-            )
-            known = builder.icmp_unsigned("<", columns, kernel.spread(given[Sliding.SOURCE_WIDTH], LANES))
-            taken = builder.and_(known, kernel.spread(is_row, LANES))
-            ahead[:] = [builder.select(taken, _combined(kernel, total, value, largest), total)]
+        with kernel.folding(0, word(window.kernel[1]), [above]) as (right, (total,), ahead):
+            first = kernel.plus(left, kernel.times(right, window.dilation[1]))
+            value = _every(kernel, line, first, window.stride[1], slid.lanes)
+            sum_or_largest = _combined(kernel, total, value, slid.largest)
+            if not slid.inside:
+                known = kernel.below(first, given[Sliding.SOURCE_WIDTH], slid.lanes, window.stride[1])
+                taken = builder.and_(known, kernel.spread(is_row, slid.lanes))
+                sum_or_largest = builder.select(taken, sum_or_largest, total)
+            ahead[:] = [sum_or_largest]
         found[:] = [total]
     return above
 
@@ -99,16 +98,16 @@ def _combined(kernel: Kernel, total: Value, value: Value, largest: bool) -> Valu
     return builder.select(larger, value, total)
 
 
-def _every(kernel: Kernel, line: Value, first: Value, step: int, stride: Value) -> Value:
+def _every(kernel: Kernel, line: Value, first: Value, step: int, lanes: int) -> Value:
     """Every so many numbers of a line: one vector, the even ones of two, or one at a time."""
-    if step == 1:
-        return kernel.load(vector(LANES), line, first)
+    if step == 1 or lanes == 1:
+        return kernel.load(vector(lanes), line, first)
     if step == 2:
-        both = [kernel.load(vector(LANES), line, kernel.plus(first, lane)) for lane in (0, LANES)]
-        return kernel.picked(both[0], both[1], range(0, 2 * LANES, 2))
-    total = constant(0, LANES)
-    for lane in range(LANES):
-        number = kernel.load(vector(1), line, kernel.plus(first, kernel.times(stride, lane)))
+        both = [kernel.load(vector(lanes), line, kernel.plus(first, lane)) for lane in (0, lanes)]
+        return kernel.picked(both[0], both[1], range(0, 2 * lanes, 2))
+    total = constant(0, lanes)
+    for lane in range(lanes):
+        number = kernel.load(vector(1), line, kernel.plus(first, step * lane))
         total = kernel.builder.insert_element(total, number, lane_number(lane))
     return total
 
@@ -134,8 +133,9 @@ def collecting(largest: bool) -> str:
     """The code of listed pixels: the largest of each list, or its weighted sum."""
     kernel = Kernel("collect")
     given = {field: kernel.given(field) for field in Collecting}
+    kernel.clear_cells()
     with kernel.loop(kernel.begin, kernel.end) as channel:
-        cell = kernel.cleared(channel)
+        cell = kernel.cell(channel)
         source = kernel.shift(kernel.memory, kernel.index(given[Collecting.SOURCES], channel))
         with kernel.loop(0, given[Collecting.PIXELS]) as pixel:
             found = _listed(kernel, given, source, pixel, largest)

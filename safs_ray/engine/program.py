@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from functools import cache
 from typing import Any, cast
 
@@ -15,8 +16,8 @@ from torch import Tensor
 
 from safs_ray.engine.driver import Entry, driving
 from safs_ray.engine.kernels import Call
-from safs_ray.engine.layout import Cells, Layout
-from safs_ray.engine.passes import Foreign, Passes, planes_of
+from safs_ray.engine.layout import Layout
+from safs_ray.engine.passes import Foreign, Passes, Places, planes_of
 from safs_ray.engine.tables import Loop, Tables
 from safs_ray.sparse import native
 
@@ -42,10 +43,8 @@ class Program:
         self._tables = Tables(self._layout)
         self._memory = torch.zeros(self._layout.size)
         self._parts = list(self._parts_of(found, levels))
-        self._scratch = torch.zeros(threads, self._tables.scratch)
         self._calls = np.zeros((threads, len(Call)), np.int64)
         self._calls[:, Call.MEMORY] = self._memory.data_ptr()
-        self._calls[:, Call.SCRATCH] = [scratch.data_ptr() for scratch in self._scratch]
         self._barrier = np.zeros(1, np.int64)
         self._drive = _driver()
         self.classes = found.values[found.logits].channels
@@ -53,7 +52,7 @@ class Program:
     @property
     def bytes(self) -> int:
         """Of its tables and its memory."""
-        return self._tables.bytes + self._memory.nbytes + self._scratch.nbytes
+        return self._tables.bytes + self._memory.nbytes
 
     def run(self, images: Tensor) -> Tensor:
         """The logits (N, classes) of images of bytes (N, pixels), whose memory is contiguous."""
@@ -114,25 +113,24 @@ class Program:
     def _foreign(self, foreign: Foreign) -> Callable[[Tensor, Tensor], None]:
         """What torch does with values, read from the memory of the others and written there."""
         out = self._layout.cells[foreign.out]
-        taken = [self._places(self._layout.at(each), self._layout.cells[int(each.value[0])]) for each in foreign.inputs]
-        given = self._places(self._layout.at(planes_of(foreign.out, out.channels)), out)
+        taken = [self._places(*each) for each in zip(foreign.inputs, foreign.shapes, strict=False)]
+        given = self._places(planes_of(foreign.out, out.channels), (out.channels, out.height, out.width))
 
         def run(_images: Tensor, _logits: Tensor) -> None:
-            tensors = [
-                self._memory[places].reshape(1, *shape)
-                for places, shape in zip(taken, foreign.shapes[:-1], strict=True)
-            ]
-            found = foreign.run(tensors)
+            found = foreign.run([self._memory[places][None] for places in taken])
             self._memory[out.base : out.base + out.size] = 0
             self._memory[given] = found.reshape(given.shape)
 
         return run
 
-    @staticmethod
-    def _places(first: Words, cells: Cells) -> Tensor:
-        """(channels, height, width) of planes, given where each begins."""
-        row, column = np.arange(cells.height)[:, None] * cells.pitch, np.arange(cells.width)
-        return torch.from_numpy(first[:, None, None] + row + column)
+    def _places(self, planes: Places, shape: tuple[int, ...]) -> Tensor:
+        """Where all pixels of planes lie, in the shape of their value."""
+        row, column = np.indices(shape[1:]) if len(shape) > 1 else np.zeros((2, 1), np.int64)
+        channel = np.repeat(np.arange(len(planes)), row.size)
+        read = planes[channel]
+        shifts = np.tile(row.ravel(), len(planes)), np.tile(column.ravel(), len(planes))
+        pixels = replace(read, row=read.row + shifts[0], column=read.column + shifts[1])
+        return torch.from_numpy(self._layout.at(pixels).reshape(shape))
 
 
 @cache

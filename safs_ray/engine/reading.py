@@ -18,6 +18,7 @@ from torch.nn import functional as F
 from safs_ray.activations import ScaledActivation
 from safs_ray.activations.kinds import has_hooks, is_plain, operator_of
 from safs_ray.activations.scaled import ChannelGroups
+from safs_ray.engine.weighing import is_compilable
 from safs_ray.operators import Operator, lookup
 from safs_ray.sparse import graph
 from safs_ray.sparse.graph import Activation, Average, Operation, Other, Shapes, Step, UnsupportedError
@@ -84,11 +85,21 @@ def read(module: nn.Module, example: Tensor) -> tuple[Step, ...]:
 
 
 def _operation_of(node: fx.Node, owner: fx.GraphModule, shapes: Shapes) -> Operation:
+    found, reason = None, f"{node.name} applies what is not compiled"
     try:
-        return graph.operation_of(node, owner, shapes)
+        found = graph.operation_of(node, owner, shapes)
     except UnsupportedError as error:
-        reason = str(error)
-    return _beside(node, owner, shapes) or _foreign(node, owner, shapes, reason)
+        found, reason = _beside(node, owner, shapes), str(error)
+    applied = [child for child in _applied(node, owner) if child.operator.channels is None]
+    compiled = all(is_compilable(child.operator) for child in applied)
+    return found if found is not None and compiled else _foreign(node, owner, shapes, reason)
+
+
+def _applied(node: fx.Node, owner: fx.GraphModule) -> list[ScaledActivation]:
+    """The sites of a node."""
+    if node.op != "call_module":
+        return []
+    return [child for child in owner.get_submodule(str(node.target)).modules() if isinstance(child, ScaledActivation)]
 
 
 def _beside(node: fx.Node, owner: fx.GraphModule, shapes: Shapes) -> Operation | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from typing import Any, NamedTuple
@@ -12,16 +11,13 @@ import numpy.typing as npt
 from torch import Tensor
 
 from safs_ray.engine import kernels, pooling
-from safs_ray.engine.functions import function_code
-from safs_ray.engine.kernels import ACCUMULATORS, LANES, SCRATCH, Field, Reading, Weighing
+from safs_ray.engine.kernels import LANES, Field, Reading
 from safs_ray.engine.layout import Cells, Layout
 from safs_ray.engine.passes import Collect, Foreign, Function, Pass, Places, Read, Scale, Slide, Weigh, planes_of
-from safs_ray.engine.pooling import OF_WINDOW, Collecting, Sliding
+from safs_ray.engine.pooling import Collecting, Slid, Sliding
+from safs_ray.engine.weighing import ACCUMULATORS, TOGETHER, WIDTHS, Tile, Weighing, weighing
 from safs_ray.operators import Operator, lookup
 from safs_ray.sparse import native
-
-VECTOR = 32
-"""Numbers that a function reads at once, also beyond the last."""
 
 
 class Loop(NamedTuple):
@@ -38,36 +34,35 @@ class Loop(NamedTuple):
     channels: int
 
 
-class Tile(NamedTuple):
+class Part(NamedTuple):
     """A part of a plane, whose sums the registers hold.
 
     Attributes:
         shift: of its first pixel, from the plane's first.
-        first, end: the part of a cell that is written, borders included.
+        length: how many numbers there are from there to the plane's last pixel.
         widths: of its vectors.
     """
 
     shift: int
-    first: int
-    end: int
+    length: int
     widths: tuple[int, ...]
 
 
-def tiles(cells: Cells, vectors: int) -> list[Tile]:
-    """The tiles of so many vectors of a value's planes, which together write whole cells."""
-    widths = _widths(cells.length)
-    shifts = range(0, len(widths), vectors)
-    ends = [*(cells.origin + LANES * shift for shift in shifts[1:]), cells.stride]
+def parts(cells: Cells, vectors: int) -> list[Part]:
+    """The parts of so many vectors of a value's planes."""
+    widths = _widths(cells)
     return [
-        Tile(LANES * shift, first, end, tuple(widths[shift : shift + vectors]))
-        for shift, first, end in zip(shifts, [0, *ends[:-1]], ends, strict=True)
+        Part(LANES * first, cells.length - LANES * first, tuple(widths[first : first + vectors]))
+        for first in range(0, len(widths), vectors)
     ]
 
 
-def _widths(length: int) -> list[int]:
-    """Of the vectors of so many numbers, the last of which may reach beyond the end."""
-    whole, rest = divmod(length, LANES)
-    last = 1 if length == 1 else next(width for width in (0, 4, 8, LANES) if rest <= width)
+def _widths(cells: Cells) -> list[int]:
+    """Of the vectors of a plane, the last of which may reach beyond its end."""
+    if cells.stride == 1 and not cells.origin:
+        return [1]
+    whole, rest = divmod(cells.length, LANES)
+    last = next(width for width in (0, *WIDTHS[1:]) if rest <= width)
     return [LANES] * whole + [last] * (last > 0)
 
 
@@ -75,16 +70,14 @@ class Tables:
     """Makes the loops of passes, and keeps their tables.
 
     Attributes:
-        scratch: numbers that the loops need beside the memory of values.
         bytes: of all tables.
     """
 
     def __init__(self, layout: Layout) -> None:
         self._layout = layout
         self._arrays: list[npt.NDArray[Any]] = []
-        self._masks: dict[tuple[Any, ...], int] = {}
-        self._functions: dict[str, int] = {}
-        self.scratch = SCRATCH
+        self._masks: dict[tuple[int, ...], int] = {}
+        self._codes: dict[tuple[Tile, str], str] = {}
 
     @property
     def bytes(self) -> int:
@@ -137,57 +130,63 @@ class Tables:
 
     def _weighing(self, weigh: Weigh) -> Iterator[Loop]:
         starts, bias = self.address(weigh.starts, np.int32), self.address(weigh.bias, np.float32)
-        places = self.address(self._layout.at(weigh.terms), np.int32)
+        terms, size = self._terms(weigh.terms)
         words = {
-            Weighing.PLACES: places,
+            **terms,
             Weighing.WEIGHTS: self.address(weigh.weights, np.float32),
             Weighing.RELATIVE: 0,
         }
         for function in (each for each in weigh.functions if each.end > each.first):
             words[Weighing.STARTS], words[Weighing.BIAS] = starts + 4 * function.first, bias + 4 * function.first
-            yield from self._tiled(weigh.out, function, words)
+            yield from self._tiled(weigh.out, function, words, size)
 
     def _scaling(self, scale: Scale) -> Iterator[Loop]:
         count = len(scale.planes)
         gate = self._layout.at(planes_of(scale.gate, count))
         linear = Function(lookup("linear"), np.ones(2, np.float32), 0, count)
+        terms, size = self._terms(scale.planes)
         words = {
+            **terms,
             Weighing.STARTS: self.address(np.arange(count + 1), np.int32),
-            Weighing.PLACES: self.address(self._layout.at(scale.planes), np.int32),
             Weighing.WEIGHTS: 4 * int(gate[0]),
             Weighing.RELATIVE: 1,
             Weighing.BIAS: self.address(np.zeros(count), np.float32),
         }
-        yield from self._tiled(scale.out, linear, words)
+        yield from self._tiled(scale.out, linear, words, size)
 
-    def _tiled(self, out: int, function: Function, words: Mapping[Weighing, int]) -> Iterator[Loop]:
-        """The loops over the tiles of the channels of a function."""
-        cells, count = self._layout.cells[out], function.end - function.first
-        parts = tiles(cells, _vectors())
-        by_channel = function.parameters.ndim > 1
-        together = 1 if len(parts) > 1 or by_channel else max(1, SCRATCH // cells.stride)
+    def _terms(self, terms: Places) -> tuple[dict[Weighing, int], int]:
+        """Where terms lie, from the nearest on, and the bytes of an index."""
+        places = self._layout.at(terms)
+        nearest = int(places.min()) if len(places) else 0
+        behind = places - nearest
+        kind = np.uint16 if behind.max(initial=0) < 1 << 16 else np.uint32
+        return {Weighing.PLACES: self.address(behind, kind), Weighing.NEAREST: nearest}, kind(0).nbytes
+
+    def _tiled(self, out: int, function: Function, words: Mapping[Weighing, int], size: int) -> Iterator[Loop]:
+        """The loops over the parts of the channels of a function, whose indices have as many bytes."""
+        cells = self._layout.cells[out]
         shared: dict[Any, int] = {
             **words,
-            Weighing.TOGETHER: together,
-            Weighing.FUNCTION: self._function(function.operator),
-            Weighing.PARAMETERS: self.address(function.parameters, np.float32),
-            Weighing.PARAMETERS_OF_CHANNEL: function.parameters.shape[1] if by_channel else 0,
+            Weighing.PARAMETERS: self.address(np.pad(function.parameters.T.ravel(), (0, TOGETHER)), np.float32),
             Field.OUT: cells.base + function.first * cells.stride,
-            Field.CHANNELS: count,
+            Field.CHANNELS: function.end - function.first,
         }
-        is_end = function.end == cells.channels
-        for tile in parts:
-            length, is_last = tile.end - tile.first, tile is parts[-1]
-            self.scratch = max(self.scratch, together * length + cells.origin + LANES + VECTOR)
-            own = {
-                Weighing.SHIFT: tile.shift,
-                Weighing.FIRST: tile.first,
-                Weighing.LENGTH: length,
-                Weighing.TAIL: cells.origin if is_end and is_last else 0,
-                Weighing.MASK: self._mask(cells, together) + 4 * tile.first,
-            }
-            code = kernels.weighing(tile.widths, _side_by_side(tile.widths))
-            yield self._loop(code, "weigh", cells, {**shared, **own})
+        if cells.origin:
+            yield self._loop(kernels.bordering(), "border", cells, shared)
+        masked, by_channel = cells.length > cells.height * cells.width, function.parameters.ndim > 1
+        for part in parts(cells, _vectors()):
+            own = {Weighing.SHIFT: part.shift, Weighing.LENGTH: part.length, Weighing.MASK: 0}
+            if masked:
+                own[Weighing.MASK] = self._mask(cells) + 4 * part.shift
+            whole = sum(part.widths) <= part.length
+            tile = Tile(part.widths, _side_by_side(part.widths), size, masked, whole, by_channel)
+            yield self._loop(self._weighing_code(tile, function.operator), "weigh", cells, {**shared, **own})
+
+    def _weighing_code(self, tile: Tile, operator: Operator) -> str:
+        key = tile, operator.name
+        if key not in self._codes:
+            self._codes[key] = weighing(tile, operator)
+        return self._codes[key]
 
     def _sliding(self, slide: Slide) -> Loop:
         cells, source = self._layout.cells[slide.out], self._source(slide.planes)
@@ -199,11 +198,11 @@ class Tables:
             Sliding.SOURCE_HEIGHT: source.height,
             Sliding.SOURCE_WIDTH: source.width,
             Sliding.SOURCE_PITCH: source.pitch,
-            **dict(zip(OF_WINDOW, itertools.chain(*slide.window), strict=True)),
             Sliding.WEIGHTS: self._optional(slide.weights),
         }
-        step = slide.window.stride[1]
-        code = pooling.sliding(slide.weights is None, step if step <= 2 else 0)
+        inside = slide.window.lies_inside((cells.height, cells.width), (source.height, source.width))
+        lanes = next(width for width in WIDTHS if cells.width <= width or width == LANES)
+        code = pooling.sliding(Slid(slide.window, slide.weights is None, inside, lanes))
         return self._loop(code, "slide", cells, words)
 
     def _collecting(self, collect: Collect) -> Loop:
@@ -228,18 +227,12 @@ class Tables:
         """The address of weights that are read by vectors; 0 for none."""
         return 0 if weights is None else self.address(np.pad(weights, (0, LANES)), np.float32)
 
-    def _function(self, operator: Operator) -> int:
-        """The address of an operator's code."""
-        if operator.name not in self._functions:
-            self._functions[operator.name] = _address(function_code(operator), "apply")
-        return self._functions[operator.name]
-
-    def _mask(self, cells: Cells, together: int) -> int:
-        """The address of bits for numbers that are pixels, of so many cells and a border; vectors may read on."""
-        key = (cells.stride, cells.origin, cells.pitch, cells.height, cells.width, together)
+    def _mask(self, cells: Cells) -> int:
+        """The address of bits for the numbers of a plane that are pixels; vectors may read on."""
+        key = cells.pitch, cells.height, cells.width
         if key not in self._masks:
-            inside = np.concatenate([np.tile(cells.inside[: cells.stride], together), np.zeros(cells.origin + VECTOR)])
-            self._masks[key] = self.address(np.where(inside, -1, 0), np.int32)
+            inside = cells.inside[cells.origin :][: cells.length]
+            self._masks[key] = self.address(np.where(np.pad(inside, (0, LANES)), -1, 0), np.int32)
         return self._masks[key]
 
     def _loop(self, code: str, name: str, cells: Cells, words: Mapping[Any, int]) -> Loop:

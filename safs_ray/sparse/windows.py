@@ -22,6 +22,14 @@ class Window(NamedTuple):
     padding: Pair
     dilation: Pair
 
+    def lies_inside(self, given: Pair, taken: Pair) -> bool:
+        """Whether all places lie in the planes of size ``taken``, for each pixel of planes of size ``given``."""
+        ends = (
+            (count - 1) * stride - padding + (kernel - 1) * dilation
+            for count, kernel, stride, padding, dilation in zip(given, *self, strict=True)
+        )
+        return max(self.padding) <= 0 and all(end < size for end, size in zip(ends, taken, strict=True))
+
 
 def window(
     kernel: int | tuple[int, ...],
