@@ -29,12 +29,12 @@ class Drawn(nn.Module):
         channels, side = 3, draws.randint(5, 11)
         self.size = side
         for _ in range(draws.randint(1, 5)):
-            layer = draws.choice([_convolution, _convolution, _pooling, Residual, Excited, Joined])(
-                draws, channels, side
-            )
-            out = layer(torch.zeros(1, channels, side, side))
-            channels, side = out.shape[1], out.shape[3]
-            self.layers.append(layer)
+            kind = draws.choice([_convolution, _convolution, _pooling, Residual, Excited, Joined])
+            layer = kind(draws, channels, side)
+            out = layer.eval()(torch.zeros(2, channels, side, side))
+            if out.shape[3] > 1:  # else a batch of one image has no statistics
+                channels, side = out.shape[1], out.shape[3]
+                self.layers.append(layer)
         self.act, self.hidden = nn.ReLU(), nn.Linear(channels * side * side, draws.choice([5, 33, 40]))
         self.last = nn.Linear(self.hidden.out_features, draws.randint(2, 5))
 
@@ -119,6 +119,7 @@ def architectures() -> Iterator[None]:
 def test_engine_module_computes_any_network(seed: int, sparsity: float) -> None:
     network = network_of(lambda: Drawn(seed), size=Drawn(seed).size, sparsity=sparsity, seed=seed)
     module, images = EngineModule(network), images_of(network, 2, seed)
+    module._program._memory.fill_(torch.nan)  # whatever stands there from before is never read
     assert_exact(module(images), network, images)
     assert not module.foreign
 
@@ -129,6 +130,6 @@ def test_engine_module_computes_structures(structure: str) -> None:
     scores = {name: weight.abs() for name, weight in network.prunable().items()}
     masks = n_of_m(scores, 2, 4) if structure == "2:4" else filters(scores, 0.5, ALLOCATIONS["global"])
     network = network.masked(masks)
-    assert network.sparsity > 0.25
+    assert network.sparsity > 0.2
     images = images_of(network)
     assert_exact(EngineModule(network)(images), network, images)
