@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from enum import IntEnum
 from functools import cache
 
@@ -20,38 +21,60 @@ class Entry(IntEnum):
     WAITS = 3
 
 
+class Shared(IntEnum):
+    """The words of a program: its entries and how many there are, the words of each thread's :class:`Call` behind each
+    other, how far images and logits are apart, how many threads there are, and the word that they wait at."""
+
+    ENTRIES = 0
+    COUNT = 1
+    CALLS = 2
+    IMAGE_BYTES = 3
+    LOGITS_BYTES = 4
+    THREADS = 5
+    BARRIER = 6
+
+
 SPINS = 1024
 """Looks at a barrier before the processor is given to others."""
 
 
 @cache
 def driving() -> str:
-    """The code of ``drive(entries, count, call, images, image_bytes, logits_bytes, thread, threads, barrier)``.
+    """The code of ``drive(program, thread, images, logits, count)``, for addresses of words, images and logits.
 
-    It runs the entries for so many images, one after the other: ``thread`` of ``threads`` that each call it does a
-    part of the channels of each. ``barrier`` is the address of a word that begins at 0 and is theirs.
+    It runs the entries for so many images, one after the other: each of the threads that call it at once does a part of
+    the channels of each entry.
     """
-    code = Code("drive", 9)
-    entries, count, call, images, image_bytes, logits_bytes, thread, threads, barrier = code.words
-    kind = ir.FunctionType(ir.VoidType(), [WORD] * 4).as_pointer()
-    with code.loop(0, images):
-        with code.loop(0, count) as number:
-            entry = code.plus(entries, code.times(number, 8 * len(Entry)))
-            own = {field: code.load(WORD, entry, int(field), 8) for field in Entry}
-            begin, end = (
-                code.builder.sdiv(code.times(own[Entry.CHANNELS], each), threads)
-                for each in (thread, code.plus(thread, 1))
-            )
-            function = code.builder.inttoptr(own[Entry.FUNCTION], kind)
-            code.builder.call(function, [own[Entry.ARGUMENTS], begin, end, call])
-            shared = code.builder.icmp_signed(">", threads, word(1))
-            waits = code.builder.icmp_signed("!=", own[Entry.WAITS], word(0))
-            with code.builder.if_then(code.builder.and_(shared, waits)):
-                _wait(code, barrier, threads)
-        for field, step in ((Call.IMAGES, image_bytes), (Call.LOGITS, logits_bytes)):
-            moved = code.plus(code.load(WORD, call, int(field), 8), step)
-            code.builder.store(moved, code.pointer(WORD, call, int(field), 8), align=8)
+    code = Code("drive", 5)
+    program, thread, images, logits, count = code.words
+    given = {field: code.load(WORD, program, int(field), 8) for field in Shared}
+    call = code.plus(given[Shared.CALLS], code.times(thread, 8 * len(Call)))
+    with code.loop(0, count) as number:
+        for field, first, step in (
+            (Call.IMAGES, images, Shared.IMAGE_BYTES),
+            (Call.LOGITS, logits, Shared.LOGITS_BYTES),
+        ):
+            own = code.plus(first, code.times(number, given[step]))
+            code.builder.store(own, code.pointer(WORD, call, int(field), 8), align=8)
+        with code.loop(0, given[Shared.COUNT]) as number_of_entry:
+            entry = code.plus(given[Shared.ENTRIES], code.times(number_of_entry, 8 * len(Entry)))
+            _run(code, entry, call, thread, given)
     return code.finished()
+
+
+def _run(code: Code, entry: Value, call: Value, thread: Value, given: Mapping[Shared, Value]) -> None:
+    """Run an entry, for a thread's part of its channels."""
+    own, threads = {field: code.load(WORD, entry, int(field), 8) for field in Entry}, given[Shared.THREADS]
+    begin, end = (
+        code.builder.sdiv(code.times(own[Entry.CHANNELS], each), threads) for each in (thread, code.plus(thread, 1))
+    )
+    kind = ir.FunctionType(ir.VoidType(), [WORD] * 4).as_pointer()
+    function = code.builder.inttoptr(own[Entry.FUNCTION], kind)
+    code.builder.call(function, [own[Entry.ARGUMENTS], begin, end, call])
+    is_shared = code.builder.icmp_signed(">", threads, word(1))
+    waits = code.builder.icmp_signed("!=", own[Entry.WAITS], word(0))
+    with code.builder.if_then(code.builder.and_(is_shared, waits)):
+        _wait(code, given[Shared.BARRIER], threads)
 
 
 def _wait(code: Code, barrier: Value, threads: Value) -> None:

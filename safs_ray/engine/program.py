@@ -14,7 +14,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from safs_ray.engine.driver import Entry, driving
+from safs_ray.engine.driver import Entry, Shared, driving
 from safs_ray.engine.kernels import Call
 from safs_ray.engine.layout import Layout
 from safs_ray.engine.passes import Foreign, Passes, Places, planes_of
@@ -42,12 +42,17 @@ class Program:
         self._layout = Layout(found)
         self._tables = Tables(self._layout)
         self._memory = torch.zeros(self._layout.size)
+        self._threads, self.classes = threads, found.values[found.logits].channels
+        calls = np.zeros((threads, len(Call)), np.int64)
+        calls[:, Call.MEMORY] = self._memory.data_ptr()
+        self._shared = {
+            Shared.CALLS: self._tables.address(calls, np.int64),
+            Shared.IMAGE_BYTES: found.values[found.passes[0].out].pixels * len(levels),
+            Shared.LOGITS_BYTES: 4 * self.classes,
+            Shared.THREADS: threads,
+            Shared.BARRIER: self._tables.address([0], np.int64),
+        }
         self._parts = list(self._parts_of(found, levels))
-        self._calls = np.zeros((threads, len(Call)), np.int64)
-        self._calls[:, Call.MEMORY] = self._memory.data_ptr()
-        self._barrier = np.zeros(1, np.int64)
-        self._drive = _driver()
-        self.classes = found.values[found.logits].channels
 
     @property
     def bytes(self) -> int:
@@ -81,11 +86,16 @@ class Program:
         """The loops of passes behind each other."""
         rows = [self._entry(loop, loop is loops[-1]) for loops in passes for loop in loops]
         entries = self._tables.address(np.reshape(rows, (-1, len(Entry))), np.int64)
+        words = {**self._shared, Shared.ENTRIES: entries, Shared.COUNT: len(rows)}
+        program, drive = self._tables.address([words[field] for field in Shared], np.int64), _driver()
+        others = range(1, self._threads)
 
         def run(images: Tensor, logits: Tensor) -> None:
-            self._calls[:, Call.IMAGES], self._calls[:, Call.LOGITS] = images.data_ptr(), logits.data_ptr()
-            shape = len(images), images.shape[1], 4 * self.classes
-            self._run(entries, len(rows), shape)
+            given = images.data_ptr(), logits.data_ptr(), len(images)
+            started = [_workers(self._threads).submit(drive, program, thread, *given) for thread in others]
+            drive(program, 0, *given)
+            for each in started:
+                each.result()
 
         return run
 
@@ -97,18 +107,6 @@ class Program:
             Entry.WAITS: int(waits),
         }
         return [words[field] for field in Entry]
-
-    def _run(self, entries: int, count: int, shape: tuple[int, int, int]) -> None:
-        """Run entries on all threads, for so many images of so many bytes."""
-        threads, barrier, first = len(self._calls), self._barrier.ctypes.data, self._calls.ctypes.data
-        arguments = [
-            (entries, count, first + thread * self._calls.strides[0], *shape, thread, threads, barrier)
-            for thread in range(threads)
-        ]
-        others = [_workers(threads - 1).submit(self._drive, *each) for each in arguments[1:]]
-        self._drive(*arguments[0])
-        for other in others:
-            other.result()
 
     def _foreign(self, foreign: Foreign) -> Callable[[Tensor, Tensor], None]:
         """What torch does with values, read from the memory of the others and written there."""
@@ -141,4 +139,4 @@ def _workers(threads: int) -> ThreadPoolExecutor:
 @cache
 def _driver() -> Callable[..., Any]:
     address = native.load(driving(), ["drive"])["drive"]
-    return cast(Callable[..., Any], ctypes.CFUNCTYPE(None, *[ctypes.c_int64] * 9)(address))
+    return cast(Callable[..., Any], ctypes.CFUNCTYPE(None, *[ctypes.c_int64] * 5)(address))
