@@ -19,11 +19,11 @@ from torch import Tensor, nn
 from safs_ray.engine import forms, passes
 from safs_ray.engine.forms import Form, View
 from safs_ray.engine.passes import Function, Numbers, Pass, Passes, Places, Value, Weights
-from safs_ray.engine.reading import Concat, Fixed, Foreign, Groups, Product
+from safs_ray.engine.reading import Concat, Foreign, Groups, PlainActivation, Product
 from safs_ray.network import Network
 from safs_ray.operators import Operator, lookup
 from safs_ray.sparse.graph import Activation, Affine, Average, Images, MaxPool, Normalisation, Same, Step, Sum
-from safs_ray.sparse.removal import Channels, Kept, kept_weights, mark_needed, needed_channels
+from safs_ray.sparse.removal import Channels, WeightMasks, kept_weights, mark_needed, needed_channels
 from safs_ray.sparse.windows import Pair, Table, Window
 
 
@@ -37,7 +37,7 @@ def lower(network: Network, module: nn.Module, steps: Sequence[Step]) -> Passes:
     return _Lowering(network, module, steps).lowered()
 
 
-def _mark(step: Step, own: Channels, sources: Sequence[Channels], kept: Kept) -> None:
+def _mark(step: Step, own: Channels, sources: Sequence[Channels], kept: WeightMasks) -> None:
     """Mark the channels of its sources that a step's own needed channels read."""
     match step.operation:
         case Concat():
@@ -87,7 +87,7 @@ class _Lowering:
                 return self._normalised(owner, self._form(step.inputs[0], rows), rows)
             case Sum():
                 return forms.added(*(self._strided(self._form(each, rows)) for each in step.inputs))
-            case Activation() | Fixed() | Groups():
+            case Activation() | PlainActivation() | Groups():
                 return self._weighed(index, self._form(step.inputs[0], rows), self._functions(step, rows))
             case MaxPool(table, window):
                 return self._pooled(index, step, table, window, None)
@@ -126,7 +126,7 @@ class _Lowering:
                 blocks = np.array_split(np.arange(step.channels), len(sites))
                 ends = [0, *(int(np.searchsorted(rows, block[-1], "right")) for block in blocks)]
                 return [self._function(site, rows, *ends[i : i + 2]) for i, site in enumerate(sites)]
-            case Fixed(operator, names):
+            case PlainActivation(operator, names):
                 tensors = [self._network.state[name] for name in names]
                 return [_function(operator, tensors, rows, 0, len(rows))]
         raise TypeError(f"{type(step.operation).__name__} is no activation")

@@ -26,7 +26,7 @@ from safs_ray.sparse.windows import Table
 
 
 @dataclass(frozen=True)
-class Fixed(Other):
+class PlainActivation(Other):
     """An activation that is no site; ``parameters`` are the names of its own in the network's state."""
 
     operator: Operator
@@ -128,14 +128,14 @@ def _of_module(child: nn.Module, path: str, taken: tuple[int, ...], given: tuple
         case ChannelGroups() if type(child) is ChannelGroups:
             return Groups(tuple(f"{path}.{name}" for name in child._modules))
         case nn.Hardsigmoid() if is_plain(child, nn.Hardsigmoid) and not child.inplace:
-            return Fixed(HARDSIGMOID)
+            return PlainActivation(HARDSIGMOID)
         case nn.Upsample() if is_plain(child, nn.Upsample):
             settings = {name: getattr(child, name) for name in ("size", "scale_factor", "mode")}
             return _upsampled(nn.Upsample, settings, taken, given)
     name = None if getattr(child, "inplace", False) else operator_of(child)
     if name is None:
         return None
-    return Fixed(lookup(name), (f"{path}.weight",) if isinstance(child, nn.PReLU) else ())
+    return PlainActivation(lookup(name), (f"{path}.weight",) if isinstance(child, nn.PReLU) else ())
 
 
 def _concat(node: fx.Node, inputs: Sequence[fx.Node], shapes: Shapes) -> Operation | None:

@@ -15,7 +15,7 @@ from typing import NamedTuple
 from safs_ray.engine.code import INDEX, Value, constant, vector, word
 from safs_ray.engine.kernels import LANES, Field, Kernel
 from safs_ray.operators import Operator
-from safs_ray.sparse.operators import applied
+from safs_ray.sparse.definitions import applied
 from safs_ray.sparse.symbols import NotCompilableError, Symbol
 from safs_ray.sparse.vectors import Vector
 

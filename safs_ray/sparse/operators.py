@@ -13,14 +13,15 @@ from typing import Any, NamedTuple
 from llvmlite import ir
 from numba.core.cgutils import for_range
 
-from safs_ray.operators import Operator, lookup
+from safs_ray.operators import lookup
 from safs_ray.sparse import native
+from safs_ray.sparse.definitions import applied
 from safs_ray.sparse.lanes import LANES
-from safs_ray.sparse.symbols import NotCompilableError, Symbol
-from safs_ray.sparse.vectors import Condition, Vector
+from safs_ray.sparse.symbols import Symbol
+from safs_ray.sparse.vectors import Vector
 
 
-class Compiled(NamedTuple):
+class OperatorCode(NamedTuple):
     """Addresses of an operator's code.
 
     Its arguments are integers of 64 bits: addresses of arrays (rows, LANES), and how many rows there are.
@@ -39,7 +40,7 @@ class Compiled(NamedTuple):
 
 
 @cache
-def compiled(name: str, single: bool) -> Compiled:
+def compiled(name: str, single: bool) -> OperatorCode:
     """The code of the operator of a name, for float32 or for float64.
 
     Raises:
@@ -50,7 +51,7 @@ def compiled(name: str, single: bool) -> Compiled:
     _ahead(module, name, element)
     _both(module, name, element)
     _back(module, name, element)
-    return Compiled(**native.load(str(module), Compiled._fields))
+    return OperatorCode(**native.load(str(module), OperatorCode._fields))
 
 
 def _ahead(module: ir.Module, name: str, element: ir.Type) -> None:
@@ -103,21 +104,6 @@ def _value(name: str, z: Vector, internal: Sequence[Vector]) -> Symbol:
         for own, value in enumerate(inputs)
     ]
     return applied(lookup(name), symbols)
-
-
-def applied(operator: Operator, symbols: Sequence[Symbol]) -> Symbol:
-    """An operator's value at z, given with its internal parameters.
-
-    Raises:
-        NotCompilableError: it does what has no rule.
-    """
-    try:
-        found = operator.function(*symbols)
-    except Exception as error:  # a user's function, which may do anything with what is no tensor
-        raise NotCompilableError(f"{operator.name}: {type(error).__name__}: {error}") from error
-    if not isinstance(found, Symbol) or isinstance(found.value, Condition):
-        raise NotCompilableError(f"{operator.name} gives no value")
-    return found
 
 
 class _Code:

@@ -22,15 +22,15 @@ Live = npt.NDArray[np.bool_]
 Channels = npt.NDArray[np.bool_]
 """(channels,) of a step: whether it is needed."""
 
-Kept = Mapping[str, npt.NDArray[np.bool_]]
+WeightMasks = Mapping[str, npt.NDArray[np.bool_]]
 """By owner: the mask (outputs, inputs / groups, places) of a weight."""
 
-Mark = Callable[[Step, Channels, Sequence[Channels], Kept], None]
+Mark = Callable[[Step, Channels, Sequence[Channels], WeightMasks], None]
 
 Numbers = npt.NDArray[np.int64]
 
 
-def kept_weights(steps: Sequence[Step], network: Network) -> Kept:
+def kept_weights(steps: Sequence[Step], network: Network) -> WeightMasks:
     """The mask of every convolution and linear layer as (outputs, inputs / groups, places); all True without one."""
     kept = {}
     for step in steps:
@@ -67,7 +67,7 @@ def input_channels(affine: Affine, shape: Sequence[int]) -> Numbers:
     return group[:, None] * shape[1] + np.arange(shape[1])
 
 
-def live_neurons(steps: Sequence[Step], kept: Kept, whole_channels: bool) -> list[Live]:
+def live_neurons(steps: Sequence[Step], kept: WeightMasks, whole_channels: bool) -> list[Live]:
     """The neurons of every step that must be computed.
 
     A sum and an elementwise step have the same live neurons as what they read, so that arrays of live neurons
@@ -88,7 +88,7 @@ def live_neurons(steps: Sequence[Step], kept: Kept, whole_channels: bool) -> lis
     return live
 
 
-def mark_needed(step: Step, own: Channels, sources: Sequence[Channels], kept: Kept) -> None:
+def mark_needed(step: Step, own: Channels, sources: Sequence[Channels], kept: WeightMasks) -> None:
     """Mark the channels of its sources that a step's own needed channels read."""
     for source in sources:
         if isinstance(step.operation, Affine):
@@ -98,7 +98,7 @@ def mark_needed(step: Step, own: Channels, sources: Sequence[Channels], kept: Ke
             source |= own.reshape(len(source), -1).any(1)
 
 
-def needed_channels(steps: Sequence[Step], kept: Kept, mark: Mark = mark_needed) -> list[Channels]:
+def needed_channels(steps: Sequence[Step], kept: WeightMasks, mark: Mark = mark_needed) -> list[Channels]:
     """The channels of every step from which a path of kept weights leads to the output; of a sum each side's own."""
     needed = [np.zeros(step.channels, np.bool_) for step in steps]
     needed[-1][:] = True
@@ -107,7 +107,7 @@ def needed_channels(steps: Sequence[Step], kept: Kept, mark: Mark = mark_needed)
     return needed
 
 
-def _require(step: Step, own: Live, source: Live, kept: Kept, whole_channels: bool) -> None:
+def _require(step: Step, own: Live, source: Live, kept: WeightMasks, whole_channels: bool) -> None:
     """Mark what a step's live neurons read."""
     match step.operation:
         case Affine() as affine:

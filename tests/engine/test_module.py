@@ -224,7 +224,7 @@ def test_engine_module_gives_the_same_bits_every_time_and_on_any_threads(threads
     network = network_of(Block)
     images = images_of(network, 20)
     alone = EngineModule(network)(images)
-    module = EngineModule(network, threads)
+    module = EngineModule(network, threads=threads)
     assert all(torch.equal(module(images), alone) for _ in range(5))
     assert torch.equal(torch.cat([module(image[None]) for image in images]), alone)
 
