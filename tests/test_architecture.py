@@ -34,6 +34,7 @@ ROOMS = (
     "pruning",
     "network",
     "sparse",
+    "engine",
     "accuracy",
     "optimizers",
     "training",

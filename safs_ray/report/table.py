@@ -14,12 +14,8 @@ from safs_ray.experiment import Row
 from safs_ray.experiment.results import TableRow, won_by_default
 from safs_ray.report.groups import GAIN, Difference, Group, compared, gain
 from safs_ray.report.intervals import Estimate
-from safs_ray.report.wording import CONFIDENT, interval, listed, percent, points, spread
-
-NOTHING_BETTER = (
-    "The search found nothing better than the network's own activations with the default hyperparameters: "
-    "the row SAFS is the row pruned."
-)
+from safs_ray.report.wording import CONFIDENT, NOTHING_BETTER, interval, listed, percent, points, spread
+from safs_ray.search.course import Sweep
 
 STYLE: dict[str, Any] = {"box": box.SIMPLE_HEAD, "padding": (0, 1, 0, 0), "pad_edge": False}
 

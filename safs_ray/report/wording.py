@@ -30,7 +30,13 @@ def interval(estimate: Estimate) -> str:
     return f"{points(estimate.low)} to {points(estimate.high)}"
 
 
-CONFIDENT = f"{100 * CONFIDENCE:g} %"
+NOTHING_BETTER = (
+    "The search found nothing better than the network's own activations with the default hyperparameters: "
+    "the row SAFS is the row pruned."
+)
+"""Said where the default recipe has won."""
+
+CONFIDENT = f"{100 * CONFIDENCE:g}%"
 
 
 def seconds(value: float) -> str:

@@ -44,7 +44,7 @@ def announce(
         f"  about {duration(seconds)} on {counted(workers(configuration).count, 'worker')} of this machine\n"
         f"  run folder {folder}\n"
         f"  watch      {program('tensorboard')} --logdir {quoted(folder)}\n"
-        f"  go on      {resume_command(folder)}   (after an interruption)",
+        f"  resume     {resume_command(folder)}   (after an interruption)",
         soft_wrap=True,
     )
 
