@@ -141,7 +141,7 @@ def _last(configuration: Configuration, row: Row, recipe: Recipe, fold: int) -> 
 def _same(row: Row, default: Recipe, fold: int) -> Stage:
     """The stage that is a row of the table on a fold, where the search has found nothing better than the default."""
 
-    def make(pruned: Result | None, context: Context) -> Result:
+    def make(pruned: Result | None, _: Context) -> Result:
         assert pruned
         return pruned
 
