@@ -16,9 +16,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from safs_ray import stages
-from safs_ray.config import Configuration, counted
+from safs_ray.config import AUTO, Configuration, counted
 from safs_ray.experiment.finalists import Default, winner
 from safs_ray.experiment.planning import dense_epochs, pruning_epochs
+from safs_ray.experiment.pruners import Tried, choose_pruner
 from safs_ray.experiment.results import Finalists, best_of, results
 from safs_ray.experiment.rows import Row, start_of
 from safs_ray.experiment.stage import BEST, DENSE, PRUNED, PRUNED_AGAIN, Executor, Stage, final
@@ -38,7 +39,7 @@ def run(configuration: Configuration, specification: Specification, executor: Ex
         FailedSearchError: no trial of a sweep reached its end.
     """
     began = time.monotonic()
-    _prune(configuration, specification, executor)
+    tried = _prune(configuration, specification, executor)
     recipes, finalists = _search(configuration, executor)
     finals = _evaluate(configuration, recipes, executor)
     best = best_of(finals[Row.SAFS])
@@ -46,18 +47,23 @@ def run(configuration: Configuration, specification: Specification, executor: Ex
     if configuration.search.when == "during":
         log_survey(best.network.survey)
     starts = {row: executor.result(start_of(configuration, row)) for row in recipes}
-    table = results(best, recipes[Row.SAFS], starts, finals, executor.evaluations(), finalists)
+    table = results(best, recipes[Row.SAFS], starts, finals, executor.evaluations(), finalists, tried)
     return {**table, "wall_seconds": time.monotonic() - began, "finished": True}
 
 
-def _prune(configuration: Configuration, specification: Specification, executor: Executor) -> None:
+def _prune(configuration: Configuration, specification: Specification, executor: Executor) -> Tried:
     """Train the dense network, prune it and retrain it, unless the experiment begins with either."""
+    tried = Tried()
     if not configuration.model.pruned:
         log.info("%spruning and retraining", "" if configuration.model.weights else "dense training, ")
         dense = Stage(DENSE, dense_epochs(configuration), lambda _, context: stages.train_dense(specification, context))
         executor.run([dense])
-        executor.run([_pruning(configuration, PRUNED, None)])
+        if configuration.pruning.recipe == AUTO:
+            tried = choose_pruner(configuration, executor)
+        else:
+            executor.run([_pruning(configuration, PRUNED, None)])
     log_survey(executor.result(PRUNED).network.survey)
+    return tried
 
 
 def _search(configuration: Configuration, executor: Executor) -> tuple[dict[Row, Recipe], Finalists]:

@@ -7,6 +7,7 @@ from contextlib import suppress
 from statistics import mean, stdev
 from typing import Any
 
+from safs_ray.experiment.pruners import Tried
 from safs_ray.experiment.rows import Row
 from safs_ray.experiment.stage import DEFAULT
 from safs_ray.search.course import Sweep
@@ -29,21 +30,23 @@ def results(
     finals: Mapping[Row, Sequence[Result]],
     evaluations: Sequence[Evaluation],
     finalists: Finalists,
+    tried: Tried,
 ) -> dict[str, Any]:
     """What an experiment has found.
 
     Args:
         best: the network to deploy.
         recipe: of the row SAFS.
-        starts, finals, evaluations, finalists: as of :func:`table`.
+        starts, finals, evaluations, finalists, tried: as of :func:`table`.
     """
     return {
-        "rows": table(starts, finals, evaluations, finalists),
+        "rows": table(starts, finals, evaluations, finalists, tried),
         "assignment": best.network.activations(),
         "groups": best.network.groups,
         "hyperparameters": recipe.hyperparameters.model_dump(),
         "search": search_cost(leading_to(Row.SAFS, evaluations), finalists),
         "finalists": finalists,
+        "pruners": tried,
     }
 
 
@@ -52,6 +55,7 @@ def table(
     finals: Mapping[Row, Sequence[Result]],
     evaluations: Sequence[Evaluation],
     finalists: Finalists,
+    tried: Tried,
 ) -> list[TableRow]:
     """The rows of the table, each with what it cost from the first image on.
 
@@ -59,16 +63,19 @@ def table(
         starts: the network that the final evaluation of each sparse row began from.
         finals: the final evaluation of each row, and of the dense network where that is known, by fold.
         evaluations: of all sweeps of the run.
-        finalists: of all sweeps that had several.
+        finalists: of all sweeps.
+        tried: pruners, of which the best one has made the pruned network.
     """
     dense_seconds, rows = 0.0, []
+    others = sum(known["core_seconds"] for known in tried.values())
     if Row.DENSE in finals:
         dense_seconds = finals[Row.DENSE][0].core_seconds
         rows.append(_row(Row.DENSE, finals[Row.DENSE], 0, dense_seconds))
     for row, start in starts.items():
         search = search_cost(leading_to(row, evaluations), finalists)
         final = sum(result.core_seconds for result in finals[row])
-        seconds = dense_seconds + start.core_seconds + search["core_seconds"] + final
+        pruning = others or start.core_seconds
+        seconds = dense_seconds + pruning + search["core_seconds"] + final
         rows.append(_row(row, finals[row], search["evaluations"], seconds))
     return rows
 
