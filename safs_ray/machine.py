@@ -33,6 +33,16 @@ def free_memory() -> int:
     return max(0, math.floor(min(available, _granted_memory())))
 
 
+def cache_folder() -> Path | None:
+    """Where this user's programs keep what they would find again; None where there is no place to write to."""
+    try:
+        folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "safs_ray"
+        folder.mkdir(parents=True, exist_ok=True)
+    except (OSError, RuntimeError):  # no home, or none to write to
+        return None
+    return folder
+
+
 def readable(size: int) -> str:
     """Bytes as a person reads them."""
     return f"{size / 1e9:,.1f} GB" if size >= 1e8 else f"{size / 1e6:,.1f} MB"

@@ -18,6 +18,7 @@ from safs_ray import config, experiment, stages
 from safs_ray.config import Configuration
 from safs_ray.data import Array, Dataset, Splits
 from safs_ray.display import telling
+from safs_ray.engine.module import inference_module
 from safs_ray.experiment import BEST, PRUNED, Workers
 from safs_ray.experiment.local import InProcess
 from safs_ray.experiment.progress import Clock
@@ -25,8 +26,6 @@ from safs_ray.log import duration, log, percent
 from safs_ray.network import Network
 from safs_ray.references import lend
 from safs_ray.report.table import show
-from safs_ray.sparse.cohort import Single
-from safs_ray.sparse.execution import executable
 from safs_ray.stages import Result, untrained
 from safs_ray.training import Context
 
@@ -64,9 +63,9 @@ class Sparsified:
         return dict(zip(self.network.sites, self.network.assignment, strict=True))
 
     @property
-    def module(self) -> Single:
+    def module(self) -> nn.Module:
         """The network as a module from uint8 images (N, C, H, W) to logits (N, classes), in evaluation mode."""
-        return executable(self.network, "auto", torch.device("cpu")).eval()
+        return inference_module(self.network)
 
     def __str__(self) -> str:
         text = io.StringIO()

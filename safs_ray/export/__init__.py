@@ -6,13 +6,15 @@ written is run and compared first. ``loading`` reads what this package wrote; ``
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
+from statistics import median
 
 import torch
 
 from safs_ray.config import ConfigurationError, refusal
 from safs_ray.export import formats
-from safs_ray.export.formats import Predict
+from safs_ray.export.formats import Runtime
 from safs_ray.export.slim import slim
 from safs_ray.network import Network
 from safs_ray.randomness import generator
@@ -20,10 +22,13 @@ from safs_ray.sources.images import one_line
 from safs_ray.sparse.execution import executable
 from safs_ray.storage import Folder
 
-__all__ = ["ExportedFile", "write"]
+__all__ = ["ExportedFile", "Trial", "write"]
 
 TOLERANCE = 1e-3
 """Difference of logits that rounding may make, as a fraction of the largest logit."""
+
+TURNS = 5
+"""Times that an image is run, to tell how long it takes."""
 
 
 @dataclass(frozen=True)
@@ -37,6 +42,7 @@ class ExportedFile:
         notes: what was done to the network, and what could not be, a clause each.
         difference: the largest one between its logits and the original network's, on random images.
         largest: the original's largest logit on them.
+        trials: of each program that was installed, the first is the one that the file is made for.
     """
 
     format: str
@@ -45,14 +51,31 @@ class ExportedFile:
     notes: tuple[str, ...]
     difference: float
     largest: float
+    trials: tuple[Trial, ...] = ()
 
 
-def write(network: Network, name: str, folder: Folder) -> ExportedFile:
+@dataclass(frozen=True)
+class Trial:
+    """What a program made of a file, on this machine.
+
+    Attributes:
+        runtime: the program's name.
+        load: seconds until it could run.
+        image: seconds for one image, a median.
+    """
+
+    runtime: str
+    load: float
+    image: float
+
+
+def write(network: Network, name: str, folder: Folder, dense_weights: bool = False) -> ExportedFile:
     """Write a network to a file of a folder, for inference: its scales are folded and its dead parts left out.
 
     Args:
         name: of the format: "safetensors", "onnx" or "torch".
         folder: gets ``network.safetensors``, ``network.onnx`` or ``network.pt2``.
+        dense_weights: store zeros, too, in an ONNX file, for programs that read no sparse weights.
 
     Raises:
         ConfigurationError: there is no such format, a package that it needs is not installed, or it cannot hold
@@ -66,31 +89,55 @@ def write(network: Network, name: str, folder: Folder) -> ExportedFile:
         >>> Folder.at("deployed").names()
         ['network.safetensors']
     """
-    chosen = formats.find(name)
+    chosen = formats.find(name, dense_weights)
     smaller, notes = slim(network)
     try:
         content, note = chosen.write(smaller)
-        difference, largest = _compared(network, chosen.load(content))
+        expected = _Expected(network)
+        compared = [expected.compare(each, content) for each in chosen.runtimes if each.is_installed]
     except ConfigurationError:
         raise
     except Exception as error:  # exporters raise anything at code that they do not know, a user's above all
         reason = f"cannot hold this {network.specification.model} ({type(error).__name__}: {one_line(error)})"
         raise refusal("format", name, reason) from None
-    if not difference <= TOLERANCE * largest:
-        reason = f"computes logits that differ by {difference:.2g} from this network's, the largest of which is"
-        raise refusal("format", name, f"{reason} {largest:.2g}; nothing was written")
+    for difference, trial in compared:
+        if not difference <= TOLERANCE * expected.largest:
+            reason = f"computes logits that differ by {difference:.2g} from this network's, the largest of which is"
+            where = f" in {trial.runtime}" if len(compared) > 1 else ""
+            raise refusal("format", name, f"{reason} {expected.largest:.2g}{where}; nothing was written")
     folder.write(chosen.file, content)
-    return ExportedFile(name, len(content), smaller, tuple(filter(None, (*notes, note))), difference, largest)
+    clauses = tuple(filter(None, (*notes, note)))
+    worst, trials = max(difference for difference, _ in compared), tuple(trial for _, trial in compared)
+    return ExportedFile(name, len(content), smaller, clauses, worst, expected.largest, trials)
 
 
-@torch.inference_mode()
-def _compared(network: Network, predict: Predict) -> tuple[float, float]:
-    """The largest difference, and the network's largest logit, on random images of all contrasts."""
-    original = executable(network, "dense", torch.device("cpu")).eval()
-    draws = generator(0, "export")
-    shape = network.specification.example(16).shape
-    images = torch.rand(shape, generator=draws) * 256 * torch.rand(16, 1, 1, 1, generator=draws)
-    batches = torch.split(images.to(torch.uint8), [1, 15])  # any size of batch must do
-    expected = torch.cat([original(batch) for batch in batches])
-    outputs = torch.cat([predict(batch) for batch in batches])
-    return (outputs - expected).abs().max().item(), expected.abs().max().item()
+class _Expected:
+    """The logits of a network for random images of all contrasts.
+
+    Attributes:
+        largest: of them.
+    """
+
+    @torch.inference_mode()
+    def __init__(self, network: Network) -> None:
+        original = executable(network, "dense", torch.device("cpu")).eval()
+        draws = generator(0, "export")
+        shape = network.specification.example(16).shape
+        images = torch.rand(shape, generator=draws) * 256 * torch.rand(16, 1, 1, 1, generator=draws)
+        self._batches = torch.split(images.to(torch.uint8), [1, 15])  # any size of batch must do
+        self._logits = torch.cat([original(batch) for batch in self._batches])
+        self.largest = self._logits.abs().max().item()
+
+    @torch.inference_mode()
+    def compare(self, runtime: Runtime, content: bytes) -> tuple[float, Trial]:
+        """The largest difference between a file's logits and these, and what the program took for it."""
+        start = time.perf_counter()
+        predict = runtime.load(content)
+        loaded = time.perf_counter() - start
+        difference = (torch.cat([predict(batch) for batch in self._batches]) - self._logits).abs().max().item()
+        turns = []
+        for _ in range(TURNS):
+            start = time.perf_counter()
+            predict(self._batches[0])
+            turns.append(time.perf_counter() - start)
+        return difference, Trial(runtime.name, loaded, median(turns))

@@ -31,10 +31,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if str(Path.cwd()) not in sys.path:  # where a user's own modules lie
         sys.path.append(str(Path.cwd()))
     try:
-        formats.find(parsed.format)
+        formats.find(parsed.format, parsed.dense_weights)
         run = FinishedRun.read(parsed.run)
         folder = Folder.at(parsed.output) if parsed.output else run.folder / "export" / parsed.format
-        exported = export.write(run.best.network, parsed.format, folder)
+        exported = export.write(run.best.network, parsed.format, folder, parsed.dense_weights)
         text = card(run, exported).encode()
         folder.write(CARD, text)
     except ConfigurationError as error:
@@ -56,6 +56,11 @@ def _parser() -> argparse.ArgumentParser:
         "--format",
         default="safetensors",
         help=f"{', '.join(formats.FORMATS)} (default: %(default)s, which safs_ray.load executes sparsely)",
+    )
+    parser.add_argument(
+        "--dense-weights",
+        action="store_true",
+        help="store every zero in an ONNX file, for tools that read no sparse weights",
     )
     parser.add_argument("--output", metavar="FOLDER", help="folder or URI to write to (default: RUN/export/FORMAT)")
     return parser

@@ -59,6 +59,11 @@ def _use(network: Network, exported: ExportedFile) -> list[str]:
         *(f"- {name}: {text}" for name, text in describe(kind).items()),
         f"- normalisation inside: (pixel / 255 - mean) / deviation; by channel, mean {list(kind.mean)}, deviation "
         f"{list(kind.deviation)}",
+        *(
+            f"- {trial.runtime} loaded it in {trial.load:.2f} s, and took {1000 * trial.image:.3g} ms for an image, on "
+            "the machine that exported it"
+            for trial in exported.trials
+        ),
     ]
 
 

@@ -14,7 +14,7 @@ from torch.fx.passes.shape_prop import ShapeProp
 from safs_ray.export.scales import applied_once
 from safs_ray.network import Network
 from safs_ray.sparse.graph import Affine, Images, Normalisation, Step, UnsupportedError, read
-from safs_ray.sparse.removal import Channels, Kept, input_channels, kept_weights, needed_channels
+from safs_ray.sparse.removal import Channels, WeightMasks, input_channels, kept_weights, needed_channels
 
 
 def drop_dead(network: Network, steps: Sequence[Step]) -> Network:
@@ -82,7 +82,7 @@ def _along(live: Channels, tensor: Tensor) -> Tensor:
     return torch.from_numpy(live).reshape(-1, *[1] * (tensor.dim() - 1))
 
 
-def _left(steps: Sequence[Step], live: Kept) -> list[Channels]:
+def _left(steps: Sequence[Step], live: WeightMasks) -> list[Channels]:
     """The channels that are left when torch's own layers compute the rest.
 
     Those that are needed, all of the images, one where a layer would have no input, and whatever else keeps the two

@@ -5,22 +5,41 @@ from __future__ import annotations
 import importlib
 import io
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import cast
+from dataclasses import dataclass, replace
+from importlib.util import find_spec
+from typing import Any, NamedTuple, cast
 
 import torch
 from torch import Tensor
 
 from safs_ray.config import refusal
-from safs_ray.export import sparse_file
+from safs_ray.engine.module import inference_module
+from safs_ray.export import onnx_file, sparse_file
 from safs_ray.export.slim import deploy
 from safs_ray.models import Specification
 from safs_ray.network import Network
 from safs_ray.references import is_lent
-from safs_ray.sparse.execution import executable
 
 Predict = Callable[[Tensor], Tensor]
 """uint8 images (N, C, H, W) to logits (N, classes)."""
+
+
+class Runtime(NamedTuple):
+    """A program that runs a kind of file.
+
+    Attributes:
+        name: for people.
+        package: what must be installed.
+        load: what a file's content computes.
+    """
+
+    name: str
+    package: str
+    load: Callable[[bytes], Predict]
+
+    @property
+    def is_installed(self) -> bool:
+        return find_spec(self.package) is not None
 
 
 @dataclass(frozen=True)
@@ -31,26 +50,31 @@ class Format:
         file: its name in the folder of an export.
         packages: what must be installed beside safs_ray to write it.
         write: the file's content for a network, and what it had to change or keep, a clause, mostly empty.
-        load: what the content computes, by the program that it is made for.
+        runtimes: the programs that it is made for; those that are installed run and check it, the first always is.
         usage: code that runs it, for the model card.
     """
 
     file: str
     packages: tuple[str, ...]
     write: Callable[[Network], tuple[bytes, str]]
-    load: Callable[[bytes], Predict]
+    runtimes: tuple[Runtime, ...]
     usage: str
 
 
-def find(name: str) -> Format:
+def find(name: str, dense_weights: bool = False) -> Format:
     """The format of a name.
+
+    Args:
+        dense_weights: store every zero, for programs that read no sparse weights.
 
     Raises:
         ConfigurationError: there is none, or a package that it needs is not installed.
     """
     if name not in FORMATS:
         raise refusal("format", name, f"allowed: {', '.join(FORMATS)}")
-    format = FORMATS[name]
+    if dense_weights and name not in DENSE_FORMATS:
+        raise refusal("format", name, f"has no dense weights; allowed with them: {', '.join(DENSE_FORMATS)}")
+    format = (DENSE_FORMATS if dense_weights else FORMATS)[name]
     for package in format.packages:
         try:
             importlib.import_module(package)
@@ -78,7 +102,7 @@ def _write_safetensors(network: Network) -> tuple[bytes, str]:
 
 
 def _load_safetensors(content: bytes) -> Predict:
-    return executable(sparse_file.read(content), "auto", torch.device("cpu")).eval()
+    return inference_module(sparse_file.read(content))
 
 
 def _write_torch(network: Network) -> tuple[bytes, str]:
@@ -93,33 +117,35 @@ def _load_torch(content: bytes) -> Predict:
 
 
 def _write_onnx(network: Network) -> tuple[bytes, str]:
-    import onnx
-    from onnxscript import opset18 as ops
-
-    program, note = _program(network)
-    converted = torch.onnx.export(
-        program,
-        input_names=["images"],
-        output_names=["logits"],
-        dynamic_shapes={"images": {0: "batch"}},
-        # torch's own is the logarithm of a sigmoid, which is minus infinity below -104
-        custom_translation_table={torch.ops.aten.log_sigmoid.default: lambda z: ops.Neg(ops.Softplus(ops.Neg(z)))},
-        verbose=False,
-    )
-    assert converted is not None
-    model = converted.model_proto
-    for part in (*model.graph.node, *model.graph.value_info, *model.graph.input, *model.graph.output, model.graph):
-        part.ClearField("metadata_props")  # where the code lay on this machine
-    onnx.helper.set_model_props(model, describe(network.specification))
-    onnx.checker.check_model(model)
+    model, note = _onnx(network)
+    onnx_file.store_nonzeros(model)  # last: what optimizes a model may drop sparse tensors, or make them dense
     return bytes(model.SerializeToString()), note
 
 
-def _load_onnx(content: bytes) -> Predict:
+def _write_dense_onnx(network: Network) -> tuple[bytes, str]:
+    model, note = _onnx(network)
+    return bytes(model.SerializeToString()), note
+
+
+def _onnx(network: Network) -> tuple[Any, str]:
+    program, note = _program(network)
+    return onnx_file.convert(program, describe(network.specification)), note
+
+
+def _in_onnx_runtime(content: bytes) -> Predict:
     import onnxruntime
 
     session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
     return lambda images: torch.from_numpy(session.run(None, {"images": images.numpy()})[0])
+
+
+def _in_openvino(content: bytes) -> Predict:
+    import openvino
+
+    core = openvino.Core()
+    exact = {"INFERENCE_PRECISION_HINT": "f32"}  # it computes in bfloat16 where the processor can
+    compiled = core.compile_model(core.read_model(content), "CPU", exact)
+    return lambda images: torch.from_numpy(compiled({"images": images.numpy()})[0])
 
 
 def _program(network: Network) -> tuple[torch.export.ExportedProgram, str]:
@@ -138,7 +164,7 @@ FORMATS: dict[str, Format] = {
         sparse_file.FILE,
         (),
         _write_safetensors,
-        _load_safetensors,
+        (Runtime("safs_ray", "safs_ray", _load_safetensors),),
         "import safs_ray\n\nnetwork = safs_ray.load('network.safetensors')  # execution='sparse' or 'dense' if told\n"
         "logits = network(images)",
     ),
@@ -146,7 +172,10 @@ FORMATS: dict[str, Format] = {
         "network.onnx",
         ("onnx", "onnxscript", "onnxruntime"),
         _write_onnx,
-        _load_onnx,
+        (
+            Runtime("ONNX Runtime", "onnxruntime", _in_onnx_runtime),
+            Runtime("OpenVINO", "openvino", _in_openvino),
+        ),
         "import onnxruntime\n\nsession = onnxruntime.InferenceSession('network.onnx')\n"
         "(logits,) = session.run(None, {'images': images})",
     ),
@@ -154,7 +183,10 @@ FORMATS: dict[str, Format] = {
         "network.pt2",
         (),
         _write_torch,
-        _load_torch,
+        (Runtime("torch", "torch", _load_torch),),
         "import torch\n\nnetwork = torch.export.load('network.pt2').module()\nlogits = network(images)",
     ),
 }
+
+DENSE_FORMATS = {"onnx": replace(FORMATS["onnx"], write=_write_dense_onnx)}
+"""With every zero."""

@@ -6,17 +6,17 @@ from pathlib import Path
 from typing import get_args
 
 import torch
+from torch import nn
 
 from safs_ray.config import ConfigurationError, Execution, refusal
+from safs_ray.engine.module import inference_module
 from safs_ray.export import sparse_file
 from safs_ray.network import Network
 from safs_ray.sources.images import one_line
-from safs_ray.sparse.cohort import Single
-from safs_ray.sparse.execution import executable
 from safs_ray.storage import Folder
 
 
-def load(path: str | Path, execution: Execution = "auto", device: str = "cpu") -> Single:
+def load(path: str | Path, execution: Execution = "auto", device: str = "cpu", threads: int = 1) -> nn.Module:
     """A network as a torch module in evaluation mode.
 
     It maps uint8 images (N, C, H, W), pixels from 0 to 255, to logits (N, classes); it normalises them itself.
@@ -24,8 +24,10 @@ def load(path: str | Path, execution: Execution = "auto", device: str = "cpu") -
     Args:
         path: a run folder, whose best network is taken; a folder that a network was saved in; or a file
             ``network.safetensors`` that was exported, or its folder. A path or a URI.
-        execution: "dense" computes with all weights, "sparse" with nonzeros alone, on a CPU; "auto" as is faster.
+        execution: "dense" computes with all weights, "sparse" with nonzeros alone, on a CPU; "auto" as is expected to
+            be faster for each batch. Sparse execution gives no gradients.
         device: where torch is to compute, for instance "cuda".
+        threads: that share the work of a layer in sparse execution; a large network gains from a few.
 
     Raises:
         ConfigurationError: there is no network, it is damaged, or it cannot be executed so.
@@ -40,13 +42,15 @@ def load(path: str | Path, execution: Execution = "auto", device: str = "cpu") -
     """
     if execution not in get_args(Execution):
         raise refusal("execution", execution, f"allowed: {', '.join(get_args(Execution))}")
+    if threads < 1:
+        raise refusal("threads", threads, "must be 1 or more")
     try:
         network = _network(str(path))
     except ConfigurationError:
         raise
     except Exception as error:  # whatever a missing or damaged file makes the readers stumble over
         raise refusal("path", str(path), f"cannot be read ({type(error).__name__}: {one_line(error)})") from None
-    return executable(network, execution, torch.device(device)).eval()
+    return inference_module(network, execution, torch.device(device), threads)
 
 
 def _network(path: str) -> Network:

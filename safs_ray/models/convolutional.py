@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Iterator
 from typing import cast
 
 from torch import Tensor, nn
@@ -59,13 +60,13 @@ def vgg16(specification: Specification) -> nn.Module:
     Below 64 pixels the head is made for small images: global average pooling and layers of 512, 512 and the
     classes. 15 sites either way. There is no dropout: it would draw from the global generator.
     """
-    from torchvision.models import vgg  # here: torchvision takes seconds to import, in every worker
-
     specification.require(specification.size >= 32, "32x32 or more")
-    features = vgg.make_layers(vgg.cfgs["D"], batch_norm=True)
+    features = nn.Sequential(*_vgg_layers())
     if specification.channels != 3:
         features[0] = nn.Conv2d(specification.channels, 64, 3, padding=1)
     if specification.size >= SMALL:
+        from torchvision.models import vgg  # here: torchvision takes seconds to import, in every worker
+
         module: nn.Module = vgg.VGG(features, num_classes=specification.classes)
         for place in (2, 5):
             cast(nn.Sequential, module.classifier)[place] = nn.Identity()
@@ -89,6 +90,16 @@ def vgg16(specification: Specification) -> nn.Module:
             classifier=nn.Sequential(head),
         )
     )
+
+
+def _vgg_layers() -> Iterator[nn.Module]:
+    """The layers before VGG-16's head, as torchvision makes and numbers them."""
+    channels = 3
+    for block, count in ((64, 2), (128, 2), (256, 3), (512, 3), (512, 3)):
+        for _ in range(count):
+            yield from (nn.Conv2d(channels, block, 3, padding=1), nn.BatchNorm2d(block), nn.ReLU(inplace=True))
+            channels = block
+        yield nn.MaxPool2d(2)
 
 
 def resnet18(specification: Specification) -> nn.Module:

@@ -12,7 +12,7 @@ import numpy as np
 
 from safs_ray.sparse.lanes import LANES, Floats
 from safs_ray.sparse.layers import empty, share
-from safs_ray.sparse.operators import Compiled, compiled
+from safs_ray.sparse.operators import OperatorCode, compiled
 
 
 @dataclass(frozen=True)
@@ -63,14 +63,14 @@ class ActivateFrozen:
 
 
 class Code(NamedTuple):
-    """The functions of :class:`safs_ray.sparse.operators.Compiled`, which run beside other threads."""
+    """The functions of :class:`safs_ray.sparse.operators.OperatorCode`, which run beside other threads."""
 
     ahead: Callable[..., None]
     both: Callable[..., None]
     back: Callable[..., None]
 
 
-ARGUMENTS = Compiled(ahead=4, both=5, back=6)
+ARGUMENTS = OperatorCode(ahead=4, both=5, back=6)
 
 
 @cache

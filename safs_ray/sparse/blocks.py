@@ -98,8 +98,10 @@ class Room(NamedTuple):
     gradients: Floats
 
 
-class Found(NamedTuple):
-    """What a pass finds, zeros at first.
+class Gradients(NamedTuple):
+    """What a pass adds up: losses, and gradients of all that is learned.
+
+    All are zeros at first.
 
     Attributes:
         losses: (candidates,), mean cross-entropies.
@@ -189,7 +191,7 @@ def windows(program: Program, step: Step) -> Indices:
 
 
 @compiled
-def back(program: Program, candidates: Candidates, k: int, room: Room, found: Found) -> None:
+def back(program: Program, candidates: Candidates, k: int, room: Room, found: Gradients) -> None:
     """Take the gradients of a block's logits back through all steps of candidate k, and add to what was found.
 
     Args:
@@ -271,7 +273,7 @@ def read(program: Program, images: Images, first: int, room: Room) -> int:
 
 
 @compiled
-def add_lanes(found: Found) -> None:
+def add_lanes(found: Gradients) -> None:
     """Add up the lanes of the parameters' gradients."""
     candidates, sites, parameters = found.parameters.shape
     for k in range(candidates):
@@ -282,7 +284,12 @@ def add_lanes(found: Found) -> None:
 
 @compiled
 def learn(
-    program: Program, candidates: Candidates, images: Images, labels: npt.NDArray[np.int64], room: Room, found: Found
+    program: Program,
+    candidates: Candidates,
+    images: Images,
+    labels: npt.NDArray[np.int64],
+    room: Room,
+    found: Gradients,
 ) -> None:
     """The losses of a batch and their gradients."""
     logits = program.steps[-1, OUT]
@@ -300,7 +307,7 @@ def learn(
 
 
 @compiled
-def pull(program: Program, candidates: Candidates, images: Images, given: Floats, room: Room, found: Found) -> None:
+def pull(program: Program, candidates: Candidates, images: Images, given: Floats, room: Room, found: Gradients) -> None:
     """The gradients of a batch, given those of its logits (candidates, N, classes)."""
     logits = program.steps[-1, OUT]
     first = 0

@@ -42,10 +42,7 @@ def of_this_machine() -> Costs:
 
     They are the same from then on, as they decide which bits a network computes.
     """
-    try:
-        folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "safs_ray"
-        folder.mkdir(parents=True, exist_ok=True)
-    except (OSError, RuntimeError):  # no home, or none to write to
+    if not (folder := machine.cache_folder()):
         return measure()
     versions = (version("safs_ray"), torch.__version__, numba.__version__)
     file = folder / f"costs-{'-'.join((binding.get_host_cpu_name(), *versions))}.json"

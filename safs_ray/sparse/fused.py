@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from safs_ray.network import Network
 from safs_ray.operators import lookup
 from safs_ray.sparse import blocks
-from safs_ray.sparse.blocks import Candidates, Found, Room
+from safs_ray.sparse.blocks import Candidates, Gradients, Room
 from safs_ray.sparse.cohort import Cohort
 from safs_ray.sparse.lanes import LANES
 from safs_ray.sparse.operators import compiled
@@ -149,12 +149,12 @@ class FusedCohort(Cohort):
         """(networks, sites, parameters): alpha, beta, and the operator's own, as compiled operators take them."""
         return torch.cat([self.scales_of_sites[..., : len(SCALES)], self.internal], -1).detach()
 
-    def _nothing(self) -> Found:
+    def _nothing(self) -> Gradients:
         shape = (*self.internal.shape[:2], len(SCALES) + self.internal.shape[2])
         shapes = (len(self.values),), self.values.shape, shape, (*shape, LANES)
-        return Found(*(torch.zeros(each, dtype=self.values.dtype).numpy() for each in shapes))
+        return Gradients(*(torch.zeros(each, dtype=self.values.dtype).numpy() for each in shapes))
 
-    def _gradients(self, found: Found) -> tuple[Tensor, ...]:
+    def _gradients(self, found: Gradients) -> tuple[Tensor, ...]:
         parameters = torch.from_numpy(found.parameters)
         of_scales = torch.zeros_like(self.scales_of_sites)
         of_scales[..., : len(SCALES)] = parameters[..., : len(SCALES)]

@@ -20,9 +20,7 @@ from torch.nn import functional as F
 
 from safs_ray.activations import ScaledActivation
 from safs_ray.activations.kinds import has_hooks, is_plain
-
-Table = npt.NDArray[np.int64]
-"""(pixels, places) of a plane: the input's pixel that a pixel sees at each place of its window; -1 outside."""
+from safs_ray.sparse.windows import Table, Window, adaptive_window, adaptive_windows, window, windows
 
 
 class UnsupportedError(Exception):
@@ -40,6 +38,7 @@ class Affine:
 
     Attributes:
         taken: the shape of what it reads, for one image.
+        window: of a convolution.
     """
 
     owner: str
@@ -47,6 +46,7 @@ class Affine:
     groups: int
     bias: bool
     taken: tuple[int, ...]
+    window: Window | None = None
 
 
 @dataclass(frozen=True)
@@ -54,14 +54,20 @@ class MaxPool:
     """The largest of each window."""
 
     table: Table
+    window: Window | None = None
 
 
 @dataclass(frozen=True)
 class Average:
-    """The sum of each window times ``weight`` (pixels,)."""
+    """The sum of each window times ``weight`` (pixels,).
+
+    Attributes:
+        window: where all windows are alike.
+    """
 
     table: Table
     weight: npt.NDArray[np.float64]
+    window: Window | None = None
 
 
 @dataclass(frozen=True)
@@ -88,7 +94,11 @@ class Same:
     """The input as it is, perhaps flattened."""
 
 
-Operation = Images | Affine | MaxPool | Average | Normalisation | Activation | Sum | Same
+class Other:
+    """What has no gradient here: networks that do it can be used, not trained."""
+
+
+Operation = Images | Affine | MaxPool | Average | Normalisation | Activation | Sum | Same | Other
 
 
 @dataclass(frozen=True)
@@ -98,20 +108,37 @@ class Step:
     Attributes:
         inputs: indices of the steps that it reads.
         channels, pixels: of its value.
+        width: of its planes; 1 for a flattened value.
     """
 
     operation: Operation
     inputs: tuple[int, ...]
     channels: int
     pixels: int
+    width: int = 1
+
+    @property
+    def height(self) -> int:
+        return self.pixels // self.width
 
     @property
     def neurons(self) -> int:
         return self.channels * self.pixels
 
 
+Shapes = dict[fx.Node, tuple[int, ...]]
+"""Of every node whose value is a tensor, the shape for one image."""
+
+Reader = Callable[[fx.Node, fx.GraphModule, Shapes], Operation]
+"""What a node does.
+
+Raises:
+    UnsupportedError: it does what no step does.
+"""
+
+
 def read(module: nn.Module, example: Tensor) -> tuple[Step, ...]:
-    """The steps of a network, the last of which gives the logits.
+    """The steps of a network that can be trained so, the last of which gives the logits.
 
     Args:
         module: what :meth:`Network.build` made; it is left in evaluation mode.
@@ -120,9 +147,15 @@ def read(module: nn.Module, example: Tensor) -> tuple[Step, ...]:
     Raises:
         UnsupportedError: it cannot be traced or does what no step does.
     """
+    if isinstance(module, fx.GraphModule):
+        _check_shared(module)
+    return steps_of(module, example, operation_of)
+
+
+def steps_of(module: nn.Module, example: Tensor, reader: Reader) -> tuple[Step, ...]:
+    """The steps of a network, each as a reader tells it; else as :func:`read`."""
     if not isinstance(module, fx.GraphModule):
         raise UnsupportedError("torch.fx has no graph of it")
-    _check_shared(module)
     shapes = _shapes(module, example)
     places: dict[fx.Node, int] = {}
     steps: list[Step] = []
@@ -131,7 +164,7 @@ def read(module: nn.Module, example: Tensor) -> tuple[Step, ...]:
             return _ended(steps, places, node)
         if node in shapes:  # other values, such as the batch size, only serve to flatten
             inputs = [argument for argument in node.all_input_nodes if argument in places]
-            operation = _operation(node, module, shapes)
+            operation = reader(node, module, shapes)
             places[node] = len(steps)
             steps.append(Step(operation, tuple(places[each] for each in inputs), *_planes(shapes[node], node)))
     raise UnsupportedError("it has no output")
@@ -170,16 +203,15 @@ def _shapes(module: fx.GraphModule, example: Tensor) -> dict[fx.Node, tuple[int,
     return shapes
 
 
-def _planes(shape: tuple[int, ...], node: fx.Node) -> tuple[int, int]:
+def _planes(shape: tuple[int, ...], node: fx.Node) -> tuple[int, int, int]:
+    """Channels, pixels and width."""
     if len(shape) not in (1, 3):
         raise UnsupportedError(f"{node.name} gives a tensor of {len(shape) + 1} dimensions")
-    return shape[0], int(np.prod(shape[1:], dtype=np.int64))
+    return shape[0], int(np.prod(shape[1:], dtype=np.int64)), shape[-1] if len(shape) == 3 else 1
 
 
-Shapes = dict[fx.Node, tuple[int, ...]]
-
-
-def _operation(node: fx.Node, owner: fx.GraphModule, shapes: Shapes) -> Operation:
+def operation_of(node: fx.Node, owner: fx.GraphModule, shapes: Shapes) -> Operation:
+    """What a node of a network that can be trained does; see :data:`Reader`."""
     if node.op == "placeholder":
         return Images()
     target = str(node.target)
@@ -217,19 +249,18 @@ def _of_module(child: nn.Module, path: str, taken: tuple[int, ...], given: tuple
             return Affine(path, np.zeros((1, 1), np.int64), 1, child.bias is not None, taken)
         case nn.Conv2d() if _slides(child):
             padding = cast("int | tuple[int, ...]", child.padding)
-            table = windows(taken, given, child.kernel_size, child.stride, padding, child.dilation)
-            return Affine(path, table, child.groups, child.bias is not None, taken)
+            own = window(child.kernel_size, child.stride, padding, child.dilation)
+            return Affine(path, windows(taken, given, own), child.groups, child.bias is not None, taken, own)
         case nn.BatchNorm1d() | nn.BatchNorm2d() if _normalises(child):
             return Normalisation(path)
         case nn.MaxPool2d() if not child.return_indices and is_plain(child, nn.MaxPool2d):
-            return MaxPool(
-                windows(taken, given, child.kernel_size, child.stride, child.padding, cast(Any, child.dilation))
-            )
+            own = window(child.kernel_size, child.stride, child.padding, cast(Any, child.dilation))
+            return MaxPool(windows(taken, given, own), own)
         case nn.AvgPool2d() if is_plain(child, nn.AvgPool2d):
             return _average(child, taken, given)
         case nn.AdaptiveAvgPool2d() if is_plain(child, nn.AdaptiveAvgPool2d):
             table = adaptive_windows(taken, given)
-            return Average(table, 1 / (table >= 0).sum(1))
+            return Average(table, 1 / (table >= 0).sum(1), adaptive_window(taken, given))
     raise UnsupportedError(f"{path} is a {type(child).__name__}, which no step of a sparse network does")
 
 
@@ -282,69 +313,18 @@ def _flattened(taken: tuple[int, ...], given: tuple[int, ...], name: str) -> Ope
 
 
 def _average(child: nn.AvgPool2d, taken: tuple[int, ...], given: tuple[int, ...]) -> Operation:
-    table = windows(taken, given, child.kernel_size, child.stride, child.padding)
+    own = window(child.kernel_size, child.stride, child.padding)
+    table = windows(taken, given, own)
     if child.divisor_override:
         counts = np.full(len(table), child.divisor_override)
     elif child.count_include_pad:
         rows, columns = (
             np.minimum(np.arange(out) * step - pad + size, before + pad) - (np.arange(out) * step - pad)
             for out, before, size, step, pad in zip(
-                given[1:],
-                taken[1:],
-                _pair(child.kernel_size),
-                _pair(child.stride),
-                _pair(child.padding),
-                strict=True,
+                given[1:], taken[1:], own.kernel, own.stride, own.padding, strict=True
             )
         )
         counts = np.multiply.outer(rows, columns).ravel()
     else:
         counts = (table >= 0).sum(1)
-    return Average(table, 1 / counts)
-
-
-def _pair(value: int | tuple[int, ...]) -> tuple[int, int]:
-    return (value, value) if isinstance(value, int) else (value[0], value[-1])
-
-
-def windows(
-    taken: tuple[int, ...],
-    given: tuple[int, ...],
-    kernel: int | tuple[int, ...],
-    stride: int | tuple[int, ...],
-    padding: int | tuple[int, ...],
-    dilation: int | tuple[int, ...] = 1,
-) -> Table:
-    """The table of a kernel that slides over planes of ``taken`` (C, H, W) and gives planes of ``given``."""
-    rows, columns = (
-        _line(*settings)
-        for settings in zip(
-            taken[1:], given[1:], _pair(kernel), _pair(stride), _pair(padding), _pair(dilation), strict=True
-        )
-    )
-    return _plane(rows, columns, taken[2])
-
-
-def _line(taken: int, given: int, kernel: int, stride: int, padding: int, dilation: int) -> Table:
-    """(given, kernel) of one dimension: what each place sees; -1 outside."""
-    seen = np.arange(given)[:, None] * stride - padding + np.arange(kernel) * dilation
-    return np.where((seen >= 0) & (seen < taken), seen, -1)
-
-
-def _plane(rows: Table, columns: Table, width: int) -> Table:
-    """The table of the windows that are the product of one dimension's and the other's."""
-    row, column = rows[:, None, :, None], columns[None, :, None, :]
-    table = np.where((row >= 0) & (column >= 0), row * width + column, -1)
-    return table.reshape(len(rows) * len(columns), -1)
-
-
-def adaptive_windows(taken: tuple[int, ...], given: tuple[int, ...]) -> Table:
-    """The table of torch's adaptive average pooling: from floor(i * in / out) to ceil((i + 1) * in / out)."""
-
-    def line(before: int, after: int) -> Table:
-        first = np.arange(after) * before // after
-        last = -(-(np.arange(after) + 1) * before // after)
-        seen = first[:, None] + np.arange((last - first).max())
-        return np.where(seen < last[:, None], seen, -1)
-
-    return _plane(line(taken[1], given[1]), line(taken[2], given[2]), taken[2])
+    return Average(table, 1 / counts, own)

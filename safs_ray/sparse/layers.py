@@ -115,7 +115,7 @@ class Linear:
 
 
 @dataclass(frozen=True)
-class Fixed:
+class ConstantSums:
     """Weighted sums whose weights are not learned: average pooling."""
 
     ahead: Combination

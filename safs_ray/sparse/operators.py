@@ -10,17 +10,18 @@ from collections.abc import Sequence
 from functools import cache
 from typing import Any, NamedTuple
 
-import llvmlite.binding as llvm
 from llvmlite import ir
 from numba.core.cgutils import for_range
 
 from safs_ray.operators import lookup
+from safs_ray.sparse import native
+from safs_ray.sparse.definitions import applied
 from safs_ray.sparse.lanes import LANES
-from safs_ray.sparse.symbols import NotCompilableError, Symbol
+from safs_ray.sparse.symbols import Symbol
 from safs_ray.sparse.vectors import Vector
 
 
-class Compiled(NamedTuple):
+class OperatorCode(NamedTuple):
     """Addresses of an operator's code.
 
     Its arguments are integers of 64 bits: addresses of arrays (rows, LANES), and how many rows there are.
@@ -39,7 +40,7 @@ class Compiled(NamedTuple):
 
 
 @cache
-def compiled(name: str, single: bool) -> Compiled:
+def compiled(name: str, single: bool) -> OperatorCode:
     """The code of the operator of a name, for float32 or for float64.
 
     Raises:
@@ -50,8 +51,7 @@ def compiled(name: str, single: bool) -> Compiled:
     _ahead(module, name, element)
     _both(module, name, element)
     _back(module, name, element)
-    engine = _engine(str(module))
-    return Compiled(*(engine.get_function_address(function) for function in Compiled._fields))
+    return OperatorCode(**native.load(str(module), OperatorCode._fields))
 
 
 def _ahead(module: ir.Module, name: str, element: ir.Type) -> None:
@@ -103,13 +103,7 @@ def _value(name: str, z: Vector, internal: Sequence[Vector]) -> Symbol:
         Symbol(value, [value.of(1) if place == own else None for place in range(len(inputs))])
         for own, value in enumerate(inputs)
     ]
-    try:
-        found = lookup(name).function(*symbols)
-    except Exception as error:  # a user's function, which may do anything with what is no tensor
-        raise NotCompilableError(f"{name}: {type(error).__name__}: {error}") from error
-    if not isinstance(found, Symbol) or not isinstance(found.value, Vector):
-        raise NotCompilableError(f"{name} gives no value")
-    return found
+    return applied(lookup(name), symbols)
 
 
 class _Code:
@@ -148,24 +142,3 @@ class _Code:
     def _row(self, address: ir.Value, row: ir.Value) -> ir.Value:
         rows = self.builder.inttoptr(address, ir.VectorType(self._element, LANES).as_pointer())
         return self.builder.gep(rows, [row])
-
-
-_ENGINES: list[Any] = []
-"""They own the code, which must stay."""
-
-
-def _engine(code: str) -> Any:
-    """The code of a module, optimised for this processor."""
-    llvm.initialize_native_target()  # else it is there only once numba has compiled something
-    llvm.initialize_native_asmprinter()
-    module = llvm.parse_assembly(code)
-    target = llvm.Target.from_default_triple()
-    machine = target.create_target_machine(
-        cpu=llvm.get_host_cpu_name(), features=llvm.get_host_cpu_features().flatten(), opt=3, jit=True
-    )
-    builder = llvm.create_pass_builder(machine, llvm.create_pipeline_tuning_options(speed_level=3))
-    builder.getModulePassManager().run(module, builder)
-    engine = llvm.create_mcjit_compiler(module, machine)
-    engine.finalize_object()
-    _ENGINES.append(engine)
-    return engine

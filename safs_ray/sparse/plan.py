@@ -16,7 +16,7 @@ from safs_ray.sparse import graph, tables
 from safs_ray.sparse.graph import Affine, Average, MaxPool, Normalisation, Step, UnsupportedError
 from safs_ray.sparse.lanes import Indices
 from safs_ray.sparse.layers import Layer, Linear
-from safs_ray.sparse.removal import Kept, Live, kept_weights, live_neurons
+from safs_ray.sparse.removal import Live, WeightMasks, kept_weights, live_neurons
 from safs_ray.sparse.tables import Slot
 
 
@@ -139,7 +139,7 @@ def make(network: Network, module: nn.Module, costs: Costs = TYPICAL, nonzeros_o
     return Plan(steps, tuple(live), slots, layers, dense, work, _work_of_dense(steps, kept))
 
 
-def _work_of_dense(steps: Sequence[Step], kept: Kept) -> Work:
+def _work_of_dense(steps: Sequence[Step], kept: WeightMasks) -> Work:
     return Work(sum(_dense_uses(step, kept) for step in steps), 0, sum(step.neurons for step in steps), 0)
 
 
@@ -147,7 +147,7 @@ MOST_CONNECTIONS = 300_000
 """With more, lists of every neuron's own connections cost more than the pixels that they leave out."""
 
 
-def _faster_dense(steps: Sequence[Step], kept: Kept, live: Sequence[Live], costs: Costs) -> set[int]:
+def _faster_dense(steps: Sequence[Step], kept: WeightMasks, live: Sequence[Live], costs: Costs) -> set[int]:
     """Steps that are layers between wholly live values, faster with all weights."""
     return {
         index
@@ -163,7 +163,7 @@ def _crossings(index: int, steps: Sequence[Step]) -> int:
     return sum(steps[end].neurons for end in (*steps[index].inputs, index))
 
 
-def _dense_uses(step: Step, kept: Kept) -> int:
+def _dense_uses(step: Step, kept: WeightMasks) -> int:
     """How often a dense layer uses a weight for one image; a convolution fills its channels up to eights."""
     if not isinstance(step.operation, Affine):
         return 0
@@ -173,12 +173,12 @@ def _dense_uses(step: Step, kept: Kept) -> int:
     return int(outputs * inputs * places * step.pixels)
 
 
-def _nonzero_uses(step: Step, kept: Kept) -> int:
+def _nonzero_uses(step: Step, kept: WeightMasks) -> int:
     """How often a kept weight is used for one image."""
     return int(kept[step.operation.owner].sum()) * step.pixels if isinstance(step.operation, Affine) else 0
 
 
-def _slots(steps: Sequence[Step], kept: Kept) -> dict[str, Slot]:
+def _slots(steps: Sequence[Step], kept: WeightMasks) -> dict[str, Slot]:
     """All that a mask has left of every module, also what has no gradient: optimizers go on with it."""
     slots: dict[str, Slot] = {}
     for step in steps:
@@ -195,7 +195,7 @@ def _slots(steps: Sequence[Step], kept: Kept) -> dict[str, Slot]:
 
 
 def _layer(
-    step: Step, kept: Kept, source: Live, target: Live, slots: Mapping[str, Slot], whole_channels: bool
+    step: Step, kept: WeightMasks, source: Live, target: Live, slots: Mapping[str, Slot], whole_channels: bool
 ) -> Layer:
     match step.operation:
         case Affine() as affine:

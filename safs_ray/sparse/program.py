@@ -11,7 +11,7 @@ from safs_ray.sparse import blocks
 from safs_ray.sparse.blocks import COLUMNS, Program
 from safs_ray.sparse.graph import Activation, Affine, Normalisation, Same, Sum
 from safs_ray.sparse.lanes import LANES, Indices
-from safs_ray.sparse.layers import Combination, Fixed, Layer, Linear, Pool
+from safs_ray.sparse.layers import Combination, ConstantSums, Layer, Linear, Pool
 from safs_ray.sparse.plan import Plan
 
 CACHED_BYTES = 8 << 20
@@ -69,7 +69,7 @@ def program(plan: Plan, network: Network) -> Program:
                 if isinstance(layer, Pool):
                     windows = lists.add(layer.windows.ravel())
                     steps.append([blocks.POOL, *rows, 0, windows, layer.windows.shape[1]])
-                elif isinstance(layer, Fixed):
+                elif isinstance(layer, ConstantSums):
                     own = [lists.add(each) for each in (*_of(layer.ahead), *_of(layer.back))]
                     steps.append([blocks.FIXED, *rows, sum(map(len, fixed)), *own])
                     fixed.append(layer.weights)

@@ -6,14 +6,15 @@ that see no input stay: their bias is learned.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from safs_ray.network import Network
-from safs_ray.sparse.graph import Activation, Affine, Average, Images, MaxPool, Normalisation, Same, Step, Sum, Table
+from safs_ray.sparse.graph import Activation, Affine, Average, Images, MaxPool, Normalisation, Same, Step, Sum
+from safs_ray.sparse.windows import Table
 
 Live = npt.NDArray[np.bool_]
 """(channels, pixels) of a step's value, True where it is needed."""
@@ -21,13 +22,15 @@ Live = npt.NDArray[np.bool_]
 Channels = npt.NDArray[np.bool_]
 """(channels,) of a step: whether it is needed."""
 
-Kept = Mapping[str, npt.NDArray[np.bool_]]
+WeightMasks = Mapping[str, npt.NDArray[np.bool_]]
 """By owner: the mask (outputs, inputs / groups, places) of a weight."""
+
+Mark = Callable[[Step, Channels, Sequence[Channels], WeightMasks], None]
 
 Numbers = npt.NDArray[np.int64]
 
 
-def kept_weights(steps: Sequence[Step], network: Network) -> Kept:
+def kept_weights(steps: Sequence[Step], network: Network) -> WeightMasks:
     """The mask of every convolution and linear layer as (outputs, inputs / groups, places); all True without one."""
     kept = {}
     for step in steps:
@@ -64,7 +67,7 @@ def input_channels(affine: Affine, shape: Sequence[int]) -> Numbers:
     return group[:, None] * shape[1] + np.arange(shape[1])
 
 
-def live_neurons(steps: Sequence[Step], kept: Kept, whole_channels: bool) -> list[Live]:
+def live_neurons(steps: Sequence[Step], kept: WeightMasks, whole_channels: bool) -> list[Live]:
     """The neurons of every step that must be computed.
 
     A sum and an elementwise step have the same live neurons as what they read, so that arrays of live neurons
@@ -85,21 +88,26 @@ def live_neurons(steps: Sequence[Step], kept: Kept, whole_channels: bool) -> lis
     return live
 
 
-def needed_channels(steps: Sequence[Step], kept: Kept) -> list[Channels]:
+def mark_needed(step: Step, own: Channels, sources: Sequence[Channels], kept: WeightMasks) -> None:
+    """Mark the channels of its sources that a step's own needed channels read."""
+    for source in sources:
+        if isinstance(step.operation, Affine):
+            mask = kept[step.operation.owner]
+            source[input_channels(step.operation, mask.shape)[own][mask[own].any(2)]] = True
+        else:  # flattened channels lie behind each other
+            source |= own.reshape(len(source), -1).any(1)
+
+
+def needed_channels(steps: Sequence[Step], kept: WeightMasks, mark: Mark = mark_needed) -> list[Channels]:
     """The channels of every step from which a path of kept weights leads to the output; of a sum each side's own."""
     needed = [np.zeros(step.channels, np.bool_) for step in steps]
     needed[-1][:] = True
     for step, own in zip(reversed(steps), reversed(needed), strict=True):  # what reads a step comes after it
-        for source in (needed[index] for index in step.inputs):
-            if isinstance(step.operation, Affine):
-                mask = kept[step.operation.owner]
-                source[input_channels(step.operation, mask.shape)[own][mask[own].any(2)]] = True
-            else:  # flattened channels lie behind each other
-                source |= own.reshape(len(source), -1).any(1)
+        mark(step, own, [needed[index] for index in step.inputs], kept)
     return needed
 
 
-def _require(step: Step, own: Live, source: Live, kept: Kept, whole_channels: bool) -> None:
+def _require(step: Step, own: Live, source: Live, kept: WeightMasks, whole_channels: bool) -> None:
     """Mark what a step's live neurons read."""
     match step.operation:
         case Affine() as affine:

@@ -210,6 +210,12 @@ def _hardtanh(
     return x.least(min_val).most(max_val), (_one(inside),)
 
 
+@rule("hardsigmoid")
+def _hardsigmoid(x: Vector, inplace: bool = False) -> tuple[Vector, Partials]:  # noqa: ARG001
+    inside = x.compared(">", -3) & x.compared("<", 3)
+    return (x + 3).least(0).most(6) / 6, (inside.where(1 / 6, 0),)
+
+
 @rule("hardswish")
 def _hardswish(x: Vector, inplace: bool = False) -> tuple[Vector, Partials]:  # noqa: ARG001
     slope = x.compared("<", 3).where(x / 3 + 0.5, 1)

@@ -15,10 +15,11 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from safs_ray.sparse.graph import Affine, Average, MaxPool, Table
+from safs_ray.sparse.graph import Affine, Average, MaxPool
 from safs_ray.sparse.lanes import Indices
-from safs_ray.sparse.layers import Combination, Correlation, Fixed, Linear, Pool
+from safs_ray.sparse.layers import Combination, ConstantSums, Correlation, Linear, Pool
 from safs_ray.sparse.removal import Live, Numbers, connections, input_channels
+from safs_ray.sparse.windows import Table
 
 BAND = 32
 """Pixels of all channels that are computed before the next: what they read stays in the cache."""
@@ -88,14 +89,14 @@ def by_channels(affine: Affine, kept: Live, source: Live, target: Live, slot: Sl
     )
 
 
-def average(operation: Average, source: Live, target: Live) -> Fixed:
+def average(operation: Average, source: Live, target: Live) -> ConstantSums:
     """Average pooling between live neurons."""
     channel, pixel = np.nonzero(target)
     seen = operation.table[pixel]
     row, place = np.nonzero(seen >= 0)
     behind = rows_of(source)[channel[row] * source.shape[1] + seen[row, place]]
     count = int(target.sum())
-    return Fixed(
+    return ConstantSums(
         _listed(row, behind, pixel[row], count),
         _listed(behind, row, pixel[row], int(source.sum())),
         operation.weight,

@@ -1,4 +1,4 @@
-"""Vectors of LANES numbers in code that is being generated, and their elementary functions.
+"""Vectors of numbers in code that is being generated, and their elementary functions.
 
 In float32 the functions are polynomials, some roundings from exact, that a processor runs on all lanes at once. In
 float64, which serves to check, and for what has no polynomial here, every lane calls the C library's.
@@ -11,8 +11,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from llvmlite import ir
-
-from safs_ray.sparse.lanes import LANES
 
 FAST = ("contract",)
 """A product and a sum may be rounded once."""
@@ -46,11 +44,15 @@ class Vector:
         """Whether it is of float32."""
         return isinstance(self.bits.type.element, ir.FloatType)
 
+    @property
+    def lanes(self) -> int:
+        return int(self.bits.type.count)
+
     def of(self, number: Vector | float) -> Vector:
         """A number in every lane, as a vector like this one."""
         if isinstance(number, Vector):
             return number
-        return Vector(self.builder, ir.Constant(self.bits.type, [float(number)] * LANES))
+        return Vector(self.builder, ir.Constant(self.bits.type, [float(number)] * self.lanes))
 
     def __add__(self, other: Vector | float) -> Vector:
         return Vector(self.builder, self.builder.fadd(self.bits, self.of(other).bits, FAST))
@@ -109,7 +111,7 @@ class Vector:
         module, called = self.builder.module, f"{name}f" if self.single else name
         function = module.globals.get(called) or ir.Function(module, kind, called)
         result = ir.Constant(self.bits.type, ir.Undefined)
-        for lane in range(LANES):
+        for lane in range(self.lanes):
             index = ir.Constant(ir.IntType(32), lane)
             value = self.builder.call(function, [self.builder.extract_element(self.bits, index)])
             result = self.builder.insert_element(result, value, index)
@@ -208,29 +210,32 @@ def _whole(x: Vector) -> Vector:
 def _power_of_two(exponent: Vector) -> Vector:
     """2**n for whole n from -126 to 127: n with its bias stands above the fraction's 23 bits."""
     builder = exponent.builder
-    whole = builder.fptosi(exponent.least(-126).most(127).bits, _INTEGERS)
-    bits = builder.shl(builder.add(whole, _number(127)), _number(23))
+    integers = _integers(exponent)
+    whole = builder.fptosi(exponent.least(-126).most(127).bits, integers)
+    bits = builder.shl(builder.add(whole, integers([127] * exponent.lanes)), integers([23] * exponent.lanes))
     return Vector(builder, builder.bitcast(bits, exponent.bits.type))
 
 
 def _log(x: Vector) -> Vector:
     """ln x for x above 0: x = 2**n m with m from 1/sqrt(2) to sqrt(2)."""
     builder = x.builder
-    bits = builder.bitcast(x.bits, _INTEGERS)
+    integers = _integers(x)
+    bits = builder.bitcast(x.bits, integers)
     # Less the bits of 1/sqrt(2), the exponent counts from there, and the rest is how far m is above it.
-    above = builder.sub(bits, _number(_ROOT_OF_HALF))
-    exponent = builder.ashr(above, _number(23))
-    of_m = builder.sub(bits, builder.shl(exponent, _number(23)))
+    above = builder.sub(bits, integers([_ROOT_OF_HALF] * x.lanes))
+    fraction = integers([23] * x.lanes)
+    exponent = builder.ashr(above, fraction)
+    of_m = builder.sub(bits, builder.shl(exponent, fraction))
     m = Vector(builder, builder.bitcast(of_m, x.bits.type))
     n = Vector(builder, builder.sitofp(exponent, x.bits.type))
     s = (m - 1) / (m + 1)
     return n * _LN2_HIGH + (s * (s * s).polynomial(_LOG) + n * _LN2_LOW)
 
 
-_INTEGERS = ir.VectorType(ir.IntType(32), LANES)
 _ROOT_OF_HALF = 0x3F3504F3
 """The bits of 1/sqrt(2) in float32."""
 
 
-def _number(value: int) -> ir.Constant:
-    return ir.Constant(_INTEGERS, [value] * LANES)
+def _integers(like: Vector) -> ir.VectorType:
+    """The type of as many whole numbers."""
+    return ir.VectorType(ir.IntType(32), like.lanes)

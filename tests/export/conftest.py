@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from safs_ray import config, stages
-from safs_ray.config import Configuration
+from safs_ray.config import RESULTS, Configuration
 from safs_ray.data import Dataset
 from safs_ray.experiment import Row, results
 from safs_ray.search.recipe import Recipe
@@ -43,5 +43,5 @@ def run_folder(
         "hyperparameters": configuration.pruning.hyperparameters.model_dump(),
         "search": results.search_cost([], {}),
     }
-    folder.write_json(results.RESULTS, content)
+    folder.write_json(RESULTS, content)
     return path

@@ -11,7 +11,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from safs_ray.export.slim import DeployedNetwork, deployed, slim
+from safs_ray.export.slim import DeployedNetwork, deploy, slim
 from safs_ray.models import ARCHITECTURES, Architecture, Specification
 from safs_ray.network import Network
 from safs_ray.randomness import generator

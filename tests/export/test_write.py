@@ -55,7 +55,11 @@ def signed_zeros(content: bytes, name: str) -> int:
             tensors = list(torch.export.load(io.BytesIO(content)).state_dict.values())
         case _:
             graph = onnx.load_from_string(content).graph
-            tensors = [torch.from_numpy(onnx.numpy_helper.to_array(each).copy()) for each in graph.initializer]
+            values = [
+                sparse.sparse_tensor.values for node in graph.node for sparse in node.attribute if sparse.type == 11
+            ]
+            stored = [*graph.initializer, *values]
+            tensors = [torch.from_numpy(onnx.numpy_helper.to_array(each).copy()) for each in stored]
     assert sum(tensor.is_floating_point() for tensor in tensors) >= 4
     return sum(bool((torch.signbit(each) & (each == 0)).any()) for each in tensors if each.is_floating_point())
 
@@ -80,7 +84,7 @@ def test_a_file_that_computes_something_else_is_not_written(
     monkeypatch.setitem(
         formats.FORMATS,
         "wrong",
-        formats.Format(wrong.file, (), lambda _: wrong.write(other), wrong.run, wrong.usage),
+        formats.Format(wrong.file, (), lambda _: wrong.write(other), wrong.runtimes, wrong.usage),
     )
     with pytest.raises(ConfigurationError, match=r"^format=wrong: computes logits that differ by .* was written$"):
         export.write(choosing, "wrong", Folder.at(tmp_path))

@@ -146,7 +146,13 @@ def evil(variant: Callable[..., Path], bare: Record) -> Path:
     assert bare.results is not None
     assignment = {f"{EVIL}&": {"operator": "relu", "alpha": 1.0, "beta": 1.0}}
     results = {**bare.results, "assignment": assignment}
-    path = variant("evil", ("networks",), results, data={"source": f"imagefolder:{EVIL}"}, model={"name": f"m:{EVIL}"})
+    path = variant(
+        "evil",
+        ("networks",),
+        results,
+        data={"source": f"imagefolder:{EVIL}"},
+        model={"weights": EVIL},
+    )
     return path.rename(path.with_name("<b>evil & co"))
 
 

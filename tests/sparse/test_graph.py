@@ -89,5 +89,5 @@ def test_adaptive_windows_are_torchs(size: int) -> None:
 
 
 def test_windows_of_a_padded_kernel() -> None:
-    table = graph.windows((1, 2, 3), (1, 1, 2), (2, 3), 2, (0, 1))
+    table = graph.windows((1, 2, 3), (1, 1, 2), graph.window((2, 3), 2, (0, 1)))
     assert table.tolist() == [[-1, 0, 1, -1, 3, 4], [1, 2, -1, 4, 5, -1]]

@@ -13,9 +13,9 @@ from safs_ray.sparse.graph import (
     Same,
     Step,
     Sum,
-    windows,
 )
 from safs_ray.sparse.removal import connections, live_neurons, needed_channels
+from safs_ray.sparse.windows import window, windows
 
 ONE = np.zeros((1, 1), np.int64)
 
@@ -46,8 +46,8 @@ def test_neurons_that_reach_no_output_go_and_those_without_input_stay() -> None:
 
 
 def test_pixels_follow_windows() -> None:
-    table = windows((1, 4, 4), (1, 3, 3), 2, 1, 0)
-    pool = windows((1, 3, 3), (1, 1, 1), 2, 2, 0)
+    table = windows((1, 4, 4), (1, 3, 3), window(2, 1, 0))
+    pool = windows((1, 3, 3), (1, 1, 1), window(2, 2, 0))
     network = steps(
         (Images(), (), 1, 16),
         (Affine("conv", table, 1, bias=True, taken=()), (0,), 1, 9),
