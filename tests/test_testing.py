@@ -109,7 +109,10 @@ def changing(evidence: Evidence) -> dict[str, Tensor]:
         (lambda evidence: {name: score / 0 for name, score in magnitudes(evidence).items()}, "that are not finite"),
         (lambda evidence: dict(evidence.weights), "that still have a gradient"),
         (changing, "changes the network"),
-        (lambda evidence: {n: torch.rand(s.shape) for n, s in magnitudes(evidence).items()}, "gives different scores when"),
+        (
+            lambda evidence: {n: torch.rand(s.shape) for n, s in magnitudes(evidence).items()},
+            "gives different scores when",
+        ),
         (lambda _: 1 / 0, "raises ZeroDivisionError: division by zero"),
     ],
 )
