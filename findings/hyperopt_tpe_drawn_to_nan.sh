@@ -23,17 +23,26 @@ LOSSES = {"adam": 0.1, "sgd": 0.5}
 
 def divergent_trials(result, seed):
     trials = Trials()
-    fmin(lambda option: {"status": STATUS_OK, "loss": LOSSES[option]} if option in LOSSES else result,
-         hp.choice("optimizer", OPTIONS), algo=tpe.suggest, max_evals=100, trials=trials,
-         rstate=np.random.default_rng(seed), show_progressbar=False, verbose=False)
+    fmin(
+        lambda option: {"status": STATUS_OK, "loss": LOSSES[option]} if option in LOSSES else result,
+        hp.choice("optimizer", OPTIONS),
+        algo=tpe.suggest,
+        max_evals=100,
+        trials=trials,
+        rstate=np.random.default_rng(seed),
+        show_progressbar=False,
+        verbose=False,
+    )
     chosen = [OPTIONS[trial["misc"]["vals"]["optimizer"][0]] for trial in trials.trials]
     return chosen.count("sgd at rate 10")
 
 
 counts = {}
-for name, result in (("NaN", {"status": STATUS_OK, "loss": math.nan}),
-                     ("infinity", {"status": STATUS_OK, "loss": math.inf}),
-                     ("status fail", {"status": STATUS_FAIL})):
+for name, result in (
+    ("NaN", {"status": STATUS_OK, "loss": math.nan}),
+    ("infinity", {"status": STATUS_OK, "loss": math.inf}),
+    ("status fail", {"status": STATUS_FAIL}),
+):
     counts[name] = [divergent_trials(result, seed) for seed in range(3)]
     print(f"{name}: {counts[name]} of 100 trials, for three seeds, went to the option that diverges")
 if not (min(counts["NaN"]) >= 60 and max(counts["infinity"] + counts["status fail"]) <= 35):

@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
 # nevergrad's Scalar(lower=1, upper=8).set_integer_casting() draws from the real interval [1, 8] and rounds: 1 and 8 own
-# half an interval, the others a whole one, so each bound comes up half as often as any other value. For a choice of
-# few values (bits 1 to 3, depth 1 to 4) the bounds, often the interesting ones, are starved.
-# What to do: give bounds of lower - 0.5 and upper + 0.5 (a trifle less, since a bound itself rounds to the even number),
-# or use ng.p.TransitionChoice over the values.
+# half an interval, the others a whole one, so each bound comes up half as often as any other value. For a choice of few
+# values (bits 1 to 3, depth 1 to 4) the bounds, often the interesting ones, are starved.
+# What to do: give bounds of lower - 0.5 and upper + 0.5 (a trifle less, since a bound itself rounds to the even
+# number), or use ng.p.TransitionChoice over the values.
 set -euo pipefail
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT

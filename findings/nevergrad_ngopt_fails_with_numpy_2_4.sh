@@ -31,7 +31,8 @@ for dimension, budget in ((2, 100), (2, 200), (5, 200)):
     print(f"{dimension} parameters, budget {budget}: {outcome(dimension, budget)}")
 PYTHON
 for numpy in 2.3.5 2.4.6; do
-    "$folder/venv/bin/pip" install --quiet --no-compile "numpy==$numpy" scipy==1.17.1 scikit-learn==1.9.1 nevergrad==1.0.12
+    "$folder/venv/bin/pip" install --quiet --no-compile \
+    "numpy==$numpy" scipy==1.17.1 scikit-learn==1.9.1 nevergrad==1.0.12
     "$folder/venv/bin/python" -W ignore "$folder/search.py" | tee "$folder/$numpy"
 done
 if [[ $(grep -c completed "$folder/2.3.5") != 3 || $(grep -c TypeError "$folder/2.4.6") != 1 ]]; then

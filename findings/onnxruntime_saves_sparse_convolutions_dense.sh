@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # ONNX Runtime saves an optimized model when SessionOptions.optimized_model_filepath is set. At its default level,
-# ORT_ENABLE_ALL, it packs the weights of convolutions in blocks for the processor, and a sparse weight comes out
-# dense: here the file grows more than 50 times. MatMul's sparse weight stays sparse, so a test with a linear layer shows nothing.
+# ORT_ENABLE_ALL, it packs the weights of convolutions in blocks for the processor, and a sparse weight comes out dense:
+# here the file grows more than 50 times. MatMul's sparse weight stays sparse, so a test with a linear layer shows
+# nothing.
 # What to do: save optimized models with graph_optimization_level = ORT_ENABLE_EXTENDED, which keeps the weights sparse,
 # and compare the size of the file with the size of the original. (Seen on x86-64.)
 set -euo pipefail
@@ -28,11 +29,19 @@ def save(path, operator, weight_shape, input_shape, output_shape):
     places = np.flatnonzero(weight)
     sparse = helper.make_sparse_tensor(
         helper.make_tensor("W", TensorProto.FLOAT, [len(places)], weight.flat[places]),
-        helper.make_tensor("W_indices", TensorProto.INT64, [len(places)], places), weight_shape)
-    nodes = [helper.make_node("Constant", [], ["W"], sparse_value=sparse),
-             helper.make_node(operator, ["x", "W"], ["y"])]
-    graph = helper.make_graph(nodes, "pruned", [helper.make_tensor_value_info("x", TensorProto.FLOAT, input_shape)],
-                              [helper.make_tensor_value_info("y", TensorProto.FLOAT, output_shape)])
+        helper.make_tensor("W_indices", TensorProto.INT64, [len(places)], places),
+        weight_shape,
+    )
+    nodes = [
+        helper.make_node("Constant", [], ["W"], sparse_value=sparse),
+        helper.make_node(operator, ["x", "W"], ["y"]),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "pruned",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, input_shape)],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, output_shape)],
+    )
     onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9), path)
 
 

@@ -35,11 +35,19 @@ def pruned(rows):
     places = np.flatnonzero(weight)
     sparse = helper.make_sparse_tensor(
         helper.make_tensor("W", TensorProto.FLOAT, [len(places)], weight.flat[places]),
-        helper.make_tensor("W_indices", TensorProto.INT64, [len(places)], places), weight.shape)
-    nodes = [helper.make_node("Constant", [], ["W"], sparse_value=sparse),
-             helper.make_node("MatMul", ["x", "W"], ["y"])]
-    graph = helper.make_graph(nodes, "pruned", [helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, rows])],
-                              [helper.make_tensor_value_info("y", TensorProto.FLOAT, [1, 16])])
+        helper.make_tensor("W_indices", TensorProto.INT64, [len(places)], places),
+        weight.shape,
+    )
+    nodes = [
+        helper.make_node("Constant", [], ["W"], sparse_value=sparse),
+        helper.make_node("MatMul", ["x", "W"], ["y"]),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "pruned",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, rows])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, [1, 16])],
+    )
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
 
 
@@ -54,8 +62,7 @@ for rows in (8, 8192):
     optimized = onnx.load("optimized.onnx")
     indices = optimized.graph.sparse_initializer[0].indices
     kind = TensorProto.DataType.Name(indices.data_type)
-    print(f"{rows} rows: the original is {verdict(pruned(rows))}; "
-          f"optimized, with {kind} indices: {verdict(optimized)}")
+    print(f"{rows} rows: the original is {verdict(pruned(rows))}; optimized, with {kind} indices: {verdict(optimized)}")
     seen.append((verdict(pruned(rows)), kind, verdict(optimized) == "valid"))
     indices.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(indices).astype(np.int64), indices.name))
     print("    with indices cast to int64:", verdict(optimized))

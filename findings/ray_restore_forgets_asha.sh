@@ -12,8 +12,8 @@ python3 -m venv "$folder/venv"
 cd "$folder"
 RAY_AIR_NEW_OUTPUT=0 "$folder/venv/bin/python" -W ignore - <<'PYTHON'
 import logging
-import os
 import sys
+from pathlib import Path
 
 import ray
 from ray import tune
@@ -21,6 +21,7 @@ from ray.tune.schedulers import ASHAScheduler
 
 print("ray", ray.__version__)
 logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
+FOLDER = Path.cwd()
 
 
 class Fixed(tune.Trainable):
@@ -28,8 +29,8 @@ class Fixed(tune.Trainable):
 
     def setup(self, config):
         self.loss = config["loss"]
-        if self.loss == 0.9 and config["failure"] and not os.path.exists(config["failure"]):
-            open(config["failure"], "w").close()
+        if self.loss == 0.9 and config["failure"] and not Path(config["failure"]).exists():
+            Path(config["failure"]).touch()
             raise RuntimeError("the first start fails")
 
     def step(self):
@@ -44,11 +45,16 @@ class Fixed(tune.Trainable):
 
 def tuner(name, failure):
     return tune.Tuner(
-        Fixed, param_space={"loss": tune.grid_search([0.1, 0.2, 0.3, 0.4, 0.9]), "failure": failure},
+        Fixed,
+        param_space={"loss": tune.grid_search([0.1, 0.2, 0.3, 0.4, 0.9]), "failure": failure},
         tune_config=tune.TuneConfig(
-            metric="loss", mode="min", max_concurrent_trials=1,
-            scheduler=ASHAScheduler(max_t=9, grace_period=1, reduction_factor=3)),
-        run_config=tune.RunConfig(name=name, storage_path=os.getcwd(), verbose=0, stop={"training_iteration": 9}))
+            metric="loss",
+            mode="min",
+            max_concurrent_trials=1,
+            scheduler=ASHAScheduler(max_t=9, grace_period=1, reduction_factor=3),
+        ),
+        run_config=tune.RunConfig(name=name, storage_path=str(FOLDER), verbose=0, stop={"training_iteration": 9}),
+    )
 
 
 def iterations(results):
@@ -57,8 +63,8 @@ def iterations(results):
 
 ray.init(address="local", num_cpus=1, include_dashboard=False, log_to_driver=False, logging_level="CRITICAL")
 whole = iterations(tuner("whole", None).fit())
-errors = tuner("interrupted", os.path.join(os.getcwd(), "failed_once")).fit().num_errors
-restored = iterations(tune.Tuner.restore(os.path.join(os.getcwd(), "interrupted"), Fixed, restart_errored=True).fit())
+errors = tuner("interrupted", str(FOLDER / "failed_once")).fit().num_errors
+restored = iterations(tune.Tuner.restore(str(FOLDER / "interrupted"), Fixed, restart_errored=True).fit())
 ray.shutdown()
 print("iterations for each loss, uninterrupted:", dict(sorted(whole.items())))
 print(f"iterations for each loss, {errors} trial run after Tuner.restore:", dict(sorted(restored.items())))

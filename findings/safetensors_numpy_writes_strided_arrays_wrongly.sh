@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # safetensors.numpy.save (0.8.0) writes the memory of an array and its shape, without its strides: a transposed or
-# column-major array, for example a linear layer's weight turned from (in, out) to (out, in), is stored without an
-# error and comes back with the same shape and other numbers.
+# column-major array, for example a linear layer's weight turned from (in, out) to (out, in), is stored without an error
+# and comes back with the same shape and other numbers.
 # What to do: pass np.ascontiguousarray(array) for each array, and compare a file with its source once after writing.
 set -euo pipefail
 folder=$(mktemp -d)

@@ -40,10 +40,11 @@ def nonzeros(make_optimizer, mask_gradients):
 
 seen = {}
 for name, make_optimizer, mask_gradients in (
-        ("torch.optim.AdamW", torch.optim.AdamW, False),
-        ("AdamWScheduleFree", schedulefree.AdamWScheduleFree, False),
-        ("SGDScheduleFree", lambda parameters: schedulefree.SGDScheduleFree(parameters, lr=0.1), False),
-        ("AdamWScheduleFree, gradients masked", schedulefree.AdamWScheduleFree, True)):
+    ("torch.optim.AdamW", torch.optim.AdamW, False),
+    ("AdamWScheduleFree", schedulefree.AdamWScheduleFree, False),
+    ("SGDScheduleFree", lambda parameters: schedulefree.SGDScheduleFree(parameters, lr=0.1), False),
+    ("AdamWScheduleFree, gradients masked", schedulefree.AdamWScheduleFree, True),
+):
     seen[name] = nonzeros(make_optimizer, mask_gradients)
     print(f"{name}: the mask keeps {seen[name][0]}, nonzero in training {seen[name][1]}, after eval() {seen[name][2]}")
 if [after > kept for kept, _, after in seen.values()] != [False, True, True, False]:

@@ -1,15 +1,15 @@
 #!/usr/bin/env bash
 # SMAC catches an exception in the target function and records the trial as crashed, at the cost of crash_cost, infinity
-# by default. Its hyperparameter facade fits a random forest to the logarithms of the costs, which turns infinite costs
-# into NaN: once the initial design is over, one crashed or NaN trial ends the whole optimization with scikit-learn's
-# "Input y contains NaN".
+# by default. Its hyperparameter facade then fits a random forest to costs that such a trial has made NaN: as soon as
+# the initial design is over, the whole optimization ends with scikit-learn's "Input y contains NaN".
 # What to do: set Scenario(crash_cost=...) to a finite cost worse than any real one, and return that same cost, not NaN
 # and not infinity, for a run that diverged.
 set -euo pipefail
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
 python3 -m venv "$folder/venv"
-"$folder/venv/bin/pip" install --quiet --no-compile numpy==2.4.6 scipy==1.17.1 scikit-learn==1.9.1 ConfigSpace==1.2.2 smac==2.4.1
+"$folder/venv/bin/pip" install --quiet --no-compile \
+    numpy==2.4.6 scipy==1.17.1 scikit-learn==1.9.1 ConfigSpace==1.2.2 smac==2.4.1
 cd "$folder"
 "$folder/venv/bin/python" -W ignore - <<'PYTHON'
 import logging
@@ -46,10 +46,15 @@ def run(name, diverged, **settings):
     return outcome, len(calls) < 40
 
 
-outcomes = [run("exception", None), run("NaN", math.nan), run("infinity", math.inf),
-            run("exception with crash_cost 100", None, crash_cost=100.0), run("cost 100", 100.0)]
+outcomes = [
+    run("exception", None),
+    run("NaN", math.nan),
+    run("infinity", math.inf),
+    run("exception with crash_cost 100", None, crash_cost=100.0),
+    run("cost 100", 100.0),
+]
 stopped = ("Input y contains NaN.", True)
 if outcomes[:3] != [stopped] * 3 or any(outcome != "completed" for outcome, _ in outcomes[3:]):
     sys.exit("CHANGED: a crashed or non-finite trial no longer ends SMAC's optimization")
-print("As described: without a finite crash cost, one crash after the initial design ends the search.")
+print("As described: without a finite crash cost, crashes in the initial design end the search.")
 PYTHON

@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
 # nn.TransformerEncoderLayer decides when it is made whether its activation is ReLU or GELU, and its fast path (eval
-# mode without gradients) computes that one. A layer whose attribute `activation` is replaced later uses the new function
-# in training and whenever gradients are on, and the old one in inference under torch.no_grad(): validation measures
-# another network than the one that was trained.
-# What to do: set layer.activation_relu_or_gelu = 0 with the attribute, or pass the function to the constructor, or
-# call torch.backends.mha.set_fastpath_enabled(False).
+# mode without gradients) computes that one. A layer whose attribute `activation` is replaced later uses the new
+# function in training and whenever gradients are on, and the old one in inference under torch.no_grad(): validation
+# measures another network than the one that was trained.
+# What to do: set layer.activation_relu_or_gelu = 0 with the attribute, or pass the function to the constructor, or call
+# torch.backends.mha.set_fastpath_enabled(False).
 set -euo pipefail
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
@@ -42,7 +42,11 @@ layer.activation_relu_or_gelu = 0
 inference, gradients_on = outputs()
 cured = same(inference, gradients_on) and not same(inference, relu)
 print("with activation_relu_or_gelu = 0 both compute tanh:", cured)
-if not (ignored and differ and cured):
+layer.activation_relu_or_gelu = 1
+torch.backends.mha.set_fastpath_enabled(False)
+without_fast_path = same(*outputs())
+print("without the fast path both compute tanh:", without_fast_path)
+if not (ignored and differ and cured and without_fast_path):
     sys.exit("CHANGED: the fast path follows a replaced activation")
 print("As described: the fast path keeps the activation of the constructor.")
 PYTHON

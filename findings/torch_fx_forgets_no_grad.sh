@@ -46,8 +46,10 @@ gradients = {}
 for original in (Frozen(), Detached()):
     (output, eager), (traced_output, traced) = gate_gradient(original), gate_gradient(fx.symbolic_trace(original))
     gradients[type(original).__name__] = eager, traced
-    print(f"{type(original).__name__}: outputs equal: {torch.equal(output, traced_output)}; gradient of the gate's "
-          f"weights, original {eager:.4f}, traced {traced:.4f}")
+    print(
+        f"{type(original).__name__}: outputs equal: {torch.equal(output, traced_output)}; gradient of the gate's "
+        f"weights, original {eager:.4f}, traced {traced:.4f}"
+    )
 if gradients["Frozen"][0] != 0 or gradients["Frozen"][1] == 0 or gradients["Detached"] != (0, 0):
     sys.exit("CHANGED: torch.fx keeps no_grad blocks")
 print("As described: the traced network trains what torch.no_grad() had frozen.")

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # A language model's head often shares its weight with the embedding. torch.nn.utils.prune on the head masks only what
 # the head computes: both keep one parameter, and the embedding goes on reading the unpruned values. prune.remove then
-# writes the masked values into that parameter, so that the embedding is pruned as well: the network's outputs change
-# by a call that is meant to make pruning permanent and nothing else.
+# writes the masked values into that parameter, so that the embedding is pruned as well: the network's outputs change by
+# a call that is meant to make pruning permanent and nothing else.
 # What to do: prune both modules with one mask (prune.custom_from_mask), or untie them first, and compare the outputs
 # before and after prune.remove.
 set -euo pipefail
@@ -36,8 +36,10 @@ def change_by_remove(prune_embedding_too):
         prune.remove(module, "weight")
     zeros_after = int((embedding.weight == 0).sum())
     change = (head(embedding(words)) - before).abs().max().item()
-    print(f"zeros of 40 in the embedding before and after prune.remove: {zeros_before}, {zeros_after}; "
-          f"largest change of an output: {change:.3f}")
+    print(
+        f"zeros of 40 in the embedding before and after prune.remove: {zeros_before}, {zeros_after}; "
+        f"largest change of an output: {change:.3f}"
+    )
     return zeros_before, zeros_after, change
 
 

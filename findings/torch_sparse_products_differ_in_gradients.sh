@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # For a weight stored as a sparse COO or CSR tensor, `weight @ x` and torch.sparse.mm(weight, x) give the same product
-# and different gradients: `@` (and torch.mm) gives a dense gradient with values at the pruned places too, and SGD's step
-# fails on it ("add(sparse, dense) is not supported", "Sparse CSR tensors do not have is_contiguous");
+# and different gradients: `@` (and torch.mm) gives a dense gradient with values at the pruned places too, and SGD's
+# step fails on it ("add(sparse, dense) is not supported", "Sparse CSR tensors do not have is_contiguous");
 # torch.sparse.mm gives one with the pattern of the weight, and the step works and keeps the pattern.
 # What to do: multiply a sparse weight that is to be trained by torch.sparse.mm, never by `@`, and train it by SGD: Adam
 # and Adagrad refuse sparse parameters.
