@@ -37,7 +37,7 @@ from torch import Tensor
 
 import safs_ray
 from safs_ray import export
-from safs_ray.export.slim import Deployed
+from safs_ray.export.slim import DeployedNetwork
 from safs_ray.network import Network
 
 Classify = Callable[[Tensor], object]
@@ -95,7 +95,7 @@ def _images(model: str, batch: int) -> Tensor:
 
 def _torch(folder: Path) -> Classify:
     network = Network.load(safs_ray.Folder.at(folder))
-    module = Deployed(network.build(), network.specification)
+    module = DeployedNetwork(network.build(), network.specification)
     if network.specification.channels == 3:
         module = module.to(memory_format=torch.channels_last)
     return torch.inference_mode()(module)

@@ -25,19 +25,20 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from safs_ray import config, export, stages
+    from safs_ray import config, experiment, export, stages
     from safs_ray.config import Configuration, ConfigurationError
     from safs_ray.data import Dataset, Examples, Folds, Splits
     from safs_ray.export.loading import load
     from safs_ray.models import Specification
     from safs_ray.network import Network
+    from safs_ray.sparsification import Sparsified, sparsify
     from safs_ray.storage import Folder
 
 __version__ = "0.1.0"
 
 __all__ = [
-    "Configuration", "ConfigurationError", "Dataset", "Examples", "Folder", "Folds", "Network", "Specification",
-    "Splits", "config", "export", "load", "stages",
+    "Configuration", "ConfigurationError", "Dataset", "Examples", "Folder", "Folds", "Network", "Sparsified",
+    "Specification", "Splits", "config", "experiment", "export", "load", "sparsify", "stages",
 ]  # fmt: skip
 
 _HOMES = {
@@ -50,7 +51,9 @@ _HOMES = {
     "Network": "network",
     "Specification": "models",
     "Splits": "data",
+    "Sparsified": "sparsification",
     "load": "export.loading",
+    "sparsify": "sparsification",
 }
 """The module of every name that is none itself. They are imported when they are first used: torch takes a second."""
 

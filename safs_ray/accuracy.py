@@ -12,7 +12,8 @@ from torch import Tensor
 from safs_ray.config import RunSection, counted
 from safs_ray.data import Examples
 from safs_ray.network import Network
-from safs_ray.sparse.execution import Team, executable
+from safs_ray.sparse.cohort import Cohort
+from safs_ray.sparse.execution import executable
 
 EVALUATION_BATCH = 1000
 """Images in a batch without gradients, where they are no larger than 3x32x32; fewer of larger ones."""
@@ -22,22 +23,22 @@ def accuracy(network: Network, examples: Examples, device: torch.device, run: Ru
     """Fraction of the examples that the network classifies correctly, executed as the run says."""
     with enough_memory(device, "the network with all images"):
         module, examples = executable(network, run.execution, device, run.known_costs), examples.to(device)
-    return accuracies(module.team(), examples)[0]
+    return accuracies(module.cohort, examples)[0]
 
 
 @torch.inference_mode()
-def accuracies(team: Team, examples: Examples) -> list[float]:
-    """Of each network of a team, as :func:`accuracy` has it of one."""
-    team.eval()
+def accuracies(cohort: Cohort, examples: Examples) -> list[float]:
+    """Of each network of a cohort, as :func:`accuracy` has it of one."""
+    cohort.eval()
     size = evaluation_batch(examples.images)
     with enough_memory(examples.images.device, f"a batch of {counted(size, 'image')} without gradients"):
-        return _shares_correct(team, examples, size)
+        return _shares_correct(cohort, examples, size)
 
 
-def _shares_correct(team: Team, examples: Examples, size: int) -> list[float]:
+def _shares_correct(cohort: Cohort, examples: Examples, size: int) -> list[float]:
     counts = []
     for images, labels in zip(torch.split(examples.images, size), torch.split(examples.labels, size), strict=True):
-        logits = team(images)
+        logits = cohort(images)
         # The argmax of NaN is a class like any other: a broken network must not score by chance.
         counts.append(((logits.argmax(2) == labels) & logits.isfinite().all(2)).sum(1))
     correct: list[int] = torch.stack(counts).sum(0).tolist()

@@ -31,7 +31,13 @@ def as_tensors(arrays: Mapping[str, Array]) -> dict[str, Tensor]:
 
 @dataclass(frozen=True)
 class Examples:
-    """Images (N, C, H, W), uint8, and their labels (N,), int64."""
+    """Images (N, C, H, W), uint8, and their labels (N,), int64.
+
+    Examples:
+        >>> examples = Examples(torch.zeros(3, 1, 2, 2, dtype=torch.uint8), torch.tensor([0, 1, 1]))
+        >>> len(examples), examples[1:].labels.tolist()
+        (3, [1, 1])
+    """
 
     images: Tensor
     labels: Tensor
@@ -46,7 +52,13 @@ class Examples:
         return Examples(self.images.to(device), self.labels.to(device))
 
     def statistics(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
-        """Mean and standard deviation of each channel, of pixels scaled to [0, 1]."""
+        """Mean and standard deviation of each channel, of pixels scaled to [0, 1].
+
+        Examples:
+            >>> images = torch.tensor([0, 0, 255, 255], dtype=torch.uint8).view(1, 1, 2, 2)
+            >>> Examples(images, torch.tensor([0])).statistics()
+            ((0.5,), (0.5,))
+        """
         channels = self.images.transpose(0, 1).flatten(1)
         counts = torch.stack([torch.bincount(channel, minlength=256) for channel in channels]).double()
         levels = torch.arange(256, dtype=torch.float64) / 255
@@ -117,7 +129,15 @@ class Dataset:
 
     @classmethod
     def from_arrays(cls, arrays: dict[str, Array]) -> Dataset:
-        """The inverse of :meth:`arrays`; the tensors are views, read-only where the arrays are."""
+        """The inverse of :meth:`arrays`; the tensors are views, read-only where the arrays are.
+
+        Examples:
+            >>> images, labels = np.zeros((4, 1, 8, 8), np.uint8), np.array([0, 1, 0, 1])
+            >>> parts = {"pool.images": images, "pool.labels": labels, "test.images": images, "test.labels": labels}
+            >>> dataset = Dataset.from_arrays({**parts, "classes": np.array(2)})
+            >>> len(dataset.pool), dataset.channels, dataset.size, dataset.classes
+            (4, 1, 8, 2)
+        """
         tensors = as_tensors(arrays)
         return cls(
             Examples(tensors["pool.images"], tensors["pool.labels"]),
@@ -182,6 +202,12 @@ class Folds:
     Args:
         validation: fraction of the pool in one block, in (0, 0.5].
         count: number of folds; count * validation must be below 1.
+
+    Examples:
+        >>> examples = Examples(torch.zeros(10, 1, 2, 2, dtype=torch.uint8), torch.arange(10) % 2)
+        >>> folds = Folds(Dataset(examples, examples, classes=2), validation=0.2, count=3)
+        >>> len(folds.search().train), len(folds.search().validation), len(folds.final(0).train)
+        (4, 2, 8)
     """
 
     dataset: Dataset

@@ -76,21 +76,21 @@ class WithoutDropout(TorchFunctionMode):
     ) -> Any:
         name = getattr(function, "__name__", "")
         if name in DROPPING:
-            given = _bound(arguments, named or {})
-            if given["p"] and given["training"]:
+            bound = _bound(arguments, named or {})
+            if bound["p"] and bound["training"]:
                 self.dropping.append(name)
-            return given["input"]
+            return bound["input"]
         if name == "scaled_dot_product_attention" or name == "multi_head_attention_forward":
             return self._attention(function, arguments, named or {})
         return function(*arguments, **(named or {}))
 
     def _attention(self, function: Any, arguments: Sequence[Any], named: Mapping[str, Any]) -> Any:
         """Attention of which nothing is dropped."""
-        given = inspect.signature(_ATTENTION[function.__name__]).bind(*arguments, **named).arguments
-        if given.get("dropout_p"):
+        bound = inspect.signature(_ATTENTION[function.__name__]).bind(*arguments, **named).arguments
+        if bound.get("dropout_p"):
             self.dropping.append(function.__name__)
-            given["dropout_p"] = 0.0
-        return function(**given)
+            bound["dropout_p"] = 0.0
+        return function(**bound)
 
 
 def _attend(
@@ -116,5 +116,5 @@ def _bound(arguments: Sequence[Any], named: Mapping[str, Any]) -> dict[str, Any]
     """Input, probability and whether it trains, as F.dropout or torch.dropout is given them."""
     names = ("input", "p", "training")
     aliases = {"train": "training"}
-    given = {**dict(zip(names, arguments, strict=False)), **{aliases.get(name, name): named[name] for name in named}}
-    return {"p": 0.5, "training": True, **given}
+    bound = {**dict(zip(names, arguments, strict=False)), **{aliases.get(name, name): named[name] for name in named}}
+    return {"p": 0.5, "training": True, **bound}

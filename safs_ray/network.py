@@ -14,7 +14,7 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
-from safs_ray.activations import Sited, find_sites, input_shapes
+from safs_ray.activations import SitedNetwork, find_sites, input_shapes
 from safs_ray.config import counted, refusal
 from safs_ray.data import Array, as_tensors
 from safs_ray.models import Specification, build, origin
@@ -44,6 +44,21 @@ class Network:
             ``SITE.internal.NAME``.
         masks: bool tensors by name of their weight, True where kept; empty for a dense network.
         groups: how many sites the channels of each activation are divided into; see :meth:`grouped`.
+
+    Examples:
+        >>> network = Network.initial(Specification("mlp", 1, 8, 10, mean=(0.5,), deviation=(0.5,)), seed=0)
+        >>> network.sites, network.assignment
+        (('act1', 'act2'), ('relu', 'relu'))
+        >>> {name: tuple(weight.shape) for name, weight in network.prunable().items()}
+        {'fc1.weight': (300, 64), 'fc2.weight': (100, 300), 'fc3.weight': (10, 100)}
+        >>> network.assign(["swish", "tanh"]).activations()["act2"]
+        {'operator': 'tanh', 'alpha': 1.0, 'beta': 1.0}
+        >>> sparse = network.masked({name: weight > weight.median() for name, weight in network.prunable().items()})
+        >>> sparse.sparsity, sparse.nonzero_weights, sparse.prunable_count
+        (0.5, 25100, 50200)
+        >>> sparse.save(Folder.at("mine"))
+        >>> Network.load(Folder.at("mine")).fingerprint == sparse.fingerprint
+        True
     """
 
     specification: Specification
@@ -71,8 +86,8 @@ class Network:
         """
         sited = _sited(specification)
         installed = sited.install_defaults(module)
-        given = state_of(module)
-        state = {name: given.get(name, tensor) for name, tensor in state_of(installed).items()}
+        own = state_of(module)
+        state = {name: own.get(name, tensor) for name, tensor in state_of(installed).items()}
         return cls(specification, sited.sites, sited.defaults, state, {})
 
     def build(self) -> nn.Module:
@@ -140,7 +155,7 @@ class Network:
         )
 
     @property
-    def sited(self) -> Sited:
+    def sited(self) -> SitedNetwork:
         """The module that it is built from, and what was found in it; not to be changed."""
         return _template(self.specification)
 
@@ -172,6 +187,8 @@ class Network:
     def lacks_statistics(self) -> bool:
         """Whether it has buffers, such as the running statistics of batch normalisation, all as they are initially."""
         buffers = {name: each for name, each in self.sited.module.named_buffers() if name in self.state}
+        if any(each.any() for name, each in buffers.items() if name.endswith("num_batches_tracked")):
+            return False  # a function may return a network that was trained
         return bool(buffers) and all(torch.equal(self.state[name], each) for name, each in buffers.items())
 
     @property
@@ -234,11 +251,11 @@ class Network:
             raise folder.damaged(TENSORS, f"it is no safetensors file ({error})") from None
         try:
             network, written = cls._assembled(description, tensors), description["fingerprint"]
-            found = network._digest(tensors)  # of these bits, signs of pruned zeros too: +0.0 is what was written
+            fingerprint = network._digest(tensors)  # of these bits, signs of pruned zeros too: +0.0 is what was written
         except Exception as error:  # as above: what is missing, or of another type
             raise folder.damaged(DESCRIPTION, f"it describes no network ({type(error).__name__}: {error})") from None
-        if found != written:
-            raise folder.damaged(DESCRIPTION, f"it has the fingerprint {written}, with {TENSORS} it is {found}")
+        if fingerprint != written:
+            raise folder.damaged(DESCRIPTION, f"it has the fingerprint {written}, with {TENSORS} it is {fingerprint}")
         return network
 
     def _description(self) -> dict[str, Any]:
@@ -297,26 +314,26 @@ def load_state(module: nn.Module, state: Mapping[str, Tensor]) -> None:
 
 def _tensors_by_name(module: nn.Module) -> list[tuple[Tensor, list[str]]]:
     """The tensors of a module's state, each with all of its names."""
-    found: dict[int, tuple[Tensor, list[str]]] = {}
+    names: dict[int, tuple[Tensor, list[str]]] = {}
     for name, tensor in module.state_dict(keep_vars=True).items():
-        found.setdefault(id(tensor), (tensor, []))[1].append(name)
-    return list(found.values())
+        names.setdefault(id(tensor), (tensor, []))[1].append(name)
+    return list(names.values())
 
 
-def _sited(specification: Specification) -> Sited:
+def _sited(specification: Specification) -> SitedNetwork:
     """A new module with weights of no meaning, its sites empty."""
     template = _template(specification)
     return replace(template, module=copy.deepcopy(template.module))
 
 
-def _template(specification: Specification) -> Sited:
+def _template(specification: Specification) -> SitedNetwork:
     """The same, not to be changed: sites are found once in a process."""
     return _found_once(specification, origin(specification.model))
 
 
 @lru_cache(maxsize=4)
 @torch.inference_mode(False)
-def _found_once(specification: Specification, _made_by: object) -> Sited:
+def _found_once(specification: Specification, _made_by: object) -> SitedNetwork:
     return find_sites(build(specification, seed=0), specification.example(), specification.exclude)
 
 

@@ -11,7 +11,12 @@ import torch
 
 
 def derive(seed: int, *purpose: str | int) -> int:
-    """A seed in [0, 2**63) for one purpose, for instance ``derive(seed, "batches", epoch)``."""
+    """A seed in [0, 2**63) for one purpose, for instance ``derive(seed, "batches", epoch)``.
+
+    Examples:
+        >>> derive(0, "batches", 1) == derive(0, "batches", 1) != derive(0, "batches", 2)
+        True
+    """
     text = "/".join(map(str, (seed, *purpose)))
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1
 

@@ -23,7 +23,8 @@ from safs_ray.network import Network
 from safs_ray.pruning.rules import RULES
 from safs_ray.pruning.scores import Evidence
 from safs_ray.randomness import derive
-from safs_ray.training import Report, Trained, Trainer, Training, digest, diverging, train
+from safs_ray.references import resolve
+from safs_ray.training import Trainer, Training, TrainingResult, digest, diverging, train
 
 BLAMED = "pruning.hyperparameters.learning_rate"
 
@@ -39,34 +40,38 @@ class Task:
         network: dense, or with the masks that it begins with.
         training: one of ``section.epochs``.
         rewound: the network whose weights each round begins from; None for those just trained.
-        report: called after every epoch with the epochs done in all.
     """
 
     network: Network
     section: PruningSection
     training: Training
-    rewound: Network | None
-    report: Report
+    rewound: Network | None = None
 
 
-def prune(task: Task) -> Trained:
+def follow(task: Task) -> TrainingResult:
     """Make a network sparse by the section's schedule.
 
     Raises:
         ConfigurationError: a training diverged.
     """
-    return SCHEDULES[task.section.schedule](task)
+    schedule = SCHEDULES.get(task.section.schedule) or resolve(task.section.schedule, "pruning.schedule")
+    return schedule(task)
 
 
 def epochs(section: PruningSection) -> int:
-    """How many epochs a schedule trains in all."""
+    """How many epochs a schedule trains in all.
+
+    Examples:
+        >>> epochs(PruningSection(sparsity=0.75, schedule="iterative", fraction=0.5, epochs=3))  # to 0.5, then to 0.75
+        6
+    """
     particles = section.particles if section.schedule == "swamp" else 1
     return len(_sparsities(section)) * particles * section.epochs
 
 
-def masked(network: Network, section: PruningSection, training: Training) -> Network:
+def prune_once(network: Network, section: PruningSection, training: Training) -> Network:
     """The network with its lowest weights set to zero."""
-    masks = pruning.prune(evidence(network, section, training), section, network.masks)
+    masks = pruning.find_masks(evidence(network, section, training), section, network.masks)
     return network.masked({name: mask.cpu() for name, mask in masks.items()})
 
 
@@ -75,29 +80,30 @@ def evidence(network: Network, section: PruningSection, training: Training) -> E
 
     A network that has seen no batch has no statistics to normalise by, so it is scored by those of the images.
     """
-    few = training.splits.train[: section.images].to(training.device)
-    module = network.build().to(training.device).train(network.lacks_statistics)
+    device = training.context.device
+    few = training.context.splits.train[: section.images].to(device)
+    module = network.build().to(device).train(network.lacks_statistics)
     images = network.specification.normalised(few.images)
     return Evidence(module, images, few.labels, derive(training.seed, "scores"), network.sites)
 
 
-def one_shot(task: Task) -> Trained:
+def one_shot(task: Task) -> TrainingResult:
     """All at once, then training with the masks."""
-    return train(masked(task.network, task.section, task.training), task.training, task.report, BLAMED)
+    return train(prune_once(task.network, task.section, task.training), task.training, BLAMED)
 
 
-def in_training(task: Task) -> Trained:
+def in_training(task: Task) -> TrainingResult:
     """While the network trains: little by little (Zhu & Gupta 2017), or by its gradients (GSM, Ding et al. 2019)."""
     rule = partial(RULES[task.section.schedule], section=task.section)
-    return train(task.network, replace(task.training, mask_rule=rule), task.report, BLAMED)
+    return train(task.network, replace(task.training, mask_rule=rule), BLAMED)
 
 
-def rigl(task: Task) -> Trained:
+def rigl(task: Task) -> TrainingResult:
     """All at once, then training that moves the masks (Evci et al. 2020)."""
-    return in_training(replace(task, network=masked(task.network, task.section, task.training)))
+    return in_training(replace(task, network=prune_once(task.network, task.section, task.training)))
 
 
-def iterative(task: Task) -> Trained:
+def iterative(task: Task) -> TrainingResult:
     """Prune a part of what is left, rewind, train, and again.
 
     With the weights rewound this is iterative magnitude pruning (IMP, Frankle & Carbin 2019), without it
@@ -105,28 +111,31 @@ def iterative(task: Task) -> Trained:
     """
     network, score, before = task.network, 0.0, 0.0
     for index, sparsity in enumerate(_sparsities(task.section)):
-        training = replace(task.training, seed=derive(task.training.seed, "round", index))
-        report = shifted(task.report, index * task.section.epochs)
-        network, score, own = train(_ticket(network, sparsity, task), training, report, BLAMED)
+        context = task.training.context.after(index * task.section.epochs)
+        training = replace(task.training, seed=derive(task.training.seed, "round", index), context=context)
+        network, score, own = train(_ticket(network, sparsity, task), training, BLAMED)
         before += own
-    return Trained(network, score, before)
+    return TrainingResult(network, score, before)
 
 
-def swamp(task: Task) -> Trained:
+def swamp(task: Task) -> TrainingResult:
     """Iterative pruning of the mean of several particles (SWAMP, Choi et al. 2024).
 
     The particles of a round are trained from the same weights on batches of different order, and averaged over
     the last quarter of their epochs. Published with a learning rate that is constant there.
     """
-    network, before, training = task.network, 0.0, task.training
+    network, before, context = task.network, 0.0, task.training.context
     for index, sparsity in enumerate(_sparsities(task.section)):
         network, own = _averaged(_ticket(network, sparsity, task), index, task)
         before += own
-    score = accuracy(network, training.splits.validation, training.device, training.run)
-    return Trained(network, score, before)
+    score = accuracy(network, context.splits.validation, context.device, context.configuration.run)
+    return TrainingResult(network, score, before)
 
 
-SCHEDULES: dict[str, Callable[[Task], Trained]] = {
+Schedule = Callable[[Task], TrainingResult]
+"""Makes a dense network sparse; it trains ``section.epochs`` epochs in all."""
+
+SCHEDULES: dict[str, Schedule] = {
     "one shot": one_shot,
     "gradual": in_training,
     "iterative": iterative,
@@ -134,11 +143,6 @@ SCHEDULES: dict[str, Callable[[Task], Trained]] = {
     "swamp": swamp,
     "rigl": rigl,
 }
-
-
-def shifted(report: Report, done: int) -> Report:
-    """A report for a training before which so many epochs were done."""
-    return lambda epoch, accuracy: report(done + epoch, accuracy)
 
 
 def _sparsities(section: PruningSection) -> list[float]:
@@ -152,7 +156,7 @@ def _sparsities(section: PruningSection) -> list[float]:
 
 def _ticket(network: Network, sparsity: float, task: Task) -> Network:
     """The network pruned to a sparsity, its weights rewound where the task says so."""
-    pruned = masked(network, task.section.model_copy(update={"sparsity": sparsity}), task.training)
+    pruned = prune_once(network, task.section.model_copy(update={"sparsity": sparsity}), task.training)
     return task.rewound.masked(pruned.masks) if task.rewound else pruned
 
 
@@ -161,10 +165,10 @@ def _averaged(ticket: Network, index: int, task: Task) -> tuple[Network, float]:
 
     A round that is over is kept as a checkpoint; one that is under way begins anew, for its sums are in none.
     """
-    training, checkpoints = task.training, task.training.checkpoints
-    key = digest("round", index, ticket.fingerprint, training.seed, training.device.type)
-    if checkpoints and (kept := checkpoints.load(key)):
-        return replace(ticket, state=kept["state"]), kept["core_seconds"]
+    training, checkpoints = task.training, task.training.context.checkpoints
+    key = digest("round", index, ticket.fingerprint, training.seed, training.context.device.type)
+    if checkpoints and (saved := checkpoints.load(key)):
+        return replace(ticket, state=saved["state"]), saved["core_seconds"]
     start = time.process_time()
     mean = _recalibrated(_mean(_visited(ticket, index, task)), training)
     spent = time.process_time() - start
@@ -178,14 +182,14 @@ def _visited(ticket: Network, index: int, task: Task) -> Iterator[Network]:
     epochs, particles = task.section.epochs, task.section.particles
     for particle in range(particles):
         seed = derive(task.training.seed, "particle", index, particle)
-        training = replace(task.training, seed=seed, checkpoints=None)
-        report = shifted(task.report, (index * particles + particle) * epochs)
-        trainer = Trainer(ticket, training)
+        context = replace(task.training.context.after((index * particles + particle) * epochs), checkpoints=None)
+        training = replace(task.training, seed=seed, context=context)
+        trainer = Trainer([ticket], training)
         while trainer.epoch < epochs:
             trainer.run_epoch()
             if trainer.diverged:
                 raise diverging(training, BLAMED)
-            report(trainer.epoch, trainer.accuracy)
+            context.report(trainer.epoch, trainer.standing.accuracy)
             if trainer.epoch > epochs - max(1, round(AVERAGED * epochs)):
                 yield trainer.current()
 
@@ -203,8 +207,8 @@ def _mean(networks: Iterable[Network]) -> Network:
 
 def _recalibrated(network: Network, training: Training) -> Network:
     """The network with the running statistics of its batch normalisation taken anew from the training images."""
-    module = network.build().to(training.device)
-    images = training.splits.train.images
+    device, images = training.context.device, training.context.splits.train.images
+    module = network.build().to(device)
     parts = images.tensor_split(batch_count(len(images), evaluation_batch(images)))
-    update_bn((network.specification.normalised(part.to(training.device)) for part in parts), module)
+    update_bn((network.specification.normalised(part.to(device)) for part in parts), module)
     return network.after(module)

@@ -53,6 +53,14 @@ class Folder:
         path: where the folder lies on its file system: absolute, or the name of the bucket and what follows it.
         root: what a URI has before that, such as ``s3://``; empty on a local disk.
         options: the query of a URI, as Arrow reads it, such as ``region=us-west-2``.
+
+    Examples:
+        >>> folder = Folder.at("runs") / "mine"
+        >>> folder.write_json("results.json", {"finished": True})
+        >>> folder.names(), folder.read_json("results.json")
+        (['results.json'], {'finished': True})
+        >>> print(Folder.at("s3://bucket/runs?region=us-west-2") / "mine")
+        s3://bucket/runs/mine?region=us-west-2
     """
 
     path: str
@@ -113,14 +121,14 @@ class Folder:
 
     def names(self) -> list[str]:
         """The names of the files in the folder, sorted, without hidden ones; empty when it is not there."""
-        found = self.filesystem.get_file_info(fs.FileSelector(self.path, allow_not_found=True))
-        return _visible(info.base_name for info in found if info.type == fs.FileType.File)
+        entries = self.filesystem.get_file_info(fs.FileSelector(self.path, allow_not_found=True))
+        return _visible(info.base_name for info in entries if info.type == fs.FileType.File)
 
     def folders(self) -> list[str]:
         """The names of the folders in the folder, sorted, without hidden ones; empty when it is not there."""
         # Of all that lies below: in gs:// Arrow finds no folder that is only the beginning of the names of files.
-        found = self.filesystem.get_file_info(fs.FileSelector(self.path, allow_not_found=True, recursive=True))
-        below = [(info.path.removeprefix(f"{self.path}/").partition("/"), info.type) for info in found]
+        entries = self.filesystem.get_file_info(fs.FileSelector(self.path, allow_not_found=True, recursive=True))
+        below = [(info.path.removeprefix(f"{self.path}/").partition("/"), info.type) for info in entries]
         return _visible({name for (name, slash, _), kind in below if slash or kind == fs.FileType.Directory})
 
     def read(self, name: str) -> bytes:
@@ -141,12 +149,12 @@ class Folder:
             OSError: it is a folder or a device, which has no size.
         """
         path = f"{self.path}/{name}"
-        found = self.filesystem.get_file_info(path)
-        if found.type == fs.FileType.NotFound:
+        entry = self.filesystem.get_file_info(path)
+        if entry.type == fs.FileType.NotFound:
             raise FileNotFoundError(f"there is no file {path}")
-        if found.type != fs.FileType.File:
+        if entry.type != fs.FileType.File:
             raise OSError(f"{path} is no regular file")
-        return int(found.size)
+        return int(entry.size)
 
     def make(self) -> None:
         """Make the folder where it is not there; a bucket has none without files."""
@@ -214,10 +222,10 @@ def _bucket(root: str, name: str, options: str) -> fs.FileSystem:
         return fs.FileSystem.from_uri(f"{root}{name}?{urlencode({'retry_limit_seconds': 15, **given})}")[0]
     if unknown := given.keys() - {"region", "endpoint_override", "scheme"}:
         raise ValueError(f"unknown option {min(unknown)}; allowed: region, endpoint_override, scheme")
-    found, _ = fs.S3FileSystem.from_uri(f"{root}{name}?{options}")  # asks for the bucket's region if none is given
+    filesystem, _ = fs.S3FileSystem.from_uri(f"{root}{name}?{options}")  # asks for the bucket's region if none is given
     endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
     return fs.S3FileSystem(
-        region=found.region or None,
+        region=filesystem.region or None,
         scheme=given.get("scheme"),
         endpoint_override=given.get("endpoint_override", endpoint),
         connect_timeout=5,
@@ -262,3 +270,9 @@ def _flush(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def shown(folder: Folder) -> str:
+    """A folder as a person would type it here."""
+    path = Path(str(folder))
+    return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(folder)

@@ -20,16 +20,16 @@ def packed(arrays: Mapping[str, Array], metadata: Mapping[str, str] | None = Non
     # every second column, other numbers.
     whole = {name: np.asarray(array, order="C") for name, array in arrays.items()}
     content = safetensors.numpy.save(whole, None if metadata is None else dict(metadata))
-    found = safetensors.numpy.load(content)
-    if different := [name for name, array in whole.items() if not _same(array, found.get(name))]:
+    tensors = safetensors.numpy.load(content)
+    if different := [name for name, array in whole.items() if not _same(array, tensors.get(name))]:
         raise ValueError(f"safetensors does not give back {different[0]} as it was written")
     return content
 
 
-def _same(array: Array, found: Array | None) -> bool:
+def _same(array: Array, other: Array | None) -> bool:
     """Whether two arrays have the same bits: other than ``==``, NaN is NaN, and -0.0 is not 0.0."""
     return (
-        found is not None
-        and (array.dtype, array.shape) == (found.dtype, found.shape)
-        and array.tobytes() == found.tobytes()
+        other is not None
+        and (array.dtype, array.shape) == (other.dtype, other.shape)
+        and array.tobytes() == other.tobytes()
     )

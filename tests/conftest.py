@@ -12,6 +12,8 @@ import torch
 from safs_ray import config, stages
 from safs_ray.config import Configuration
 from safs_ray.data import Dataset, Splits
+from safs_ray.models import Specification
+from safs_ray.training import Context
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("RAY_worker_niceness", "0")  # else workers get only what tests beside them leave
@@ -57,13 +59,24 @@ def device() -> torch.device:
 
 
 @pytest.fixture(scope="session")
-def dense(configuration: Configuration, dataset: Dataset, splits: Splits, device: torch.device) -> stages.Result:
-    return stages.train_dense(configuration, dataset, splits, device)
+def context(configuration: Configuration, splits: Splits) -> Context:
+    """What the stages of the search are given."""
+    return Context(configuration, splits)
 
 
 @pytest.fixture(scope="session")
-def pruned(configuration: Configuration, dense: stages.Result, splits: Splits, device: torch.device) -> stages.Result:
-    return stages.prune(dense.network, configuration, splits, device)
+def specification(configuration: Configuration, dataset: Dataset, splits: Splits) -> Specification:
+    return stages.specify(configuration, dataset, splits)
+
+
+@pytest.fixture(scope="session")
+def dense(specification: Specification, context: Context) -> stages.Result:
+    return stages.train_dense(specification, context)
+
+
+@pytest.fixture(scope="session")
+def pruned(dense: stages.Result, context: Context) -> stages.Result:
+    return stages.prune(dense.network, context)
 
 
 @pytest.fixture(scope="module")
@@ -83,3 +96,15 @@ def bucket() -> Iterator[str]:
         S3FileSystem(allow_bucket_creation=True, **reached).create_dir("bucket")
         yield "s3://bucket?" + "&".join(f"{key}={value}" for key, value in reached.items())
     server.stop()
+
+
+@pytest.fixture
+def cluster() -> Iterator[None]:
+    """A Ray of this test's own."""
+    import ray
+
+    from safs_ray.tune.board import NAMESPACE  # its package sets what Ray reads when it starts
+
+    ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False, namespace=NAMESPACE)
+    yield
+    ray.shutdown()

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from safs_ray.activations import ChannelGroups, ScaledActivation, Sited, find_sites, input_shapes
+from safs_ray.activations import ChannelGroups, ScaledActivation, SitedNetwork, find_sites, input_shapes
 from safs_ray.config import ConfigurationError
 from safs_ray.models import Specification, build
 from safs_ray.operators import OPERATORS, lookup
@@ -65,7 +65,7 @@ def activation(name: str) -> Steps:
     return lambda net, x: getattr(net, name)(net.linear(x))
 
 
-def sites_of(module: nn.Module, x: Tensor | None = None) -> Sited:
+def sites_of(module: nn.Module, x: Tensor | None = None) -> SitedNetwork:
     """The module's sites, once it is sure that the default operators compute what the module does, bit for bit."""
     x = example() if x is None else x
     module.eval()

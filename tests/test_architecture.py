@@ -17,8 +17,10 @@ PACKAGE = Path(safs_ray.__file__).parent
 ROOMS = (
     "config",
     "keys",
+    "log",
     "machine",
     "storage",
+    "display",
     "checkpoints",
     "randomness",
     "references",
@@ -38,8 +40,11 @@ ROOMS = (
     "schedules",
     "search",
     "stages",
+    "experiment",
     "report",
     "export",
+    "sparsification",
+    "testing",
     "tune",
 )
 MODULES = sorted(PACKAGE.rglob("*.py"))
@@ -76,7 +81,10 @@ def test_only_tune_imports_ray(module: Path) -> None:
     assert room_of(module) == "tune" or not any(name.split(".")[0] == "ray" for name in imports(module))
 
 
-UNPICKLES = {"sources/imagenet16.py": "bytes of published sums alone"}
+UNPICKLES = {
+    "sources/imagenet16.py": "bytes of published sums alone",
+    "search/contract.py": "what it has pickled itself, to see that it comes back the same",
+}
 """The modules that may import pickle, and why that is safe."""
 
 
@@ -114,19 +122,22 @@ def test_the_core_works_where_ray_cannot_be_imported() -> None:
     code = """
 import sys
 sys.modules["ray"] = None
-import torch
-from safs_ray import config, stages
+from safs_ray import config, experiment, stages
+from safs_ray.training import Context
 run = config.validate({
     "data": {"size": 8, "limit": 60, "validation": 0.2}, "model": {"name": "mlp"},
     "dense": {"epochs": 1}, "pruning": {"epochs": 1}, "search": {"steps": 2, "epochs": 1},
-    "finetune": {"epochs": 1, "epochs_per_step": 1}, "tune": {"grace_period": 1}, "final": {"folds": 1, "epochs": 1},
+    "finetune": {"epochs": 1, "epochs_per_step": 1}, "tune": {"grace_period": 1, "trials": 1},
+    "final": {"folds": 1, "epochs": 1, "ablations": []},
 })
-data, cpu = stages.load(run), torch.device("cpu")
+data = stages.load(run)
 folds = stages.folds(run, data)
-dense = stages.train_dense(run, data, folds.search(), cpu)
-pruned = stages.prune(dense.network, run, folds.search(), cpu)
-found = stages.search(pruned.network, run, folds.search(), run.pruning.hyperparameters, cpu)
-last = stages.finish(pruned.network, found.recipe, run, folds.final(0), 0, cpu)
+search, final = Context(run, folds.search()), Context(run, folds.final(0))
+specification = stages.specify(run, data, search.splits)
+pruned = stages.prune(stages.train_dense(specification, search).network, search)
+found = stages.search(pruned.network, search, run.pruning.hyperparameters)
+last = stages.finish(pruned.network, final, found.recipe, 0)
 assert 0 <= last.test_accuracy <= 1
+assert experiment.run(run, specification, experiment.InProcess(run, data))["finished"]
 """
     subprocess.run([sys.executable, "-c", code], check=True, timeout=120)

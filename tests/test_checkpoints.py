@@ -1,54 +1,52 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
 from safs_ray.checkpoints import Checkpoints
-from safs_ray.config import Configuration, Hyperparameters
-from safs_ray.data import Splits
+from safs_ray.config import Hyperparameters
 from safs_ray.stages import Result
 from safs_ray.storage import Folder
-from safs_ray.training import Trainer, Training
+from safs_ray.training import Context, Trainer, Training
 
 
-def training(configuration: Configuration, splits: Splits, checkpoints: Checkpoints | None) -> Training:
+def training(context: Context, checkpoints: Checkpoints | None) -> Training:
     chosen = Hyperparameters(learning_rate=5e-3, batch_size=32, schedule="cosine")
-    return Training(splits, chosen, 4, 0, torch.device("cpu"), configuration.data, checkpoints=checkpoints)
+    return Training(replace(context, checkpoints=checkpoints), chosen, 4, 0)
 
 
 @pytest.mark.parametrize("done", [1, 3, 4])
-def test_a_training_goes_on_bit_for_bit(
-    pruned: Result, splits: Splits, configuration: Configuration, tmp_path: Path, done: int
-) -> None:
-    whole = Trainer(pruned.network, training(configuration, splits, None)).run()
-    kept = training(configuration, splits, Checkpoints(Folder.at(tmp_path), seconds=0))
-    first = Trainer(pruned.network, kept)
+def test_a_training_goes_on_bit_for_bit(pruned: Result, context: Context, tmp_path: Path, done: int) -> None:
+    whole = Trainer([pruned.network], training(context, None)).run()
+    kept = training(context, Checkpoints(Folder.at(tmp_path), seconds=0))
+    first = Trainer([pruned.network], kept)
     for _ in range(done):
         first.run_epoch()
-    second = Trainer(pruned.network, kept)
-    assert (second.epoch, second.accuracy, second.core_seconds) == (done, first.accuracy, first.core_seconds)
+    second = Trainer([pruned.network], kept)
+    assert (second.epoch, second.standing.accuracy, second.core_seconds) == (
+        done,
+        first.standing.accuracy,
+        first.core_seconds,
+    )
     second.run()
-    assert second.best().fingerprint == whole.best().fingerprint
+    assert second.standing.best.fingerprint == whole.standing.best.fingerprint
     assert second.current().fingerprint == whole.current().fingerprint
-    assert second.accuracy == whole.accuracy
+    assert second.standing.accuracy == whole.standing.accuracy
 
 
-def test_another_training_does_not_take_it(
-    pruned: Result, dense: Result, splits: Splits, configuration: Configuration, tmp_path: Path
-) -> None:
-    kept = training(configuration, splits, Checkpoints(Folder.at(tmp_path), seconds=0))
-    Trainer(pruned.network, kept).run_epoch()
-    assert Trainer(dense.network, kept).epoch == 0
-    assert Trainer(pruned.network.assign(["tanh", "tanh"]), kept).epoch == 0
-    assert Trainer(pruned.network, kept).epoch == 1
+def test_another_training_does_not_take_it(pruned: Result, dense: Result, context: Context, tmp_path: Path) -> None:
+    kept = training(context, Checkpoints(Folder.at(tmp_path), seconds=0))
+    Trainer([pruned.network], kept).run_epoch()
+    assert Trainer([dense.network], kept).epoch == 0
+    assert Trainer([pruned.network.assign(["tanh", "tanh"])], kept).epoch == 0
+    assert Trainer([pruned.network], kept).epoch == 1
 
 
-def test_a_short_training_leaves_nothing(
-    pruned: Result, splits: Splits, configuration: Configuration, tmp_path: Path
-) -> None:
-    Trainer(pruned.network, training(configuration, splits, Checkpoints(Folder.at(tmp_path / "states")))).run()
+def test_a_short_training_leaves_nothing(pruned: Result, context: Context, tmp_path: Path) -> None:
+    Trainer([pruned.network], training(context, Checkpoints(Folder.at(tmp_path / "states")))).run()
     assert not (tmp_path / "states").exists()
 
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import pytest
 import torch
 
-from safs_ray.config import DataSection, Hyperparameters, RunSection
+from safs_ray.config import Configuration, Hyperparameters, RunSection
 from safs_ray.data import Splits
 from safs_ray.models import Specification
 from safs_ray.network import Network
 from safs_ray.stages import Result
-from safs_ray.training import Trainer, Training
+from safs_ray.training import Context, Trainer, Training
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="torch finds no GPU")
 
@@ -18,8 +18,13 @@ CHOSEN = Hyperparameters(learning_rate=5e-3, batch_size=32)
 CONVOLUTIONAL = Specification("resnet18", 1, 8, 10, (0.5,), (0.25,))
 
 
+def trainer(network: Network, splits: Splits, device: str, run: RunSection) -> Trainer:
+    context = Context(Configuration(run=run), splits, torch.device(device))
+    return Trainer([network], Training(context, CHOSEN, 2, 0))
+
+
 def trained(network: Network, splits: Splits, device: str, run: RunSection) -> Trainer:
-    return Trainer(network, Training(splits, CHOSEN, 2, 0, torch.device(device), DataSection(), run)).run()
+    return trainer(network, splits, device, run).run()
 
 
 def test_a_gpu_computes_what_a_cpu_computes(pruned: Result, splits: Splits) -> None:
@@ -48,7 +53,7 @@ def test_zeros_stay_zeros_in_bf16_and_channels_last(pruned: Result, splits: Spli
 
 def test_too_large_a_batch_is_named(splits: Splits) -> None:
     network = Network.initial(CONVOLUTIONAL, seed=0)
-    running = Trainer(network, Training(splits, CHOSEN, 2, 0, torch.device("cuda"), DataSection(), RunSection()))
+    running = trainer(network, splits, "cuda", RunSection())
     torch.cuda.empty_cache()
     taken = torch.cuda.memory_reserved() / torch.cuda.get_device_properties(0).total_memory
     torch.cuda.set_per_process_memory_fraction(taken)

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import fx, nn
 
-from safs_ray.activations import Sited, find_sites
+from safs_ray.activations import SitedNetwork, find_sites
 from safs_ray.config import ConfigurationError
 from safs_ray.models import ARCHITECTURES, Specification, build
 from safs_ray.models.local_vit import Block, SelfAttention
@@ -44,7 +44,7 @@ def shapes_within(module: nn.Module, wanted: Specification, *paths: str) -> list
     return seen
 
 
-def sites_of(wanted: Specification) -> Sited:
+def sites_of(wanted: Specification) -> SitedNetwork:
     """The network's sites, once it is sure that it is traced and computes the same with them, bit for bit."""
     module = build(wanted, seed=0)
     images = torch.rand(wanted.example().shape, generator=torch.Generator().manual_seed(0))

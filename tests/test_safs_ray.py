@@ -25,7 +25,7 @@ def test_every_name_is_there_and_documented() -> None:
     for name in safs_ray.__all__:
         assert getattr(safs_ray, name).__doc__, name
     assert {*safs_ray.__all__} <= {*dir(safs_ray)}
-    assert safs_ray.stages.search.__annotations__["return"] == "Found"
+    assert safs_ray.stages.search.__annotations__["return"] == "Search"
 
 
 def test_a_type_checker_sees_the_same_names() -> None:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -10,7 +11,7 @@ from torch import Tensor, nn
 from safs_ray import pruning, schedules
 from safs_ray.accuracy import accuracy
 from safs_ray.checkpoints import Checkpoints
-from safs_ray.config import ConfigurationError, DataSection, PruningSection, RunSection
+from safs_ray.config import Configuration, ConfigurationError, PruningSection, RunSection
 from safs_ray.data import Splits
 from safs_ray.models import ARCHITECTURES, Architecture, Specification
 from safs_ray.network import Network
@@ -18,7 +19,7 @@ from safs_ray.randomness import derive
 from safs_ray.schedules import SCHEDULES, Task
 from safs_ray.stages import Result
 from safs_ray.storage import Folder
-from safs_ray.training import Trainer, Training
+from safs_ray.training import Context, Trainer, Training
 
 SGD = {"optimizer": "sgd", "learning_rate": 0.05, "momentum": 0.9, "nesterov": True, "weight_decay": 1e-3}
 
@@ -30,14 +31,20 @@ def section(schedule: str, **values: object) -> PruningSection:
 
 
 def task(network: Network, splits: Splits, chosen: PruningSection, rewound: Network | None = None) -> Task:
-    training = Training(splits, chosen.hyperparameters, chosen.epochs, 5, torch.device("cpu"), DataSection())
-    return Task(network, chosen, training, rewound, lambda _epoch, _accuracy: None)
+    training = Training(Context(Configuration(), splits), chosen.hyperparameters, chosen.epochs, 5)
+    return Task(network, chosen, training, rewound)
+
+
+def within(given: Task, **values: Any) -> Task:
+    """The task in a context with other values."""
+    training = given.training
+    return replace(given, training=replace(training, context=replace(training.context, **values)))
 
 
 def reported(given: Task) -> tuple[Network, float, list[int]]:
     """A schedule's outcome, and the epochs that it reported."""
     epochs: list[int] = []
-    made = schedules.prune(replace(given, report=lambda epoch, _: epochs.append(epoch)))
+    made = schedules.follow(within(given, report=lambda epoch, _: epochs.append(epoch)))
     return made.network, made.accuracy, epochs
 
 
@@ -77,8 +84,8 @@ def test_every_score_goes_with_a_schedule(dense: Result, splits: Splits, schedul
 @EVERY
 def test_same_seed_same_bits_and_another_seed_not(dense: Result, splits: Splits, schedule: str) -> None:
     given = task(dense.network, splits, section(schedule))
-    one, again = (schedules.prune(given)[0].fingerprint for _ in range(2))
-    other = schedules.prune(replace(given, training=replace(given.training, seed=6)))[0].fingerprint
+    one, again = (schedules.follow(given)[0].fingerprint for _ in range(2))
+    other = schedules.follow(replace(given, training=replace(given.training, seed=6)))[0].fingerprint
     assert one == again != other
 
 
@@ -116,12 +123,12 @@ def test_iterative_by_hand(dense: Result, splits: Splits, rewind: bool) -> None:
     network = dense.network
     for index, sparsity in enumerate((0.7, 0.9)):
         part = chosen.model_copy(update={"sparsity": sparsity})
-        masks = pruning.prune(schedules.evidence(network, part, given.training), part, network.masks)
+        masks = pruning.find_masks(schedules.evidence(network, part, given.training), part, network.masks)
         ticket = (initial if rewind else network).masked(masks)
         seed = derive(given.training.seed, "round", index)
-        network = Trainer(ticket, replace(given.training, seed=seed)).run().best()
+        network = Trainer([ticket], replace(given.training, seed=seed)).run().standing.best
         assert network.sparsity == pytest.approx(sparsity, abs=1e-4)
-    assert schedules.prune(given)[0].fingerprint == network.fingerprint
+    assert schedules.follow(given)[0].fingerprint == network.fingerprint
 
 
 def test_swamp_by_hand(dense: Result, splits: Splits) -> None:
@@ -131,8 +138,8 @@ def test_swamp_by_hand(dense: Result, splits: Splits) -> None:
     ends = []
     for particle in range(2):
         training = replace(given.training, seed=derive(given.training.seed, "particle", 0, particle))
-        ends.append(Trainer(ticket, training).run().current())
-    network = schedules.prune(given).network
+        ends.append(Trainer([ticket], training).run().current())
+    network = schedules.follow(given).network
     assert ends[0].fingerprint != ends[1].fingerprint
     for name, tensor in network.state.items():
         mean = (ends[0].state[name].double() + ends[1].state[name].double()) / 2
@@ -149,8 +156,8 @@ def test_swamp_prunes_the_mean_of_the_round_before(dense: Result, splits: Splits
     given = task(dense.network, splits, chosen)
     first = chosen.model_copy(update={"sparsity": 0.7})
     mean = schedules._mean(schedules._visited(schedules.masked(dense.network, first, given.training), 0, given))
-    network = schedules.prune(given).network
-    expected = pruning.prune(schedules.evidence(mean, chosen, given.training), chosen, mean.masks)
+    network = schedules.follow(given).network
+    expected = pruning.find_masks(schedules.evidence(mean, chosen, given.training), chosen, mean.masks)
     assert all(torch.equal(mask, expected[name]) for name, mask in network.masks.items())
 
 
@@ -165,18 +172,18 @@ def test_after_an_interruption_it_ends_as_if_there_had_been_none(
 ) -> None:
     """Two rounds of two particles of four epochs: among those that are averaged, between particles, and at an end."""
     given = task(dense.network, splits, section(schedule, epochs=4, fraction=0.7))
-    whole = schedules.prune(given)
+    whole = schedules.follow(given)
     assert whole.core_seconds_before == 0
 
     def kill(epoch: int, _: float) -> None:
         if epoch == last:
             raise KilledError
 
-    kept = replace(given, training=replace(given.training, checkpoints=Checkpoints(Folder.at(tmp_path), seconds=0)))
+    kept = within(given, checkpoints=Checkpoints(Folder.at(tmp_path), seconds=0))
     if last <= schedules.epochs(given.section):
         with pytest.raises(KilledError):
-            schedules.prune(replace(kept, report=kill))
-    resumed = schedules.prune(kept)
+            schedules.follow(within(kept, report=kill))
+    resumed = schedules.follow(kept)
     assert resumed.network.fingerprint == whole.network.fingerprint
     assert resumed.accuracy == whole.accuracy
     if schedule != "swamp":
@@ -256,4 +263,4 @@ def test_divergence_is_told(dense: Result, splits: Splits, schedule: str) -> Non
     wild = {"optimizer": "sgd", "learning_rate": 10.0, "momentum": 0.99, "weight_decay": 0.01, "batch_size": 32}
     chosen = section(schedule, sparsity=0.1, hyperparameters=wild, epochs=30)
     with pytest.raises(ConfigurationError, match=r"^pruning.hyperparameters.learning_rate=10.0: the training diverges"):
-        schedules.prune(task(dense.network.assign(["symexp", "symexp"]), splits, chosen))
+        schedules.follow(task(dense.network.assign(["symexp", "symexp"]), splits, chosen))

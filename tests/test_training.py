@@ -11,6 +11,7 @@ import torch
 
 from safs_ray.accuracy import accuracy
 from safs_ray.config import (
+    Configuration,
     ConfigurationError,
     DataSection,
     Hyperparameters,
@@ -25,7 +26,7 @@ from safs_ray.pruning.rules import RULES, FixedMasks, MakeRule
 from safs_ray.randomness import generator
 from safs_ray.sparse.execution import executable
 from safs_ray.stages import Result
-from safs_ray.training import Trainer, Training, silent, train
+from safs_ray.training import Context, Report, Trainer, Training, silent, train
 
 PLAIN = DataSection()
 AUGMENTED = DataSection(crop=2, flip=True)
@@ -41,9 +42,11 @@ def trainer(
     learn_scales: bool = False,
     rule: MakeRule = FixedMasks,
     run: RunSection = RunSection(),  # noqa: B008 - it is frozen
+    report: Report = silent,
 ) -> Trainer:
     chosen = hyperparameters or Hyperparameters(learning_rate=5e-3, batch_size=32)
-    return Trainer(network, Training(splits, chosen, epochs, seed, torch.device("cpu"), data, run, learn_scales, rule))
+    context = Context(Configuration(data=data, run=run), splits, report=report)
+    return Trainer([network], Training(context, chosen, epochs, seed, learn_scales, rule))
 
 
 def saved_and_loaded(state: object) -> dict[str, object]:
@@ -57,19 +60,19 @@ def saved_and_loaded(state: object) -> dict[str, object]:
 
 def test_learns_and_remembers_its_best_epoch(dense: Result, splits: Splits, device: torch.device) -> None:
     seen: list[float] = []
-    done = trainer(dense.network, splits).run(lambda _, accuracy: seen.append(accuracy))
+    done = trainer(dense.network, splits, report=lambda _, accuracy: seen.append(accuracy)).run()
     assert done.epoch == len(seen) == 4
-    assert done.best_accuracy == max(seen) > 0.3
-    assert accuracy(done.best(), splits.validation, device, RunSection()) == done.best_accuracy
+    assert done.standing.best_accuracy == max(seen) > 0.3
+    assert accuracy(done.standing.best, splits.validation, device, RunSection()) == done.standing.best_accuracy
 
 
 def test_best_weights_are_copies(dense: Result, splits: Splits) -> None:
     running = trainer(dense.network, splits)
     running.run_epoch()
-    best = running.best()
+    best = running.standing.best
     fingerprint = best.fingerprint
     with torch.no_grad():
-        for parameter in running._team.parameters():
+        for parameter in running._cohort.parameters():
             parameter.zero_()
     assert Network(best.specification, best.sites, best.assignment, best.state, best.masks).fingerprint == fingerprint
 
@@ -88,10 +91,10 @@ def test_best_weights_are_copies(dense: Result, splits: Splits) -> None:
 def test_zeros_stay_zeros(pruned: Result, splits: Splits, hyperparameters: Hyperparameters) -> None:
     trained = trainer(pruned.network, splits, hyperparameters).run()
     changed = 0
-    for name, mask in trained.best().masks.items():
-        weight = trained._team.state(0)[name]
+    for name, mask in trained.standing.best.masks.items():
+        weight = trained._cohort.state(0)[name]
         assert (weight[~mask] == 0).all()
-        assert (trained.best().state[name][~mask] == 0).all()
+        assert (trained.standing.best.state[name][~mask] == 0).all()
         changed += int((weight != pruned.network.state[name]).sum())
     assert changed > 0
 
@@ -101,7 +104,7 @@ def test_dropped_weights_have_no_gradient_and_so_no_part_in_norms(pruned: Result
     running = trainer(pruned.network, splits, Hyperparameters(optimizer="fromage", batch_size=32), run=dense)
     running.run_epoch()
     for name, mask in pruned.network.masks.items():
-        gradient = running._team.prunable[name].grad
+        gradient = running._cohort.prunable[name].grad
         assert gradient is not None
         assert (gradient[~mask] == 0).all()
         assert (gradient[mask] != 0).any()
@@ -123,9 +126,9 @@ def test_resuming_in_the_middle_equals_an_uninterrupted_training(
     second = trainer(network, splits, chosen, data=AUGMENTED, learn_scales=True)
     second.load_state_dict(saved_and_loaded(first.state_dict()))
     second.run()
-    assert second.best().fingerprint == whole.best().fingerprint
-    assert second.best_accuracy == whole.best_accuracy
-    for mine, other in zip(second._team.parameters(), whole._team.parameters(), strict=True):
+    assert second.standing.best.fingerprint == whole.standing.best.fingerprint
+    assert second.standing.best_accuracy == whole.standing.best_accuracy
+    for mine, other in zip(second._cohort.parameters(), whole._cohort.parameters(), strict=True):
         assert torch.equal(mine, other)
 
 
@@ -166,10 +169,13 @@ def test_resuming_while_masks_change_equals_an_uninterrupted_training(
     second = trainer(network, splits, chosen, data=AUGMENTED, rule=changing(schedule))
     second.load_state_dict(saved_and_loaded(first.state_dict()))
     second.run()
-    assert second.best().fingerprint == whole.best().fingerprint
+    assert second.standing.best.fingerprint == whole.standing.best.fingerprint
     assert second.current().fingerprint == whole.current().fingerprint
-    assert (second.best_epoch, second.best_accuracy) == (whole.best_epoch, whole.best_accuracy)
-    assert whole.best().nonzero_weights == pruned.network.nonzero_weights
+    assert (second.standing.best_epoch, second.standing.best_accuracy) == (
+        whole.standing.best_epoch,
+        whole.standing.best_accuracy,
+    )
+    assert whole.standing.best.nonzero_weights == pruned.network.nonzero_weights
 
 
 @CHANGING
@@ -181,13 +187,13 @@ def test_the_best_network_has_the_masks_of_its_epoch(
     while running.epoch < 6:
         running.run_epoch()
         seen[running.epoch] = running.current()
-        assert accuracy(seen[running.epoch], splits.validation, device, RunSection()) == running.accuracy
+        assert accuracy(seen[running.epoch], splits.validation, device, RunSection()) == running.standing.accuracy
     assert len({network.fingerprint for network in seen.values()}) == 6
-    best = running.best()
-    assert best.fingerprint == seen[running.best_epoch].fingerprint
+    best = running.standing.best
+    assert best.fingerprint == seen[running.standing.best_epoch].fingerprint
     for name, mask in best.masks.items():
         assert (best.state[name][~mask] == 0).all()
-    assert accuracy(best, splits.validation, device, RunSection()) == running.best_accuracy
+    assert accuracy(best, splits.validation, device, RunSection()) == running.standing.best_accuracy
 
 
 def test_only_epochs_at_the_final_sparsity_can_be_the_best(dense: Result, splits: Splits) -> None:
@@ -196,16 +202,16 @@ def test_only_epochs_at_the_final_sparsity_can_be_the_best(dense: Result, splits
     scores = []
     for epoch in range(1, 7):
         running.run_epoch()
-        scores.append(running.accuracy)
+        scores.append(running.standing.accuracy)
         sparse = running.current().sparsity
         if epoch < 4:
-            assert running.best_epoch == running.best_accuracy == 0
-            assert running.best() is dense.network
+            assert running.standing.best_epoch == running.standing.best_accuracy == 0
+            assert running.standing.best is dense.network
             assert sparse < 0.895
         else:
             assert sparse == pytest.approx(0.9, abs=1e-4)
-    assert running.best_accuracy == max(scores[3:]) < max(scores)
-    assert running.best_epoch == 4 + scores[3:].index(max(scores[3:]))
+    assert running.standing.best_accuracy == max(scores[3:]) < max(scores)
+    assert running.standing.best_epoch == 4 + scores[3:].index(max(scores[3:]))
 
 
 @CHANGING
@@ -230,7 +236,7 @@ def test_a_training_that_comes_to_nothing_names_the_key_to_blame(dense: Result, 
     for rule, when in ((FixedMasks, "in its first epoch"), (changing("gradual"), "before its masks are complete")):
         training = trainer(network, splits, chosen, epochs=40, rule=rule).training
         with pytest.raises(ConfigurationError) as caught:
-            train(network, training, silent, "dense.hyperparameters.learning_rate")
+            train(network, training, "dense.hyperparameters.learning_rate")
         assert str(caught.value) == (
             f"dense.hyperparameters.learning_rate=10.0: the training diverges {when}; take a smaller one"
         )
@@ -238,8 +244,8 @@ def test_a_training_that_comes_to_nothing_names_the_key_to_blame(dense: Result, 
 
 def test_same_seed_same_bits_and_another_seed_not(dense: Result, splits: Splits) -> None:
     first, again, other = (trainer(dense.network, splits, seed=seed, data=AUGMENTED).run() for seed in (0, 0, 1))
-    assert first.best().fingerprint == again.best().fingerprint
-    assert first.best().fingerprint != other.best().fingerprint
+    assert first.standing.best.fingerprint == again.standing.best.fingerprint
+    assert first.standing.best.fingerprint != other.standing.best.fingerprint
 
 
 def test_global_generators_are_neither_read_nor_changed(dense: Result, splits: Splits) -> None:
@@ -247,22 +253,22 @@ def test_global_generators_are_neither_read_nor_changed(dense: Result, splits: S
         return torch.get_rng_state().tolist(), random.getstate(), str(np.random.get_state())  # noqa: NPY002
 
     before = states()
-    first = trainer(dense.network, splits, data=AUGMENTED).run().best()
+    first = trainer(dense.network, splits, data=AUGMENTED).run().standing.best
     assert states() == before
     torch.manual_seed(123)
-    assert trainer(dense.network, splits, data=AUGMENTED).run().best().fingerprint == first.fingerprint
+    assert trainer(dense.network, splits, data=AUGMENTED).run().standing.best.fingerprint == first.fingerprint
 
 
 def test_scales_are_learned_only_when_asked_for(pruned: Result, splits: Splits) -> None:
     for learn in (False, True):
-        state = trainer(pruned.network, splits, learn_scales=learn).run().best().state
+        state = trainer(pruned.network, splits, learn_scales=learn).run().standing.best.state
         scales = [state[f"{site}.{scale}"].item() for site in pruned.network.sites for scale in ("alpha", "beta")]
         assert all((scale != 1) == learn for scale in scales)
 
 
 def test_internal_parameters_are_learned_with_fixed_scales(pruned: Result, splits: Splits) -> None:
     network = pruned.network.assign(["acon", "srs"])
-    state = trainer(network, splits).run().best().state
+    state = trainer(network, splits).run().standing.best.state
     assert state["act1.internal.p1"].item() != pytest.approx(1.2, abs=1e-6)
     assert state["act2.internal.a"].item() != 1
 
@@ -275,9 +281,9 @@ def test_weight_decay_spares_the_scales(pruned: Result, splits: Splits) -> None:
         for group in decaying._optimizer.param_groups
         for parameter in group["params"]
     }
-    own = {id(parameter) for parameter in decaying._team.scales}
+    own = {id(parameter) for parameter in decaying._cohort.scales}
     assert own
-    for parameter in decaying._team.parameters():
+    for parameter in decaying._cohort.parameters():
         assert decays[id(parameter)] == (0 if id(parameter) in own else 1)
 
 
@@ -289,8 +295,8 @@ def test_a_training_that_diverges_says_so_and_stops(pruned: Result, splits: Spli
     assert broken.epoch < 40
     epoch = broken.epoch
     broken.run_epoch()
-    assert (broken.epoch, broken.accuracy) == (epoch, 0)
-    assert all(tensor.isfinite().all() for tensor in broken.best().state.values())
+    assert (broken.epoch, broken.standing.accuracy) == (epoch, 0)
+    assert all(tensor.isfinite().all() for tensor in broken.standing.best.state.values())
 
 
 def test_images_are_normalised_by_channel() -> None:
@@ -303,18 +309,18 @@ def test_bf16_trains_weights_of_float32_and_keeps_zeros(pruned: Result, splits: 
     trained = trainer(pruned.network, splits, run=RunSection(precision="bf16")).run()
     exact = trainer(pruned.network, splits).run()
     assert trained.training.execution == "dense"
-    assert trained.best_accuracy == pytest.approx(exact.best_accuracy, abs=0.1)
+    assert trained.standing.best_accuracy == pytest.approx(exact.standing.best_accuracy, abs=0.1)
     for name, mask in pruned.network.masks.items():
-        weight = trained.best().state[name]
+        weight = trained.standing.best.state[name]
         assert weight.dtype == torch.float32
         assert (weight[~mask] == 0).all()
-        assert not torch.equal(weight, exact.best().state[name])
-        assert torch.allclose(weight, exact.best().state[name], atol=0.05)
+        assert not torch.equal(weight, exact.standing.best.state[name])
+        assert torch.allclose(weight, exact.standing.best.state[name], atol=0.05)
 
 
 def test_accuracy_is_that_of_float32(pruned: Result, splits: Splits, device: torch.device) -> None:
     trained = trainer(pruned.network, splits, run=RunSection(precision="bf16")).run()
-    assert trained.best_accuracy == accuracy(trained.best(), splits.validation, device, RunSection())
+    assert trained.standing.best_accuracy == accuracy(trained.standing.best, splits.validation, device, RunSection())
 
 
 def test_bf16_goes_on_bit_for_bit(pruned: Result, splits: Splits) -> None:
@@ -322,7 +328,7 @@ def test_bf16_goes_on_bit_for_bit(pruned: Result, splits: Splits) -> None:
     whole = trainer(pruned.network, splits, run=run).run()
     first, second = trainer(pruned.network, splits, run=run), trainer(pruned.network, splits, run=run)
     first.run_epoch()
-    second.load_state_dict(saved_and_loaded(first.state_dict()))  # type: ignore[arg-type]
+    second.load_state_dict(saved_and_loaded(first.state_dict()))
     assert second.run().current().fingerprint == whole.current().fingerprint
 
 
@@ -341,7 +347,7 @@ def test_the_memory_format_changes_no_more_than_roundings(splits: Splits) -> Non
 
 def test_what_is_chosen_follows_from_the_device(splits: Splits) -> None:
     def training(device: str, run: RunSection) -> Training:
-        return Training(splits, Hyperparameters(), 1, 0, torch.device(device), PLAIN, run)
+        return Training(Context(Configuration(run=run), splits, torch.device(device)), Hyperparameters(), 1, 0)
 
     cpu, gpu = (training(device, RunSection()) for device in ("cpu", "cuda"))
     ours = Network.initial(Specification("mlp", 1, 8, 10, (0.5,), (0.25,)), seed=0)
@@ -358,14 +364,14 @@ def test_what_is_chosen_follows_from_the_device(splits: Splits) -> None:
 def test_network_batches_and_masks_go_to_the_device(pruned: Result, splits: Splits) -> None:
     meta = torch.device("meta")
     module = executable(pruned.network, "auto", meta)
-    rule = FixedMasks(module.prunable, pruned.network.masks, 10)
+    rule = FixedMasks(module.cohort.prunable, pruned.network.masks, 10)
     augment = augmentation(1, True, generator(0, "augmentation"))
     for batch in batches(splits.train.to(meta), 32, generator(0, "batches"), augment):
         loss = torch.nn.functional.cross_entropy(module(batch.images), batch.labels)
         loss.backward()  # type: ignore[no-untyped-call]
         rule.before_step()
         assert loss.device == meta
-    assert all(parameter.grad is not None and parameter.grad.device == meta for parameter in module.weights)
+    assert all(parameter.grad is not None and parameter.grad.device == meta for parameter in module.cohort.weights)
 
 
 def test_too_large_a_batch_is_named_with_the_way_out(
@@ -375,10 +381,19 @@ def test_too_large_a_batch_is_named_with_the_way_out(
         raise torch.OutOfMemoryError("CUDA out of memory.")
 
     running = trainer(pruned.network, splits)
-    monkeypatch.setattr(running._team, "learn", full)
+    monkeypatch.setattr(running._cohort, "learn", full)
     with pytest.raises(MemoryError, match=r"32 images of 1x8x8 .* smaller batch_size, .*tune\.resources\.gpu"):
         running.run()
     monkeypatch.undo()
-    running._team.register_forward_pre_hook(full)
+    running._cohort.register_forward_pre_hook(full)
     with pytest.raises(MemoryError, match=r"1,000 images without gradients .* smaller batch_size"):
         running.run()
+
+
+def test_a_context_after_epochs_reports_those_that_follow(context: Context) -> None:
+    told: list[tuple[int, float]] = []
+    after = replace(context, report=lambda epoch, accuracy: told.append((epoch, accuracy))).after(3)
+    after.report(1, 0.5)
+    after.after(10).report(2, 0.25)
+    assert told == [(4, 0.5), (15, 0.25)]
+    assert after.seed == context.configuration.run.seed == 0

@@ -12,17 +12,18 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from safs_ray.config import DataSection, Hyperparameters, RunSection
+from safs_ray.config import Configuration, Hyperparameters, RunSection
 from safs_ray.data import Splits
 from safs_ray.models import ARCHITECTURES, Architecture, Specification
 from safs_ray.network import Network
 from safs_ray.operators import lookup
 from safs_ray.pruning.allocation import layer
 from safs_ray.pruning.masks import unprunable_weights
-from safs_ray.sparse.execution import DenseModule, executable
-from safs_ray.sparse.module import SparseModule
+from safs_ray.sparse.dense import DenseCohort
+from safs_ray.sparse.execution import executable
+from safs_ray.sparse.module import SparseCohort
 from safs_ray.storage import Folder
-from safs_ray.training import Trainer, Training
+from safs_ray.training import Context, Trainer, Training
 
 CPU = torch.device("cpu")
 
@@ -105,11 +106,8 @@ def made(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Network]:
 
 def trained(network: Network, splits: Splits, execution: Any = "dense", epochs: int = 2) -> Network:
     chosen = Hyperparameters(learning_rate=1e-2, batch_size=32)
-    training = Training(splits, chosen, epochs, 0, CPU, DataSection(), RunSection(execution=execution))
-    trainer = Trainer(network, training)
-    while not trainer.over:
-        trainer.run_epoch()
-    return trainer.current()
+    context = Context(Configuration(run=RunSection(execution=execution)), splits)
+    return Trainer([network], Training(context, chosen, epochs, 0)).run().current()
 
 
 def logits(network: Network, images: Tensor, execution: Any = "dense") -> Tensor:
@@ -126,14 +124,14 @@ class TestSubclassesOfLayers:
         assert list(network.masks) == ["0.weight", "5.weight"]
         assert network.prunable_count == 54 + 240
         assert network.sites == ("2",)
-        assert isinstance(executable(network, "sparse", CPU), SparseModule)
+        assert isinstance(executable(network, "sparse", CPU).cohort, SparseCohort)
         images = splits.validation.images
         torch.testing.assert_close(logits(network, images, "sparse"), logits(network, images))
 
     def test_code_of_their_own_runs(self, made: Callable[..., Network]) -> None:
         network = made(lambda: convolutional(lambda: Doubling(1, 6, 3, padding=1)), 0.9)
         assert list(network.masks) == ["0.weight", "5.weight"]
-        assert isinstance(executable(network, "auto", CPU), DenseModule)
+        assert isinstance(executable(network, "auto", CPU).cohort, DenseCohort)
         module, images = network.build().eval(), torch.rand(3, 1, 8, 8)
         once = F.conv2d(images, network.state["0.weight"], network.state["0.bias"], padding=1)
         with torch.no_grad():
@@ -154,7 +152,7 @@ class TestSubclassesOfLayers:
         tripled = plain.state | {"0.weight": 3 * plain.state["0.weight"]}
         expected = logits(replace(plain, state=tripled), images)
         network = made(hooked, 0.9)
-        assert isinstance(executable(network, "auto", CPU), DenseModule)
+        assert isinstance(executable(network, "auto", CPU).cohort, DenseCohort)
         torch.testing.assert_close(logits(network, images), expected)
 
     def test_hooks_of_the_whole_network_are_kept(self, made: Callable[..., Network], splits: Splits) -> None:
@@ -185,7 +183,7 @@ class TestTiedWeights:
 
     def test_it_stays_one_while_it_is_trained(self, made: Callable[..., Network], splits: Splits) -> None:
         network = made(Tied, 0.9)
-        assert isinstance(executable(network, "auto", CPU), DenseModule)
+        assert isinstance(executable(network, "auto", CPU).cohort, DenseCohort)
         after = trained(network, splits, "auto")
         assert not torch.equal(after.state["first.weight"], network.state["first.weight"])
         assert (after.state["first.weight"][~network.masks["first.weight"]] == 0).all()
@@ -268,7 +266,7 @@ class TestOwnActivations:
         assert "2.internal.slope" not in other.state
         assert torch.equal(other.assign(after.assignment).state["2.internal.slope"], torch.full((8,), 0.25))
         pruned = after.masked(layer({name: each.abs() for name, each in after.prunable().items()}, 0.5))
-        assert isinstance(executable(pruned, "auto", CPU), DenseModule)
+        assert isinstance(executable(pruned, "auto", CPU).cohort, DenseCohort)
         leaky = pruned.assign(["prelu", "leaky_relu(0.2)"])
         images = splits.validation.images
         torch.testing.assert_close(logits(leaky, images, "sparse"), logits(leaky, images))

@@ -41,7 +41,7 @@ class Application:
 
 
 @dataclass(frozen=True)
-class Run:
+class Recording:
     """What a network did with a batch in training, and with the same batch in evaluation.
 
     Attributes:
@@ -55,8 +55,8 @@ class Run:
     buffers: Mapping[str, Tensor]
 
 
-def run(module: nn.Module, example: Tensor) -> Run:
-    """Run a copy of a module, without dropout.
+def record(module: nn.Module, example: Tensor) -> Recording:
+    """Run a copy of a module, without dropout, and write down what it does.
 
     Args:
         example: of the shape of a batch (N, C, H, W) that the network accepts.
@@ -67,14 +67,14 @@ def run(module: nn.Module, example: Tensor) -> Run:
     evaluation = _outputs(network.eval(), noise(example), seen)
     buffers = {name: buffer.clone() for name, buffer in network.named_buffers()}
     _outputs(network, example, seen)  # on which a network may do something else
-    return Run(tuple(seen.values()), (training, evaluation), buffers)
+    return Recording(tuple(seen.values()), (training, evaluation), buffers)
 
 
 def _outputs(network: nn.Module, inputs: Tensor, seen: dict[Place, Application]) -> Any:
     """What the network gives for a batch; adds the activations that it applies and that were not seen yet."""
     with torch.enable_grad(), _Recorder(network) as recorder:
-        given = inputs.detach().requires_grad_().clone()  # which may be changed in place
-        outputs = network(given)
+        batch = inputs.detach().requires_grad_().clone()  # which may be changed in place
+        outputs = network(batch)
     recorder.is_gate(outputs)  # what the network ends with is none of its activations
     for application in recorder.applications:
         seen.setdefault(application.place, application)

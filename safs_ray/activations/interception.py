@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from safs_ray.activations.applications import Application
 from safs_ray.activations.calls import Calls, Place
-from safs_ray.activations.sited import Sited, any_matches
+from safs_ray.activations.sited import SitedNetwork, any_matches
 from safs_ray.activations.tracing import names_of, unused
 
 log = logging.getLogger("safs_ray")
@@ -29,7 +29,7 @@ class InTurn(nn.Module):
         return output
 
 
-class Intercepted(nn.Module):
+class InterceptedNetwork(nn.Module):
     """A base that a network's class is given: its sites are applied where the network calls functions."""
 
     _sites_of_calls: Mapping[Place, str]
@@ -44,7 +44,7 @@ class Intercepted(nn.Module):
 
 
 class _Interception(Calls):
-    network: Intercepted
+    network: InterceptedNetwork
 
     def activation(
         self,
@@ -66,24 +66,24 @@ class _Interception(Calls):
         return super().activation(place, value, in_place, function, arguments, named)
 
 
-def intercept(module: nn.Module, found: Sequence[Application], exclude: Sequence[str]) -> Sited:
+def intercept(module: nn.Module, applications: Sequence[Application], exclude: Sequence[str]) -> SitedNetwork:
     """The module with an empty submodule at every site, changed in place.
 
     A module that is applied once is itself replaced. One that is applied more often, or has several names, makes room
     for ``NAME.1``, ``NAME.2``, …; a function's site lies beside what calls it, under the function's name.
 
     Args:
-        found: all that the module applies.
+        applications: all that the module applies.
     """
     builder = _Builder(module, exclude)
-    for application in found:
+    for application in applications:
         if application.operator is not None:
-            builder.add(application, found)
-    module.__class__ = type(type(module).__name__, (Intercepted, type(module)), {})
+            builder.add(application, applications)
+    module.__class__ = type(type(module).__name__, (InterceptedNetwork, type(module)), {})
     module._sites_of_calls = builder.calls  # type: ignore[assignment]
-    module._known = {application.place for application in found}  # type: ignore[assignment]
+    module._known = {application.place for application in applications}  # type: ignore[assignment]
     sites, excluded = builder.sites, tuple(builder.excluded)
-    return Sited(module, tuple(sites), tuple(sites.values()), excluded, builder.learned, builder.in_place)
+    return SitedNetwork(module, tuple(sites), tuple(sites.values()), excluded, builder.learned, builder.in_place)
 
 
 class _Builder:
@@ -106,9 +106,9 @@ class _Builder:
         self.in_place: set[str] = set()
         self.excluded: list[str] = []
 
-    def add(self, application: Application, found: Sequence[Application]) -> None:
+    def add(self, application: Application, applications: Sequence[Application]) -> None:
         """Make room for one application among all that were found."""
-        site = self._of_module(application, found) if application.of_module else self._of_function(application)
+        site = self._of_module(application, applications) if application.of_module else self._of_function(application)
         if any_matches(self._exclude, site):
             self.excluded.append(site)
             return
@@ -127,9 +127,9 @@ class _Builder:
         path, function, _ = application.place
         return unused(f"{path}.{function}" if path else function, self._taken.union(self.sites, self.excluded))
 
-    def _of_module(self, application: Application, found: Sequence[Application]) -> str:
+    def _of_module(self, application: Application, applications: Sequence[Application]) -> str:
         path = application.place.path
-        times = sum(each.of_module and each.place.path == path for each in found)
+        times = sum(each.of_module and each.place.path == path for each in applications)
         child = self.module.get_submodule(path)
         if isinstance(child, InTurn):
             return f"{path}.{application.place.turn + 1}"

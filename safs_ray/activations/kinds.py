@@ -92,8 +92,8 @@ def operator_of_call(function: str, arguments: tuple[Any, ...], keywords: Mappin
     Args:
         arguments: those after the input.
     """
-    given = {**dict(zip((*FUNCTIONS[function], "inplace"), arguments, strict=False)), **keywords}
-    return named_call(function, {name: value for name, value in given.items() if name not in ("input", "inplace")})
+    settings = {**dict(zip((*FUNCTIONS[function], "inplace"), arguments, strict=False)), **keywords}
+    return named_call(function, {name: value for name, value in settings.items() if name not in ("input", "inplace")})
 
 
 def named_call(function: str, settings: Mapping[str, Any]) -> str | None:

@@ -14,7 +14,7 @@ from safs_ray.operators import Operator, lookup
 
 
 @dataclass(frozen=True)
-class Sited:
+class SitedNetwork:
     """A module whose sites are known.
 
     Attributes:
@@ -54,7 +54,7 @@ class Sited:
                 parameter.copy_(original.get_parameter(learned).reshape(parameter.shape))
         return module
 
-    def grouped(self, groups: int) -> Sited:
+    def grouped(self, groups: int) -> SitedNetwork:
         """The same module, changed in place, with so many sites ``SITE.0``, ``SITE.1``, … for each of its sites."""
         for site in self.sites:
             self._put(site, ChannelGroupsInPlace() if site in self.in_place else ChannelGroups())

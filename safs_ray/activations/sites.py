@@ -15,9 +15,9 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 
-from safs_ray.activations.applications import Run, noise, run
+from safs_ray.activations.applications import Recording, noise, record
 from safs_ray.activations.interception import intercept
-from safs_ray.activations.sited import Sited, any_matches
+from safs_ray.activations.sited import SitedNetwork, any_matches
 from safs_ray.activations.tracing import UntraceableError, replace_nodes, trace
 from safs_ray.config import ConfigurationError, refusal
 from safs_ray.dropout import WithoutDropout
@@ -27,7 +27,7 @@ TOLERANCE = 1e-4
 
 
 @torch.inference_mode(False)
-def find_sites(module: nn.Module, example: Tensor, exclude: Sequence[str] = ()) -> Sited:
+def find_sites(module: nn.Module, example: Tensor, exclude: Sequence[str] = ()) -> SitedNetwork:
     """Find every activation of a module that is an operator.
 
     A site bears the path of its activation module, or of the module that calls a function followed by the
@@ -42,74 +42,74 @@ def find_sites(module: nn.Module, example: Tensor, exclude: Sequence[str] = ()) 
         ConfigurationError: there is no site, a pattern is of no activation and no module, or the network computes
             something else once its activations are at its sites.
     """
-    seen = run(module, example)
-    sited = _traced(module, seen, example, exclude)
+    recording = record(module, example)
+    sited = _traced(module, recording, example, exclude)
     names = [*sited.sites, *sited.excluded, *(path for path, _ in module.named_modules())]
     for pattern in exclude:
         if not any(any_matches([pattern], name) for name in names):
             raise refusal("model.exclude", pattern, f"matches nothing; the sites are {', '.join(sited.sites)}")
     if not sited.sites:
         raise ConfigurationError(f"model: {type(module).__name__} applies no activation that can be searched")
-    left = tuple(application.words for application in seen.applications if application.operator is None)
+    left = tuple(application.words for application in recording.applications if application.operator is None)
     return replace(sited, left=left, module=_in_the_modes_of(module, sited.module))
 
 
-def _traced(module: nn.Module, seen: Run, example: Tensor, exclude: Sequence[str]) -> Sited:
+def _traced(module: nn.Module, recording: Recording, example: Tensor, exclude: Sequence[str]) -> SitedNetwork:
     """The sites in the network's graph, or, where that will not do, in its own code."""
     try:
         own = copy.deepcopy(module)
         sited = replace_nodes(own, trace(own), exclude)
-        applied = Counter(application.operator for application in seen.applications if application.operator)
+        applied = Counter(application.operator for application in recording.applications if application.operator)
         shown = len(sited.defaults) + len(sited.excluded)
         if shown != applied.total() or Counter(sited.defaults) - applied:
             raise UntraceableError(f"its graph shows {shown} of the {applied.total()} activations that it applies")
-        if fault := _difference(module, seen, sited, example):
+        if fault := _difference(module, recording, sited, example):
             raise UntraceableError(f"its graph computes something else: {fault}")
     except UntraceableError as reason:
-        return replace(_intercepted(module, seen, example, exclude), untraced=str(reason))
+        return replace(_intercepted(module, recording, example, exclude), untraced=str(reason))
     return sited
 
 
-def _intercepted(module: nn.Module, seen: Run, example: Tensor, exclude: Sequence[str]) -> Sited:
+def _intercepted(module: nn.Module, recording: Recording, example: Tensor, exclude: Sequence[str]) -> SitedNetwork:
     """The sites of a network that runs its own code.
 
     Raises:
         ConfigurationError: it computes something else so.
     """
-    sited = intercept(copy.deepcopy(module), seen.applications, exclude)
-    if fault := _difference(module, seen, sited, example):
+    sited = intercept(copy.deepcopy(module), recording.applications, exclude)
+    if fault := _difference(module, recording, sited, example):
         reason = f"computes something else once its activations are replaced by themselves: {fault}"
         raise ConfigurationError(f"model: {type(module).__name__} {reason}")
     return sited
 
 
 @torch.no_grad()
-def _difference(module: nn.Module, seen: Run, sited: Sited, example: Tensor) -> str | None:
+def _difference(module: nn.Module, recording: Recording, sited: SitedNetwork, example: Tensor) -> str | None:
     """How a sited module with the network's own operators differs from what the network did; None where it does not."""
     other = replace(sited, module=copy.deepcopy(sited.module)).install_defaults(module)
-    for training, expected in zip((True, False), seen.outputs, strict=True):
+    for training, expected in zip((True, False), recording.outputs, strict=True):
         try:
             with WithoutDropout():
-                given = other.train(training)(noise(example))
+                actual = other.train(training)(noise(example))
         except Exception as error:  # a graph may lack what the network's own code does beside it
             return f"it fails ({type(error).__name__}: {error})"
-        if isinstance(expected, Tensor) and (fault := _unlike(expected, given)):
+        if isinstance(expected, Tensor) and (fault := _unlike(expected, actual)):
             return f"outputs in {'training' if training else 'evaluation'} differ by {fault}"
     buffers = dict(other.named_buffers())
-    for name, buffer in seen.buffers.items():
+    for name, buffer in recording.buffers.items():
         if name in buffers and (fault := _unlike(buffer, buffers[name])):
             return f"{name} differs by {fault} after a batch"
     return None
 
 
-def _unlike(expected: Tensor, given: object) -> str | None:
+def _unlike(expected: Tensor, actual: object) -> str | None:
     """By how much two tensors differ, as text; None where they agree but for rounding."""
-    if not isinstance(given, Tensor) or given.shape != expected.shape:
+    if not isinstance(actual, Tensor) or actual.shape != expected.shape:
         return "their shapes"
     if expected.is_meta:
         return None
-    difference, largest = (given.double() - expected.double()).abs(), expected.double().abs().nan_to_num()
-    if not expected.numel() or torch.allclose(given, expected, TOLERANCE, TOLERANCE * largest.max().item(), True):
+    difference, largest = (actual.double() - expected.double()).abs(), expected.double().abs().nan_to_num()
+    if not expected.numel() or torch.allclose(actual, expected, TOLERANCE, TOLERANCE * largest.max().item(), True):
         return None
     return f"{difference.max().item():.2g} of {largest.max().item():.2g}"
 

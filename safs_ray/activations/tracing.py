@@ -16,7 +16,7 @@ from torch import fx, nn
 
 import safs_ray
 from safs_ray.activations.kinds import FUNCTIONS, GATES, has_hooks, operator_of, operator_of_call
-from safs_ray.activations.sited import Sited, any_matches
+from safs_ray.activations.sited import SitedNetwork, any_matches
 from safs_ray.dropout import WithoutDropout
 
 _CONTAINERS = ("torch.nn.modules.container", "torch.nn.modules.module", "torch.nn.modules.transformer")
@@ -95,17 +95,17 @@ def _told(error: Exception) -> str:
     return f"{text}, at {frames[-1].filename}:{frames[-1].lineno}" if frames else text
 
 
-def replace_nodes(module: nn.Module, graph: fx.Graph, exclude: Sequence[str]) -> Sited:
+def replace_nodes(module: nn.Module, graph: fx.Graph, exclude: Sequence[str]) -> SitedNetwork:
     """The module's graph as a module of its own, with an empty submodule at every site."""
     owner = fx.GraphModule(module, graph)
     # All are found before any is replaced: a module that is applied twice is the target of two nodes.
-    found = [(node, operator, _works_in_place(node, owner)) for node, operator in _activations(graph, owner)]
+    nodes = [(node, operator, _works_in_place(node, owner)) for node, operator in _activations(graph, owner)]
     place = {node: index for index, node in enumerate(graph.nodes)}
     taken = names_of(module)
     sites: dict[str, str] = {}
     learned: dict[str, str] = {}
     excluded: list[str] = []
-    for node, operator, in_place in found:
+    for node, operator, in_place in nodes:
         first = node.op == "call_module" and node.target not in [*sites, *excluded]
         site = str(node.target) if first else unused(_path(node), taken.union(sites, excluded))
         if any_matches(exclude, site):
@@ -123,7 +123,7 @@ def replace_nodes(module: nn.Module, graph: fx.Graph, exclude: Sequence[str]) ->
         owner.add_submodule(site, nn.Identity())
         node.op, node.target, node.args, node.kwargs = "call_module", site, (value,), {}
     owner.recompile()
-    return Sited(owner, tuple(sites), tuple(sites.values()), tuple(excluded), learned)
+    return SitedNetwork(owner, tuple(sites), tuple(sites.values()), tuple(excluded), learned)
 
 
 def _comes_later(place: Mapping[fx.Node, int], node: fx.Node, user: fx.Node) -> bool:
@@ -184,8 +184,8 @@ def _works_in_place(node: fx.Node, owner: nn.Module) -> bool:
     if node.op == "call_module":
         return bool(getattr(owner.get_submodule(str(node.target)), "inplace", False))
     name = str(getattr(node.target, "__name__", node.target))
-    told = [node.kwargs.get("inplace"), *node.args[1:]]
-    return name.endswith("_") or any(each is True for each in told)
+    flags = [node.kwargs.get("inplace"), *node.args[1:]]
+    return name.endswith("_") or any(each is True for each in flags)
 
 
 def _path(node: fx.Node) -> str:

@@ -14,7 +14,7 @@ from safs_ray.config.hyperparameters import (
     SpaceSection,
 )
 from safs_ray.config.pruning import PruningSection
-from safs_ray.config.reading import dump, load, overridden, parse, read, validate
+from safs_ray.config.reading import dump, load, overridden, parse, quickstart, read, validate
 from safs_ray.config.refusals import SECRET, ConfigurationError, counted, refusal
 from safs_ray.config.run import TYPICAL, Cost, Costs, Execution, RunSection
 from safs_ray.config.search import (
@@ -32,6 +32,8 @@ from safs_ray.config.tune import FinalSection, ResourcesSection, TuneSection
 
 __all__ = [
     "CONFIGURATION",
+    "PAGE",
+    "RESULTS",
     "SECRET",
     "TYPICAL",
     "AnnealingSection",
@@ -67,10 +69,11 @@ __all__ = [
     "load",
     "overridden",
     "parse",
+    "quickstart",
     "read",
     "refusal",
     "validate",
 ]
 
-CONFIGURATION = "config.yaml"
-"""The file of a run folder that holds its configuration."""
+CONFIGURATION, RESULTS, PAGE = "config.yaml", "results.json", "report.html"
+"""The files of a run folder: its configuration, what it has found, and its page."""

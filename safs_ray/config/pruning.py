@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, Field, model_validator
 
 from safs_ray.config.hyperparameters import Hyperparameters
+from safs_ray.config.names import SCHEDULES, SCORES, known
 from safs_ray.config.section import Count, Fraction, Images, Section
 
 
@@ -20,10 +21,10 @@ def _structure(value: str) -> str:
 
 def pattern_of(structure: object) -> tuple[int, int] | None:
     """N and M of the structure N:M; None for any other."""
-    found = re.fullmatch(r"([1-9]\d?):([1-9]\d?)", structure) if isinstance(structure, str) else None
-    if not found:
+    match = re.fullmatch(r"([1-9]\d?):([1-9]\d?)", structure) if isinstance(structure, str) else None
+    if not match:
         return None
-    n, m = int(found[1]), int(found[2])
+    n, m = int(match[1]), int(match[2])
     return (n, m) if n < m <= 64 else None
 
 
@@ -35,8 +36,9 @@ class PruningSection(Section):
         description="fraction of conv and linear weights that become zero; with structure filters, of the filters; "
         "follows from structure N:M",
     )
-    score: Literal["magnitude", "random", "snip", "grasp", "synflow"] = Field(
-        "magnitude", description="what ranks weights"
+    score: Annotated[str, known(SCORES)] = Field(
+        "magnitude",
+        description="what ranks weights: magnitude, random, snip, grasp, synflow or package.module:function",
     )
     allocation: Literal["layer", "global", "erk"] = Field(
         "layer",
@@ -47,8 +49,10 @@ class PruningSection(Section):
         "unstructured",
         description="unstructured; N:M: the N highest of every M consecutive input weights; filters: whole filters",
     )
-    schedule: Literal["one shot", "gradual", "iterative", "gsm", "swamp", "rigl"] = Field(
-        "one shot", description="when weights become zero"
+    schedule: Annotated[str, known(SCHEDULES)] = Field(
+        "one shot",
+        description="when weights become zero: one shot, gradual, iterative, gsm, swamp, rigl "
+        "or package.module:function",
     )
     epochs: int = Field(20, ge=0, le=10**6, description="epochs of retraining; iterative and swamp: of every round")
     until: float = Field(

@@ -30,6 +30,11 @@ def load(path: str | Path, overrides: Sequence[str] = ()) -> Configuration:
 
     Raises:
         ConfigurationError: the file is missing or not YAML, or a key or value is not allowed.
+
+    Examples:
+        >>> _ = Path("mine.yaml").write_text("search: {steps: 8}")
+        >>> load("mine.yaml", ["search.epochs=5"]).search.epochs
+        5
     """
     return validate(overridden(read(path), overrides))
 
@@ -39,11 +44,31 @@ def validate(values: Mapping[str, Any]) -> Configuration:
 
     Raises:
         ConfigurationError: with the first fault found.
+
+    Examples:
+        >>> validate({"search": {"steps": 8}}).search.steps
+        8
+        >>> validate({"search": {"steps": 0}})
+        Traceback (most recent call last):
+        safs_ray.config.refusals.ConfigurationError: search.steps=0: input should be greater than or equal to 1
     """
     try:
-        return Configuration.model_validate_json(json.dumps(_plain(values)))
+        return Configuration.model_validate_json(json.dumps(_current(_plain(values))))
     except ValidationError as error:
         raise _first_fault(error) from None
+
+
+def _current(values: dict[str, Any]) -> dict[str, Any]:
+    """The values without what only runs of older versions have: ``search.rungs``, where nothing is in it."""
+    search = values.get("search")
+    return _without(values, "search", "rungs") if isinstance(search, dict) and search.get("rungs") == [] else values
+
+
+def quickstart() -> Path:
+    """quickstart.yaml in an installed package, or beside the package in a checkout."""
+    package = Path(__file__).parents[1]
+    installed = package / "tune_configs" / "quickstart.yaml"
+    return installed if installed.exists() else package.parent / "tune_configs" / "quickstart.yaml"
 
 
 def dump(configuration: Configuration) -> str:
@@ -90,11 +115,15 @@ def overridden(values: dict[str, Any], overrides: Sequence[str]) -> dict[str, An
 
     Raises:
         ConfigurationError: an override is not of that form.
+
+    Examples:
+        >>> overridden({"search": {"steps": 8}}, ["search.steps=5", "run.name=mine"])
+        {'search': {'steps': 5}, 'run': {'name': 'mine'}}
     """
-    given = [_key_and_value(override) for override in overrides]
-    if pattern_of(dict(given).get("pruning.structure")):
+    pairs = [_key_and_value(override) for override in overrides]
+    if pattern_of(dict(pairs).get("pruning.structure")):
         values = _without(values, "pruning", "sparsity", "allocation")
-    for key, value in given:
+    for key, value in pairs:
         values = _with(values, key.split("."), value, key)
     return values
 
@@ -165,6 +194,8 @@ def _text(text: str, key: str) -> str:
 def _first_fault(error: ValidationError) -> ConfigurationError:
     fault = error.errors(include_url=False)[0]
     path = [str(part) for part in fault["loc"]]
+    if fault["type"] == "value_error" and path[-1:] and path[-1].isdigit():
+        path.pop()  # what is wrong with one of several values needs no number
     key = ".".join(path)
     reason = fault["msg"].removeprefix("Value error, ")
     if fault["type"] == "extra_forbidden":

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import Field, model_validator
 
-from safs_ray.config.section import Count, Section, ascending
+from safs_ray.config.names import OPERATORS, STRATEGIES, VARIANTS, known
+from safs_ray.config.section import Count, Section
 
 Move = Literal["redraw", "redraw and swap"]
 
@@ -69,7 +69,7 @@ class SearchSection(Section):
         description="after: the search begins from the pruned network; before: from the dense one, which is pruned "
         "with what was found; during: from the dense one, which every training prunes by schedule gradual",
     )
-    operators: tuple[str, ...] = Field(
+    operators: tuple[Annotated[str, known(OPERATORS, VARIANTS, "unknown operator; ")], ...] = Field(
         (
             "relu", "relu6", "hardswish", "swish", "tanhsoft1", "acon", "gelu",
             "srs", "elu", "tanh", "softplus", "logsigmoid", "symlog", "symexp",
@@ -83,9 +83,6 @@ class SearchSection(Section):
     groups: int = Field(2, ge=2, le=10**4, description="groups of channels at each site, where granularity is group")
     steps: Count = Field(20, description="evaluations of a chain, the starting assignment included")
     epochs: Count = Field(10, description="epochs of one evaluation")
-    rungs: Annotated[tuple[Count, ...], AfterValidator(ascending)] = Field(
-        (), description="epochs after which an evaluation stops when its curve says that lahc would reject it"
-    )
     start: Literal["default", "random"] = Field(
         "default", description="starting assignment: the network's own activations, or random"
     )
@@ -94,7 +91,9 @@ class SearchSection(Section):
         description="what a new chain takes from those that are under way or done: nothing, or the best assignment so "
         "far to start from",
     )
-    strategy: Literal["lahc", "random", "annealing", "genetic", "tpe"] = Field("lahc", description="what proposes")
+    strategy: Annotated[str, known(STRATEGIES)] = Field(
+        "lahc", description="what proposes: lahc, random, annealing, genetic, tpe or package.module:function"
+    )
     move: Move = Field(
         "redraw and swap",
         description="what makes a neighbour for lahc and annealing: a redrawn site, then two sites swapped",
@@ -110,16 +109,7 @@ class SearchSection(Section):
     tpe: TpeSection = Field(TpeSection(), description="of the tree-structured Parzen estimator")
 
     @model_validator(mode="after")
-    def _fewer_epochs(self) -> SearchSection:
-        rungs = json.dumps(self.rungs)
-        if self.rungs and self.rungs[-1] >= self.epochs:
-            raise ValueError(f"rungs={rungs} must lie below epochs={self.epochs}")
-        if self.rungs and self.strategy != "lahc":
-            raise ValueError(f"rungs={rungs} does not go with strategy={self.strategy}; allowed: []")
-        if self.rungs and self.when == "during":
-            raise ValueError(
-                f"rungs={rungs} does not go with when=during, whose curves are of denser networks; allowed: []"
-            )
+    def _predicts_for_lahc(self) -> SearchSection:
         if self.predictor != "none" and self.strategy != "lahc":
             raise ValueError(f"predictor={self.predictor} does not go with strategy={self.strategy}; allowed: none")
         return self

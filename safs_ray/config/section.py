@@ -55,9 +55,3 @@ def distinct(names: tuple[str, ...]) -> tuple[str, ...]:
     if len(set(names)) < len(names):
         raise ValueError("must name each choice once")
     return names
-
-
-def ascending(values: tuple[int, ...]) -> tuple[int, ...]:
-    if list(values) != sorted(set(values)):
-        raise ValueError("must be in ascending order, each once")
-    return values

@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field, model_validator
 
 from safs_ray.config.hyperparameters import Hyperparameters
+from safs_ray.config.names import ARCHITECTURES, known
 from safs_ray.config.section import HomePath, Images, Section, at_home
 
 
@@ -51,7 +52,7 @@ class DataSection(Section):
 
 
 class ModelSection(Section):
-    name: str = Field(
+    name: Annotated[str, known(ARCHITECTURES)] = Field(
         "lenet5", description="lenet5, mlp, vgg16, resnet18, efficientnet_b0, localvit_t or package.module:function"
     )
     exclude: tuple[str, ...] | None = Field(

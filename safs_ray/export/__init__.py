@@ -10,9 +10,9 @@ from dataclasses import dataclass
 
 import torch
 
-from safs_ray.config import refusal
+from safs_ray.config import ConfigurationError, refusal
 from safs_ray.export import formats
-from safs_ray.export.formats import Run
+from safs_ray.export.formats import Predict
 from safs_ray.export.slim import slim
 from safs_ray.network import Network
 from safs_ray.randomness import generator
@@ -20,14 +20,14 @@ from safs_ray.sources.images import one_line
 from safs_ray.sparse.execution import executable
 from safs_ray.storage import Folder
 
-__all__ = ["Exported", "write"]
+__all__ = ["ExportedFile", "write"]
 
 TOLERANCE = 1e-3
 """Difference of logits that rounding may make, as a fraction of the largest logit."""
 
 
 @dataclass(frozen=True)
-class Exported:
+class ExportedFile:
     """What was written.
 
     Attributes:
@@ -47,7 +47,7 @@ class Exported:
     largest: float
 
 
-def write(network: Network, name: str, folder: Folder) -> Exported:
+def write(network: Network, name: str, folder: Folder) -> ExportedFile:
     """Write a network to a file of a folder, for inference: its scales are folded and its dead parts left out.
 
     Args:
@@ -57,12 +57,22 @@ def write(network: Network, name: str, folder: Folder) -> Exported:
     Raises:
         ConfigurationError: there is no such format, a package that it needs is not installed, or it cannot hold
             this network.
+
+    Examples:
+        >>> from safs_ray.models import Specification
+        >>> network = Network.initial(Specification("mlp", 1, 8, 10, mean=(0.5,), deviation=(0.5,)), seed=0)
+        >>> write(network, "safetensors", Folder.at("deployed")).format
+        'safetensors'
+        >>> Folder.at("deployed").names()
+        ['network.safetensors']
     """
     chosen = formats.find(name)
     smaller, notes = slim(network)
     try:
         content, note = chosen.write(smaller)
-        difference, largest = _compared(network, chosen.run(content))
+        difference, largest = _compared(network, chosen.load(content))
+    except ConfigurationError:
+        raise
     except Exception as error:  # exporters raise anything at code that they do not know, a user's above all
         reason = f"cannot hold this {network.specification.model} ({type(error).__name__}: {one_line(error)})"
         raise refusal("format", name, reason) from None
@@ -70,11 +80,11 @@ def write(network: Network, name: str, folder: Folder) -> Exported:
         reason = f"computes logits that differ by {difference:.2g} from this network's, the largest of which is"
         raise refusal("format", name, f"{reason} {largest:.2g}; nothing was written")
     folder.write(chosen.file, content)
-    return Exported(name, len(content), smaller, tuple(filter(None, (*notes, note))), difference, largest)
+    return ExportedFile(name, len(content), smaller, tuple(filter(None, (*notes, note))), difference, largest)
 
 
 @torch.inference_mode()
-def _compared(network: Network, run: Run) -> tuple[float, float]:
+def _compared(network: Network, predict: Predict) -> tuple[float, float]:
     """The largest difference, and the network's largest logit, on random images of all contrasts."""
     original = executable(network, "dense", torch.device("cpu")).eval()
     draws = generator(0, "export")
@@ -82,5 +92,5 @@ def _compared(network: Network, run: Run) -> tuple[float, float]:
     images = torch.rand(shape, generator=draws) * 256 * torch.rand(16, 1, 1, 1, generator=draws)
     batches = torch.split(images.to(torch.uint8), [1, 15])  # any size of batch must do
     expected = torch.cat([original(batch) for batch in batches])
-    found = torch.cat([run(batch) for batch in batches])
-    return (found - expected).abs().max().item(), expected.abs().max().item()
+    outputs = torch.cat([predict(batch) for batch in batches])
+    return (outputs - expected).abs().max().item(), expected.abs().max().item()

@@ -61,7 +61,7 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _show(console: Console, run: FinishedRun, exported: export.Exported, folder: Folder, card_size: int) -> None:
+def _show(console: Console, run: FinishedRun, exported: export.ExportedFile, folder: Folder, card_size: int) -> None:
     table = Table(**STYLE)
     table.add_column("file")
     table.add_column("bytes", justify="right")

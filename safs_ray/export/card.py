@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from safs_ray.config import Configuration, counted
-from safs_ray.export import Exported
+from safs_ray.export import ExportedFile
 from safs_ray.export.finished import FinishedRun
 from safs_ray.export.formats import FORMATS, describe
 from safs_ray.network import Network
@@ -18,7 +18,7 @@ from safs_ray.operators import lookup
 CARD = "MODEL_CARD.md"
 
 
-def card(run: FinishedRun, exported: Exported) -> str:
+def card(run: FinishedRun, exported: ExportedFile) -> str:
     """The card of a run's best network as Markdown."""
     network = run.best.network
     sections = {
@@ -47,7 +47,7 @@ def _summary(network: Network, configuration: Configuration) -> str:
     )
 
 
-def _use(network: Network, exported: Exported) -> list[str]:
+def _use(network: Network, exported: ExportedFile) -> list[str]:
     chosen, kind = FORMATS[exported.format], network.specification
     return [
         f"`{chosen.file}`, {exported.size:,} bytes:",
@@ -90,7 +90,7 @@ def _activations(network: Network) -> list[str]:
     return ["Every site computes f(x) = alpha g(beta x), element by element, as it was learned:", "", *lines]
 
 
-def _changes(exported: Exported) -> list[str]:
+def _changes(exported: ExportedFile) -> list[str]:
     return [
         *(f"- {note}" for note in exported.notes),
         f"- on random images its logits differ by at most {exported.difference:.1e} from those of the network that was "

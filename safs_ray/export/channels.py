@@ -82,7 +82,7 @@ def _along(live: Channels, tensor: Tensor) -> Tensor:
     return torch.from_numpy(live).reshape(-1, *[1] * (tensor.dim() - 1))
 
 
-def _left(steps: Sequence[Step], kept: Kept) -> list[Channels]:
+def _left(steps: Sequence[Step], live: Kept) -> list[Channels]:
     """The channels that are left when torch's own layers compute the rest.
 
     Those that are needed, all of the images, one where a layer would have no input, and whatever else keeps the two
@@ -95,7 +95,7 @@ def _left(steps: Sequence[Step], kept: Kept) -> list[Channels]:
         for step, own in zip(reversed(steps), reversed(left), strict=True):
             for source in (left[index] for index in step.inputs):
                 if isinstance(step.operation, Affine):
-                    mask = kept[step.operation.owner]
+                    mask = live[step.operation.owner]
                     read = input_channels(step.operation, mask.shape)[own][mask[own].any(2)]
                     source[read if len(read) or not own.any() else 0] = True
                 else:  # flattened channels lie behind each other

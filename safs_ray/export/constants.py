@@ -99,5 +99,5 @@ def _applied(child: nn.Module, levels: Levels, step: Step) -> Levels:
     """What a module of one channel at a time makes of constants."""
     known = torch.from_numpy(np.nan_to_num(levels)).float()[None]
     image = known if isinstance(child, nn.BatchNorm1d) else known[:, :, None, None]
-    found = child(image).double().numpy().reshape(step.channels)
-    return np.where(np.isnan(levels), np.nan, found)
+    outputs = child(image).double().numpy().reshape(step.channels)
+    return np.where(np.isnan(levels), np.nan, outputs)

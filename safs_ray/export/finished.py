@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from safs_ray import config
-from safs_ray.config import CONFIGURATION, Configuration, ConfigurationError, refusal
-from safs_ray.report.results import RESULTS
+from safs_ray.config import CONFIGURATION, RESULTS, Configuration, ConfigurationError, refusal
 from safs_ray.sources.images import one_line
 from safs_ray.stages import Result
 from safs_ray.storage import Folder

@@ -13,12 +13,13 @@ from torch import Tensor
 
 from safs_ray.config import refusal
 from safs_ray.export import sparse_file
-from safs_ray.export.slim import deployed
+from safs_ray.export.slim import deploy
 from safs_ray.models import Specification
 from safs_ray.network import Network
+from safs_ray.references import is_lent
 from safs_ray.sparse.execution import executable
 
-Run = Callable[[Tensor], Tensor]
+Predict = Callable[[Tensor], Tensor]
 """uint8 images (N, C, H, W) to logits (N, classes)."""
 
 
@@ -30,14 +31,14 @@ class Format:
         file: its name in the folder of an export.
         packages: what must be installed beside safs_ray to write it.
         write: the file's content for a network, and what it had to change or keep, a clause, mostly empty.
-        run: what the content computes, by the program that it is made for.
+        load: what the content computes, by the program that it is made for.
         usage: code that runs it, for the model card.
     """
 
     file: str
     packages: tuple[str, ...]
     write: Callable[[Network], tuple[bytes, str]]
-    run: Callable[[bytes], Run]
+    load: Callable[[bytes], Predict]
     usage: str
 
 
@@ -49,14 +50,14 @@ def find(name: str) -> Format:
     """
     if name not in FORMATS:
         raise refusal("format", name, f"allowed: {', '.join(FORMATS)}")
-    found = FORMATS[name]
-    for package in found.packages:
+    format = FORMATS[name]
+    for package in format.packages:
         try:
             importlib.import_module(package)
         except ImportError:
-            needs = f"needs the packages {', '.join(found.packages)}; pip install 'safs_ray[export]'"
+            needs = f"needs the packages {', '.join(format.packages)}; pip install 'safs_ray[export]'"
             raise refusal("format", name, needs) from None
-    return found
+    return format
 
 
 def describe(specification: Specification) -> dict[str, str]:
@@ -70,10 +71,13 @@ def describe(specification: Specification) -> dict[str, str]:
 
 
 def _write_safetensors(network: Network) -> tuple[bytes, str]:
+    if is_lent(network.specification.model):
+        memory = "holds no code, and this network was given as an object in memory; allowed: onnx, torch"
+        raise refusal("format", "safetensors", memory)
     return sparse_file.write(network, describe(network.specification)), ""
 
 
-def _run_safetensors(content: bytes) -> Run:
+def _load_safetensors(content: bytes) -> Predict:
     return executable(sparse_file.read(content), "auto", torch.device("cpu")).eval()
 
 
@@ -84,8 +88,8 @@ def _write_torch(network: Network) -> tuple[bytes, str]:
     return file.getvalue(), note
 
 
-def _run_torch(content: bytes) -> Run:
-    return cast(Run, torch.export.load(io.BytesIO(content)).module())
+def _load_torch(content: bytes) -> Predict:
+    return cast(Predict, torch.export.load(io.BytesIO(content)).module())
 
 
 def _write_onnx(network: Network) -> tuple[bytes, str]:
@@ -111,7 +115,7 @@ def _write_onnx(network: Network) -> tuple[bytes, str]:
     return bytes(model.SerializeToString()), note
 
 
-def _run_onnx(content: bytes) -> Run:
+def _load_onnx(content: bytes) -> Predict:
     import onnxruntime
 
     session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
@@ -120,7 +124,7 @@ def _run_onnx(content: bytes) -> Run:
 
 def _program(network: Network) -> tuple[torch.export.ExportedProgram, str]:
     """The network as a graph of torch's own functions, and what was cut."""
-    module, note = deployed(network)
+    module, note = deploy(network)
     example = network.specification.example().to(torch.uint8)
     batch = torch.export.Dim("batch", min=1)
     program = torch.export.export(module, (example,), dynamic_shapes={"images": {0: batch}})
@@ -134,7 +138,7 @@ FORMATS: dict[str, Format] = {
         sparse_file.FILE,
         (),
         _write_safetensors,
-        _run_safetensors,
+        _load_safetensors,
         "import safs_ray\n\nnetwork = safs_ray.load('network.safetensors')  # execution='sparse' or 'dense' if told\n"
         "logits = network(images)",
     ),
@@ -142,7 +146,7 @@ FORMATS: dict[str, Format] = {
         "network.onnx",
         ("onnx", "onnxscript", "onnxruntime"),
         _write_onnx,
-        _run_onnx,
+        _load_onnx,
         "import onnxruntime\n\nsession = onnxruntime.InferenceSession('network.onnx')\n"
         "(logits,) = session.run(None, {'images': images})",
     ),
@@ -150,7 +154,7 @@ FORMATS: dict[str, Format] = {
         "network.pt2",
         (),
         _write_torch,
-        _run_torch,
+        _load_torch,
         "import torch\n\nnetwork = torch.export.load('network.pt2').module()\nlogits = network(images)",
     ),
 }

@@ -11,11 +11,12 @@ from safs_ray.config import ConfigurationError, Execution, refusal
 from safs_ray.export import sparse_file
 from safs_ray.network import Network
 from safs_ray.sources.images import one_line
-from safs_ray.sparse.execution import Executable, executable
+from safs_ray.sparse.cohort import Single
+from safs_ray.sparse.execution import executable
 from safs_ray.storage import Folder
 
 
-def load(path: str | Path, execution: Execution = "auto", device: str = "cpu") -> Executable:
+def load(path: str | Path, execution: Execution = "auto", device: str = "cpu") -> Single:
     """A network as a torch module in evaluation mode.
 
     It maps uint8 images (N, C, H, W), pixels from 0 to 255, to logits (N, classes); it normalises them itself.
@@ -28,6 +29,14 @@ def load(path: str | Path, execution: Execution = "auto", device: str = "cpu") -
 
     Raises:
         ConfigurationError: there is no network, it is damaged, or it cannot be executed so.
+
+    Examples:
+        >>> from safs_ray.models import Specification
+        >>> network = Network.initial(Specification("mlp", 1, 8, 10, mean=(0.5,), deviation=(0.5,)), seed=0)
+        >>> network.save(Folder.at("mine"))
+        >>> module = load("mine", execution="dense")
+        >>> module(torch.zeros(3, 1, 8, 8, dtype=torch.uint8)).shape
+        torch.Size([3, 10])
     """
     if execution not in get_args(Execution):
         raise refusal("execution", execution, f"allowed: {', '.join(get_args(Execution))}")

@@ -38,7 +38,7 @@ def slim(network: Network) -> tuple[Network, tuple[str, ...]]:
     return smaller, tuple(filter(None, (_scales(network, smaller), _weights(network, smaller))))
 
 
-def deployed(network: Network) -> tuple[Deployed, str]:
+def deploy(network: Network) -> tuple[DeployedNetwork, str]:
     """A network as the module that other programs are given, without the channels that reach no output.
 
     Returns:
@@ -50,10 +50,10 @@ def deployed(network: Network) -> tuple[Deployed, str]:
         note = f"cut the channels of {cuts}" if cuts else ""
     except UnsupportedError as reason:
         module, note = network.build(), f"kept every layer in its original shape: {reason}"
-    return Deployed(module, network.specification), note
+    return DeployedNetwork(module, network.specification), note
 
 
-class Deployed(nn.Module):
+class DeployedNetwork(nn.Module):
     """uint8 images (N, C, H, W), pixels from 0 to 255, to logits (N, classes): the normalisation is inside."""
 
     def __init__(self, network: nn.Module, specification: Specification) -> None:

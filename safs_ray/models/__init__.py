@@ -84,6 +84,11 @@ def build(specification: Specification, seed: int) -> nn.Module:
 
     Raises:
         ConfigurationError: no such architecture, or images that it cannot take.
+
+    Examples:
+        >>> specification = Specification("mlp", channels=1, size=8, classes=10, mean=(0.5,), deviation=(0.5,))
+        >>> build(specification, seed=0)(specification.example()).shape
+        torch.Size([2, 10])
     """
     architecture = find(specification.model)
     with torch.random.fork_rng(devices=[]):

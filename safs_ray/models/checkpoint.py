@@ -145,12 +145,12 @@ def _unreadable(content: bytes, error: Exception) -> str:
 
 def _chosen(file: str, held: Any) -> Any:
     """The first of the state dicts in what a file holds; where there is none, what lies in place of it."""
-    found = list(_states(held))
-    if len(found) > 1:
-        places = [place for place, _ in found]
+    states = list(_states(held))
+    if len(states) > 1:
+        places = [place for place, _ in states]
         log.warning("model.weights=%s: holds %s; %s is taken", file, ", ".join(places), places[0])
-    if found:
-        return found[0][1]
+    if states:
+        return states[0][1]
     inner = [held[holder] for holder in HOLDERS if isinstance(held, Mapping) and isinstance(held.get(holder), Mapping)]
     return inner[0] if inner else held
 
@@ -160,7 +160,7 @@ def _states(held: Any, place: str = "", depth: int = DEPTH) -> Iterator[tuple[st
     if not isinstance(held, Mapping) or not depth:
         return
     inner = [
-        found for holder in HOLDERS for found in _states(held.get(holder), f"{place}.{holder}".lstrip("."), depth - 1)
+        states for holder in HOLDERS for states in _states(held.get(holder), f"{place}.{holder}".lstrip("."), depth - 1)
     ]
     yield from inner
     if not inner and any(isinstance(value, Tensor) for value in held.values()):

@@ -16,7 +16,7 @@ from torch.nn.utils import parametrize, prune
 from safs_ray.activations.kinds import is_plain
 from safs_ray.config import counted
 from safs_ray.dropout import WithoutDropout, switch_off
-from safs_ray.models.own import copied, made, refused
+from safs_ray.models.own import fresh_copy, original, refused
 from safs_ray.models.specification import Specification
 from safs_ray.randomness import generator
 
@@ -39,10 +39,10 @@ def check(specification: Specification, batches: Sequence[int] = (1, 2)) -> None
             not plain parameters, or frozen.
     """
     with torch.random.fork_rng(devices=[]):
-        module = made(specification)
+        module = original(specification)
         _check_layers(specification, module)
-        _tell_of_sharing(specification, module, made(specification))
-        network = copied(specification)
+        _tell_of_sharing(specification, module, original(specification))
+        network = fresh_copy(specification)
         dropouts = switch_off(network)
         before = _random_states()
         with WithoutDropout() as without:

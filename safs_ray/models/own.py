@@ -17,27 +17,27 @@ def build(specification: Specification) -> nn.Module:
     """A copy of the module that the user's function makes, without dropout, in training mode.
 
     Raises:
-        ConfigurationError: as :func:`copied`.
+        ConfigurationError: as :func:`fresh_copy`.
     """
-    module = copied(specification)
+    module = fresh_copy(specification)
     switch_off(module)
     return module.train()
 
 
-def copied(specification: Specification) -> nn.Module:
+def fresh_copy(specification: Specification) -> nn.Module:
     """A copy of the module that the user's function makes, uncompiled: it may return the same one every time.
 
     Raises:
-        ConfigurationError: as :func:`made`, or the module cannot be copied.
+        ConfigurationError: as :func:`original`, or the module cannot be copied.
     """
-    module = made(specification)
+    module = original(specification)
     try:
         return _uncompiled(copy.deepcopy(module))
     except Exception as error:  # of whatever the module holds beside tensors
         raise refused(specification, f"cannot be copied ({type(error).__name__}: {error})") from None
 
 
-def made(specification: Specification) -> nn.Module:
+def original(specification: Specification) -> nn.Module:
     """The module that the user's function returns.
 
     The function is called with those of the keywords channels, size and classes that it takes.
@@ -60,19 +60,19 @@ def made(specification: Specification) -> nn.Module:
 
 def _uncompiled(module: nn.Module) -> nn.Module:
     """The module without torch.compile, whose code is the same and has no sites."""
-    module = _original(module)
+    module = _without_compile(module)
     for path, child in list(module.named_modules()):
-        if child is not (original := _original(child)):
+        if child is not (original := _without_compile(child)):
             module.set_submodule(path, original)
     for child in module.modules():
         child._compiled_call_impl = None  # what Module.compile() sets
     return module
 
 
-def _original(module: nn.Module) -> nn.Module:
+def _without_compile(module: nn.Module) -> nn.Module:
     """What torch.compile was given to make this module."""
     inner = getattr(module, "_orig_mod", None)
-    return _original(inner) if isinstance(inner, nn.Module) else module
+    return _without_compile(inner) if isinstance(inner, nn.Module) else module
 
 
 def refused(specification: Specification, reason: str) -> ConfigurationError:

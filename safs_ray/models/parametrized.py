@@ -20,8 +20,8 @@ BEFORE_PARAMETRIZE = {("_g", "_v"): "weight_norm", ("_u", "_orig"): "spectral_no
 def parametrized(state: Mapping[str, Tensor]) -> str:
     """Which tensor is computed, from what, and what to do before saving; empty where none is."""
     for name in state:
-        if found := COMPUTED_FROM.fullmatch(name):
-            return _told(name, found["layer"], found["tensor"], state)
+        if match := COMPUTED_FROM.fullmatch(name):
+            return _told(name, match["layer"], match["tensor"], state)
         for (end, other), kind in BEFORE_PARAMETRIZE.items():
             computed = name.removesuffix(end)
             if name.endswith(end) and f"{computed}{other}" in state:

@@ -21,6 +21,13 @@ class Specification:
         classes: number of logits it returns, (N, classes).
         mean, deviation: by channel, of pixels in [0, 1]; what the images it was trained on were normalised by.
         exclude: patterns, as of :mod:`fnmatch`, of activations that are no sites and stay as they are.
+
+    Examples:
+        >>> specification = Specification("lenet5", channels=1, size=28, classes=10, mean=(0.5,), deviation=(0.5,))
+        >>> specification.example().shape
+        torch.Size([2, 1, 28, 28])
+        >>> specification.normalised(torch.tensor([0, 255], dtype=torch.uint8).view(1, 1, 1, 2)).tolist()
+        [[[[-1.0, 1.0]]]]
     """
 
     model: str

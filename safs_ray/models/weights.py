@@ -144,8 +144,8 @@ def _complete(
 def _check(file: str, state: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> None:
     """Refuse a state that is not a network's."""
     missing, extra = [name for name in wanted if name not in state], [name for name in state if name not in wanted]
-    if missing and (told := parametrized(state)):
-        raise refused(file, told)
+    if missing and (advice := parametrized(state)):
+        raise refused(file, advice)
     if missing:
         raise refused(file, f"lacks {_some(missing)}; it holds {_some(list(state))}")
     if extra:

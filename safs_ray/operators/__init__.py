@@ -29,6 +29,12 @@ def lookup(name: str, key: str = "operator") -> Operator:
     Raises:
         ConfigurationError: naming ``key``, for a name of none of these, and for a function that is not found or is no
             operator.
+
+    Examples:
+        >>> lookup("relu").function(torch.tensor([-1.0, 2.0])).tolist()
+        [0.0, 2.0]
+        >>> lookup("leaky_relu(0.5)").function(torch.tensor([-1.0, 2.0])).tolist()
+        [-0.5, 2.0]
     """
     check_names([name], key)
     if name in OPERATORS:
@@ -61,13 +67,17 @@ def find(names: Sequence[str], key: str) -> list[Operator]:
     Raises:
         ConfigurationError: as :func:`lookup`, for a name that stands twice, and for an operator that goes with one
             number of channels alone.
+
+    Examples:
+        >>> [operator.formula for operator in find(["relu", "tanh"], "search.operators")]
+        ['max(0, z)', 'tanh(z)']
     """
     check_names(names, key)
-    found = [lookup(name, key) for name in names]
-    for operator in found:
+    operators = [lookup(name, key) for name in names]
+    for operator in operators:
         if operator.channels is not None:
             raise refusal(key, operator.name, f"fits sites of {operator.channels} channels alone; allowed: prelu")
-    return found
+    return operators
 
 
 POINTS = (0.0, 1e-6, -1e-6, 1.0, -1.0, 10.0, -10.0, 1e4, -1e4)
@@ -102,8 +112,8 @@ def _fault(operator: Operator) -> str | None:
             gradients = torch.autograd.grad(value.sum(), arguments, allow_unused=True, materialize_grads=True)
             alone = torch.cat([operator.function(point.reshape(1, 1, 1, 1), *arguments[1:]) for point in z.flatten()])
         except (Exception, SystemExit) as error:  # the user's function runs, and may raise anything
-            given = f" and tensors for {', '.join(operator.parameters)}" if operator.parameters else ""
-            return f"fails on a tensor (1, 3, 3, 1){given}: {type(error).__name__}: {error}"
+            tensors = f" and tensors for {', '.join(operator.parameters)}" if operator.parameters else ""
+            return f"fails on a tensor (1, 3, 3, 1){tensors}: {type(error).__name__}: {error}"
     finite = value.isfinite() & gradients[0].isfinite()
     if not finite.all():
         return f"is not finite, or its gradient is not, at {z[~finite][0]:g}; must be for z from -1e4 to 1e4"

@@ -82,13 +82,13 @@ def prelu(channels: int) -> str:
 
 def find_variant(name: str) -> Operator | None:
     """The operator of such a name; None where it is the name of none."""
-    found = _NAME.fullmatch(name)
-    values = re.split(r",\s*", found[2]) if found and found[2] else []
-    if not found or not all(map(_NUMBER.fullmatch, values)):
+    match = _NAME.fullmatch(name)
+    values = re.split(r",\s*", match[2]) if match and match[2] else []
+    if not match or not all(map(_NUMBER.fullmatch, values)):
         return None
-    if found[1] == "prelu":
+    if match[1] == "prelu":
         return _find_prelu(name, values)
-    variant = VARIANTS.get(found[1])
+    variant = VARIANTS.get(match[1])
     if variant is None or len(values) not in (0, len(variant.settings)):
         return None
     settings = dict(zip(variant.settings, map(float, values), strict=True)) if values else variant.settings

@@ -1,6 +1,6 @@
 """Pruning as three pure steps: a score for every weight, an allocation of the zeros, a mask by layer.
 
-:func:`prune` takes them for a network as it is, :mod:`safs_ray.pruning.rules` while a network trains.
+:func:`find_masks` takes them for a network as it is, :mod:`safs_ray.pruning.rules` while a network trains.
 """
 
 from __future__ import annotations
@@ -13,22 +13,30 @@ from torch import Tensor
 
 from safs_ray.config import PruningSection
 from safs_ray.pruning.masks import count_kept, hold_at_zero
-from safs_ray.pruning.scores import ROUNDS, SCORES, Evidence
+from safs_ray.pruning.scores import ROUNDS, Evidence, find_score
 from safs_ray.pruning.structure import select
 
 
-def prune(evidence: Evidence, section: PruningSection, masks: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def find_masks(evidence: Evidence, section: PruningSection, masks: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Masks by name, bool tensors shaped as the weights, True where a weight is kept.
 
     Args:
         section: says the sparsity, the score, the allocation and the structure.
         masks: what is pruned already and stays so; empty for a dense network.
+
+    Examples:
+        >>> import torch
+        >>> module = torch.nn.Linear(4, 1)
+        >>> _ = module.weight.data.copy_(torch.tensor([[-3.0, 1.0, 2.0, 0.5]]))
+        >>> evidence = Evidence(module, images=torch.zeros(1, 4), labels=torch.tensor([0]))
+        >>> find_masks(evidence, PruningSection(sparsity=0.75), {})
+        {'weight': tensor([[ True, False, False, False]])}
     """
     evidence = replace(evidence, module=copy.deepcopy(evidence.module))  # a round scores what the last one left
     weights = evidence.weights
     masks = {name: mask.to(weights[name].device) for name, mask in masks.items()}
     for sparsity in _sparsities(weights, section, masks):
-        masks = select(SCORES[section.score](evidence), sparsity, section, masks)
+        masks = select(find_score(section.score)(evidence), sparsity, section, masks)
         hold_at_zero([weights[name] for name in masks], [~mask for mask in masks.values()])
     return masks
 

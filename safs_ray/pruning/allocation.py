@@ -12,12 +12,24 @@ Allocation = Callable[[Mapping[str, Tensor], float], dict[str, Tensor]]
 
 
 def layer(scores: Mapping[str, Tensor], sparsity: float) -> dict[str, Tensor]:
-    """The same sparsity in every layer; each loses round(sparsity * n) weights, as in torch.nn.utils.prune."""
+    """The same sparsity in every layer; each loses round(sparsity * n) weights, as in torch.nn.utils.prune.
+
+    Examples:
+        >>> scores = {"first": torch.tensor([[4.0, 3.0, 2.0, 1.0]]), "second": torch.tensor([[8.0, 7.0, 6.0, 5.0]])}
+        >>> layer(scores, sparsity=0.5)
+        {'first': tensor([[ True,  True, False, False]]), 'second': tensor([[ True,  True, False, False]])}
+    """
     return {name: keep_highest(score, round(sparsity * score.numel())) for name, score in scores.items()}
 
 
 def global_(scores: Mapping[str, Tensor], sparsity: float) -> dict[str, Tensor]:
-    """One ranking over all layers; a layer of low scores may lose every weight."""
+    """One ranking over all layers; a layer of low scores may lose every weight.
+
+    Examples:
+        >>> scores = {"first": torch.tensor([[4.0, 3.0, 2.0, 1.0]]), "second": torch.tensor([[8.0, 7.0, 6.0, 5.0]])}
+        >>> global_(scores, sparsity=0.5)
+        {'first': tensor([[False, False, False, False]]), 'second': tensor([[True, True, True, True]])}
+    """
     ranking = torch.cat([score.flatten() for score in scores.values()])
     kept = keep_highest(ranking, round(sparsity * ranking.numel()))
     parts = torch.split(kept, [score.numel() for score in scores.values()])

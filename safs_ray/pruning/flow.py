@@ -109,13 +109,13 @@ def reach(module: nn.Module, masks: Mapping[str, Tensor], example: Tensor, sites
     lead to every output.
     """
     try:
-        found = _derivatives(module, masks, example, sites)
-        if found.outputs is None or found.outputs.all():
-            return found
+        derivatives = _derivatives(module, masks, example, sites)
+        if derivatives.outputs is None or derivatives.outputs.all():
+            return derivatives
         whole = _derivatives(module, {}, example, sites).outputs
     except Exception:  # a user's network may fail where derivatives are taken
         return UNKNOWN
-    return found if whole is not None and whole.all() else UNKNOWN
+    return derivatives if whole is not None and whole.all() else UNKNOWN
 
 
 @torch.no_grad()
@@ -136,8 +136,8 @@ def _derivatives(module: nn.Module, masks: Mapping[str, Tensor], example: Tensor
         value, derivative = _unpacked(output)
         depends = torch.zeros_like(value, dtype=torch.bool) if derivative is None else derivative != 0
         name = names[id(layer.weight)]
-        found = depends.transpose(0, -1 if isinstance(layer, nn.Linear) else 1).flatten(1).any(1)
-        channels[name] = channels.get(name, torch.zeros_like(found)) | found
+        own = depends.transpose(0, -1 if isinstance(layer, nn.Linear) else 1).flatten(1).any(1)
+        channels[name] = channels.get(name, torch.zeros_like(own)) | own
         fresh = torch.where(depends, _between(1, 2, value, draws), torch.where(value == 0, 0, 0.5))
         return _with_derivative(fresh, depends * _between(1, 2, value, draws))
 

@@ -76,8 +76,8 @@ class _Straight(Calls):
 
 def _has_statistics(name: str, arguments: Sequence[Any], named: Mapping[str, Any]) -> bool:
     """Whether a normalisation goes by running statistics, which do not depend on the images."""
-    given = {**dict(zip(("input", "mean", "variance", "weight", "bias", "training"), arguments, strict=False)), **named}
-    return name == "batch_norm" and given.get("mean") is not None and not given.get("training")
+    bound = {**dict(zip(("input", "mean", "variance", "weight", "bias", "training"), arguments, strict=False)), **named}
+    return name == "batch_norm" and bound.get("mean") is not None and not bound.get("training")
 
 
 def without_sites(module: nn.Module, sites: Sequence[str]) -> nn.Module:

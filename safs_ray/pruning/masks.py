@@ -18,6 +18,11 @@ def prunable_weights(module: nn.Module) -> dict[str, Tensor]:
     """What can be pruned, by its name in the module's state; a tensor that has several names is there once.
 
     It is the weight of every convolution and linear layer, and every matrix of attention and of recurrent layers.
+
+    Examples:
+        >>> module = nn.Sequential(nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.Flatten(), nn.Linear(144, 10))
+        >>> {name: tuple(weight.shape) for name, weight in prunable_weights(module).items()}
+        {'0.weight': (4, 1, 3, 3), '3.weight': (10, 144)}
     """
     found: dict[Tensor, str] = {}
     for path, child in module.named_modules():

@@ -13,6 +13,7 @@ from safs_ray.config import refusal
 from safs_ray.pruning.linear import linearised
 from safs_ray.pruning.masks import prunable_weights
 from safs_ray.randomness import generator
+from safs_ray.references import resolve
 
 BATCH = 100
 """Images whose gradients are taken at a time."""
@@ -49,7 +50,14 @@ class Evidence:
 
 
 def magnitude(evidence: Evidence) -> dict[str, Tensor]:
-    """|w| (Han et al. 2015)."""
+    """|w| (Han et al. 2015).
+
+    Examples:
+        >>> module = nn.Linear(2, 1)
+        >>> _ = module.weight.data.copy_(torch.tensor([[-3.0, 1.0]]))
+        >>> magnitude(Evidence(module, images=torch.zeros(1, 2), labels=torch.tensor([0])))
+        {'weight': tensor([[3., 1.]])}
+    """
     return {name: weight.detach().abs() for name, weight in evidence.weights.items()}
 
 
@@ -119,13 +127,26 @@ def _check_conserved(flow: Tensor, of_input: Tensor) -> None:
 TEMPERATURE = 200.0
 """What GraSP divides the logits by: the weights are not ready to classify yet."""
 
-SCORES: dict[str, Callable[[Evidence], dict[str, Tensor]]] = {
+Score = Callable[[Evidence], dict[str, Tensor]]
+"""Gives each prunable weight a tensor of its shape; the lowest go first."""
+
+SCORES: dict[str, Score] = {
     "magnitude": magnitude,
     "random": random,
     "snip": snip,
     "grasp": grasp,
     "synflow": synflow,
 }
+
+
+def find_score(name: str) -> Score:
+    """The score of a name, or a user's own function by ``package.module:function``.
+
+    Raises:
+        ConfigurationError: there is no such function.
+    """
+    return SCORES.get(name) or resolve(name, "pruning.score")
+
 
 ROUNDS = {"synflow": 100}
 """In how many rounds a score is taken, on an exponential schedule; those that are not here in one."""

@@ -61,6 +61,10 @@ def n_of_m(scores: Mapping[str, Tensor], n: int, m: int) -> dict[str, Tensor]:
 
     Input weights (out, in, *kernel) are read with the input channels last, as accelerators lay them out. Where
     their number is no multiple of m, the last group is shorter and keeps n weights all the same.
+
+    Examples:
+        >>> n_of_m({"weight": torch.tensor([[1.0, 4.0, 3.0, 2.0]])}, 1, 2)
+        {'weight': tensor([[False,  True,  True, False]])}
     """
     return {name: _n_of_m(score, n, m) for name, score in scores.items()}
 

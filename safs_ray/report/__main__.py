@@ -13,15 +13,14 @@ from pathlib import Path
 
 from rich.console import Console
 
-from safs_ray.config import ConfigurationError
+from safs_ray.config import PAGE, ConfigurationError
 from safs_ray.report import comparison, page, tensorboard
 from safs_ray.report.canvas import Absent, Figure
 from safs_ray.report.groups import grouped
 from safs_ray.report.record import Record
 from safs_ray.report.table import show, show_groups, show_rows
-from safs_ray.report.wording import shown
 from safs_ray.sources.images import one_line
-from safs_ray.storage import DamagedError, Folder, blaming
+from safs_ray.storage import DamagedError, Folder, blaming, shown
 
 BAD_INPUT = 2
 
@@ -55,15 +54,15 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("runs", nargs="+", metavar="RUN", help="folder or URI of a run; of several, to compare them")
     parser.add_argument(
-        "--page", metavar="FILE", help=f"where the page goes (default: RUN/{page.PAGE}; of several {comparison.PAGE})"
+        "--page", metavar="FILE", help=f"where the page goes (default: RUN/{PAGE}; of several {comparison.PAGE})"
     )
     parser.add_argument("--figures", metavar="FOLDER", help="write every figure there too, as SVG and PNG")
     return parser
 
 
-def _read(run: str) -> Record:
-    with blaming("run", run):
-        return Record.read(Folder.at(run))
+def _read(folder: str) -> Record:
+    with blaming("run", folder):
+        return Record.read(Folder.at(folder))
 
 
 def _report(record: Record, file: str | None, folder: str | None, console: Console) -> None:
@@ -71,7 +70,7 @@ def _report(record: Record, file: str | None, folder: str | None, console: Conso
         show(record.results, console)
     else:
         console.print(f"{record.name} is not finished")
-        for part, state in page.standing(record):
+        for part, state in page.status(record):
             console.print(f"  {part}: {state}")
         if record.rows:
             show_rows(record.rows, console)
@@ -79,7 +78,7 @@ def _report(record: Record, file: str | None, folder: str | None, console: Conso
     if file is None:  # into the run's own folder
         with blaming("run", shown(record.folder)):
             tensorboard.write(record, drawn)
-    place = record.folder / page.PAGE if file is None else _place(file)
+    place = record.folder / PAGE if file is None else _place(file)
     _write(place, page.render(record, drawn, datetime.now()), drawn, folder, console)
 
 

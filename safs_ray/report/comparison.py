@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from safs_ray.config import Hyperparameters
+from safs_ray.experiment import Row
 from safs_ray.report.canvas import Absent, Figure
 from safs_ray.report.figures import groups as drawings
 from safs_ray.report.groups import GAIN, Group, compared, differing, identity
@@ -15,7 +16,7 @@ from safs_ray.report.wording import CONFIDENT, interval, listed, points, spread
 
 PAGE = "comparison.html"
 
-ORDER = ("dense", "pruned", "stage 1", "stage 2", "SAFS")
+ORDER = tuple(Row)
 
 
 def row_names(groups: Sequence[Group]) -> tuple[str, ...]:
@@ -56,11 +57,13 @@ def render(groups: Sequence[Group], drawn: dict[str, Figure | Absent]) -> str:
 
 def _row(group: Group, names: Sequence[str]) -> dict[str, Any]:
     gain = group.estimate(GAIN)
-    kept = sorted({row["nonzero_weights"] for record in group.records for row in record.rows if row["name"] == "SAFS"})
+    kept = sorted(
+        {row["nonzero_weights"] for record in group.records for row in record.rows if row["name"] == Row.SAFS}
+    )
     return {
         "label": group.label,
         "count": group.count,
-        "cells": [spread(found.mean, found.sd) if (found := group.estimate(name)) else "" for name in names],
+        "cells": [spread(estimate.mean, estimate.sd) if (estimate := group.estimate(name)) else "" for name in names],
         "gain": points(gain.mean) if gain else "",
         "interval": interval(gain) if gain else "",
         "nonzero": " to ".join(f"{count:,}" for count in (kept if len(kept) < 2 else (kept[0], kept[-1]))),
@@ -68,11 +71,11 @@ def _row(group: Group, names: Sequence[str]) -> dict[str, Any]:
 
 
 def _difference(group: Group, reference: Group, names: Sequence[str]) -> dict[str, Any]:
-    found = [compared(group, reference, name) for name in (*names, GAIN)]
+    differences = [compared(group, reference, name) for name in (*names, GAIN)]
     return {
         "label": group.label,
-        "how": next((each.how for each in found if each), ""),
-        "cells": [(points(each.estimate.mean), interval(each.estimate)) if each else ("", "") for each in found],
+        "how": next((each.how for each in differences if each), ""),
+        "cells": [(points(each.estimate.mean), interval(each.estimate)) if each else ("", "") for each in differences],
     }
 
 
@@ -99,15 +102,15 @@ def _run(group: Group, record: Record, names: Sequence[str]) -> dict[str, Any]:
         "found": " ".join(_operators(record)),
         "hyperparameters": _hyperparameters(record),
         "evaluations": f"{record.search_cost['evaluations']:,}",
-        "core_seconds": f"{rows['SAFS']['core_seconds']:,.0f}" if "SAFS" in rows else "",
+        "core_seconds": f"{rows[Row.SAFS]['core_seconds']:,.0f}" if Row.SAFS in rows else "",
     }
 
 
 def _operators(record: Record) -> Iterator[str]:
     if record.results:
         yield from (each["operator"] for each in record.results["assignment"].values())
-    elif record.found:
-        yield from record.found.assignment
+    elif record.best_network:
+        yield from record.best_network.assignment
 
 
 def _hyperparameters(record: Record) -> str:

@@ -8,8 +8,10 @@ from itertools import takewhile
 from statistics import mean
 
 from safs_ray.config import counted, refusal
+from safs_ray.experiment import Row
+from safs_ray.experiment.results import TableRow
 from safs_ray.report.intervals import Estimate, difference, estimate, paired_difference
-from safs_ray.report.record import Record, Row, flattened
+from safs_ray.report.record import Record, flattened
 
 GAIN = "gain"
 """Name of the difference of SAFS and pruned, beside the names of rows."""
@@ -80,16 +82,16 @@ class Group:
 
 def _folds(record: Record, name: str) -> list[float]:
     """Test accuracies of a row on the folds, or the differences of SAFS and pruned."""
-    rows: Mapping[str, Row] = {row["name"]: row for row in record.rows}
+    rows: Mapping[str, TableRow] = {row["name"]: row for row in record.rows}
     if name == GAIN:
-        if not {"SAFS", "pruned"} <= set(rows):
+        if not {Row.SAFS, Row.PRUNED} <= set(rows):
             return []
-        safs, pruned = (rows[each]["test_accuracy"]["values"] for each in ("SAFS", "pruned"))
+        safs, pruned = (rows[each]["test_accuracy"]["values"] for each in (Row.SAFS, Row.PRUNED))
         return [value - other for value, other in zip(safs, pruned, strict=False)]
     return list(rows[name]["test_accuracy"]["values"]) if name in rows else []
 
 
-def gain(row: Row, pruned: Row) -> Estimate:
+def gain(row: TableRow, pruned: TableRow) -> Estimate:
     """How much better a row of a run is, over the folds that both have: of an unfinished run not all are there."""
     pairs = zip(row["test_accuracy"]["values"], pruned["test_accuracy"]["values"], strict=False)
     values, others = zip(*pairs, strict=True)

@@ -48,7 +48,12 @@ def estimate(values: Sequence[float]) -> Estimate:
 
 
 def paired_difference(values: Sequence[float], others: Sequence[float]) -> Estimate:
-    """The mean of ``values[i] - others[i]``, with the t interval of the pairs."""
+    """The mean of ``values[i] - others[i]``, with the t interval of the pairs.
+
+    Examples:
+        >>> paired_difference([3.0, 5.0, 7.0], [1.0, 3.0, 5.0])
+        Estimate(mean=2.0, sd=0.0, low=2.0, high=2.0)
+    """
     return estimate([value - other for value, other in zip(values, others, strict=True)])
 
 

@@ -135,16 +135,16 @@ class Layer:
 def layers(network: Network) -> dict[str, Layer]:
     """What the masks leave of every layer with weights, by name of its weight, in the order of the module."""
     module, example = network.build(), network.specification.example()
-    found = network.survey
+    survey = network.survey
     reached, needed = reach(module, network.masks, example, network.sites).channels, _needed(network)
     return {
         name: Layer(
-            found.kept[name],
-            found.of[name],
+            survey.kept[name],
+            survey.of[name],
             int((reached[name].numpy() & needed[name]).sum()) if needed is not None and name in reached else None,
             len(network.state[name]),
         )
-        for name in found.of
+        for name in survey.of
     }
 
 

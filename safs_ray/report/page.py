@@ -10,6 +10,8 @@ from typing import Any
 from jinja2 import Environment, PackageLoader
 
 from safs_ray.config import CONFIGURATION, Configuration, ConfigurationError, Hyperparameters, counted
+from safs_ray.experiment import Row, rows_of
+from safs_ray.experiment.results import TableRow
 from safs_ray.report.canvas import Absent, Figure
 from safs_ray.report.figures import (
     accuracy,
@@ -23,17 +25,17 @@ from safs_ray.report.figures import (
     trajectories,
 )
 from safs_ray.report.groups import gain
-from safs_ray.report.record import Record, Row, flattened
-from safs_ray.report.wording import CONFIDENT, interval, listed, percent, points, shown
-
-PAGE = "report.html"
+from safs_ray.report.record import Record, flattened
+from safs_ray.report.wording import CONFIDENT, interval, listed, percent, points
+from safs_ray.search.course import Sweep
+from safs_ray.storage import shown
 
 MEANINGS = {
-    "dense": "before pruning",
-    "pruned": "its own activations, default hyperparameters",
-    "stage 1": "found operators, default hyperparameters",
-    "stage 2": "its own activations with learned scales, hyperparameters searched",
-    "SAFS": "found operators with learned scales, hyperparameters searched",
+    Row.DENSE: "before pruning",
+    Row.PRUNED: "its own activations, default hyperparameters",
+    Row.OPERATORS: "found operators, default hyperparameters",
+    Row.SCALES: "its own activations with learned scales, hyperparameters searched",
+    Row.SAFS: "found operators with learned scales, hyperparameters searched",
 }
 
 
@@ -73,13 +75,13 @@ def render(record: Record, drawn: Mapping[str, Figure | Absent], written: dateti
             record=record,
             figures=drawn,
             summary=_summary(record),
-            standing=[] if record.finished else list(standing(record)),
+            status=[] if record.finished else list(status(record)),
             written=f"{written:%-d %B %Y at %H:%M}",
             rows=[_row(row, record.rows) for row in record.rows],
             spread=_spread(record.rows),
             certainty=_certainty(record),
             winner=_winner(record),
-            groups=record.found.groups if record.found else (record.results or {}).get("groups", 1),
+            groups=record.best_network.groups if record.best_network else (record.results or {}).get("groups", 1),
             hyperparameters=_hyperparameters(record),
             search=_search(record),
             trials=list(_trials(record)),
@@ -94,22 +96,22 @@ def _summary(record: Record) -> str:
     run = record.configuration
     what = f"{run.model.name} on {run.data.source}, {_pruning(run)}."
     rows = {row["name"]: row for row in record.rows}
-    if "SAFS" not in rows or "pruned" not in rows:
+    if Row.SAFS not in rows or Row.PRUNED not in rows:
         return what
-    test, gained = rows["SAFS"]["test_accuracy"], gain(rows["SAFS"], rows["pruned"]).mean
+    test, gained = rows[Row.SAFS]["test_accuracy"], gain(rows[Row.SAFS], rows[Row.PRUNED]).mean
     direction = "above" if gained >= 0 else "below"
     outcome = (
         f" The activations and hyperparameters that were found reach {percent(test)} % test accuracy with "
-        f"{counted(rows['SAFS']['nonzero_weights'], 'weight')}, {abs(100 * gained):.1f} points {direction} the pruned "
-        "network"
+        f"{counted(rows[Row.SAFS]['nonzero_weights'], 'weight')}, {abs(100 * gained):.1f} points {direction} the "
+        "pruned network"
     )
     dense = f" and {100 * rows['dense']['test_accuracy']['mean']:.1f} % before pruning" if "dense" in rows else ""
     return f"{what}{outcome} ({percent(rows['pruned']['test_accuracy'])} %{dense})."
 
 
-def _pruning(run: Configuration) -> str:
-    pruning = run.pruning
-    if run.model.pruned:
+def _pruning(configuration: Configuration) -> str:
+    pruning = configuration.pruning
+    if configuration.model.pruned:
         return "which came pruned"
     if not pruning.sparsity:
         return "not pruned"
@@ -120,11 +122,14 @@ def _pruning(run: Configuration) -> str:
     )
 
 
-def standing(record: Record) -> Iterator[tuple[str, str]]:
+def status(record: Record) -> Iterator[tuple[str, str]]:
     """What is done of an unfinished run, part by part."""
     for stage in ["pruned"] if record.configuration.model.pruned else ["dense", "pruned"]:
-        made = record.metrics(stage)
-        yield f"network “{stage}”", f"validation {100 * made['validation_accuracy']:.1f} %" if made else "not there yet"
+        metrics = record.metrics(stage)
+        yield (
+            f"network “{stage}”",
+            f"validation {100 * metrics['validation_accuracy']:.1f} %" if metrics else "not there yet",
+        )
     for sweep in record.sweeps:
         ended = sum(trial.fate != "open" for trial in sweep.trials)
         best = f"best validation {100 * sweep.winner.best_accuracy:.1f} %"
@@ -132,12 +137,12 @@ def standing(record: Record) -> Iterator[tuple[str, str]]:
             best += f", {counted(len(again), 'finalist')} trained again"
         begun = f"{len(sweep.trials)} of {counted(sweep.planned, 'trial')} begun"
         yield f"sweep “{sweep.name}”", f"{begun}, {ended} ended, {best}"
-    rows = [row for row in record.row_names if row != "dense"]
+    rows = [row for row in rows_of(record.configuration) if row is not Row.DENSE]
     done = sum(len(record.folds(row)) for row in rows)
     yield "final evaluation", f"{done} of {counted(len(rows) * record.configuration.final.folds, 'training')} done"
 
 
-def _row(row: Row, rows: list[Row]) -> dict[str, Any]:
+def _row(row: TableRow, rows: list[TableRow]) -> dict[str, Any]:
     """A row of the table in words."""
     pruned = next((other for other in rows if other["name"] == "pruned"), None)
     gained = gain(row, pruned) if pruned and row["name"] not in ("dense", "pruned") else None
@@ -155,7 +160,7 @@ def _row(row: Row, rows: list[Row]) -> dict[str, Any]:
     }
 
 
-def _spread(rows: list[Row]) -> str:
+def _spread(rows: list[TableRow]) -> str:
     folds = len(rows[-1]["test_accuracy"]["values"]) if rows else 0
     return f"mean ± standard deviation of {folds} folds" if folds > 1 else "one fold"
 
@@ -163,22 +168,23 @@ def _spread(rows: list[Row]) -> str:
 def _certainty(record: Record) -> str:
     """How far the gain of the row SAFS is to be trusted."""
     rows = {row["name"]: row for row in record.rows}
-    if "SAFS" not in rows or "pruned" not in rows:
+    if Row.SAFS not in rows or Row.PRUNED not in rows:
         return ""
-    gained = gain(rows["SAFS"], rows["pruned"])
+    gained = gain(rows[Row.SAFS], rows[Row.PRUNED])
     if gained.low is None:
         return (
             "With one fold nothing is known of the uncertainty of the gain: run more seeds, and give all their folders "
             "to python -m safs_ray.report."
         )
-    told = (
+    verdict = (
         "which leaves out 0"
         if gained.certain
         else "which includes 0, so that this run alone does not show a difference"
     )
     return (
         f"Below a gain stands its {CONFIDENT} interval, by Student’s t over the differences of the folds; that of SAFS "
-        f"is {interval(gained)} points, {told}. Folds share most of their images, so that other seeds differ by more."
+        f"is {interval(gained)} points, {verdict}. Folds share most of their images, "
+        "so that other seeds differ by more."
     )
 
 
@@ -192,7 +198,7 @@ def _winner(record: Record) -> dict[str, functions.Activation]:
 def _hyperparameters(record: Record) -> str:
     if record.results:
         return listed(Hyperparameters(**record.results["hyperparameters"]))
-    leading = [sweep.winner for sweep in record.sweeps if sweep.name != "stage 2"]
+    leading = [sweep.winner for sweep in record.sweeps if sweep.name is not Sweep.SCALES]
     return listed(leading[-1].hyperparameters) if leading else ""
 
 

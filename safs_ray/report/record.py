@@ -10,19 +10,18 @@ from itertools import takewhile
 from typing import Any
 
 from safs_ray import config, stages
-from safs_ray.config import CONFIGURATION, Configuration, ConfigurationError, refusal
+from safs_ray.config import CONFIGURATION, RESULTS, Configuration, ConfigurationError, refusal
 from safs_ray.data import Examples
+from safs_ray.experiment import Row, rows_of, start_of
+from safs_ray.experiment.results import Finalists, TableRow, read_finalists, search_cost, table
 from safs_ray.network import Network
 from safs_ray.report.measurement import validation_images
-from safs_ray.report.results import RESULTS, Finalists, finalists, search_cost, table
-from safs_ray.report.sweeps import Sweep, sweeps_of
+from safs_ray.report.sweeps import SweepRecord, sweeps_of
+from safs_ray.search.course import Sweep
 from safs_ray.search.evaluation import Evaluation
 from safs_ray.search.records import read_evaluations, stopped_trials
 from safs_ray.stages import Result
 from safs_ray.storage import Folder
-
-Row = dict[str, Any]
-"""A row of results.json."""
 
 
 @dataclass(frozen=True)
@@ -89,27 +88,23 @@ class Record:
         return [result for stage in self.folds(row) if (result := self.result(stage))]
 
     @cached_property
-    def sweeps(self) -> tuple[Sweep, ...]:
+    def sweeps(self) -> tuple[SweepRecord, ...]:
         """The sweeps of which a trial is known, in the order of the run."""
         searched = self.finished or self.folder.exists("networks/final")
         stopped = partial(stopped_trials, self.folder)
         return sweeps_of(self.configuration, self.evaluations, self.results, searched, stopped)
 
     @cached_property
-    def rows(self) -> list[Row]:
+    def rows(self) -> list[TableRow]:
         """The rows of the table; of an unfinished run those that are known, from the folds that are done."""
         if self.results is not None:
             return list(self.results["rows"])
-        finals = {row: done for row in self.row_names if (done := self.finals(row))}
-        starts = {row: start for row in finals if row != "dense" and (start := self._start(row))}
-        known = {row: done for row, done in finals.items() if row == "dense" or row in starts}
+        finals = {row: done for row in rows_of(self.configuration) if (done := self.finals(row))}
+        starts: dict[Row, Result] = {
+            row: start for row in finals if row is not Row.DENSE and (start := self._start(row))
+        }
+        known = {row: done for row, done in finals.items() if row is Row.DENSE or row in starts}
         return table(starts, known, self.evaluations, self.finalists)
-
-    @property
-    def row_names(self) -> tuple[str, ...]:
-        """The rows that the table has, or will have."""
-        dense = () if self.configuration.model.pruned else ("dense",)
-        return (*dense, "pruned", *self.configuration.final.ablations, "SAFS")
 
     @property
     def search_cost(self) -> dict[str, Any]:
@@ -123,28 +118,27 @@ class Record:
         """What is known of the finalists of each sweep."""
         if self.results is not None:
             return dict(self.results.get("finalists", {}))  # older runs have none
-        return finalists(self.folder)
+        return read_finalists(self.folder / "networks" / "finalists")
 
     @cached_property
     def start(self) -> Network | None:
         """The network that the last training of the row SAFS begins from, with its own activations."""
-        own, found = self._start("pruned"), self._start("SAFS")
-        if own is None or found is None:
+        own, safs = self._start(Row.PRUNED), self._start(Row.SAFS)
+        if own is None or safs is None:
             return None
         default = stages.searchable(own.network, self.configuration).assignment
-        return stages.searchable(found.network, self.configuration).assign(default)
+        return stages.searchable(safs.network, self.configuration).assign(default)
 
-    def _start(self, row: str) -> Result | None:
+    def _start(self, row: Row) -> Result | None:
         """The network that the last training of a row begins from."""
-        after_search = self.configuration.search.when == "before" and row in ("stage 1", "SAFS")
-        return self.result("pruned-found" if after_search else "pruned")
+        return self.result(start_of(self.configuration, row))
 
     @cached_property
-    def found(self) -> Network | None:
+    def best_network(self) -> Network | None:
         """The best network; before there is one, the network that the search starts from with the best assignment."""
         if best := self.result("best"):
             return best.network
-        leaders = [sweep.best_assignment for sweep in self.sweeps if sweep.name != "stage 2"]
+        leaders = [sweep.best_assignment for sweep in self.sweeps if sweep.name is not Sweep.SCALES]
         if self.start is None or not leaders:
             return None
         return self.start.assign(leaders[-1])
@@ -152,7 +146,7 @@ class Record:
     @cached_property
     def images(self) -> Examples | None:
         """Validation images, where there is a network to show them to and they can be read here."""
-        if self.found is None:
+        if self.best_network is None:
             return None
         try:
             return validation_images(self.configuration)

@@ -7,10 +7,10 @@ from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from safs_ray import stages
+from safs_ray import experiment
 from safs_ray.config import Configuration, Hyperparameters
 from safs_ray.search.assignment import Assignment
-from safs_ray.search.chain import Course
+from safs_ray.search.course import Course, Sweep
 from safs_ray.search.evaluation import Evaluation
 
 Fate = Literal["finished", "stopped", "diverged", "failed", "open"]
@@ -59,7 +59,7 @@ class Trial:
 
 
 @dataclass(frozen=True)
-class Sweep:
+class SweepRecord:
     """The trials of one search.
 
     Attributes:
@@ -77,7 +77,7 @@ class Sweep:
     winner: Trial
 
     @property
-    def name(self) -> str:
+    def name(self) -> Sweep:
         return self.course.sweep
 
     @property
@@ -91,7 +91,7 @@ def sweeps_of(
     results: Mapping[str, Any] | None,
     searched: bool,
     stopped: Callable[[Course], Container[str]] = lambda _: (),
-) -> tuple[Sweep, ...]:
+) -> tuple[SweepRecord, ...]:
     """The sweeps that have begun, in the order of the run.
 
     Args:
@@ -100,7 +100,7 @@ def sweeps_of(
         searched: whether the search is over.
         stopped: the names of the trials of a sweep that ASHA is known to have stopped.
     """
-    planned = stages.sweeps(configuration)
+    planned = experiment.sweeps(configuration)
     begun = {evaluation.sweep for evaluation in evaluations}
     later = [any(course.sweep in begun for course, _ in planned[index + 1 :]) for index in range(len(planned))]
     return tuple(
@@ -118,12 +118,12 @@ def _sweep(
     results: Mapping[str, Any],
     over: bool,
     stopped: Container[str],
-) -> Sweep:
+) -> SweepRecord:
     steps: dict[str, list[Evaluation]] = {}
     for evaluation in evaluations:
         if evaluation.sweep == course.sweep:
             steps.setdefault(evaluation.trial, []).append(evaluation)
-    rungs = _rungs(configuration, course)
+    rungs = course.rungs(configuration)
     trials = tuple(
         Trial(
             number,
@@ -133,18 +133,7 @@ def _sweep(
         )
         for number, (name, taken) in enumerate(steps.items(), start=1)
     )
-    return Sweep(course, planned, rungs, trials, over, _winner(trials, course.sweep, results))
-
-
-def _rungs(configuration: Configuration, course: Course) -> tuple[int, ...]:
-    """The steps at which ASHA compares, of all brackets together: the grace period times powers of the factor."""
-    section = configuration.tune
-    if section.scheduler == "none" or not course.own_hyperparameters:
-        return ()
-    rungs = [min(section.grace_period, course.steps)]
-    while rungs[-1] * section.reduction_factor < course.steps:
-        rungs.append(rungs[-1] * section.reduction_factor)
-    return tuple(rung for rung in rungs if rung < course.steps)
+    return SweepRecord(course, planned, rungs, trials, over, _winner(trials, course.sweep, results))
 
 
 def _fate(taken: Sequence[Evaluation], course: Course, rungs: Sequence[int], over: bool) -> Fate:
@@ -158,12 +147,12 @@ def _fate(taken: Sequence[Evaluation], course: Course, rungs: Sequence[int], ove
     return "stopped" if len(taken) in rungs else "failed"
 
 
-def _winner(trials: Sequence[Trial], sweep: str, results: Mapping[str, Any]) -> Trial:
+def _winner(trials: Sequence[Trial], sweep: Sweep, results: Mapping[str, Any]) -> Trial:
     """The finalist that did best when trained again; without finalists the finished trial of the highest accuracy.
 
     Of equally good ones it is that which the results tell of. Where none is finished, it is the best of all.
     """
-    chosen = results.get("hyperparameters") if sweep == "SAFS" else None
+    chosen = results.get("hyperparameters") if sweep is Sweep.SAFS else None
     finalists = results.get("finalists", {}).get(sweep, {})
 
     def rank(trial: Trial) -> tuple[float, float, bool]:

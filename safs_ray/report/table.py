@@ -10,9 +10,10 @@ from rich.console import Console
 from rich.table import Table
 
 from safs_ray.config import Hyperparameters, counted
+from safs_ray.experiment import Row
+from safs_ray.experiment.results import TableRow
 from safs_ray.report.groups import GAIN, Difference, Group, compared, gain
 from safs_ray.report.intervals import Estimate
-from safs_ray.report.record import Row
 from safs_ray.report.wording import CONFIDENT, interval, listed, percent, points, spread
 
 STYLE: dict[str, Any] = {"box": box.SIMPLE_HEAD, "padding": (0, 1, 0, 0), "pad_edge": False}
@@ -34,21 +35,21 @@ def show(results: dict[str, Any], console: Console) -> None:
     )
 
 
-def show_rows(rows: Sequence[Row], console: Console) -> None:
+def show_rows(rows: Sequence[TableRow], console: Console) -> None:
     """Print the accuracies of a run."""
     finals = len(rows[-1]["test_accuracy"]["values"])
     console.print(f"Accuracy in per cent, {f'mean ± sd of {finals} folds' if finals > 1 else 'one fold'}")
     console.print(_accuracies(rows))
 
 
-def _accuracies(rows: Sequence[Row]) -> Table:
+def _accuracies(rows: Sequence[TableRow]) -> Table:
     table = Table(**STYLE)
     table.add_column("network")
     for heading in ("validation", "test", "gain", "sparsity", "nonzero", "trained", "core-s"):
         table.add_column(heading, justify="right", no_wrap=True)
-    pruned = next((row for row in rows if row["name"] == "pruned"), None)
+    pruned = next((row for row in rows if row["name"] == Row.PRUNED), None)
     for row in rows:
-        gained = pruned and row["name"] not in ("dense", "pruned")
+        gained = pruned and row["name"] not in (Row.DENSE, Row.PRUNED)
         table.add_row(
             row["name"],
             percent(row["validation_accuracy"]),
@@ -58,7 +59,7 @@ def _accuracies(rows: Sequence[Row]) -> Table:
             f"{row['nonzero_weights']:,}",
             f"{row['evaluations']:,}" if row["evaluations"] else "",
             f"{row['core_seconds']:,.0f}",
-            style="bold" if row["name"] == "SAFS" else None,
+            style="bold" if row["name"] == Row.SAFS else None,
         )
     return table
 
@@ -87,8 +88,8 @@ def show_groups(groups: Sequence[Group], names: Sequence[str], console: Console)
     console.print("Test accuracy in per cent, mean ± sd of a group's seeds, or of a single run's folds", soft_wrap=True)
     console.print(_groups(groups, names))
     if len(groups) > 1:
-        told = f"Difference from {groups[0].label} in points, with its {CONFIDENT} interval by Student's t"
-        console.print(told, soft_wrap=True)
+        caption = f"Difference from {groups[0].label} in points, with its {CONFIDENT} interval by Student's t"
+        console.print(caption, soft_wrap=True)
         console.print(_differences(groups, names))
 
 
@@ -100,26 +101,29 @@ def _groups(groups: Sequence[Group], names: Sequence[str]) -> Table:
     return table
 
 
-def _cell(found: Estimate | None, signed: bool) -> str:
-    if found is None:
+def _cell(estimate: Estimate | None, signed: bool) -> str:
+    if estimate is None:
         return ""
     if signed:
-        return points(found.mean)
-    return spread(found.mean, found.sd)
+        return points(estimate.mean)
+    return spread(estimate.mean, estimate.sd)
 
 
 def _differences(groups: Sequence[Group], names: Sequence[str]) -> Table:
     table = _compared_table(names)
     for group in groups[1:]:
-        found = [compared(group, groups[0], name) for name in (*names, GAIN)]
-        how = next((each.how for each in found if each), "")
-        table.add_row(f"{group.label}\n{how}", *(_pair(each) for each in found))
+        cells = [compared(group, groups[0], name) for name in (*names, GAIN)]
+        how = next((each.how for each in cells if each), "")
+        table.add_row(f"{group.label}\n{how}", *(_pair(each) for each in cells))
     return table
 
 
-def _pair(found: Difference | None) -> str:
+def _pair(difference: Difference | None) -> str:
     """A difference above its interval."""
-    return f"{points(found.estimate.mean)}\n{interval(found.estimate).replace(' to ', '…')}" if found else ""
+    if difference is None:
+        return ""
+    estimate = difference.estimate
+    return f"{points(estimate.mean)}\n{interval(estimate).replace(' to ', '…')}"
 
 
 def _compared_table(names: Sequence[str]) -> Table:

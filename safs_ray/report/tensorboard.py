@@ -45,11 +45,11 @@ def write(record: Record, drawn: Mapping[str, Figure | Absent]) -> None:
 
 def _write_sites(record: Record, writer: SummaryWriter, step: int) -> None:
     """Histograms of the best network's sites; none where its images or operators are not here."""
-    if record.found is None or record.images is None:
+    if record.best_network is None or record.images is None:
         return
     try:
         functions = learned(record)
-        inputs = site_inputs(record.found, record.images.images)
+        inputs = site_inputs(record.best_network, record.images.images)
     except ConfigurationError:
         return
     for site, values in inputs.items():

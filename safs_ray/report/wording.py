@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 from safs_ray.config import Hyperparameters
 from safs_ray.report.intervals import CONFIDENCE, Estimate
-from safs_ray.storage import Folder
 
 
 def percent(accuracy: dict[str, Any]) -> str:
@@ -25,20 +23,14 @@ def points(difference: float) -> str:
     return f"{100 * difference:+.1f}".replace("-", "−")
 
 
-def interval(found: Estimate) -> str:
+def interval(estimate: Estimate) -> str:
     """The interval of a difference in points; empty where there is none."""
-    if found.low is None or found.high is None:
+    if estimate.low is None or estimate.high is None:
         return ""
-    return f"{points(found.low)} to {points(found.high)}"
+    return f"{points(estimate.low)} to {points(estimate.high)}"
 
 
 CONFIDENT = f"{100 * CONFIDENCE:g} %"
-
-
-def shown(folder: Folder) -> str:
-    """A folder as a person would type it here."""
-    path = Path(str(folder))
-    return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(folder)
 
 
 def seconds(value: float) -> str:

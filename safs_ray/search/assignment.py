@@ -22,6 +22,10 @@ def neighbour(assignment: Assignment, operators: Sequence[str], move: Move, draw
         operators: names that a site may take; a site that has another one is redrawn in any case.
         move: "redraw" gives one random site another operator; "redraw and swap" then exchanges the operators
             of two random sites, as the original does.
+
+    Examples:
+        >>> neighbour(("relu", "relu"), ["relu", "tanh"], "redraw", random.Random(0))
+        ('relu', 'tanh')
     """
     sites = list(admitted(assignment, operators, draws))
     site = draws.randrange(len(sites))

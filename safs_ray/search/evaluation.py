@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
 from safs_ray.config import Hyperparameters
 from safs_ray.network import Network
 from safs_ray.search.assignment import Assignment
-from safs_ray.training import Cohort, Training, digest
+from safs_ray.search.course import Sweep
+from safs_ray.training import Trainer, Training, digest
 
 Phase = Literal["search", "fine-tuning"]
 
@@ -23,22 +24,21 @@ class Evaluation:
     """One step of a trial, as it is kept on the board and in ``evaluations/*.parquet``.
 
     Attributes:
-        sweep: what the trial belongs to: "SAFS", "stage 1" or "stage 2".
         trial: name of the trial.
         iteration: steps of the trial before this one.
         phase: "search" for a candidate's short training, "fine-tuning" for a stretch of the long one.
         key: equal for evaluations that train the same thing; empty in fine-tuning.
-        epochs: epochs trained in this step; fewer than others of its key where a rung stopped it.
+        epochs: epochs trained in this step.
         validation_accuracy: in [0, 1]; in search the highest of the training, in fine-tuning that of its end.
         best_accuracy: highest of the phase so far; what ASHA compares.
-        cost: 1 - validation accuracy; 1 when it diverged; what is expected of all epochs where a rung stopped it.
+        cost: 1 - validation accuracy; 1 when it diverged.
         accepted: whether the strategy moved to the candidate; always true in fine-tuning.
         repeated: whether the score came from the board, without training.
         core_seconds: CPU time of the training, 0 when repeated.
         curve: in search, the validation accuracy after every epoch.
     """
 
-    sweep: str
+    sweep: Sweep
     trial: str
     iteration: int
     phase: Phase
@@ -64,7 +64,7 @@ class Memory(Protocol):
     """Where evaluations are kept, so that none is trained twice."""
 
     def recall(self, key: str) -> Evaluation | None:
-        """The evaluation of this key that was trained longest, the first of several; None before there is one."""
+        """The evaluation of this key; None before there is one."""
 
     def claim(self, key: str) -> Claimed:
         """Whose an evaluation is to make: the asker's from now on, unless another makes it or it is there."""
@@ -72,7 +72,7 @@ class Memory(Protocol):
     def release(self, key: str) -> None:
         """Say that an evaluation that was not there is not made after all: others may be waiting for it."""
 
-    def steps(self, sweep: str, trial: str) -> dict[int, Evaluation]:
+    def steps(self, sweep: Sweep, trial: str) -> dict[int, Evaluation]:
         """What is recorded of a trial, by iteration."""
 
     def record(self, evaluation: Evaluation) -> None:
@@ -84,7 +84,7 @@ class Ledger:
 
     def __init__(self, evaluations: Sequence[Evaluation] = ()) -> None:
         self._all: list[Evaluation] = []
-        self._trials: dict[tuple[str, str], dict[int, Evaluation]] = {}
+        self._trials: dict[tuple[Sweep, str], dict[int, Evaluation]] = {}
         self._trained: dict[str, Evaluation] = {}
         for evaluation in evaluations:
             self.record(evaluation)
@@ -98,10 +98,10 @@ class Ledger:
     def release(self, key: str) -> None:
         """Nobody waits."""
 
-    def steps(self, sweep: str, trial: str) -> dict[int, Evaluation]:
+    def steps(self, sweep: Sweep, trial: str) -> dict[int, Evaluation]:
         return dict(self._trials.get((sweep, trial), {}))
 
-    def trials(self, sweep: str) -> list[str]:
+    def trials(self, sweep: Sweep) -> list[str]:
         """The names of a sweep's trials that have steps."""
         return [trial for of_sweep, trial in self._trials if of_sweep == sweep]
 
@@ -111,11 +111,9 @@ class Ledger:
         self._all.append(evaluation)
         self._trials.setdefault((evaluation.sweep, evaluation.trial), {})[evaluation.iteration] = evaluation
         if evaluation.key and not evaluation.repeated:
-            known = self._trained.setdefault(evaluation.key, evaluation)
-            if evaluation.epochs > known.epochs:
-                self._trained[evaluation.key] = evaluation
+            self._trained.setdefault(evaluation.key, evaluation)
 
-    def best(self, sweep: str) -> Evaluation | None:
+    def best(self, sweep: Sweep) -> Evaluation | None:
         """The candidate of a sweep with the lowest cost, the earliest of several; None before any that converged."""
         candidates = [one for one in self._all if one.sweep == sweep and one.phase == "search" and not one.diverged]
         return min(candidates, key=lambda one: one.cost, default=None)
@@ -129,73 +127,49 @@ class Ledger:
         return list(self._all)
 
 
-Stop = Callable[[Sequence[float]], bool]
-"""Whether a training ends here, by its validation accuracy after every epoch so far."""
-
-
-def never(_curve: Sequence[float]) -> bool:
-    """All epochs are trained."""
-    return False
-
-
 @dataclass(frozen=True)
 class Score:
-    """What an evaluation's training found.
+    """What an evaluation found.
 
     Attributes:
+        core_seconds: CPU time of its training, 0 when it is repeated.
         curve: validation accuracy after every epoch.
-        stopped: whether a rung ended it.
+        repeated: whether it was trained before.
     """
 
     validation_accuracy: float
     diverged: bool
     core_seconds: float
     curve: tuple[float, ...] = ()
-    stopped: bool = False
+    repeated: bool = False
 
     @classmethod
-    def of(cls, known: Evaluation, epochs: int, stop: Stop) -> Score | None:
-        """The score by an evaluation that was made before, at no cost now; None where that ended too early to tell.
-
-        Its curve is followed as far as it would be trained here, so that the score is the same as of a training.
-
-        Args:
-            epochs: of a whole evaluation.
-        """
-        for done in range(1, len(known.curve)):
-            if stop(known.curve[:done]):
-                return cls(max(known.curve[:done]), False, 0.0, known.curve[:done], stopped=True)
-        whole = known.diverged or known.epochs == epochs
-        if whole or stop(known.curve):
-            return cls(known.validation_accuracy, known.diverged, 0.0, known.curve, stopped=not whole)
-        return None
+    def of(cls, known: Evaluation) -> Score:
+        """The score of an evaluation that was made before, at no cost now."""
+        return cls(known.validation_accuracy, known.diverged, 0.0, known.curve, repeated=True)
 
     @property
     def cost(self) -> float:
-        """By the epochs that were trained."""
         return WORST_COST if self.diverged else 1 - self.validation_accuracy
 
 
-def evaluate(network: Network, candidates: Sequence[Assignment], training: Training, stop: Stop = never) -> list[Score]:
+def evaluate(network: Network, candidates: Sequence[Assignment], training: Training) -> list[Score]:
     """Train the network's weights with each candidate's operators (SAFS, stage 1), all side by side.
 
     A score is the highest validation accuracy after any epoch; a training that diverges scores 0. It is the same, bit
     for bit, beside others as alone.
 
-    Args:
-        stop: ends the training of all by the curve of the first: for a candidate that is trained alone.
-
     Raises:
-        NotTogetherError: several candidates that can only be trained one at a time.
+        AloneError: several candidates that can only be trained one at a time.
     """
-    cohort = Cohort([network.assign(candidate) for candidate in candidates], training)
-    while not (cohort.over or stop(cohort.standings[0].curve)):
-        cohort.run_epoch()
-    cohort.forget()  # what is lost until the scores are recorded is a moment
-    seconds, stopped = cohort.core_seconds / len(candidates), not cohort.over
+    trainer = Trainer([network.assign(candidate) for candidate in candidates], training)
+    while not trainer.over:
+        trainer.run_epoch()
+    trainer.forget()  # what is lost until the scores are recorded is a moment
+    seconds = trainer.core_seconds / len(candidates)
     return [
-        Score(0.0 if standing.diverged else standing.best_accuracy, standing.diverged, seconds, standing.curve, stopped)
-        for standing in cohort.standings
+        Score(0.0 if standing.diverged else standing.best_accuracy, standing.diverged, seconds, standing.curve)
+        for standing in trainer.standings
     ]
 
 

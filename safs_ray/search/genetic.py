@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 from safs_ray.config import GeneticSection
 from safs_ray.search.assignment import Assignment, admitted, neighbour, random_assignment
@@ -59,13 +58,6 @@ class Genetic(Proposer):
         if len(self.generation) == self.settings.population:
             self.parents = sorted(self.generation, key=_cost)
             self.generation = self.parents[: self.settings.elites]
-
-    def state_dict(self) -> dict[str, Any]:
-        return {**super().state_dict(), "parents": list(self.parents), "generation": list(self.generation)}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        super().load_state_dict(state)
-        self.parents, self.generation = list(state["parents"]), list(state["generation"])
 
 
 def _cost(scored: Scored) -> float:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 from safs_ray.config import Move
 from safs_ray.search.assignment import Assignment, neighbour
@@ -25,6 +24,13 @@ class LateAcceptance(Proposer):
     Attributes:
         history: costs of the current assignment at the last ``length`` iterations; the cost of the start fills
             it, and it is empty before.
+
+    Examples:
+        >>> climber = LateAcceptance(["relu", "tanh"], ("relu",), length=1, move="redraw", seed=0)
+        >>> climber.ask(), climber.tell(0.5)
+        (('relu',), True)
+        >>> climber.ask(), climber.tell(0.6), climber.current
+        (('tanh',), False, ('relu',))
     """
 
     def __init__(
@@ -70,13 +76,3 @@ class LateAcceptance(Proposer):
     def _place(self) -> int:
         # Iteration 0 is the start itself, so the first neighbour looks at the history's first place.
         return (self.iteration - 1) % self.length
-
-    def state_dict(self) -> dict[str, Any]:
-        evaluated = list(self.predictor.evaluated) if self.predictor else []
-        return {**super().state_dict(), "history": list(self.history), "evaluated": evaluated}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        super().load_state_dict(state)
-        self.history = list(state["history"])
-        if self.predictor:
-            self.predictor.evaluated = list(state["evaluated"])

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
-from scipy.stats import norm
+from scipy.special import ndtr
 
 from safs_ray.search.assignment import Assignment
 
@@ -56,7 +56,7 @@ class Predictor:
         mean = new @ covariance @ seen.T @ costs / NOISE
         deviation = np.sqrt(((new @ covariance) * new).sum(axis=1))
         better = (costs.min() - mean) / deviation
-        improvement: Array = deviation * (better * norm.cdf(better) + norm.pdf(better))
+        improvement: Array = deviation * (better * ndtr(better) + np.exp(-(better**2) / 2) / np.sqrt(2 * np.pi))
         return improvement
 
 

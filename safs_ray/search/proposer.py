@@ -5,7 +5,6 @@ from __future__ import annotations
 import random
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import Any
 
 from safs_ray.search.assignment import Assignment
 
@@ -14,8 +13,7 @@ class Proposer(ABC):
     """A :class:`~safs_ray.search.strategy.Strategy` that lacks only its ideas.
 
     :meth:`_propose` says which candidate comes next, :meth:`_accepts` whether it becomes the current one, and
-    :meth:`_learn` keeps what the next proposals need. A strategy that keeps more than this class does adds it
-    to :meth:`state_dict` and :meth:`load_state_dict`.
+    :meth:`_learn` keeps what the next proposals need.
 
     Args:
         operators: names that a site may take.
@@ -72,24 +70,3 @@ class Proposer(ABC):
 
     def _learn(self, cost: float) -> None:  # noqa: B027 - not every strategy learns
         """Keep what later proposals need of the candidate and its cost."""
-
-    def state_dict(self) -> dict[str, Any]:
-        """Plain values from which :meth:`load_state_dict` goes on exactly, between any two calls."""
-        return {
-            "current": self.current,
-            "current_cost": self.current_cost,
-            "best": self.best,
-            "best_cost": self.best_cost,
-            "candidate": self._candidate,
-            "asked": self._asked,
-            "iteration": self.iteration,
-            "draws": self._draws.getstate(),
-        }
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on where a strategy of the same arguments was."""
-        self.current, self.current_cost = state["current"], state["current_cost"]
-        self.best, self.best_cost = state["best"], state["best_cost"]
-        self._candidate, self._asked = state["candidate"], state["asked"]
-        self.iteration = state["iteration"]
-        self._draws.setstate(state["draws"])

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from typing import Any
 
 from safs_ray.search.assignment import Assignment, random_assignment
 from safs_ray.search.proposer import Proposer
@@ -35,10 +34,3 @@ class RandomSearch(Proposer):
             pass
         self._proposed.add(candidate)
         return candidate
-
-    def state_dict(self) -> dict[str, Any]:
-        return {**super().state_dict(), "proposed": sorted(self._proposed)}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        super().load_state_dict(state)
-        self._proposed = set(state["proposed"])

@@ -6,18 +6,19 @@ import io
 import logging
 from collections.abc import Sequence
 from dataclasses import asdict, fields
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from safs_ray.search.chain import Course
+from safs_ray.search.course import Course, Sweep
 from safs_ray.search.evaluation import Evaluation, Ledger
 from safs_ray.storage import DamagedError, Folder
 
 log = logging.getLogger("safs_ray")
 
 _TYPES = {
-    "str": pa.string(), "Phase": pa.string(), "Assignment": pa.list_(pa.string()),
+    "str": pa.string(), "Sweep": pa.string(), "Phase": pa.string(), "Assignment": pa.list_(pa.string()),
     "tuple[float, ...]": pa.list_(pa.float64()),
     "int": pa.int64(), "float": pa.float64(), "bool": pa.bool_(),
 }  # fmt: skip
@@ -29,15 +30,15 @@ JOURNALS = "journals"
 """Folder of a run: a journal for each sweep."""
 
 
-def journal_of(sweep: str) -> str:
+def journal_of(sweep: Sweep) -> str:
     """The name of a sweep's file in JOURNALS."""
     return f"{sweep.replace(' ', '-')}.json"
 
 
-def stopped_trials(run: Folder, course: Course) -> frozenset[str]:
+def stopped_trials(folder: Folder, course: Course) -> frozenset[str]:
     """The trials of a sweep that ASHA stopped, by name; none without its journal, or with a damaged one."""
     try:
-        trials = (run / JOURNALS).read_json(journal_of(course.sweep))["trials"]
+        trials = (folder / JOURNALS).read_json(journal_of(course.sweep))["trials"]
         return frozenset(course.trial(number) for number, trial in enumerate(trials) if trial["ended"] == "stopped")
     except (FileNotFoundError, DamagedError, KeyError, TypeError):
         return frozenset()
@@ -74,9 +75,14 @@ def read_part(folder: Folder, name: str) -> list[Evaluation]:
     content = io.BytesIO(folder.read(name))
     try:
         rows = pq.read_table(content, schema=SCHEMA).to_pylist()
-        return [Evaluation(**{**row, **{name: tuple(row[name]) for name in _LISTS}}) for row in rows]
-    except (pa.ArrowException, OSError, TypeError) as error:
+        return [_evaluation(row) for row in rows]
+    except (pa.ArrowException, OSError, TypeError, ValueError) as error:
         raise DamagedError(f"{folder}/{name} is damaged ({str(error).splitlines()[0]})") from None
+
+
+def _evaluation(row: dict[str, Any]) -> Evaluation:
+    lists = {name: tuple(row[name]) for name in _LISTS}
+    return Evaluation(**{**row, **lists, "sweep": Sweep(row["sweep"])})
 
 
 def to_parquet(evaluations: Sequence[Evaluation]) -> bytes:

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import copy
 import random
-from typing import Any, Protocol
+from typing import Protocol
 
 from safs_ray.config import SearchSection
 from safs_ray.randomness import derive
+from safs_ray.references import resolve
 from safs_ray.search.annealing import Annealing
 from safs_ray.search.assignment import Assignment, random_assignment
 from safs_ray.search.genetic import Genetic
 from safs_ray.search.lahc import LateAcceptance
 from safs_ray.search.predictor import Predictor
 from safs_ray.search.random import RandomSearch
-from safs_ray.search.tpe import TreeParzen
-from safs_ray.search.turns import Turns
+from safs_ray.search.walks import Walks
 
 
 class Strategy(Protocol):
@@ -56,27 +56,30 @@ class Strategy(Protocol):
             RuntimeError: no candidate was asked for.
         """
 
-    def state_dict(self) -> dict[str, Any]:
-        """Plain values, which ``torch.load(weights_only=True)`` accepts."""
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on, exactly, where a strategy of the same arguments was between any two calls."""
-
 
 def make(search: SearchSection, start: Assignment, seed: int) -> Strategy:
-    """The strategy that ``search.strategy`` names, with its settings.
+    """The strategy that ``search.strategy`` names, with its settings; a user's own by ``package.module:function``.
 
     Args:
         start: assignment to begin with, of one site or more; its operators need not be among
             ``search.operators``.
         seed: seed of all draws.
+
+    Examples:
+        >>> search = SearchSection(operators=("relu", "tanh"), strategy="random")
+        >>> strategy = make(search, ("relu", "relu"), seed=0)
+        >>> for _ in range(4):  # as many as there are: random search proposes nothing twice
+        ...     candidate = strategy.ask()
+        ...     accepted = strategy.tell(candidate.count("relu") / 2)
+        >>> strategy.best, strategy.best_cost
+        (('tanh', 'tanh'), 0.0)
     """
     match search.strategy:
         case "lahc":
             starts = [start, *(_random_start(search, start, seed, walk) for walk in range(1, search.lahc.walks))]
             seeds = [seed, *(derive(seed, "walk", walk) for walk in range(1, search.lahc.walks))]
             walks = [_walk(search, own, seed) for own, seed in zip(starts, seeds, strict=True)]
-            return Turns(walks) if len(walks) > 1 else walks[0]
+            return Walks(walks) if len(walks) > 1 else walks[0]
         case "random":
             return RandomSearch(search.operators, start, seed)
         case "annealing":
@@ -84,7 +87,12 @@ def make(search: SearchSection, start: Assignment, seed: int) -> Strategy:
         case "genetic":
             return Genetic(search.operators, start, search.genetic, seed)
         case "tpe":
+            from safs_ray.search.tpe import TreeParzen  # here: HyperOpt takes a while to import, in every worker
+
             return TreeParzen(search.operators, start, search.tpe, seed)
+        case own:
+            strategy: Strategy = resolve(own, "search.strategy")(search.operators, start, seed)
+            return strategy
 
 
 def _walk(search: SearchSection, start: Assignment, seed: int) -> LateAcceptance:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 from hyperopt import hp
 from hyperopt.base import Domain
@@ -52,10 +51,3 @@ class TreeParzen(Proposer):
     def _learn(self, cost: float) -> None:
         if set(self._candidate) <= set(self.operators):
             self.evaluated.append((self._candidate, cost))
-
-    def state_dict(self) -> dict[str, Any]:
-        return {**super().state_dict(), "evaluated": list(self.evaluated)}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        super().load_state_dict(state)
-        self.evaluated = list(state["evaluated"])

@@ -42,6 +42,11 @@ def load(section: DataSection) -> Dataset:
     Raises:
         ConfigurationError: no such source, missing or damaged files, images that do not fit together, or more of them
             than memory holds.
+
+    Examples:
+        >>> dataset = load(DataSection(source="digits", size=8, limit=100))
+        >>> dataset.pool.images.shape, dataset.classes
+        (torch.Size([100, 1, 8, 8]), 10)
     """
     parts = _parts(section)
     classes = _classes(section.source, *parts)

@@ -94,14 +94,14 @@ def imagefolder(folder: Path, decoder: Decoder) -> tuple[Part, Part]:
 
 def _classes(place: Path, source: str) -> Classes:
     try:
-        found = Classes.of(place)
+        classes = Classes.of(place)
     except FileNotFoundError:
         _refuse(source, f"there is no folder {place}")
     except OSError as error:
         _refuse(source, one_line(error))
-    if not found.present:
+    if not classes.present:
         _refuse(source, f"{place} has no class folder with images, such as {place}/cat/1.png")
-    return found
+    return classes
 
 
 def _images(folder: Path) -> tuple[list[str], list[str]]:

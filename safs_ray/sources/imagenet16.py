@@ -69,9 +69,9 @@ def _batch(folder: Path, name: str, md5: str, classes: int) -> tuple[Array, Arra
         raise refusal("data.source", source, f"{folder / name} cannot be read ({error.strerror})") from None
     if len(content) > LARGEST:
         raise refusal("data.source", source, f"{name} is not the published file: it has more than {LARGEST:,} bytes")
-    found = hashlib.md5(content, usedforsecurity=False).hexdigest()
-    if found != md5:
-        raise refusal("data.source", source, f"{name} is not the published file: its md5 is {found}, must be {md5}")
+    digest = hashlib.md5(content, usedforsecurity=False).hexdigest()
+    if digest != md5:
+        raise refusal("data.source", source, f"{name} is not the published file: its md5 is {digest}, must be {md5}")
     # A pickle can run any code when it is read. These very bytes are known, so what they do is known too.
     batch = pickle.loads(content, encoding="latin1")
     labels = np.array(batch["labels"]) - 1

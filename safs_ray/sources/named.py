@@ -30,9 +30,9 @@ def digits() -> tuple[Part, Part]:
     from sklearn.datasets import load_digits
     from sklearn.model_selection import train_test_split
 
-    found = load_digits()
-    images = np.rint(found.images * (255 / 16)).astype(np.uint8)[:, None]
-    parts = train_test_split(images, found.target, test_size=0.2, random_state=0, stratify=found.target)
+    digits = load_digits()
+    images = np.rint(digits.images * (255 / 16)).astype(np.uint8)[:, None]
+    parts = train_test_split(images, digits.target, test_size=0.2, random_state=0, stratify=digits.target)
     return held(parts[0], parts[2]), held(parts[1], parts[3])
 
 

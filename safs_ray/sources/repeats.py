@@ -33,12 +33,12 @@ def _repeated(examples: Examples) -> dict[int, tuple[int, int]]:
     images, labels = examples.images.numpy(), examples.labels.numpy()
     sums = images.reshape(len(images), -1).sum(1)
     by_class = np.argsort(labels, kind="stable")
-    found = {}
+    repeats = {}
     for own in np.split(by_class, np.flatnonzero(np.diff(labels[by_class])) + 1):
         same = _most_alike(images, sums, own)
         if len(own) >= LEAST and 2 * same > len(own):
-            found[int(labels[own[0]])] = same, len(own)
-    return found
+            repeats[int(labels[own[0]])] = same, len(own)
+    return repeats
 
 
 def _most_alike(images: Array, sums: Array, own: Array) -> int:

@@ -26,8 +26,9 @@ from safs_ray.models import Specification
 from safs_ray.network import Network, state_of
 from safs_ray.pruning.masks import prunable_weights
 from safs_ray.sparse import plan
-from safs_ray.sparse.execution import DenseModule, Executable
-from safs_ray.sparse.module import SparseModule
+from safs_ray.sparse.cohort import Cohort
+from safs_ray.sparse.dense import DenseCohort
+from safs_ray.sparse.module import SparseCohort
 
 CHANNELS, SIDE, IMAGES = 64, 16, 64
 REPEATS = 7
@@ -86,16 +87,16 @@ def measure() -> Costs:
     dense_where_possible = TYPICAL._replace(nonzero=1e6)
     sparse = [plan.make(each, module, nonzeros_only=True) for each in (mostly, hardly)]
     mixed = plan.make(hardly, module, dense_where_possible)
-    executables: list[Executable] = [
-        DenseModule(network, deepcopy(module), torch.device("cpu")),
-        SparseModule(sparse[0], mostly, deepcopy(module)),
-        SparseModule(sparse[1], hardly, deepcopy(module)),
-        SparseModule(mixed, hardly, deepcopy(module)),
+    cohorts: list[Cohort] = [
+        DenseCohort(network, deepcopy(module), torch.device("cpu")),
+        SparseCohort(sparse[0], mostly, deepcopy(module)),
+        SparseCohort(sparse[1], hardly, deepcopy(module)),
+        SparseCohort(mixed, hardly, deepcopy(module)),
     ]
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        times = _fastest([_step(each) for each in executables])
+        times = _fastest([_step(each) for each in cohorts])
     finally:
         torch.set_num_threads(threads)
     work = [mixed.work_of_dense, *(each.work for each in (*sparse, mixed))]
@@ -130,13 +131,12 @@ def _pruned(network: Network, module: nn.Module, kept: float) -> Network:
     return network.masked(masks)
 
 
-def _step(module: Executable) -> Callable[[], object]:
+def _step(cohort: Cohort) -> Callable[[], object]:
     draws = torch.Generator().manual_seed(0)
     images = torch.randint(0, 256, (IMAGES, 3, SIDE, SIDE), dtype=torch.uint8, generator=draws)
     labels = torch.randint(0, 10, (IMAGES,), generator=draws)
-    team = module.team().train()
-    team.freeze_scales()
-    return lambda: team.learn(images, labels)
+    cohort.train().freeze_scales()
+    return lambda: cohort.learn(images, labels)
 
 
 def _fastest(steps: Sequence[Callable[[], object]]) -> list[float]:

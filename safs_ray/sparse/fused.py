@@ -14,7 +14,7 @@ from safs_ray.network import Network
 from safs_ray.operators import lookup
 from safs_ray.sparse import blocks
 from safs_ray.sparse.blocks import Candidates, Found, Room
-from safs_ray.sparse.execution import Executable, Team, Wrapper
+from safs_ray.sparse.cohort import Cohort
 from safs_ray.sparse.lanes import LANES
 from safs_ray.sparse.operators import compiled
 from safs_ray.sparse.plan import Plan
@@ -27,7 +27,7 @@ SCALES = ("alpha", "beta")
 PADDING = 16
 
 
-class FusedTeam(Team):
+class FusedCohort(Cohort):
     """Networks of one mask that differ in their values and operators; each computes the bits that it would alone.
 
     Args:
@@ -91,19 +91,15 @@ class FusedTeam(Team):
         return numbers
 
     @property
-    def prunable(self) -> Mapping[str, Tensor]:
-        return {}
-
-    @property
     def _learned(self) -> tuple[Tensor, ...]:
         return self.values, *self.scales
 
     def freeze_scales(self) -> None:
         self.scales_of_sites.requires_grad_(False)
 
-    def joined(self, networks: Sequence[Network]) -> Team | None:
+    def joined(self, networks: Sequence[Network]) -> Cohort | None:
         try:
-            return FusedTeam(self._plan, [*self._networks, *networks])
+            return FusedCohort(self._plan, [*self._networks, *networks])
         except NotCompilableError:
             return None
 
@@ -165,50 +161,21 @@ class FusedTeam(Team):
         return torch.from_numpy(found.values), of_scales, parameters[..., len(SCALES) :].contiguous()
 
 
-def _copied(plan: Plan, networks: Sequence[Network], training: bool, learns_scales: bool) -> FusedTeam:
-    team = FusedTeam(plan, networks).train(training)
-    team.scales_of_sites.requires_grad_(learns_scales)
-    return team
-
-
-class FusedModule(Wrapper, Executable):
-    """One network, executed a block of images at a time.
-
-    Args:
-        plan: of a chain.
-
-    Raises:
-        NotCompilableError: an operator cannot be compiled.
-    """
-
-    _inner: FusedTeam
-
-    def __init__(self, plan: Plan, network: Network) -> None:
-        super().__init__(FusedTeam(plan, [network]))
-
-    def forward(self, images: Tensor) -> Tensor:
-        logits: Tensor = self._inner(images)
-        return logits[0]
-
-    def team(self) -> Team:
-        return self._inner
-
-    def state(self) -> dict[str, Tensor]:
-        return self._inner.state(0)
-
-    def load(self, state: Mapping[str, Tensor]) -> None:
-        self._inner.load(0, state)
+def _copied(plan: Plan, networks: Sequence[Network], training: bool, learns_scales: bool) -> FusedCohort:
+    cohort = FusedCohort(plan, networks).train(training)
+    cohort.scales_of_sites.requires_grad_(learns_scales)
+    return cohort
 
 
 class _Logits(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, team: FusedTeam, images: Tensor, *_learned: Tensor) -> Tensor:
-        ctx.team, ctx.images = team, images
-        return team.infer(images)
+    def forward(ctx: Any, cohort: FusedCohort, images: Tensor, *_learned: Tensor) -> Tensor:
+        ctx.cohort, ctx.images = cohort, images
+        return cohort.infer(images)
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        return None, None, *ctx.team.pull(ctx.images, gradient)
+        return None, None, *ctx.cohort.pull(ctx.images, gradient)
 
 
 def _names(network: Network) -> list[list[str]]:

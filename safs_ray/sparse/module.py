@@ -13,7 +13,7 @@ from torch.func import functional_call
 from safs_ray.activations import ScaledActivation
 from safs_ray.network import Network
 from safs_ray.sparse.activate import Activate, ActivateFrozen
-from safs_ray.sparse.execution import Executable
+from safs_ray.sparse.cohort import Cohort
 from safs_ray.sparse.graph import Activation, Affine, Average, Images, MaxPool, Normalisation, Same, Sum
 from safs_ray.sparse.kernels import gather
 from safs_ray.sparse.lanes import LANES, Floats
@@ -29,8 +29,8 @@ PIECE_BYTES = 8 << 20
 memory is used again."""
 
 
-class SparseModule(Executable):
-    """Computes what the masked dense network computes, from its live neurons alone.
+class SparseCohort(Cohort):
+    """One network: computes what the masked dense network computes, from its live neurons alone.
 
     Weights and biases from which no path leads to the output are never computed with; they have a gradient of 0, and
     an optimizer goes on with them as in the dense network.
@@ -68,7 +68,7 @@ class SparseModule(Executable):
             for index, step in enumerate(plan.steps)
             if index in plan.dense and isinstance(step.operation, Affine)
         }
-        self.load(network.state)
+        self.load(0, network.state)
         self._flat = network.specification.pixels
         self._levels = network.specification.levels().to(network.dtype).numpy()
         self._channels, self._pixels = plan.pixels
@@ -97,7 +97,7 @@ class SparseModule(Executable):
                     for source in self._spent[index]:
                         del own[source]
         logits = [own[len(self._plan.steps) - 1].transpose(1, 2).flatten(0, 1) for own in found]
-        return (torch.cat(logits) if len(logits) > 1 else logits[0])[: len(images)]
+        return (torch.cat(logits) if len(logits) > 1 else logits[0])[None, : len(images)]
 
     def _normalised(self, index: int, found: Sequence[dict[int, Tensor]], known: Sequence[Floats]) -> None:
         """Find a batch normalisation's value for all pieces."""
@@ -173,11 +173,7 @@ class SparseModule(Executable):
         for activation in self._sites.values():
             activation.freeze_scales()
 
-    @property
-    def prunable(self) -> Mapping[str, Tensor]:
-        return {}
-
-    def state(self) -> dict[str, Tensor]:
+    def state(self, number: int) -> dict[str, Tensor]:  # noqa: ARG002
         values = {owner: values.detach() for owner, values in self.values.items()}
         state = {**self._state, **self._plan.scattered(values, self._state)}
         for site, activation in self._sites.items():
@@ -186,7 +182,7 @@ class SparseModule(Executable):
             state |= {f"{owner}.{name}": buffer.clone() for name, buffer in norm.named_buffers()}
         return state
 
-    def load(self, state: Mapping[str, Tensor]) -> None:
+    def load(self, number: int, state: Mapping[str, Tensor]) -> None:  # noqa: ARG002
         self._state = dict(state)
         with torch.no_grad():
             for owner, values in self._plan.gathered(state).items():

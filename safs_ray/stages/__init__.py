@@ -1,52 +1,60 @@
-"""One function per stage: a network and splits in, a network and its accuracy out. No Ray.
+"""One function per stage: a network and a context in, a result out. No Ray.
 
-The data flow of a run::
+The data flow of an experiment::
 
-    train_dense ─ prune ─┬─ search ─ finish   the row "SAFS", on each fold
-                         └─ finish            the row "pruned", with default activations, on each fold
+    train_dense ─ prune ─┬─ search ─ train_finalist ─ finish   the row "SAFS", on each fold
+                         └─ finish                             the row "pruned", with the network's own activations
 
-Of several searches, ``choose`` takes the one whose recipe does best when it is trained again.
-
-With ``search.when`` before, ``search`` goes on from the dense network, and ``prune`` follows with the assignment
-found; with during, ``prune`` is left out, and every training of ``search`` and ``finish`` prunes anew.
-
-``given`` takes the place of ``train_dense``, or of both, where a network is there to start from. ``finish`` and
+``from_file`` takes the place of ``train_dense``, or of both, where a network is there to start from. ``finish`` and
 ``test`` alone read the test images, once.
+
+Examples:
+    >>> from safs_ray.config import validate
+    >>> from safs_ray.training import Context
+    >>> configuration = validate({
+    ...     "data": {"size": 8, "limit": 60, "validation": 0.2}, "model": {"name": "mlp"}, "dense": {"epochs": 1},
+    ...     "pruning": {"sparsity": 0.9, "epochs": 1}, "search": {"steps": 2, "epochs": 1},
+    ...     "finetune": {"epochs": 1, "epochs_per_step": 1}, "tune": {"grace_period": 1},
+    ...     "final": {"folds": 1, "epochs": 1}, "run": {"execution": "dense"},
+    ... })
+    >>> dataset = load(configuration)
+    >>> context = Context(configuration, folds(configuration, dataset).search())
+    >>> dense = train_dense(specify(configuration, dataset, context.splits), context)
+    >>> pruned = prune(dense.network, context)
+    >>> pruned.network.nonzero_weights, pruned.network.prunable_count
+    (5020, 50200)
+    >>> best = search(pruned.network, context, configuration.pruning.hyperparameters)
+    >>> [evaluation.phase for evaluation in best.evaluations]
+    ['search', 'search', 'fine-tuning']
+    >>> last_context = Context(configuration, folds(configuration, dataset).final(0))
+    >>> last = finish(pruned.network, last_context, best.recipe, fold=0)
+    >>> last.network.assignment == best.assignment, last.network.nonzero_weights
+    (True, 5020)
 """
 
-from safs_ray.stages.beginning import given, train_dense
-from safs_ray.stages.finishing import finish, test
-from safs_ray.stages.planning import finalist_epochs, plan, pruning_epochs, seconds_per_epoch, sweeps
+from safs_ray.stages.beginning import from_file, train_dense
+from safs_ray.stages.finishing import finish, test, train_finalist
 from safs_ray.stages.preparing import check, folds, load, searchable, set_up, specify
 from safs_ray.stages.pruning import prune
-from safs_ray.stages.recipe import Recipe
-from safs_ray.stages.result import METRICS, Result
-from safs_ray.stages.searching import Found, choose, finalists_of, search, train_finalist, winner_of
+from safs_ray.stages.result import METRICS, Result, untrained
+from safs_ray.stages.searching import Search, search
 
 __all__ = [
     "METRICS",
-    "Found",
-    "Recipe",
     "Result",
+    "Search",
     "check",
-    "choose",
-    "finalist_epochs",
-    "finalists_of",
     "finish",
     "folds",
-    "given",
+    "from_file",
     "load",
-    "plan",
     "prune",
-    "pruning_epochs",
     "search",
     "searchable",
-    "seconds_per_epoch",
     "set_up",
     "specify",
-    "sweeps",
     "test",
     "train_dense",
     "train_finalist",
-    "winner_of",
+    "untrained",
 ]

@@ -2,74 +2,63 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import replace
 
-import torch
-
 from safs_ray.accuracy import accuracy
-from safs_ray.checkpoints import Checkpoints
-from safs_ray.config import Configuration, RunSection
-from safs_ray.data import Splits
 from safs_ray.network import Network
 from safs_ray.pruning.rules import rule_of
 from safs_ray.randomness import derive
+from safs_ray.search.recipe import Recipe
 from safs_ray.stages.preparing import searchable
-from safs_ray.stages.recipe import Recipe
 from safs_ray.stages.result import Result, trained
-from safs_ray.training import Report, Training, silent
+from safs_ray.training import Context, Trainer, Training
 
 
-def finish(
-    network: Network,
-    recipe: Recipe,
-    configuration: Configuration,
-    splits: Splits,
-    fold: int,
-    device: torch.device,
-    report: Report = silent,
-    checkpoints: Checkpoints | None = None,
-) -> Result:
+def train_finalist(network: Network, context: Context, recipe: Recipe, number: int) -> Result:
+    """A training like the last one, but on the images of the search: how well a finalist does, and how surely.
+
+    Its validation accuracy is 0 when it diverges.
+
+    Args:
+        network: what the search started from.
+        number: of this training, from 0, from which its seed follows: all finalists see the same batches.
+    """
+    start = time.process_time()
+    training = _last_training(recipe, context, derive(context.seed, "finalist", number))
+    trainer = Trainer([_begun(network, recipe, context)], training).run()
+    score = 0.0 if trainer.diverged else trainer.standing.best_accuracy
+    return Result(trainer.standing.best, score, trainer.core_seconds_before + time.process_time() - start)
+
+
+def finish(network: Network, context: Context, recipe: Recipe, fold: int) -> Result:
     """The last training of a row of the table, the same length for every row; then the test images, once.
 
     A training that diverges before its first epoch is over leaves the network as it was: that is the row's result.
 
     Args:
         network: the pruned network, or the dense one that ``search.when`` during prunes here.
+        context: its splits are those of the fold.
         recipe: of the row.
-        fold: number of the fold that the splits are of, from which the seed follows.
+        fold: its number, from which the seed follows.
     """
-    seed = derive(configuration.run.seed, "final", fold)
-    start = searchable(network, configuration).assign(recipe.assignment)
-    training = last_training(recipe, configuration, splits, seed, device, checkpoints)
+    training = _last_training(recipe, context, derive(context.seed, "final", fold))
     # A network that masks were to grow in is no sparse network without that training.
-    blamed = "pruning.hyperparameters.learning_rate" if configuration.search.when == "during" else None
-    last = trained(start, training, report, blamed)
-    return test(last, splits, device, configuration.run)
+    blamed = "pruning.hyperparameters.learning_rate" if context.configuration.search.when == "during" else None
+    return test(trained(_begun(network, recipe, context), training, blamed), context)
 
 
-def last_training(
-    recipe: Recipe,
-    configuration: Configuration,
-    splits: Splits,
-    seed: int,
-    device: torch.device,
-    checkpoints: Checkpoints | None,
-) -> Training:
-    """The training of a row of the table, and of a finalist, by its recipe."""
-    return Training(
-        splits,
-        recipe.hyperparameters,
-        configuration.final.epochs,
-        seed,
-        device,
-        configuration.data,
-        configuration.run,
-        recipe.learn_scales,
-        rule_of(configuration),
-        checkpoints,
-    )
-
-
-def test(result: Result, splits: Splits, device: torch.device, run: RunSection) -> Result:
+def test(result: Result, context: Context) -> Result:
     """The result with its accuracy on the test images."""
-    return replace(result, test_accuracy=accuracy(result.network, splits.test, device, run))
+    measured = accuracy(result.network, context.splits.test, context.device, context.configuration.run)
+    return replace(result, test_accuracy=measured)
+
+
+def _begun(network: Network, recipe: Recipe, context: Context) -> Network:
+    return searchable(network, context.configuration).assign(recipe.assignment)
+
+
+def _last_training(recipe: Recipe, context: Context, seed: int) -> Training:
+    configuration = context.configuration
+    epochs, rule = configuration.final.epochs, rule_of(configuration)
+    return Training(context, recipe.hyperparameters, epochs, seed, recipe.learn_scales, rule)

@@ -13,6 +13,10 @@ from safs_ray.data import Dataset, Folds, Splits, batch_count
 from safs_ray.models import Specification
 from safs_ray.network import Network
 from safs_ray.operators import check_names, find
+from safs_ray.pruning import contract as pruning_contract
+from safs_ray.pruning.scores import find_score
+from safs_ray.references import is_reference, resolve
+from safs_ray.search import contract as search_contract
 from safs_ray.stages.rehearsal import rehearse
 
 
@@ -104,9 +108,21 @@ def check(configuration: Configuration, dataset: Dataset, splits: Splits) -> Net
         raise refusal("model.name", specification.model, "has no convolution or linear layer that could be pruned")
     _check_outputs(configuration, network)
     searchable(network, configuration)
+    _check_own_parts(configuration)
     if models.is_own(specification):
         rehearse(network, configuration, splits)
     return network
+
+
+def _check_own_parts(configuration: Configuration) -> None:
+    """Refuse a strategy or a score of a user's own that breaks what all of them promise."""
+    strategy, score = configuration.search.strategy, configuration.pruning.score
+    if is_reference(strategy) and (fault := search_contract.fault_of(resolve(strategy, "search.strategy"))):
+        raise refusal("search.strategy", strategy, fault)
+    if is_reference(score) and (fault := pruning_contract.fault_of(find_score(score))):
+        raise refusal("pruning.score", score, fault)
+    if is_reference(configuration.pruning.schedule):
+        resolve(configuration.pruning.schedule, "pruning.schedule")
 
 
 def _check_without_images(configuration: Configuration) -> None:

@@ -13,10 +13,12 @@ from safs_ray.config import Configuration, ConfigurationError, refusal
 from safs_ray.data import Splits
 from safs_ray.network import Network
 from safs_ray.pruning.masks import unprunable_weights
-from safs_ray.pruning.scores import SCORES
+from safs_ray.pruning.scores import find_score
 from safs_ray.pruning.structure import select
-from safs_ray.sparse.execution import DenseModule, Executable, executable
-from safs_ray.training import Training
+from safs_ray.sparse.cohort import Cohort
+from safs_ray.sparse.dense import DenseCohort
+from safs_ray.sparse.execution import executable
+from safs_ray.training import Context, Training
 
 IMAGES = 8
 """How many images are looked at."""
@@ -69,9 +71,9 @@ def _tell(network: Network) -> None:
 def _pruned(network: Network, configuration: Configuration, splits: Splits) -> Network:
     """The network as its score and allocation leave it, in one round."""
     section = configuration.pruning
-    training = Training(splits, section.hyperparameters, 0, 0, CPU, configuration.data, configuration.run)
+    training = Training(Context(configuration, splits), section.hyperparameters, epochs=0, seed=0)
     evidence = schedules.evidence(network, section, training)
-    masks = select(SCORES[section.score](evidence), section.sparsity, section, network.masks)
+    masks = select(find_score(section.score)(evidence), section.sparsity, section, network.masks)
     return network.masked({name: mask.cpu() for name, mask in masks.items()})
 
 
@@ -82,10 +84,10 @@ def _compare(network: Network, configuration: Configuration, images: Tensor) -> 
         ConfigurationError: naming the difference.
     """
     run = configuration.run
-    sparse = executable(network, run.execution, CPU, run.known_costs)
-    if isinstance(sparse, DenseModule) or run.device == "cuda":
+    sparse = executable(network, run.execution, CPU, run.known_costs).cohort
+    if isinstance(sparse, DenseCohort) or run.device == "cuda":
         return
-    dense = executable(network, "dense", CPU)
+    dense = executable(network, "dense", CPU).cohort
     for training in (True, False):
         expected, given = (_logits(each, training, images) for each in (dense, sparse))
         difference, largest = (expected - given).abs().max().item(), expected.abs().max().item()
@@ -95,6 +97,6 @@ def _compare(network: Network, configuration: Configuration, images: Tensor) -> 
 
 
 @torch.no_grad()
-def _logits(module: Executable, training: bool, images: Tensor) -> Tensor:
-    logits: Tensor = module.train(training)(images)
+def _logits(cohort: Cohort, training: bool, images: Tensor) -> Tensor:
+    logits: Tensor = cohort.train(training)(images)
     return logits

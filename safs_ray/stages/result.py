@@ -5,14 +5,10 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 
-import torch
-
 from safs_ray.accuracy import accuracy
-from safs_ray.config import Configuration
-from safs_ray.data import Splits
 from safs_ray.network import Network
 from safs_ray.storage import Folder
-from safs_ray.training import Report, Training, train
+from safs_ray.training import Context, Training, train
 
 METRICS = "metrics.json"
 NUMBERS = {"validation_accuracy": float, "test_accuracy": float | None, "core_seconds": float}
@@ -69,13 +65,14 @@ class Result:
         return cls(network, **metrics)
 
 
-def untrained(network: Network, configuration: Configuration, splits: Splits, device: torch.device) -> Result:
+def untrained(network: Network, context: Context) -> Result:
     """A network that a stage leaves as it is, which costs nothing."""
-    return Result(network, accuracy(network, splits.validation, device, configuration.run), core_seconds=0.0)
+    score = accuracy(network, context.splits.validation, context.device, context.configuration.run)
+    return Result(network, score, core_seconds=0.0)
 
 
-def trained(network: Network, training: Training, report: Report, blamed: str | None) -> Result:
+def trained(network: Network, training: Training, blamed: str | None) -> Result:
     """Run a training to its end; ``blamed`` is the key to refuse when it diverges before it has any result."""
     start = time.process_time()
-    best, score, before = train(network, training, report, blamed)
+    best, score, before = train(network, training, blamed)
     return Result(best, score, before + time.process_time() - start)

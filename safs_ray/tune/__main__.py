@@ -10,19 +10,34 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-INTERRUPTED = 130
+FINISHED, BAD_INPUT, INTERRUPTED = 0, 2, 130
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run or resume a sweep; returns the exit code."""
+    """Run or resume an experiment; returns the exit code."""
     signal.signal(signal.SIGTERM, _interrupt)
     try:
-        from safs_ray.tune import command  # torch and Ray take seconds, in which a signal may come
-
-        return command.main(arguments)
+        return _main(sys.argv[1:] if arguments is None else arguments)
     except KeyboardInterrupt:
         print("interrupted before anything was begun", file=sys.stderr)
         return INTERRUPTED
+
+
+def _main(arguments: Sequence[str]) -> int:
+    # Neither here nor in what this imports is anything heavy: a mistake and --help cost a fraction of a second.
+    from safs_ray.config import ConfigurationError
+    from safs_ray.tune.invocation import understood
+
+    try:
+        invocation = understood(arguments)
+    except ConfigurationError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return BAD_INPUT
+    if invocation is None:
+        return FINISHED
+    from safs_ray.tune.command import carry_out  # torch and Ray take seconds, in which a signal may come
+
+    return carry_out(invocation)
 
 
 def _interrupt(*_: Any) -> None:

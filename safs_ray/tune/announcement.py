@@ -2,33 +2,35 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping
-
 from rich.console import Console
 
-from safs_ray import machine, stages
+from safs_ray import experiment, machine
 from safs_ray.config import Configuration, PruningSection, counted
 from safs_ray.data import Splits
+from safs_ray.experiment.forecasting import Workers
+from safs_ray.log import duration
 from safs_ray.network import Network
 from safs_ray.pruning.masks import count_kept
 from safs_ray.pruning.structure import select
-from safs_ray.search.chain import Course
+from safs_ray.search.course import Course, Sweep
 from safs_ray.storage import Folder
 from safs_ray.tune.invocation import program, quoted, resume_command
-from safs_ray.tune.progress import duration
+from safs_ray.tune.status import parts_done
+
+BEGIN_SECONDS, START_SECONDS = 8.0, 5.0
+"""Until Ray has begun, and until its workers have begun with a part of the experiment."""
 
 
-def announce(configuration: Configuration, splits: Splits, network: Network, folder: Folder, console: Console) -> None:
-    """Say what will run and about how long."""
-    plan = stages.plan(configuration)
-    workers = _workers(configuration)
-    dense, sparse = plan["dense training"], _one_after_another(configuration, plan, workers)
-    seconds = stages.seconds_per_epoch(configuration, network, splits) * dense if dense else 0.0
-    seconds += stages.seconds_per_epoch(configuration, _sparse(configuration, network), splits) * sparse
-    machine.give_back_memory()  # this process trains no more, and the others want it
+def announce(
+    configuration: Configuration, splits: Splits, network: Network, folder: Folder, seconds: float, console: Console
+) -> None:
+    """Say what will run and about how long.
+
+    Args:
+        seconds: that the run will take.
+    """
+    plan = experiment.plan(configuration)
     data = splits.train.images.shape
-    condition = " if ASHA stops no trial" if configuration.tune.scheduler == "asha" else ""
     console.print(
         f"{configuration.run.name}: {configuration.model.name} on {configuration.data.source}, "
         f"{len(splits.train):,} training, {len(splits.validation):,} validation and {len(splits.test):,} test "
@@ -36,10 +38,10 @@ def announce(configuration: Configuration, splits: Splits, network: Network, fol
         f"{_origin(configuration, network)}"
         f"  {counted(len(network.sites), 'site')}{_division(configuration)}, "
         f"{counted(len(configuration.search.operators), 'operator')}, "
-        f"{', '.join(_trials(*sweep) for sweep in stages.sweeps(configuration))}, "
+        f"{', '.join(_trials(*sweep) for sweep in experiment.sweeps(configuration))}, "
         f"{counted(configuration.final.folds, 'fold')}\n"
         f"  at most {counted(sum(plan.values()), 'epoch')} ({', '.join(f'{name} {n:,}' for name, n in plan.items())})\n"
-        f"  about {duration(seconds)} on {counted(workers, 'worker')} of this machine{condition}\n"
+        f"  about {duration(seconds)} on {counted(workers(configuration).count, 'worker')} of this machine\n"
         f"  run folder {folder}\n"
         f"  watch      {program('tensorboard')} --logdir {quoted(folder)}\n"
         f"  go on      {resume_command(folder)}   (after an interruption)",
@@ -51,18 +53,9 @@ def _trials(course: Course, count: int) -> str:
     """How many trials a sweep has, and what each does unless it is stopped."""
     evaluations = counted(course.evaluations, "evaluation")
     each = [evaluations] * (course.evaluations > 0) + ["a fine-tuning"] * (course.stretches > 0)
-    kind = "trial" if course.own_hyperparameters else "chain"
-    row = " for the row stage 2" if course.sweep == "stage 2" else ""
+    kind = "trial" if course.searches_hyperparameters else "chain"
+    row = " for the row stage 2" if course.sweep is Sweep.SCALES else ""
     return f"{counted(count, kind)} of {' and '.join(each)}{row}"
-
-
-def _sparse(configuration: Configuration, network: Network) -> Network:
-    """A network as sparse as this one will be, for the time that its epochs take."""
-    if configuration.model.pruned or configuration.search.when == "during":
-        return network
-    magnitudes = {name: weight.abs() for name, weight in network.prunable().items()}
-    section = configuration.pruning
-    return network.masked(select(magnitudes, section.sparsity, section, {}))
 
 
 def _division(configuration: Configuration) -> str:
@@ -92,15 +85,16 @@ def _pruning(section: PruningSection, network: Network) -> str:
     )
 
 
-def _one_after_another(configuration: Configuration, plan: Mapping[str, int], workers: int) -> float:
-    """How many epochs of sparse networks follow upon each other when as many trainings as can be run side by side."""
-    trials = min(workers, configuration.tune.max_concurrent or workers)
-    searched = sum(
-        course.epochs(course.steps, configuration) * math.ceil(count / trials)
-        for course, count in stages.sweeps(configuration)
-    )
-    return plan["pruning"] + searched + (plan["finalists"] + plan["final evaluation"]) / workers
+def forecast(configuration: Configuration, network: Network, splits: Splits, folder: Folder) -> dict[str, float]:
+    """The seconds that each part of a run takes, by its name, without what is done of it."""
+    seconds = experiment.forecast(configuration, network, splits, workers(configuration))
+    machine.give_back_memory()  # this process trains no more, and the others want it
+    for part in parts_done(configuration, folder):
+        seconds[part.name] *= 1 - part.share
+    return seconds
 
 
-def _workers(configuration: Configuration) -> int:
-    return max(1, machine.cores() // configuration.tune.resources.cpu)
+def workers(configuration: Configuration) -> Workers:
+    """The workers that Ray starts on this machine."""
+    count = max(1, machine.cores() // configuration.tune.resources.cpu)
+    return Workers(count, begin=BEGIN_SECONDS, start=START_SECONDS)

@@ -16,6 +16,7 @@ from typing import Any, cast
 import ray
 
 from safs_ray.search.assignment import Assignment
+from safs_ray.search.course import Sweep
 from safs_ray.search.evaluation import Claimed, Evaluation, Ledger
 from safs_ray.search.records import names_of_parts, read_evaluations, read_part, to_parquet
 from safs_ray.storage import DamagedError, Folder
@@ -86,14 +87,10 @@ class Board:
         return self._damage
 
     def recall(self, key: str, asker: str) -> Evaluation | Claim:
-        """The evaluation of this key that was trained longest; or who trains it now, the asker when nobody else does.
-
-        One that a rung stopped is given as it is: who needs more of it trains it, beside others that may.
-        """
+        """The evaluation of this key; or who trains it now, the asker when nobody else does."""
         with self._memory:
-            known = [one for ledger in (self._ledger, self._earlier) if (one := ledger.recall(key))]
-            if known:
-                return max(known, key=lambda one: one.epochs)
+            if known := self._ledger.recall(key) or self._earlier.recall(key):
+                return known
             claim = self._claims.get(key)
             if not claim or claim.asker == asker or claim.is_old(self._longest):
                 claim = self._claims[key] = Claim(asker, time.monotonic())
@@ -138,12 +135,12 @@ class Board:
                     if claim := self._claims.pop(evaluation.key, None):
                         self._longest = max(self._longest or 0.0, time.monotonic() - claim.since)
 
-    def steps(self, sweep: str, trial: str) -> dict[int, Evaluation]:
+    def steps(self, sweep: Sweep, trial: str) -> dict[int, Evaluation]:
         """What is recorded of a trial, by iteration."""
         with self._memory:
             return self._ledger.steps(sweep, trial)
 
-    def best(self, sweep: str) -> Assignment | None:
+    def best(self, sweep: Sweep) -> Assignment | None:
         """The best assignment of a sweep so far; None before there is any. Another run's may not fit this one."""
         with self._memory:
             found = self._ledger.best(sweep)
@@ -167,7 +164,7 @@ class BoardClient:
         self._asker = asker
 
     def recall(self, key: str) -> Evaluation | None:
-        """The evaluation of this key that was trained longest, once it is when another trial trains it; else None."""
+        """The evaluation of this key, once it is there when another trial trains it; else None."""
         pause, longest = AGAIN
         while True:
             found = cast(Evaluation | Claim, ray.get(self._actor.recall.remote(key, self._asker)))
@@ -188,13 +185,13 @@ class BoardClient:
     def release(self, key: str) -> None:
         ray.get(self._actor.release.remote(key, self._asker))
 
-    def steps(self, sweep: str, trial: str) -> dict[int, Evaluation]:
+    def steps(self, sweep: Sweep, trial: str) -> dict[int, Evaluation]:
         return cast(dict[int, Evaluation], ray.get(self._actor.steps.remote(sweep, trial)))
 
     def record(self, evaluation: Evaluation) -> None:
         ray.get(self._actor.record.remote(evaluation))
 
-    def best(self, sweep: str) -> Assignment | None:
+    def best(self, sweep: Sweep) -> Assignment | None:
         """The best assignment of a sweep so far, or None."""
         return cast(Assignment | None, ray.get(self._actor.best.remote(sweep)))
 

@@ -9,6 +9,7 @@ from ray.tune.error import TuneError
 
 from safs_ray.config import ConfigurationError
 from safs_ray.config.refusals import LONGEST_MESSAGE, shortened
+from safs_ray.experiment import FailedSearchError
 from safs_ray.storage import DamagedError
 
 PASSING = (
@@ -33,10 +34,6 @@ PASSING = (
 """What is raised when workers, nodes, disks, memory or a network are lost, and not by what code does."""
 
 
-class FailedSearchError(Exception):
-    """No trial reached its end. Its ``__cause__`` is why one of them failed, if one did."""
-
-
 def cause_of(error: BaseException) -> BaseException:
     """What was raised in a task or a trial, or else the error itself."""
     if isinstance(error, FailedSearchError) and error.__cause__:
@@ -59,8 +56,8 @@ def reason(error: BaseException) -> str:
     cause = cause_of(error)
     if isinstance(cause, ConfigurationError):
         return str(cause)
-    told = _raised(str(cause)) if _is_traceback(cause) else f"{type(cause).__name__}: {cause}".splitlines()[0]
-    return shortened(told, LONGEST_MESSAGE)
+    message = _raised(str(cause)) if _is_traceback(cause) else f"{type(cause).__name__}: {cause}".splitlines()[0]
+    return shortened(message, LONGEST_MESSAGE)
 
 
 def _is_traceback(cause: BaseException) -> bool:

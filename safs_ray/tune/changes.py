@@ -5,12 +5,20 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from safs_ray.config import CONFIGURATION, Configuration, counted, dump, overridden, parse, refusal, validate
-from safs_ray.report.page import PAGE
-from safs_ray.report.results import RESULTS
-from safs_ray.search.records import JOURNALS
+from safs_ray.config import (
+    CONFIGURATION,
+    PAGE,
+    RESULTS,
+    Configuration,
+    ConfigurationError,
+    counted,
+    dump,
+    overridden,
+    parse,
+    refusal,
+    validate,
+)
 from safs_ray.storage import Folder
-from safs_ray.tune.journal import Journal
 
 FREE = (
     "run.address", "run.device", "run.verbose", "run.events", "tune.max_concurrent", "tune.resources.cpu",
@@ -33,7 +41,11 @@ def read_begun(folder: Folder) -> dict[str, Any]:
     file = f"{folder}/{CONFIGURATION}"
     values = parse(folder.read(CONFIGURATION).decode(errors="replace"), file)
     written = leaves(values)
-    for key in leaves(validate(values).model_dump(mode="json")):
+    try:
+        whole = leaves(validate(values).model_dump(mode="json"))
+    except ConfigurationError as error:
+        raise ConfigurationError(f"{file}: {error}") from None
+    for key in whole:
         if key not in written:  # it would have another value than the run was begun with
             raise refusal("--resume", file, f"lacks {key}: it was cut short, or written by another version")
     values["run"] |= {"storage": str(folder.parent) or "/", "name": folder.name}
@@ -51,8 +63,8 @@ def changed(begun: Mapping[str, Any], words: Sequence[str]) -> Configuration:
     """
     before = validate(begun)
     after = validate(overridden(dict(begun), words))
-    given = {word.partition("=")[0] for word in words}
-    for key, (old, new) in sorted(differences(before, after).items(), key=lambda change: change[0] not in given):
+    keys = {word.partition("=")[0] for word in words}
+    for key, (old, new) in sorted(differences(before, after).items(), key=lambda change: change[0] not in keys):
         if key not in FREE + LONGER:
             raise refusal(key, new, f"the run was begun with {old!r}, and results of both would mix; {_allowed()}")
     if after.tune.trials < before.tune.trials:
@@ -104,8 +116,6 @@ def reopens(changes: Iterable[str]) -> bool:
 
 
 def reopen(folder: Folder) -> None:
-    """Let a run go on that had an end, or whose sweeps had a winner."""
-    for sweep in ("SAFS", "stage 2"):
-        Journal(folder / JOURNALS, sweep).reopen()
+    """Let a run go on that had an end."""
     folder.remove(RESULTS)
     folder.remove(PAGE)

@@ -7,8 +7,7 @@ import os
 import signal
 import sys
 import traceback
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, closing, contextmanager, suppress
+from contextlib import ExitStack, suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -17,25 +16,26 @@ import ray
 from rich.console import Console
 
 from safs_ray import config, stages
-from safs_ray.config import CONFIGURATION, Configuration, ConfigurationError, RunSection, refusal
+from safs_ray.config import CONFIGURATION, PAGE, RESULTS, Configuration, ConfigurationError, refusal
 from safs_ray.data import Dataset, Splits
+from safs_ray.display import telling
+from safs_ray.experiment.forecasting import BEGIN
+from safs_ray.experiment.progress import Clock
+from safs_ray.log import event, log
 from safs_ray.network import Network
 from safs_ray.report import page, tensorboard
 from safs_ray.report.record import Record
-from safs_ray.report.results import RESULTS
 from safs_ray.report.table import show
-from safs_ray.report.wording import shown
-from safs_ray.storage import DamagedError, Folder, blaming
-from safs_ray.tune.announcement import announce
+from safs_ray.storage import DamagedError, Folder, blaming, shown
+from safs_ray.training import Context
+from safs_ray.tune.announcement import announce, forecast
 from safs_ray.tune.causes import reason
 from safs_ray.tune.changes import note, pending, reopens
 from safs_ray.tune.connection import connect, interrupt
 from safs_ray.tune.ending import BAD_INPUT, FAILED, FAILURE, ending
-from safs_ray.tune.invocation import new, parser, program, quoted, resumed, show_values, typed
-from safs_ray.tune.live import LiveTable
+from safs_ray.tune.invocation import Invocation, program, quoted, typed
 from safs_ray.tune.modules import versions
-from safs_ray.tune.progress import EventFile, lines, show_to
-from safs_ray.tune.sweep import sweep
+from safs_ray.tune.running import run
 from safs_ray.tune.warm_start import check_earlier, take_over
 
 LOCK = ".lock"
@@ -44,29 +44,19 @@ LOCK = ".lock"
 FINISHED = 0
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run or resume a sweep; returns the exit code."""
-    arguments = sys.argv[1:] if arguments is None else arguments
-    parsed = parser().parse_intermixed_args(arguments)
+def carry_out(invocation: Invocation) -> int:
+    """Run or resume an experiment, or try it out; returns the exit code."""
+    signal.signal(signal.SIGTERM, interrupt)
     if str(Path.cwd()) not in sys.path:  # where a user's own modules lie, and where Ray's workers look for them
         sys.path.append(str(Path.cwd()))
-    signal.signal(signal.SIGTERM, interrupt)
+    configuration, folder = invocation.configuration, invocation.folder
     console = Console(highlight=False, markup=False)
-    try:
-        configuration = resumed(parsed.resume, parsed.words) if parsed.resume else new(parsed.words)
-        with blaming("run.storage", configuration.run.storage):
-            folder = Folder.at(configuration.location)
-        if parsed.print_config:
-            show_values(configuration, parsed.words, console)
-            return FINISHED
-        if parsed.dry_run:
-            return _try_out(configuration, folder, console)
-    except ConfigurationError as error:
-        return _end(BAD_INPUT, f"error: {error}")
+    if invocation.dry_run:
+        return _try_out(configuration, folder, console)
     try:
         return _conclude(folder, _run(configuration, folder, console), console)
     except (Exception, KeyboardInterrupt) as error:
-        return _end(*ending(error, configuration, folder, typed(arguments)))
+        return _end(*ending(error, configuration, folder, typed(invocation.arguments)))
 
 
 def _run(configuration: Configuration, folder: Folder, console: Console) -> dict[str, Any]:
@@ -80,19 +70,23 @@ def _run(configuration: Configuration, folder: Folder, console: Console) -> dict
     configuration = _with_costs(configuration)
     with blaming("run.storage", storage):
         lock = _lock(folder)
-    with lock, _telling(configuration.run, console):
+    with lock, telling(configuration.run, console):
         take_over(configuration, folder)
         with blaming("run.storage", storage):
             _write_down(configuration, folder)
             if given:
                 given.save(_given_stage(configuration, folder))  # as if the stage had been done
+        seconds = forecast(configuration, network, splits, folder)
         if configuration.run.verbose:
-            announce(configuration, splits, network, folder, console)
+            announce(configuration, splits, network, folder, sum(seconds.values()), console)
+        clock = Clock(seconds)
+        log.info("starting Ray", extra=event("forecast", seconds=clock.seconds_left, parts=seconds))
         try:
             connect(configuration)
-            found = sweep(configuration, dataset, folder)
+            clock.advance(BEGIN, seconds[BEGIN])
+            results = run(configuration, dataset, folder, clock)
             folder.remove(FAILURE)  # of a session before this one
-            return found
+            return results
         finally:
             ray.shutdown()
 
@@ -115,24 +109,6 @@ def _with_costs(configuration: Configuration) -> Configuration:
     return configuration.model_copy(update={"run": section.model_copy(update={"costs": of_this_machine()})})
 
 
-@contextmanager
-def _telling(section: RunSection, console: Console) -> Iterator[None]:
-    """Tell what happens: in a terminal as a table, elsewhere as lines, and to ``run.events``.
-
-    Raises:
-        ConfigurationError: ``run.events`` cannot be written.
-    """
-    with ExitStack() as told:
-        file = None
-        if section.events:
-            with blaming("run.events", section.events):
-                file = told.enter_context(closing(EventFile(section.events)))
-        live = section.verbose and sys.stdout.isatty() and not console.is_dumb_terminal
-        person = told.enter_context(LiveTable(console)) if live else lines(section.verbose)
-        show_to(*([person, file] if file else [person]))
-        yield
-
-
 def _checked(configuration: Configuration, folder: Folder) -> tuple[Dataset, Splits, Network, stages.Result | None]:
     """The data, those of the search, the network that the run begins from, and it as a stage where it was given.
 
@@ -151,9 +127,10 @@ def _try_out(configuration: Configuration, folder: Folder, console: Console) -> 
     """Check everything, time an epoch and say what the run would cost."""
     try:
         _, splits, network, _ = _checked(configuration, folder)
-        announce(configuration, splits, network, folder, console)
-    except ConfigurationError:
-        raise
+        seconds = sum(forecast(configuration, network, splits, folder).values())
+        announce(configuration, splits, network, folder, seconds, console)
+    except ConfigurationError as error:
+        return _end(BAD_INPUT, f"error: {error}")
     except Exception as error:
         traceback.print_exc()
         return _end(FAILED, f"failed: {reason(error)}; nothing was begun")
@@ -188,7 +165,7 @@ def _given(configuration: Configuration, network: Network, splits: Splits, folde
         with suppress(DamagedError):
             if begun := stages.Result.load(_given_stage(configuration, folder)):
                 return begun
-    return stages.given(configuration, network.specification, splits)
+    return stages.from_file(network.specification, Context(configuration, splits))
 
 
 def _given_stage(configuration: Configuration, folder: Folder) -> Folder:
@@ -214,15 +191,15 @@ def _conclude(folder: Folder, results: dict[str, Any], console: Console) -> int:
 
 def _page(folder: Folder) -> str:
     """Where the run's page is; of one that cannot be made, why: the run is finished all the same."""
-    if not folder.exists(page.PAGE):
+    if not folder.exists(PAGE):
         try:
             record = Record.read(folder)
             drawn = page.figures(record)
             tensorboard.write(record, drawn)
-            folder.write(page.PAGE, page.render(record, drawn, datetime.now()).encode())
+            folder.write(PAGE, page.render(record, drawn, datetime.now()).encode())
         except (Exception, KeyboardInterrupt) as error:
             return f"not written ({type(error).__name__}: {error})".splitlines()[0]
-    return shown(folder / page.PAGE)
+    return shown(folder / PAGE)
 
 
 def _end(code: int, message: str) -> int:

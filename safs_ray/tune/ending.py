@@ -7,12 +7,12 @@ import traceback
 from datetime import datetime
 
 from safs_ray.config import CONFIGURATION, Configuration, ConfigurationError
-from safs_ray.report.wording import shown
-from safs_ray.storage import Folder
-from safs_ray.tune.causes import FailedSearchError, cause_of, passes, reason
+from safs_ray.experiment import FailedSearchError
+from safs_ray.storage import Folder, shown
+from safs_ray.tune.causes import cause_of, passes, reason
 from safs_ray.tune.invocation import resume_command
 from safs_ray.tune.modules import versions
-from safs_ray.tune.standing import standing
+from safs_ray.tune.status import status
 
 FAILED, BAD_INPUT, INTERRUPTED = 1, 2, 130
 
@@ -50,7 +50,7 @@ def left(configuration: Configuration, folder: Folder, again: bool) -> str:
     try:
         if not folder.exists(CONFIGURATION):
             return "nothing was begun"
-        kept = standing(configuration, folder)
+        kept = status(configuration, folder)
     except (Exception, KeyboardInterrupt):  # the storage is what failed, or a person is in a hurry
         kept = "what was finished is kept"
     if again:
@@ -72,5 +72,5 @@ def _recorded(error: BaseException, folder: Folder, command: str) -> str:
 
 
 def _report(error: BaseException, command: str) -> str:
-    told = "".join(traceback.format_exception(error))
-    return f"{command}\n{datetime.now().astimezone():%Y-%m-%d %H:%M:%S %Z}\n{versions()}\n\n{COLOURS.sub('', told)}"
+    text = "".join(traceback.format_exception(error))
+    return f"{command}\n{datetime.now().astimezone():%Y-%m-%d %H:%M:%S %Z}\n{versions()}\n\n{COLOURS.sub('', text)}"

@@ -8,21 +8,52 @@ import shutil
 import sys
 import textwrap
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from rich.console import Console
 
-import safs_ray
 from safs_ray import config
-from safs_ray.config import CONFIGURATION, Configuration, refusal
+from safs_ray.config import CONFIGURATION, RESULTS, Configuration, refusal
 from safs_ray.keys import keys, written
-from safs_ray.report.results import RESULTS
-from safs_ray.report.wording import shown
-from safs_ray.storage import Folder, blaming
+from safs_ray.storage import Folder, blaming, shown
 from safs_ray.tune.changes import changed, leaves, read_begun
 
 
+@dataclass(frozen=True)
+class Invocation:
+    """What the command is to do.
+
+    Attributes:
+        arguments: as they were typed.
+        folder: of the run.
+        dry_run: whether everything is checked, and nothing begun.
+    """
+
+    arguments: Sequence[str]
+    configuration: Configuration
+    folder: Folder
+    dry_run: bool
+
+
+def understood(arguments: Sequence[str]) -> Invocation | None:
+    """What arguments ask for; None where they only ask to print it, which is done.
+
+    Raises:
+        ConfigurationError: they hold a mistake.
+        SystemExit: they ask for help, or are no arguments of this command.
+    """
+    parsed = parser().parse_intermixed_args(arguments)
+    configuration = resumed(parsed.resume, parsed.words) if parsed.resume else new(parsed.words)
+    if parsed.print_config:
+        show_values(configuration, parsed.words, Console(highlight=False, markup=False))
+        return None
+    with blaming("run.storage", configuration.run.storage):
+        return Invocation(arguments, configuration, Folder.at(configuration.location), parsed.dry_run)
+
+
 def parser() -> argparse.ArgumentParser:
+    """The arguments that the command takes."""
     parser = argparse.ArgumentParser(
         prog="python -m safs_ray.tune",
         description="Search the activation functions and hyperparameters of a sparse network.",
@@ -70,14 +101,7 @@ def new(words: Sequence[str]) -> Configuration:
 def _split(words: Sequence[str]) -> tuple[Path, Sequence[str]]:
     """The file of a configuration, and what replaces its values."""
     named = bool(words) and "=" not in words[0]
-    return (Path(words[0]), words[1:]) if named else (_quickstart(), words)
-
-
-def _quickstart() -> Path:
-    """quickstart.yaml in an installed package, or beside the package in a checkout."""
-    package = Path(safs_ray.__file__).parent
-    installed = package / "tune_configs" / "quickstart.yaml"
-    return installed if installed.exists() else package.parent / "tune_configs" / "quickstart.yaml"
+    return (Path(words[0]), words[1:]) if named else (config.quickstart(), words)
 
 
 def resumed(run: str, words: Sequence[str]) -> Configuration:
@@ -114,8 +138,8 @@ def resume_command(folder: Folder) -> str:
 def program(name: str) -> str:
     """What to type here for a program of this Python's environment: its path where its name finds another, or none."""
     own = Path(sys.executable).absolute().with_name(name)
-    found = shutil.which(name)
-    if not own.exists() or (found and Path(found).absolute() == own):
+    path = shutil.which(name)
+    if not own.exists() or (path and Path(path).absolute() == own):
         return name
     return shlex.quote(str(own.relative_to(Path.cwd()) if own.is_relative_to(Path.cwd()) else own))
 

@@ -14,13 +14,12 @@ from functools import cached_property
 from typing import Any, Literal
 
 from safs_ray.config import Hyperparameters, counted
+from safs_ray.log import event, log
 from safs_ray.search.assignment import Assignment
-from safs_ray.search.chain import Course
+from safs_ray.search.course import Course, Sweep
 from safs_ray.search.evaluation import Evaluation, Ledger
 from safs_ray.search.records import journal_of
-from safs_ray.stages import Recipe
 from safs_ray.storage import Folder
-from safs_ray.tune.progress import event, log
 
 Ending = Literal["finished", "stopped", "diverged"]
 """How a trial ended: at the end of its course, by ASHA, or by a fine-tuning that diverged."""
@@ -45,19 +44,17 @@ class Entry:
 
 
 class Journal:
-    """The trials of a sweep by number, in the order in which they were proposed, and the sweep's winner.
+    """The trials of a sweep by number, in the order in which they were proposed.
 
     A file that is damaged is set aside, and the journal is empty; :meth:`Past.recover` writes it again.
 
     Args:
         folder: of the run's journals.
-        sweep: its name.
     """
 
-    def __init__(self, folder: Folder, sweep: str) -> None:
+    def __init__(self, folder: Folder, sweep: Sweep) -> None:
         self._folder, self._file = folder, journal_of(sweep)
         self.entries: list[Entry] = []
-        self.winner: Recipe | None = None
         if folder.exists(self._file):
             self._read(folder.read(self._file))
 
@@ -72,32 +69,18 @@ class Journal:
         self.entries[number] = replace(self.entries[number], ended=ending, steps=steps, accuracy=accuracy)
         self._write()
 
-    def crown(self, winner: Recipe) -> None:
-        """Say what the sweep has found; it is over."""
-        self.winner = winner
-        self._write()
-
-    def reopen(self) -> None:
-        """Take the winner back: there will be more trials, or longer ones."""
-        if self.winner:
-            self.winner = None
-            self._write()
-
     def _read(self, text: bytes) -> None:
         try:
-            content = json.loads(text)
-            self.entries = [_entry(values) for values in content["trials"]]
-            self.winner = Recipe.from_json(content["winner"]) if content["winner"] else None
+            self.entries = [_entry(values) for values in json.loads(text)["trials"]]
         except (ValueError, KeyError, TypeError) as error:
             log.warning("warning: %s/%s is damaged (%s); set aside", self._folder, self._file, error)
             self._folder.set_aside(self._file)
-            self.entries, self.winner = [], None
+            self.entries = []
 
     def _write(self) -> None:
-        winner = self.winner.as_json() if self.winner else None
         trials = [{**vars(entry), "hyperparameters": vars(entry.hyperparameters)} for entry in self.entries]
         # On one line: with indentation Python encodes JSON by itself, which takes long for a thousand trials.
-        self._folder.write(self._file, json.dumps({"trials": trials, "winner": winner}).encode())
+        self._folder.write(self._file, json.dumps({"trials": trials}).encode())
 
 
 def _entry(values: dict[str, Any]) -> Entry:
@@ -129,7 +112,7 @@ class Past:
                 self.journal.propose(Hyperparameters.model_validate_json(first.hyperparameters), start)
 
     @cached_property
-    def done(self) -> list[int]:
+    def complete(self) -> list[int]:
         """The numbers of the trials that have ended for good, and whose steps are all there."""
         return [number for number, entry in enumerate(self.journal.entries) if self._is_done(number, entry)]
 
@@ -138,26 +121,20 @@ class Past:
         return entry.ended is not None and not shorter and len(self.steps(number)) >= entry.steps
 
     @property
-    def lost(self) -> list[int]:
-        """The numbers of the trials that have ended, and of whose steps some are not there any more."""
-        entries = enumerate(self.journal.entries)
-        return [number for number, entry in entries if entry.ended and len(self.steps(number)) < entry.steps]
-
-    @property
-    def left(self) -> list[int]:
+    def unfinished(self) -> list[int]:
         """The numbers of the trials that had begun and have to go on, or to take steps again that were lost."""
-        done = set(self.done)
-        return [number for number in range(len(self.journal.entries)) if number not in done]
+        complete = set(self.complete)
+        return [number for number in range(len(self.journal.entries)) if number not in complete]
 
     def steps(self, number: int) -> dict[int, Evaluation]:
         """The recorded steps of a trial by iteration."""
         return self._ledger.steps(self.course.sweep, self.course.trial(number))
 
     def accuracies(self, number: int) -> dict[int, float]:
-        """What ASHA was told of a trial, by step from 1."""
+        """What ASHA was details of a trial, by step from 1."""
         return {iteration + 1: step.best_accuracy for iteration, step in self.steps(number).items()}
 
-    def found(self, number: int) -> Assignment:
+    def best_assignment(self, number: int) -> Assignment:
         """The best assignment of a trial that is done."""
         steps = self.steps(number)
         last = steps[max(steps)]
@@ -167,11 +144,11 @@ class Past:
 
     def announce(self, trials: int) -> None:
         """Say what begins or goes on."""
-        told = event("sweep", sweep=self.course.sweep, trials=trials, steps=self.course.steps)
+        details = event("sweep", sweep=self.course.sweep, trials=trials, steps=self.course.steps)
         plan = f"{counted(trials, 'trial')} of at most {counted(self.course.steps, 'step')}"
-        log.info("%s: %s", self.course.sweep, plan, extra=told)
+        log.info("%s: %s", self.course.sweep, plan, extra=details)
         if self.journal.entries:
-            done, left = len(self.done), len(self.left)
+            done, left = len(self.complete), len(self.unfinished)
             kept = sum(len(self.steps(number)) for number in range(done + left))
             ended = f"{counted(done, 'trial')} {'has' if done == 1 else 'have'} ended, {left} had begun"
             log.info("going on: %s, their %s %s kept", ended, counted(kept, "step"), "is" if kept == 1 else "are")

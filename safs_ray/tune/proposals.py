@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 from ray.tune.search import Searcher
 
-from safs_ray.config import Configuration, Hyperparameters
-from safs_ray.randomness import derive
-from safs_ray.search import parzen
 from safs_ray.search.assignment import Assignment
-from safs_ray.tune import space
+from safs_ray.search.hyperparameters import Propose
 from safs_ray.tune.journal import Ending, Past
 
 TRIAL = "trial"
@@ -22,47 +19,6 @@ START = "start"
 
 METRIC = "best_accuracy"
 """What trials are compared by: the highest validation accuracy of a trial's phase so far."""
-
-GAMMA = 0.25
-"""Of the Parzen estimator, as Ray's own wrapper of HyperOpt has it."""
-
-Propose = Callable[[int, Sequence[tuple[Hyperparameters, float]]], Hyperparameters]
-"""The hyperparameters of a trial from its number and from the accuracies of those that have ended."""
-
-
-def search_space(configuration: Configuration, earlier: Sequence[tuple[Hyperparameters, float]] = ()) -> Propose:
-    """TPE, or random draws, whose first proposal is the default hyperparameters.
-
-    A proposal follows from the run's seed, its number and the trials that have ended.
-
-    Args:
-        earlier: trials of another run and their accuracies; those that lie in the space are learned from.
-    """
-    section, default = configuration.tune, configuration.pruning.hyperparameters
-    domain = space.build(section.space)
-    drawn = max(3, section.trials // 4)
-
-    known = [(chosen, accuracy) for chosen, accuracy in earlier if space.nearest(chosen, section.space) == chosen]
-
-    def propose(number: int, ended: Sequence[tuple[Hyperparameters, float]]) -> Hyperparameters:
-        if number == 0:
-            return space.nearest(default, section.space)
-        seed = derive(configuration.run.seed, "hyperopt", number)
-        if section.searcher == "random" or number + len(known) < drawn or not (known or ended):
-            values = parzen.draw(domain, seed)
-        else:
-            evaluated = [
-                (space.values(chosen, section.space, domain), 1 - accuracy) for chosen, accuracy in [*known, *ended]
-            ]
-            values = parzen.propose(domain, evaluated, seed, GAMMA)
-        return space.hyperparameters(values, section.space, domain, default)
-
-    return propose
-
-
-def default_only(configuration: Configuration) -> Propose:
-    """Chains of stage 1, which all have the default hyperparameters."""
-    return lambda _number, _ended: configuration.pruning.hyperparameters
 
 
 class Proposals(Searcher):
@@ -79,7 +35,7 @@ class Proposals(Searcher):
         super().__init__(metric=METRIC, mode="max")
         self._journal, self._course, self._count = past.journal, past.course, count
         self._propose, self._start = propose, start
-        self._waiting = past.left
+        self._waiting = past.unfinished
         self._numbers: dict[str, int] = {}
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str:  # type: ignore[override]
@@ -89,12 +45,12 @@ class Proposals(Searcher):
         elif len(self._journal.entries) == self._count:
             return Searcher.FINISHED
         else:
-            told = [(entry.hyperparameters, entry.accuracy) for entry in self._journal.entries if entry.ended]
-            number = self._journal.propose(self._propose(len(self._journal.entries), told), self._start())
+            trials = [(entry.hyperparameters, entry.accuracy) for entry in self._journal.entries if entry.ended]
+            number = self._journal.propose(self._propose(len(self._journal.entries), trials), self._start())
         self._numbers[trial_id] = number
         entry = self._journal.entries[number]
-        given = {START: ",".join(entry.start)} if entry.start else {}
-        return {TRIAL: self._course.trial(number), "hyperparameters": entry.hyperparameters.model_dump(), **given}
+        start = {START: ",".join(entry.start)} if entry.start else {}
+        return {TRIAL: self._course.trial(number), "hyperparameters": entry.hyperparameters.model_dump(), **start}
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
         """Nothing follows from a trial before its end."""

@@ -1,171 +1,244 @@
-"""A whole run on Ray, from data to results.json. To begin a run and to resume one is the same call."""
+"""The searches of a run as Tune sweeps, whose trials are chains.
+
+Every session of a sweep is a new one to Tune: what came before is in the sweep's journal and on the board. See
+:mod:`safs_ray.tune.journal`.
+"""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import ray
-from ray.util.queue import Queue
+from ray import tune
+from ray.tune import Tuner
+from ray.tune.experiment import Trial as TuneTrial
 
-from safs_ray import stages
 from safs_ray.config import Configuration, counted
-from safs_ray.data import Dataset
+from safs_ray.experiment import FailedSearchError, Outcome
+from safs_ray.experiment.progress import Clock, SweepProgress
+from safs_ray.log import log
 from safs_ray.network import Network
-from safs_ray.report import results
-from safs_ray.report.page import PAGE
-from safs_ray.search.chain import Course, joint, stage_1, stage_2
-from safs_ray.search.evaluation import Evaluation
-from safs_ray.stages import Recipe, Result
-from safs_ray.storage import Folder
-from safs_ray.tune.board import open_board
-from safs_ray.tune.progress import event, log, tell
-from safs_ray.tune.search import search
-from safs_ray.tune.tasks import (
-    CHECKPOINTS,
-    FOUND,
-    Run,
-    final,
-    finish,
-    prepare,
-    prune_found,
-    run_tasks,
-    start_of,
-    test_dense,
-)
-from safs_ray.tune.warm_start import EARLIER
+from safs_ray.randomness import derive
+from safs_ray.search.assignment import Assignment
+from safs_ray.search.course import Course
+from safs_ray.search.hyperparameters import Propose, default_only, search_space
+from safs_ray.search.recipe import Recipe
+from safs_ray.search.records import JOURNALS
+from safs_ray.storage import Folder, shown
+from safs_ray.tune.board import BoardClient
+from safs_ray.tune.callbacks import Progress
+from safs_ray.tune.causes import passes, reason
+from safs_ray.tune.halving import SuccessiveHalving
+from safs_ray.tune.journal import Journal, Past
+from safs_ray.tune.proposals import METRIC, TRIAL, Proposals
+from safs_ray.tune.tasks import Run
+from safs_ray.tune.trainable import Trial
+from safs_ray.tune.warm_start import earlier_trials
+
+ENDED = (TuneTrial.TERMINATED, TuneTrial.ERROR)
+SEARCH = "search"
+"""Tune's own folder of a run, with the events for TensorBoard."""
+ERRORS = "error.txt"
+"""Tune's file of a trial that failed, with the traceback of every time."""
 
 
-def sweep(configuration: Configuration, dataset: Dataset, folder: Folder) -> dict[str, Any]:
-    """Do all that is left of a run on the Ray that is connected; returns the content of results.json.
+def run_sweep(course: Course, network: Network, run: Run, arrays: Any, board: str, clock: Clock) -> list[Outcome]:
+    """What the trials of a sweep have found that reached their end, by number.
+
+    The sweep is begun, or gone on with from where its journal and the board say that it was.
+
+    Args:
+        course: what every trial does. HyperOpt proposes its hyperparameters and ASHA stops the weak; the trials of
+            stage 1 are chains that all have the default hyperparameters.
+        network: the pruned network as :func:`stages.searchable` makes it; the trials begin with its assignment.
+        arrays: of the data without the test images, in Ray's object store.
+        board: name of the board actor.
+        clock: is told what is done.
 
     Raises:
-        KeyboardInterrupt: by a signal; the run can be resumed.
+        KeyboardInterrupt: by SIGINT or SIGTERM.
         FailedSearchError: no trial reached its end.
     """
-    start = time.monotonic()
-    configuration = placed(configuration, ray.cluster_resources())  # type: ignore[no-untyped-call]
-    plan = stages.plan(configuration)
-    arrays, without_test = ray.put(dataset.arrays()), ray.put(dataset.without_test().arrays())
-    run = Run(configuration, folder, Queue(actor_options={"num_cpus": 0, "max_restarts": -1, "max_task_retries": -1}))
-    board_name = f"board of {folder}"
-    board = open_board(board_name, str(folder / "evaluations"), str(folder / EARLIER / "evaluations"))
-    for warning in ray.get(board.damage.remote()):
-        log.warning(warning)
-
-    if not configuration.model.pruned:
-        log.info("%spruning and retraining", "" if configuration.model.weights else "dense training, ")
-    run_tasks(run, [(prepare, (without_test,))], plan["dense training"] + stages.pruning_epochs(configuration))
-    pruned = run.result("pruned").network
-    tell(pruned.survey)
-
-    def winner_of(course: Course, start: Network) -> Recipe:
-        return search(course, stages.searchable(start, configuration), run, without_test, board_name)
-
-    def pruned_with(recipe: Recipe) -> Network:
-        if configuration.search.when != "before":
-            return stages.searchable(pruned, configuration).assign(recipe.assignment)
-        log.info("pruning and retraining with the assignment that was found")
-        run.made_with(recipe, FOUND)
-        run_tasks(run, [(prune_found, (without_test, recipe))], stages.pruning_epochs(configuration))
-        found = run.result(FOUND).network
-        tell(found.survey)
-        return found
-
-    first = run.result("dense").network if configuration.search.when == "before" else pruned
-    recipes = _recipes(configuration, first, pruned, winner_of, pruned_with)
-
-    finals = _evaluate(run, arrays, recipes, plan["final evaluation"])
-    content = {
-        **_found(run, recipes, finals, ray.get(board.evaluations.remote())),
-        "wall_seconds": time.monotonic() - start,
-        "finished": True,
-    }
-    folder.remove(PAGE)  # it is of the unfinished run, where somebody had it written
-    folder.write_json(results.RESULTS, content)
-    (folder / CHECKPOINTS).delete()
-    log.info("finished", extra=event("finished", results=str(folder / results.RESULTS)))
-    return content
+    configuration, folder = run.configuration, run.folder
+    past = Past(course, Journal(folder / JOURNALS, course.sweep), BoardClient(board).evaluations())
+    propose = _propose(course, configuration, folder)
+    past.recover(lambda number: propose(number, ()), configuration.search.share == "best")
+    trials = configuration.tune.trials if course.searches_hyperparameters else configuration.search.chains
+    left, failures = trials - len(past.complete), list[Exception]()
+    if left > 0:
+        past.announce(trials)
+        _forget(folder / SEARCH / _folder_name(course), past)
+        trainable = _trainable(course, network, run, arrays, board)
+        proposals = Proposals(past, trials, propose, partial(_start, configuration, course, board))
+        best = max((past.journal.entries[number].accuracy for number in past.complete), default=0.0)
+        progress = SweepProgress(configuration, course, trials, clock, len(past.complete), best)
+        tuner = _tuner(trainable, proposals, configuration, folder, past, trials, progress)
+        failures = _fit(tuner, left, folder / SEARCH / _folder_name(course))
+        run.checkpoints(course.sweep).clear()  # of trials that were stopped while they trained
+        journal = Journal(folder / JOURNALS, course.sweep)  # Tune has written it by a copy of this one
+        past = Past(course, journal, BoardClient(board).evaluations())
+    clock.expect(course.sweep, 0)
+    return _outcomes(past, failures)
 
 
-def _evaluate(run: Run, arrays: Any, recipes: Mapping[str, Recipe], epochs: int) -> dict[str, list[Result]]:
-    """The final evaluation of every row, on each fold.
+def _forget(folder: Folder, past: Past) -> None:
+    """Remove what Tune wrote of trials that have to go on: they will write it again, from their first step."""
+    done = {past.course.trial(number) for number in past.complete}
+    for trial in set(folder.folders()) - done:
+        (folder / trial).delete()
 
-    Args:
-        arrays: of the data, in Ray's object store.
-        epochs: how many it trains at most.
-    """
+
+def _folder_name(course: Course) -> str:
+    return course.sweep.replace(" ", "-")
+
+
+def _trainable(course: Course, network: Network, run: Run, arrays: Any, board: str) -> Any:
     configuration = run.configuration
-    folds = range(configuration.final.folds)
-    told = event("final evaluation", folds=len(folds))
-    log.info("final evaluation, %s", counted(len(folds), "fold"), extra=told)
-    for row, recipe in recipes.items():
-        run.made_with(recipe, f"final/{row}")
-    finishes = [(finish, (arrays, row, recipe, fold)) for fold in folds for row, recipe in recipes.items()]
-    dense = [] if configuration.model.pruned else [(test_dense, (arrays,))]  # nothing is known of one pruned elsewhere
-    run_tasks(run, [*finishes, *dense], epochs)
-    finals = {row: [run.result(final(row, fold)) for fold in folds] for row in recipes}
-    if dense:
-        finals["dense"] = [run.result(final("dense", 0))]
-    return finals
+    return tune.with_resources(
+        tune.with_parameters(
+            Trial,
+            arrays=arrays,
+            network=network.to_arrays(),
+            configuration=configuration.model_dump(mode="json"),
+            course=course,
+            board=board,
+            checkpoints=run.checkpoints(course.sweep),
+        ),
+        {"cpu": configuration.tune.resources.cpu, "gpu": configuration.tune.resources.gpu or 0},
+    )
 
 
-def _found(
-    run: Run, recipes: Mapping[str, Recipe], finals: Mapping[str, list[Result]], evaluations: Sequence[Evaluation]
-) -> dict[str, Any]:
-    """What the run has found, for results.json; keeps the best network."""
-    best = results.best_of(finals["SAFS"])
-    best.save(run.folder / "networks" / "best")
-    if run.configuration.search.when == "during":
-        tell(best.network.survey)
-    starts = {row: run.result(start_of(run.configuration, row)) for row in recipes}
-    finalists = results.finalists(run.folder)
-    return {
-        "rows": results.table(starts, finals, evaluations, finalists),
-        "assignment": best.network.activations(),
-        "groups": best.network.groups,
-        "hyperparameters": recipes["SAFS"].hyperparameters.model_dump(),
-        "search": results.search_cost(results.leading_to("SAFS", evaluations), finalists),
-        "finalists": finalists,
-    }
+def _propose(course: Course, configuration: Configuration, folder: Folder) -> Propose:
+    """Where the hyperparameters of the sweep's trials come from."""
+    if not course.searches_hyperparameters:
+        return default_only(configuration)
+    return search_space(configuration, earlier_trials(folder, course))
 
 
-def placed(configuration: Configuration, have: Mapping[str, float]) -> Configuration:
-    """The configuration with the GPUs of a trial decided, by what the cluster has."""
-    resources = configuration.tune.resources
-    if resources.gpu is None:
-        wanted = {"cuda": True, "auto": bool(have.get("GPU")), "cpu": False}[configuration.run.device]
-        gpu = 1.0 if wanted else 0.0
-        resources = resources.model_copy(update={"gpu": gpu})
-    return configuration.model_copy(update={"tune": configuration.tune.model_copy(update={"resources": resources})})
+def _start(configuration: Configuration, course: Course, board: str) -> Assignment | None:
+    """The assignment that a new chain takes from those before it, if any."""
+    shared = configuration.search.share == "best" and course.evaluations > 0
+    return BoardClient(board).best(course.sweep) if shared else None
 
 
-def _recipes(
+def _tuner(
+    trainable: Any,
+    proposals: Proposals,
     configuration: Configuration,
-    first: Network,
-    pruned: Network,
-    winner_of: Callable[[Course, Network], Recipe],
-    pruned_with: Callable[[Recipe], Network],
-) -> dict[str, Recipe]:
-    """How each sparse row of the table is trained, in the order of the table.
+    folder: Folder,
+    past: Past,
+    trials: int,
+    progress: SweepProgress,
+) -> Tuner:
+    """Tune's sweep of the trials that are left."""
+    course, section = past.course, configuration.tune
+    asha = course.searches_hyperparameters and section.scheduler == "asha"
+    tune_config = tune.TuneConfig(
+        search_alg=proposals,
+        scheduler=_halving(configuration, past) if asha else None,
+        num_samples=trials - len(past.complete),
+        max_concurrent_trials=section.max_concurrent or _trials_that_fit(configuration),
+        reuse_actors=True,
+        trial_name_creator=_trial_name,
+        trial_dirname_creator=_trial_name,
+    )
+    run_config = tune.RunConfig(
+        name=_folder_name(course),
+        storage_path=(folder / SEARCH).path,
+        storage_filesystem=folder.filesystem if folder.root else None,
+        failure_config=tune.FailureConfig(max_failures=3),
+        # A number for each step. Tune makes a snapshot of the whole sweep whenever it is about to delete one.
+        checkpoint_config=tune.CheckpointConfig(checkpoint_frequency=1, num_to_keep=20),
+        callbacks=[Progress(progress, course.steps)],
+        verbose=0,
+    )
+    return Tuner(trainable, tune_config=tune_config, run_config=run_config)
+
+
+def _trial_name(trial: TuneTrial) -> str:
+    return str(trial.config[TRIAL])
+
+
+def _halving(configuration: Configuration, past: Past) -> SuccessiveHalving:
+    """ASHA with what it knew; in a sweep of short trials with the grace period and the brackets that fit into them."""
+    course = past.course
+    section = configuration.tune
+    grace = min(section.grace_period, course.steps)
+    fitting = [count for count in range(section.brackets) if grace * section.reduction_factor**count <= course.steps]
+    halving = SuccessiveHalving(
+        derive(configuration.run.seed, "halving"),
+        time_attr="training_iteration",
+        metric=METRIC,
+        mode="max",
+        max_t=course.steps,
+        grace_period=grace,
+        reduction_factor=section.reduction_factor,
+        brackets=len(fitting),
+    )
+    for number, entry in enumerate(past.journal.entries):
+        if number in past.complete:
+            halving.remember(course.trial(number), past.accuracies(number))
+        else:
+            stopped = entry.ended in ("stopped", "diverged")
+            halving.expect(course.trial(number), entry.steps or len(past.steps(number)), stopped)
+    return halving
+
+
+def _trials_that_fit(configuration: Configuration) -> int:
+    """How many trials the cluster's resources hold at a time."""
+    have: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
+    need = configuration.tune.resources
+    fit = have.get("CPU", 1) // need.cpu
+    if need.gpu:
+        fit = min(fit, have.get("GPU", 0) // need.gpu)
+    return max(1, int(fit))
+
+
+def _fit(tuner: Tuner, trials: int, folder: Folder) -> list[Exception]:
+    """Run the trials that are left.
 
     Args:
-        first: the network that the search begins from.
-        winner_of: runs the sweep of a course from a network's assignment.
-        pruned_with: the pruned network with the assignment that was found.
+        folder: Tune's own of this sweep.
+
+    Returns:
+        Why trials failed.
+
+    Raises:
+        KeyboardInterrupt: by SIGINT or SIGTERM; also where Tune, which SIGUSR1 stops, returns as if all were done.
     """
-    if configuration.search.protocol == "joint":
-        winner = winner_of(joint(configuration), first)
-        pruned_with(winner)
-    else:
-        found = winner_of(stage_1(configuration), first)
-        winner = winner_of(stage_2(configuration, "SAFS"), pruned_with(found))
-    default, ablations = configuration.pruning.hyperparameters, configuration.final.ablations
-    own = stages.searchable(pruned, configuration).assignment
-    recipes = {"pruned": Recipe(own, default, learn_scales=False)}
-    if "stage 1" in ablations:
-        recipes["stage 1"] = Recipe(winner.assignment, default, learn_scales=False)
-    if "stage 2" in ablations:
-        recipes["stage 2"] = winner_of(stage_2(configuration, "stage 2"), pruned)
-    return {**recipes, "SAFS": winner}
+    ended = tuner.fit()
+    ran: list[TuneTrial] = ended._experiment_analysis.trials
+    if len(ran) < trials or any(trial.status not in ENDED for trial in ran):
+        raise KeyboardInterrupt
+    failures = [(trial, error) for index, trial in enumerate(ran) if (error := ended[index].error)]
+    for trial, error in failures:
+        place = shown(folder / str(trial) / ERRORS)
+        log.warning("warning: %s failed and is left out (%s); its tracebacks are in %s", trial, reason(error), place)
+    return [error for _, error in failures]
+
+
+def _outcomes(past: Past, failures: Sequence[Exception]) -> list[Outcome]:
+    """What the trials that reached their end have found.
+
+    Args:
+        failures: why trials failed.
+
+    Raises:
+        FailedSearchError: no trial reached its end.
+    """
+    course, entries = past.course, past.journal.entries
+    finished = [number for number in past.complete if entries[number].ended == "finished"]
+    if not finished:
+        why = next((error for error in failures if passes(error)), failures[0]) if failures else None
+        none = f"{course.sweep}: none of {counted(len(entries), 'trial')} reached its end"
+        count = f"{none}; {len(entries) - len(past.complete)} failed"
+        raise FailedSearchError(f"{count} ({reason(why)})" if why else count) from why
+    return [_outcome(past, number) for number in finished]
+
+
+def _outcome(past: Past, number: int) -> Outcome:
+    course, entry = past.course, past.journal.entries[number]
+    recipe = Recipe(past.best_assignment(number), entry.hyperparameters, course.searches_hyperparameters)
+    return Outcome(course.trial(number), recipe, entry.accuracy)

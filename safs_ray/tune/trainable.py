@@ -10,8 +10,11 @@ from safs_ray import stages
 from safs_ray.checkpoints import Checkpoints
 from safs_ray.config import Hyperparameters, validate
 from safs_ray.data import Array, Dataset
+from safs_ray.experiment.progress import news_of
 from safs_ray.network import Frozen, Network
-from safs_ray.search.chain import Chain, Course
+from safs_ray.search.chain import Chain
+from safs_ray.search.course import Course
+from safs_ray.training import Context
 from safs_ray.tune.board import BoardClient
 from safs_ray.tune.proposals import START, TRIAL
 
@@ -34,13 +37,13 @@ class Trial(tune.Trainable):
         board: str,
         checkpoints: Checkpoints,
     ) -> None:
-        self._configuration = validate(configuration)
-        self._device = stages.set_up(self._configuration)
-        self._splits = stages.folds(self._configuration, Dataset.from_arrays(arrays)).search()
+        chosen = validate(configuration)
+        splits = stages.folds(chosen, Dataset.from_arrays(arrays)).search()
+        device = stages.set_up(chosen)
+        self._context = Context(chosen, splits, device, checkpoints=checkpoints)
         self._network = Network.from_arrays(network)
         self._course = course
         self._board = board
-        self._checkpoints = checkpoints
         self._chain = self._new_chain(config)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
@@ -54,15 +57,8 @@ class Trial(tune.Trainable):
         recorded = self._chain.replaying
         evaluation = self._chain.step()
         return {
-            "best_accuracy": evaluation.best_accuracy,
-            "validation_accuracy": evaluation.validation_accuracy,
-            "cost": evaluation.cost,
-            "accepted": int(evaluation.accepted),
-            "repeated": int(evaluation.repeated),
-            "diverged": int(evaluation.diverged),
+            **news_of(evaluation),
             "fine_tuning": int(evaluation.phase == "fine-tuning"),
-            "phase": evaluation.phase,
-            "assignment": ",".join(evaluation.assignment),
             "best_assignment": ",".join(self._chain.best),
             "recorded": "before" if recorded else "now",
             "done": self._chain.finished,
@@ -84,13 +80,10 @@ class Trial(tune.Trainable):
         start = config.get(START)
         return Chain(
             self._network,
-            self._splits,
+            self._context,
             Hyperparameters(**config["hyperparameters"]),
-            self._configuration,
-            self._device,
             BoardClient(self._board, config[TRIAL]),
             self._course,
             config[TRIAL],
-            self._checkpoints,
             tuple(start.split(",")) if start else None,
         )

@@ -6,7 +6,7 @@ It is copied into the run's own folder, so that the run needs the other one no m
 from __future__ import annotations
 
 from safs_ray.config import CONFIGURATION, Configuration, Hyperparameters, parse, refusal, validate
-from safs_ray.search.chain import Course
+from safs_ray.search.course import Course
 from safs_ray.search.records import JOURNALS
 from safs_ray.stages import Result
 from safs_ray.storage import Folder, blaming
@@ -28,18 +28,18 @@ def check_earlier(configuration: Configuration, folder: Folder) -> None:
     Raises:
         ConfigurationError: the folder holds no run, or one of another pruned network.
     """
-    given = configuration.tune.warm_start
-    if not given or _has_taken_over(folder):
+    uri = configuration.tune.warm_start
+    if not uri or _has_taken_over(folder):
         return
-    with blaming("tune.warm_start", given):
-        source = Folder.at(given)
+    with blaming("tune.warm_start", uri):
+        source = Folder.at(uri)
         if not source.exists(CONFIGURATION):
-            raise refusal("tune.warm_start", given, f"holds no {CONFIGURATION}; allowed: the folder of a run")
+            raise refusal("tune.warm_start", uri, f"holds no {CONFIGURATION}; allowed: the folder of a run")
         earlier = validate(parse(source.read(CONFIGURATION).decode(), f"{source}/{CONFIGURATION}"))
     for key, (old, new) in differences(earlier, configuration).items():
         if key.startswith(SAME):
             other = "what it has trained is something else"
-            raise refusal("tune.warm_start", given, f"has {key}={old!r}, this run {new!r}: {other}")
+            raise refusal("tune.warm_start", uri, f"has {key}={old!r}, this run {new!r}: {other}")
 
 
 def take_over(configuration: Configuration, folder: Folder) -> None:
@@ -48,15 +48,15 @@ def take_over(configuration: Configuration, folder: Folder) -> None:
     Raises:
         ConfigurationError: something cannot be read or written, or is damaged.
     """
-    given = configuration.tune.warm_start
-    if not given or _has_taken_over(folder):
+    uri = configuration.tune.warm_start
+    if not uri or _has_taken_over(folder):
         return
-    with blaming("tune.warm_start", given):
-        source = Folder.at(given)
+    with blaming("tune.warm_start", uri):
+        source = Folder.at(uri)
         for stage in ("dense", "pruned"):
-            made = Result.load(source / "networks" / stage)
-            if made:
-                made.save(folder / "networks" / stage)
+            result = Result.load(source / "networks" / stage)
+            if result:
+                result.save(folder / "networks" / stage)
         for kind in ("evaluations", JOURNALS):
             for name in (source / kind).names():
                 (folder / EARLIER / kind).write(name, (source / kind).read(name))

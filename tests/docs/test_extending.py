@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,8 +15,9 @@ from safs_ray.operators import lookup
 from safs_ray.pruning import structure
 from safs_ray.pruning.scores import Evidence
 from safs_ray.search.evaluation import evaluate
-from safs_ray.stages import Recipe, Result
-from safs_ray.training import Training
+from safs_ray.search.recipe import Recipe
+from safs_ray.stages import Result
+from safs_ray.training import Context, Training
 from tests.docs.extending.operator import bump
 from tests.docs.extending.pruner import relative_magnitude
 from tests.docs.extending.strategy import Sweep
@@ -33,23 +35,23 @@ def test_each_is_shown_whole_and_has_under_20_lines(kind: str) -> None:
 
 
 def test_an_operator_is_searched_and_its_parameter_learned(
-    configuration: Configuration, pruned: Result, splits: Splits, device: torch.device
+    configuration: Configuration, pruned: Result, splits: Splits
 ) -> None:
     assert lookup(BUMP).parameters == {"width": 1.0}
     values = configuration.model_dump(mode="json")
     values["search"] |= {"operators": ["relu", BUMP], "steps": 3}
-    found = stages.search(
-        pruned.network, config.validate(values), splits, configuration.pruning.hyperparameters, device
-    )
+    context = Context(config.validate(values), splits)
+    found = stages.search(pruned.network, context, configuration.pruning.hyperparameters)
     assert any(BUMP in evaluation.assignment for evaluation in found.evaluations)
     recipe = Recipe((BUMP, BUMP), configuration.pruning.hyperparameters, learn_scales=True)
-    trained = stages.finish(pruned.network, recipe, configuration, splits_with_test(splits), 0, device).network
+    trained = stages.finish(pruned.network, with_test(context), recipe, 0).network
     assert all(trained.state[f"{site}.internal.width"].item() != 1 for site in trained.sites)
     assert bump(torch.tensor(0.5)).item() == pytest.approx(0.5 * 0.7788008)
 
 
-def splits_with_test(splits: Splits) -> Splits:
-    return Splits(splits.train, splits.validation, splits.validation)
+def with_test(context: Context) -> Context:
+    splits = context.splits
+    return replace(context, splits=Splits(splits.train, splits.validation, splits.validation))
 
 
 def test_a_pruner_scores_weights_and_the_rest_follows(configuration: Configuration, dense: Result) -> None:
@@ -63,11 +65,8 @@ def test_a_pruner_scores_weights_and_the_rest_follows(configuration: Configurati
     assert torch.equal(scores[next(iter(scores))][0], weight[0].abs() / weight[0].abs().max())
 
 
-def test_a_strategy_proposes_and_learns(
-    configuration: Configuration, pruned: Result, splits: Splits, device: torch.device
-) -> None:
-    chosen = configuration.pruning.hyperparameters
-    training = Training(splits, chosen, 1, 0, device, configuration.data)
+def test_a_strategy_proposes_and_learns(configuration: Configuration, pruned: Result, context: Context) -> None:
+    training = Training(context, configuration.pruning.hyperparameters, epochs=1, seed=0)
     strategy = Sweep(("relu", "tanh", "srs"), pruned.network.assignment, seed=0)
     costs = {}
     for _ in range(7):

@@ -5,14 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-import torch
 
 from safs_ray import config, stages
 from safs_ray.config import Configuration
 from safs_ray.data import Dataset
-from safs_ray.report import results
+from safs_ray.experiment import Row, results
+from safs_ray.search.recipe import Recipe
 from safs_ray.stages import Result
 from safs_ray.storage import Folder
+from safs_ray.training import Context
 
 
 @pytest.fixture(scope="session")
@@ -22,24 +23,22 @@ def run_folder(
     dataset: Dataset,
     dense: Result,
     pruned: Result,
-    device: torch.device,
 ) -> Path:
     path = tmp_path_factory.mktemp("runs") / "tiny"
     folder, folds = Folder.at(path), stages.folds(configuration, dataset)
 
     def finals(assignment: tuple[str, ...], learn_scales: bool) -> list[Result]:
-        recipe = stages.Recipe(assignment, configuration.pruning.hyperparameters, learn_scales)
-        return [
-            stages.finish(pruned.network, recipe, configuration, folds.final(fold), fold, device) for fold in range(2)
-        ]
+        recipe = Recipe(assignment, configuration.pruning.hyperparameters, learn_scales)
+        contexts = [Context(configuration, folds.final(fold)) for fold in range(2)]
+        return [stages.finish(pruned.network, context, recipe, fold) for fold, context in enumerate(contexts)]
 
-    rows = {"pruned": finals(("relu", "relu"), False), "SAFS": finals(("swish", "srs"), True)}
-    tested = stages.test(dense, folds.search(), device, configuration.run)
-    best = results.best_of(rows["SAFS"])
+    rows = {Row.PRUNED: finals(("relu", "relu"), False), Row.SAFS: finals(("swish", "srs"), True)}
+    tested = stages.test(dense, Context(configuration, folds.search()))
+    best = results.best_of(rows[Row.SAFS])
     folder.write("config.yaml", ("# Python 3.11.7, torch 2.15.0\n" + config.dump(configuration)).encode())
     best.save(folder / "networks" / "best")
     content = {
-        "rows": results.table({"pruned": pruned, "SAFS": pruned}, {"dense": [tested], **rows}, [], {}),
+        "rows": results.table(dict.fromkeys(rows, pruned), {Row.DENSE: [tested], **rows}, [], {}),
         "assignment": best.network.activations(),
         "hyperparameters": configuration.pruning.hyperparameters.model_dump(),
         "search": results.search_cost([], {}),

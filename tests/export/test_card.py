@@ -17,11 +17,11 @@ def run(run_folder: Path) -> FinishedRun:
 
 
 @pytest.fixture(scope="module")
-def exported(run: FinishedRun, tmp_path_factory: pytest.TempPathFactory) -> export.Exported:
+def exported(run: FinishedRun, tmp_path_factory: pytest.TempPathFactory) -> export.ExportedFile:
     return export.write(run.best.network, "safetensors", Folder.at(tmp_path_factory.mktemp("exported")))
 
 
-def test_tells_where_the_network_is_from_and_what_it_is_worth(run: FinishedRun, exported: export.Exported) -> None:
+def test_tells_where_the_network_is_from_and_what_it_is_worth(run: FinishedRun, exported: export.ExportedFile) -> None:
     text = card(run, exported)
     network, rows = run.best.network, run.results["rows"]
     for part in (
@@ -46,7 +46,7 @@ def test_tells_where_the_network_is_from_and_what_it_is_worth(run: FinishedRun, 
         assert f"- {note}\n" in text
 
 
-def test_tells_of_classes_that_cannot_be_recognised(run: FinishedRun, exported: export.Exported) -> None:
+def test_tells_of_classes_that_cannot_be_recognised(run: FinishedRun, exported: export.ExportedFile) -> None:
     assert "the same for every image" not in card(run, exported)
     network = run.best.network
     masks = {name: mask.clone() for name, mask in network.masks.items()}
@@ -55,7 +55,7 @@ def test_tells_of_classes_that_cannot_be_recognised(run: FinishedRun, exported: 
     assert "- 2 of 10 classes have a logit that is the same for every image." in card(blind, exported)
 
 
-def test_a_network_that_came_pruned_is_said_to(run: FinishedRun, exported: export.Exported) -> None:
+def test_a_network_that_came_pruned_is_said_to(run: FinishedRun, exported: export.ExportedFile) -> None:
     given = run.configuration.model.model_copy(update={"weights": "mine.pt", "pruned": True})
     text = card(replace(run, configuration=run.configuration.model_copy(update={"model": given})), exported)
     assert "- network: taken from mine.pt, pruned already\n" in text

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from safs_ray import export
 from safs_ray.config import ConfigurationError
 from safs_ray.export import formats
-from safs_ray.export.slim import Deployed
+from safs_ray.export.slim import DeployedNetwork
 from safs_ray.models import ARCHITECTURES, Architecture, Specification
 from safs_ray.network import Network
 from safs_ray.operators import OPERATORS
@@ -54,7 +54,7 @@ def levels() -> Tensor:
 
 @pytest.fixture(scope="module")
 def expected(every: Network, levels: Tensor) -> Tensor:
-    return Deployed(every.build(), RANGES)(levels).unflatten(1, (26, 3 * 256))
+    return DeployedNetwork(every.build(), RANGES)(levels).unflatten(1, (26, 3 * 256))
 
 
 @pytest.fixture(scope="module")
@@ -158,7 +158,7 @@ torch.save([module(images[:count]) for count in (1, 5)], "logits.pt")
     )
     assert done.stdout.startswith("images: uint8 (N, 1, 8, 8)")
     one, five = torch.load(tmp_path / "logits.pt")
-    logits = Deployed(network.build(), network.specification)(images)
+    logits = DeployedNetwork(network.build(), network.specification)(images)
     torch.testing.assert_close(five, logits)
     torch.testing.assert_close(one, logits[:1])
 

@@ -13,8 +13,8 @@ from safs_ray import export
 from safs_ray.config import ConfigurationError
 from safs_ray.export.loading import load
 from safs_ray.network import Network
-from safs_ray.sparse.execution import DenseModule
-from safs_ray.sparse.fused import FusedModule
+from safs_ray.sparse.dense import DenseCohort
+from safs_ray.sparse.fused import FusedCohort
 from safs_ray.storage import Folder
 
 
@@ -40,9 +40,9 @@ def test_every_place_of_a_network_gives_the_same(
 ) -> None:
     expected = network.build().eval()(network.specification.normalised(images))
     for path in (run_folder, run_folder / "networks" / "best", exported, str(exported / "network.safetensors")):
-        for execution, kind in (("dense", DenseModule), ("sparse", FusedModule)):
+        for execution, kind in (("dense", DenseCohort), ("sparse", FusedCohort)):
             module = load(path, execution)  # type: ignore[arg-type]
-            assert isinstance(module, kind)
+            assert isinstance(module.cohort, kind)
             assert not module.training
             torch.testing.assert_close(module(images), expected)
 

@@ -11,7 +11,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from safs_ray.export.slim import Deployed, deployed, slim
+from safs_ray.export.slim import DeployedNetwork, deployed, slim
 from safs_ray.models import ARCHITECTURES, Architecture, Specification
 from safs_ray.network import Network
 from safs_ray.randomness import generator
@@ -73,9 +73,9 @@ def test_computes_the_same(
         smaller, _ = slim(network)
         images = torch.randint(0, 256, (8, 2, 8, 8), generator=generator(seed, "images"), dtype=torch.uint8)
         with torch.no_grad():
-            expected = Deployed(network.build(), SPECIFICATION)(images)
-            found = Deployed(smaller.build(), SPECIFICATION)(images)
-            cut = deployed(smaller)[0](images)
+            expected = DeployedNetwork(network.build(), SPECIFICATION)(images)
+            found = DeployedNetwork(smaller.build(), SPECIFICATION)(images)
+            cut = deploy(smaller)[0](images)
     close = {"rtol": 1e-4, "atol": 1e-4 * max(1.0, expected.abs().max().item())}
     torch.testing.assert_close(found, expected, **close)
     torch.testing.assert_close(cut, expected, **close)
@@ -110,7 +110,7 @@ def test_says_what_it_did(monkeypatch: pytest.MonkeyPatch) -> None:
         "folded all scales into the layers beside them",
         "left out 18 of 1,242 weights, on no path from the images to the output",
     )
-    assert deployed(smaller)[1] == "cut the channels of 4 from 8 to 6"
+    assert deploy(smaller)[1] == "cut the channels of 4 from 8 to 6"
 
 
 def test_what_cannot_be_read_stays_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -120,10 +120,10 @@ def test_what_cannot_be_read_stays_as_it_is(monkeypatch: pytest.MonkeyPatch) -> 
     assert smaller is network
     reason = "3 is a ChannelGroups, which no step of a sparse network does"
     assert notes == (f"nothing was folded or left out: {reason}",)
-    module, note = deployed(network)
+    module, note = deploy(network)
     assert note == f"kept every layer in its original shape: {reason}"
     images = torch.zeros(2, 2, 8, 8, dtype=torch.uint8)
-    assert torch.equal(module(images), Deployed(network.build(), SPECIFICATION)(images))
+    assert torch.equal(module(images), DeployedNetwork(network.build(), SPECIFICATION)(images))
 
 
 def test_layers_that_share_their_weights_are_not_rewritten(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -143,6 +143,6 @@ def test_layers_that_share_their_weights_are_not_rewritten(monkeypatch: pytest.M
 
 def test_scales_of_one_are_not_multiplied_with(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(ARCHITECTURES, "own", Architecture(lambda _: perceptron()))
-    module, _ = deployed(Network.initial(SPECIFICATION, 0))
+    module, _ = deploy(Network.initial(SPECIFICATION, 0))
     program = torch.export.export(module, (torch.zeros(2, 2, 8, 8, dtype=torch.uint8),))
     assert "mul" not in program.graph_module.code

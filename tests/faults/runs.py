@@ -11,10 +11,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from safs_ray.search.course import Sweep
 from safs_ray.search.evaluation import Evaluation
-from safs_ray.search.records import JOURNALS
+from safs_ray.search.records import JOURNALS, read_evaluations
 from safs_ray.storage import Folder
-from safs_ray.tune.board import read_evaluations
 from safs_ray.tune.journal import Entry, Journal
 from tests.command import start
 
@@ -79,7 +79,7 @@ def untimed(run: Path) -> list[Evaluation]:
 
 
 def entries(run: Path) -> list[Entry]:
-    return Journal(Folder.at(run / JOURNALS), "SAFS").entries
+    return Journal(Folder.at(run / JOURNALS), Sweep.SAFS).entries
 
 
 def outcome(run: Path) -> Expected:

@@ -9,19 +9,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 
 from safs_ray import config, stages
 from safs_ray.config import Configuration, Hyperparameters
 from safs_ray.data import Dataset
-from safs_ray.report import results
+from safs_ray.experiment import Row, results
 from safs_ray.report.record import Record
-from safs_ray.search.chain import Chain, joint
+from safs_ray.search.chain import Chain
+from safs_ray.search.course import joint
 from safs_ray.search.evaluation import Ledger
+from safs_ray.search.recipe import Recipe
 from safs_ray.search.records import to_parquet
 from safs_ray.storage import Folder
-
-CPU = torch.device("cpu")
+from safs_ray.training import Context
 
 TRIALS = (
     ("first", Hyperparameters(learning_rate=5e-3, weight_decay=1e-4, batch_size=32), 6),
@@ -53,9 +53,9 @@ def finished(
 
 def search(folder: Folder, configuration: Configuration, dataset: Dataset, pruned: stages.Result) -> None:
     """The evaluations of the trials."""
-    memory, splits = Ledger(), stages.folds(configuration, dataset).search()
+    memory, context = Ledger(), Context(configuration, stages.folds(configuration, dataset).search())
     for name, hyperparameters, steps in TRIALS:
-        chain = Chain(pruned.network, splits, hyperparameters, configuration, CPU, memory, joint(configuration), name)
+        chain = Chain(pruned.network, context, hyperparameters, memory, joint(configuration), name)
         for _ in range(steps):
             chain.step()
     folder = folder / "evaluations"
@@ -68,21 +68,21 @@ def conclude(
     """The final evaluation and results.json."""
     folds, chosen = stages.folds(configuration, dataset), TRIALS[0][1]
     recipes = {
-        "pruned": stages.Recipe(pruned.network.assignment, chosen, learn_scales=False),
-        "SAFS": stages.Recipe(("swish", "srs"), chosen, learn_scales=True),
+        Row.PRUNED: Recipe(pruned.network.assignment, chosen, learn_scales=False),
+        Row.SAFS: Recipe(("swish", "srs"), chosen, learn_scales=True),
     }
     finals = {
         row: [
-            stages.finish(pruned.network, recipe, configuration, folds.final(fold), fold, CPU)
+            stages.finish(pruned.network, Context(configuration, folds.final(fold)), recipe, fold)
             for fold in range(configuration.final.folds)
         ]
         for row, recipe in recipes.items()
     }
-    finals["dense"] = [stages.test(dense, folds.search(), CPU, configuration.run)]
+    finals[Row.DENSE] = [stages.test(dense, Context(configuration, folds.search()))]
     for row, done in finals.items():
         for fold, result in enumerate(done):
             result.save(folder / "networks/final" / row / f"fold-{fold}")
-    best = results.best_of(finals["SAFS"])
+    best = results.best_of(finals[Row.SAFS])
     best.save(folder / "networks/best")
     evaluations = Record.read(folder).evaluations
     folder.write_json(

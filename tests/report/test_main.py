@@ -95,3 +95,8 @@ def test_a_mistake_is_one_line(
     error = capsys.readouterr().err
     assert re.match(message, error)
     assert error.count("\n") == 1
+
+
+def test_report_of_no_run_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([str(tmp_path)]) == 2
+    assert "holds no config.yaml" in capsys.readouterr().err

@@ -15,8 +15,8 @@ from safs_ray.storage import Folder
 def test_a_finished_run_is_read(record: Record) -> None:
     assert (record.name, record.finished, record.versions) == ("finished", True, "Python 3, torch 2")
     assert [row["name"] for row in record.rows] == ["dense", "pruned", "SAFS"]
-    assert record.found is not None
-    assert record.found.assignment == ("swish", "srs")
+    assert record.best_network is not None
+    assert record.best_network.assignment == ("swish", "srs")
     assert record.start is not None
     assert record.start.assignment == ("relu", "relu")
     assert record.search_cost["trials"] == 3

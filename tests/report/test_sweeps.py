@@ -8,12 +8,13 @@ import pytest
 from safs_ray import config
 from safs_ray.config import Configuration, Hyperparameters
 from safs_ray.report.record import Record
-from safs_ray.report.sweeps import Sweep, sweeps_of
+from safs_ray.report.sweeps import SweepRecord, sweeps_of
+from safs_ray.search.course import Sweep
 from safs_ray.search.evaluation import Evaluation, canonical
 
 
 def step(
-    trial: str, iteration: int, best: float = 0.5, sweep: str = "SAFS", rate: float = 0.1, **changes: Any
+    trial: str, iteration: int, best: float = 0.5, sweep: Sweep = Sweep.SAFS, rate: float = 0.1, **changes: Any
 ) -> Evaluation:
     values: dict[str, Any] = {
         "phase": "search", "key": "k", "assignment": ("relu",), "epochs": 1, "seed": 0, "validation_accuracy": best,
@@ -36,7 +37,7 @@ def eight() -> Configuration:
     )  # fmt: skip
 
 
-def only(configuration: Configuration, evaluations: Sequence[Evaluation], **known: Any) -> Sweep:
+def only(configuration: Configuration, evaluations: Sequence[Evaluation], **known: Any) -> SweepRecord:
     (sweep,) = sweeps_of(configuration, evaluations, known.get("results"), known.get("searched", True))
     return sweep
 
@@ -71,7 +72,7 @@ def test_what_asha_is_known_to_have_stopped_is_stopped(eight: Configuration) -> 
 
 
 def test_a_sweep_is_over_when_the_next_has_begun(eight: Configuration) -> None:
-    first, second = sweeps_of(eight, [*trial("a", 2), *trial("b", 1, sweep="stage 2")], None, searched=False)
+    first, second = sweeps_of(eight, [*trial("a", 2), *trial("b", 1, sweep=Sweep.SCALES)], None, searched=False)
     assert (first.name, first.over, second.name, second.over) == ("SAFS", True, "stage 2", False)
     assert second.rungs == ()  # the grace period, 2 steps, is all that its trials have
 
@@ -110,7 +111,7 @@ def test_without_a_scheduler_there_are_no_rungs(eight: Configuration) -> None:
 
 def test_chains_of_stage_1_are_not_compared() -> None:
     staged = config.validate({"search": {"protocol": "staged", "steps": 8, "chains": 2}, "tune": {"grace_period": 2}})
-    sweep = only(staged, trial("chain-0", 8, sweep="stage 1"))
+    sweep = only(staged, trial("chain-0", 8, sweep=Sweep.OPERATORS))
     assert (sweep.rungs, sweep.planned, sweep.trials[0].fate) == ((), 2, "finished")
 
 

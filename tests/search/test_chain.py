@@ -6,19 +6,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 
 from safs_ray.checkpoints import Checkpoints
 from safs_ray.config import Configuration, Hyperparameters, validate
 from safs_ray.data import Splits
 from safs_ray.network import Network
 from safs_ray.search.assignment import Assignment
-from safs_ray.search.chain import Chain, Course, joint, stage_1, stage_2
-from safs_ray.search.evaluation import Claimed, Evaluation, Ledger, Score, Stop, evaluate
-from safs_ray.search.rungs import Rungs
+from safs_ray.search.chain import Chain
+from safs_ray.search.course import Course, Sweep, joint, operators_only, scales_only
+from safs_ray.search.evaluation import Claimed, Evaluation, Ledger, Score, evaluate
 from safs_ray.stages import Result
 from safs_ray.storage import Folder
-from safs_ray.training import Training
+from safs_ray.training import Context, Training
 
 CHOSEN = Hyperparameters(learning_rate=5e-3, batch_size=32)
 
@@ -35,10 +34,9 @@ def chain(
     start: Assignment | None = None,
 ) -> tuple[Chain, Ledger]:
     ledger = Ledger() if ledger is None else ledger
+    context = Context(configuration, splits, checkpoints=checkpoints)
     steps = course or joint(configuration)
-    cpu = torch.device("cpu")
-    running = Chain(pruned.network, splits, chosen, configuration, cpu, ledger, steps, trial, checkpoints, start)
-    return running, ledger
+    return Chain(pruned.network, context, chosen, ledger, steps, trial, start), ledger
 
 
 def steps(running: Chain) -> list[Evaluation]:
@@ -85,15 +83,15 @@ def test_candidates_side_by_side_are_the_steps_of_one_at_a_time(
     changed = side_by_side(configuration, **strategy, steps=8)
     sizes: list[int] = []
 
-    def counted(network: Network, candidates: Sequence[Assignment], training: Training, stop: Stop) -> list[Score]:
+    def counted(network: Network, candidates: Sequence[Assignment], training: Training) -> list[Score]:
         sizes.append(len(candidates))
-        return evaluate(network, candidates, training, stop)
+        return evaluate(network, candidates, training)
 
-    monkeypatch.setattr("safs_ray.search.chain.evaluate", counted)
-    course = stage_1(changed)
+    monkeypatch.setattr("safs_ray.search.evaluator.evaluate", counted)
+    course = operators_only(changed)
     together = steps(chain(pruned, splits, changed, course=course)[0])
     assert max(sizes) > 1
-    monkeypatch.setattr("safs_ray.search.chain.TOGETHER", 1)
+    monkeypatch.setattr("safs_ray.search.evaluator.COHORT", 1)
     sizes.clear()
     assert untimed(steps(chain(pruned, splits, changed, course=course)[0])) == untimed(together)
     assert set(sizes) == {1}
@@ -115,32 +113,12 @@ def test_what_was_trained_ahead_and_is_not_wanted_is_left_to_others(
             self.held.discard(key)
 
     changed, claims = side_by_side(configuration, strategy="random", steps=6), Claims()
-    running, _ = chain(pruned, splits, changed, course=stage_1(changed), ledger=claims)
+    running, _ = chain(pruned, splits, changed, course=operators_only(changed), ledger=claims)
     running.step()
     running.step()
     assert claims.held
     running.give_up()
     assert claims.held <= {evaluation.key for evaluation in claims.evaluations}
-
-
-def test_nothing_is_trained_ahead_beyond_what_another_chain_trains(
-    pruned: Result, splits: Splits, configuration: Configuration
-) -> None:
-    class OtherTrains(Ledger):
-        """Where another chain trains the third evaluation that is claimed; it may wait for any that follow."""
-
-        def __init__(self) -> None:
-            super().__init__()
-            self.asked: list[str] = []
-
-        def claim(self, key: str) -> Claimed:
-            self.asked.append(key)
-            return "another's" if len(self.asked) == 3 else "mine"
-
-    changed, claims = side_by_side(configuration, strategy="random", steps=6), OtherTrains()
-    running, _ = chain(pruned, splits, changed, course=stage_1(changed), ledger=claims)
-    running.step()
-    assert len(claims.asked) == 3
 
 
 @pytest.mark.parametrize("own", ["default", "random"])
@@ -220,89 +198,30 @@ def test_fine_tuning_goes_on_from_its_checkpoint(
     assert Folder.at(tmp_path).names() == [], "states of trainings that are done take no room"
 
 
-def fewer_epochs(configuration: Configuration, steps: int = 14, **options: object) -> Configuration:
-    """A search whose evaluations may stop after the first or second of five epochs."""
-    values = {"steps": steps, "epochs": 5, "rungs": (1, 2), **options}
-    return configuration.model_copy(update={"search": configuration.search.model_copy(update=values)})
-
-
-def stopped(evaluations: list[Evaluation]) -> list[Evaluation]:
-    return [evaluation for evaluation in evaluations if evaluation.phase == "search" and evaluation.epochs < 5]
-
-
-def test_what_stops_is_what_the_rule_says_and_is_rejected(
-    pruned: Result, splits: Splits, configuration: Configuration
-) -> None:
-    section = fewer_epochs(configuration)
-    running, _ = chain(pruned, splits, section, course=stage_1(section))
-    rungs = Rungs((1, 2))
-    for _ in range(14):
-        limit = running.strategy.limit
-        made = running.step()
-        early = [epochs for epochs in range(1, 5) if rungs.stop(made.curve[:epochs], limit)]
-        assert made.epochs == len(made.curve) == (early[0] if early and early[0] <= made.epochs else 5)
-        assert made.validation_accuracy == max(made.curve)
-        if made.epochs < 5:
-            assert not made.accepted
-            assert made.cost == rungs.expected_cost(made.curve) > limit
-        else:
-            assert made.cost == 1 - made.validation_accuracy
-            rungs.learn(made.curve)
-
-
-def test_some_stop_and_all_that_do_have_the_beginning_of_their_curve(
-    pruned: Result, splits: Splits, configuration: Configuration
-) -> None:
-    section, whole = fewer_epochs(configuration), fewer_epochs(configuration, rungs=())
-    made = steps(chain(pruned, splits, section, course=stage_1(section))[0])
-    every = steps(chain(pruned, splits, whole, course=stage_1(whole))[0])
-    curves = {evaluation.assignment: evaluation.curve for evaluation in every}
-    assert 0 < len(stopped(made)) < 14
-    assert stopped(every) == []
-    for evaluation in made:
-        if evaluation.assignment in curves:
-            assert evaluation.curve == curves[evaluation.assignment][: evaluation.epochs]
-
-
-@pytest.mark.parametrize("predictor", ["none", "linear"])
 @pytest.mark.parametrize("done", [0, 3, 7, 12])
-def test_fewer_epochs_begun_again_equal_an_uninterrupted_chain(
-    pruned: Result, splits: Splits, configuration: Configuration, done: int, predictor: str
+def test_a_chain_with_a_predictor_begun_again_equals_an_uninterrupted_one(
+    pruned: Result, splits: Splits, configuration: Configuration, done: int
 ) -> None:
-    section = fewer_epochs(configuration, predictor=predictor)
-    course = stage_1(section)
-    expected = untimed(steps(chain(pruned, splits, section, course=course)[0]))
-    first, ledger = chain(pruned, splits, section, course=course)
+    section = configuration.search.model_copy(update={"steps": 14, "predictor": "linear"})
+    changed = configuration.model_copy(update={"search": section})
+    course = operators_only(changed)
+    expected = untimed(steps(chain(pruned, splits, changed, course=course)[0]))
+    first, ledger = chain(pruned, splits, changed, course=course)
     for _ in range(done):
         first.step()
-    second, _ = chain(pruned, splits, section, course=course, ledger=ledger)
+    second, _ = chain(pruned, splits, changed, course=course, ledger=ledger)
     assert untimed(steps(second)) == expected
 
 
-@pytest.mark.parametrize("known", ["whole", "stopped"])
 def test_what_others_know_saves_trainings_and_changes_nothing_else(
-    pruned: Result, splits: Splits, configuration: Configuration, known: str
+    pruned: Result, splits: Splits, configuration: Configuration
 ) -> None:
-    """Whole evaluations are followed to where they would stop here; what stopped is trained where it would go on."""
-    section, whole = fewer_epochs(configuration), fewer_epochs(configuration, rungs=())
-    course = stage_1(section)
-    own, ledger = chain(pruned, splits, section, course=course)
-    expected = steps(own)
-    others = ledger.evaluations
-    if known == "whole":
-        others = steps(chain(pruned, splits, whole, course=course)[0])
-    else:
-        others = [replace(each, epochs=1, curve=each.curve[:1], iteration=number) for number, each in enumerate(others)]
-    memory = Ledger([replace(each, sweep="other") for each in others])
-    served = steps(chain(pruned, splits, section, course=course, ledger=memory)[0])
-    assert [each.curve for each in served] == [each.curve for each in expected]
-    assert [(each.cost, each.accepted, each.epochs) for each in served] == [
-        (each.cost, each.accepted, each.epochs) for each in expected
-    ]
-    assert any(each.repeated for each in served) or known == "stopped"
-    for each in served:
-        if known == "stopped" and each.epochs == 5 and each.iteration < 4:
-            assert not each.repeated
+    course = operators_only(configuration)
+    expected = steps(chain(pruned, splits, configuration, course=course)[0])
+    memory = Ledger([replace(each, sweep=Sweep.SAFS) for each in expected])
+    served = steps(chain(pruned, splits, configuration, course=course, ledger=memory)[0])
+    assert all(each.repeated for each in served)
+    assert served == [replace(each, repeated=True, core_seconds=0.0) for each in expected]
 
 
 def test_another_chain_is_served_from_memory(pruned: Result, splits: Splits, configuration: Configuration) -> None:
@@ -326,7 +245,7 @@ def test_random_start_follows_from_the_trial(pruned: Result, splits: Splits, con
 
 
 def test_stage_1_only_searches(pruned: Result, splits: Splits, configuration: Configuration) -> None:
-    running, _ = chain(pruned, splits, configuration, course=stage_1(configuration))
+    running, _ = chain(pruned, splits, configuration, course=operators_only(configuration))
     made = steps(running)
     assert [(evaluation.sweep, evaluation.phase) for evaluation in made] == [("stage 1", "search")] * 4
     best = max(made, key=lambda evaluation: evaluation.validation_accuracy)
@@ -337,7 +256,7 @@ def test_stage_2_only_fine_tunes_what_it_is_given(pruned: Result, splits: Splits
     section = configuration.search.model_copy(update={"start": "random"})
     changed = configuration.model_copy(update={"search": section})
     given = replace(pruned, network=pruned.network.assign(["tanh", "srs"]))
-    running, _ = chain(given, splits, changed, course=stage_2(changed, "SAFS"))
+    running, _ = chain(given, splits, changed, course=scales_only(changed, Sweep.SAFS))
     made = steps(running)
     assert [(evaluation.sweep, evaluation.phase) for evaluation in made] == [("SAFS", "fine-tuning")] * 2
     assert {evaluation.assignment for evaluation in made} == {("tanh", "srs")}
@@ -350,26 +269,12 @@ def test_both_protocols_take_the_same_steps_with_the_default_hyperparameters(
 ) -> None:
     whole, _ = chain(pruned, splits, configuration)
     steps(whole)
-    first, ledger = chain(pruned, splits, configuration, course=stage_1(configuration))
+    first, ledger = chain(pruned, splits, configuration, course=operators_only(configuration))
     steps(first)
     found = replace(pruned, network=first.network())
-    second, _ = chain(found, splits, configuration, course=stage_2(configuration, "SAFS"), ledger=ledger)
+    second, _ = chain(found, splits, configuration, course=scales_only(configuration, Sweep.SAFS), ledger=ledger)
     steps(second)
     assert second.network().fingerprint == whole.network().fingerprint
-
-
-def test_epochs_of_a_course(configuration: Configuration) -> None:
-    course = joint(configuration)
-    assert [course.epochs(done, configuration) for done in range(7)] == [0, 1, 2, 3, 4, 6, 8]
-    assert (course.steps, stage_1(configuration).steps, stage_2(configuration, "SAFS").steps) == (6, 4, 2)
-
-
-@pytest.mark.parametrize(("max_t", "evaluations", "stretches"), [(3, 3, 0), (4, 4, 0), (5, 4, 1), (None, 4, 2)])
-def test_a_course_may_end_early(
-    configuration: Configuration, max_t: int | None, evaluations: int, stretches: int
-) -> None:
-    shorter = configuration.model_copy(update={"tune": configuration.tune.model_copy(update={"max_t": max_t})})
-    assert joint(shorter) == Course("SAFS", evaluations, stretches)
 
 
 @pytest.mark.parametrize("start", ["default", "random"])

@@ -28,9 +28,8 @@ def pure(population: int, crossover: float, mutation: float, seed: int) -> tuple
     """A first generation of assignments of one operator each, costs 0.0, 0.1, 0.2 and so on."""
     search = genetic(population, crossover, mutation, seed=seed)
     parents = [(operator,) * 5 for operator in OPERATORS[:population]]
-    state = search.state_dict()
-    scored = [(assignment, index / 10) for index, assignment in enumerate(parents)]
-    search.load_state_dict({**state, "parents": scored, "generation": scored[:1], "iteration": population})
+    scored: list[tuple[Assignment, float]] = [(assignment, index / 10) for index, assignment in enumerate(parents)]
+    search.parents, search.generation, search.iteration = scored, scored[:1], population
     return search, parents
 
 

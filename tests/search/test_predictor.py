@@ -71,13 +71,3 @@ def test_the_same_seed_proposes_the_same_and_sooner_what_is_best() -> None:
         for predictor in (Predictor, lambda: None)
     )
     assert guided > plain
-
-
-def test_it_goes_on_from_its_state() -> None:
-    whole = LateAcceptance(OPERATORS, ("relu",) * 6, 3, "redraw", 0, Predictor())
-    for step in range(8):
-        whole.ask()
-        whole.tell(step % 3 / 3)
-    other = LateAcceptance(OPERATORS, ("relu",) * 6, 3, "redraw", 1, Predictor())
-    other.load_state_dict(whole.state_dict())
-    assert other.ask() == whole.ask()

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from safs_ray.search.course import Sweep
 from safs_ray.search.evaluation import Evaluation
 from safs_ray.search.records import SCHEMA, read_evaluations, to_parquet
 from safs_ray.storage import Folder
@@ -48,7 +49,7 @@ def test_every_attribute_is_a_column() -> None:
 def test_parts_are_read_in_their_order_and_a_missing_folder_is_empty(tmp_path: Path) -> None:
     assert read_evaluations(Folder.at(tmp_path / "none")) == []
     values = (0, "search", "k", ("relu",), "{}", 1, 0, 0.5, 0.5, 0.5, True, False, False, 1.0)
-    one, two = (Evaluation("SAFS", trial, *values) for trial in ("a", "b"))
+    one, two = (Evaluation(Sweep.SAFS, trial, *values) for trial in ("a", "b"))
     folder = Folder.at(tmp_path)
     folder.write("part-00001.parquet", to_parquet([two]))
     folder.write("part-00000.parquet", to_parquet([one]))

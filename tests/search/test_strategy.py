@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import pickle
 import random
 import subprocess
@@ -20,10 +19,12 @@ from safs_ray.config import Configuration, SearchSection
 from safs_ray.data import Splits
 from safs_ray.randomness import derive
 from safs_ray.search.assignment import Assignment
-from safs_ray.search.chain import Chain, joint
+from safs_ray.search.chain import Chain
+from safs_ray.search.course import joint
 from safs_ray.search.evaluation import Ledger
 from safs_ray.search.strategy import Strategy, make, upcoming
 from safs_ray.stages import Result
+from safs_ray.training import Context
 
 WALKS = "lahc, three walks"
 STRATEGIES = (*get_args(SearchSection.model_fields["strategy"].annotation), WALKS)
@@ -82,14 +83,6 @@ def test_the_largest_settings_take_little_memory_before_the_search_has_begun(nam
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 20e6
-
-
-def through_a_file(state: dict[str, Any]) -> dict[str, Any]:
-    file = io.BytesIO()
-    torch.save(state, file)
-    file.seek(0)
-    loaded: dict[str, Any] = torch.load(file, weights_only=True)
-    return loaded
 
 
 @pytest.mark.parametrize("start", [START, ("gelu", "relu", "elu", "elu"), ("elu",)])
@@ -171,24 +164,6 @@ def test_the_current_one_is_the_one_accepted_last(name: str) -> None:
         assert accepted or step
 
 
-@pytest.mark.parametrize("done", [0, 1, 3, 4, 9])
-@pytest.mark.parametrize("asked", [False, True])
-def test_state_goes_on_exactly_between_any_two_calls(name: str, done: int, asked: bool) -> None:
-    whole = strategy(name)
-    run(whole, done)
-    if asked:
-        whole.ask()
-    state = whole.state_dict()
-    saved = through_a_file(state)
-    expected = run(whole, STEPS - done)
-    assert through_a_file(state) == saved, "a state does not change with the strategy that gave it"
-    for restored in (strategy(name), strategy(name)):
-        run(restored, STEPS)  # whatever it did before is forgotten
-        restored.load_state_dict(saved)
-        assert run(restored, STEPS - done) == expected
-        assert restored.state_dict() == whole.state_dict()
-
-
 def test_it_can_be_pickled_in_mid_run(name: str) -> None:
     whole = strategy(name)
     run(whole, 8)
@@ -235,8 +210,8 @@ def test_a_chain_searches_with_it(name: str, pruned: Result, splits: Splits, con
     search = configuration.search.model_copy(update=update)
     changed = configuration.model_copy(update={"search": search})
     memory = Ledger()
-    default, cpu = changed.pruning.hyperparameters, torch.device("cpu")
-    chain = Chain(pruned.network, splits, default, changed, cpu, memory, joint(changed), trial="a")
+    default, context = changed.pruning.hyperparameters, Context(changed, splits)
+    chain = Chain(pruned.network, context, default, memory, joint(changed), trial="a")
     for _ in range(search.steps):
         chain.step()
     assert memory.evaluations[0].assignment == pruned.network.assignment

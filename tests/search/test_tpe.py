@@ -51,10 +51,10 @@ def test_the_model_worked_by_hand() -> None:
     With a pseudocount of one for each of the four operators, the others are 1/5 and 2/7. All 24 draws miss srs
     with a probability of 0.6**24, about 5e-6.
     """
-    told = [(("relu",), 0.5), (("tanh",), 0.6), (("srs",), 0.1), (("elu",), 0.7)]
+    told: list[tuple[Assignment, float]] = [(("relu",), 0.5), (("tanh",), 0.6), (("srs",), 0.1), (("elu",), 0.7)]
     for seed in range(10):
         search = parzen(seed=seed, start=("relu",))
-        search.load_state_dict({**search.state_dict(), "evaluated": told, "iteration": 4})
+        search.evaluated, search.iteration = told, 4
         assert search.ask() == ("srs",)
 
 

@@ -12,8 +12,9 @@ from safs_ray.config import TYPICAL, Costs
 from safs_ray.models import Specification
 from safs_ray.network import Network
 from safs_ray.sparse import costs, plan
-from safs_ray.sparse.execution import DenseModule, Executable
-from safs_ray.sparse.module import SparseModule
+from safs_ray.sparse.cohort import Cohort
+from safs_ray.sparse.dense import DenseCohort
+from safs_ray.sparse.module import SparseCohort
 from safs_ray.sparse.plan import Plan, Work
 
 
@@ -41,23 +42,23 @@ def test_measures_what_is_of_the_size_of_the_typical() -> None:
     ],
 )
 def test_takes_costs_from_times(given: Costs, found: Costs, monkeypatch: pytest.MonkeyPatch) -> None:
-    timed: list[Executable] = []
+    timed: list[Cohort] = []
     monkeypatch.setattr(costs, "_step", timed.append)
     monkeypatch.setattr(costs, "_fastest", lambda _: [3e-9 * work.time(given) for work in works(timed)])
     assert costs.measure() == found
 
 
-def works(timed: list[Executable]) -> list[Work]:
+def works(timed: list[Cohort]) -> list[Work]:
     dense, *sparse = timed
-    assert isinstance(dense, DenseModule)
-    plans = [module._plan for module in sparse if isinstance(module, SparseModule)]
+    assert isinstance(dense, DenseCohort)
+    plans = [cohort._plan for cohort in sparse if isinstance(cohort, SparseCohort)]
     assert [len(made.dense) for made in plans] == [0, 0, 4]  # three convolutions and the linear layer
     return [plans[0].work_of_dense, *(made.work for made in plans)]
 
 
 def test_times_what_trains() -> None:
     network, module = costs._probe()
-    probe = DenseModule(network, module, torch.device("cpu")).eval()
+    probe = DenseCohort(network, module, torch.device("cpu")).eval()
     costs._step(probe)()
     norms = [each for each in module.modules() if isinstance(each, nn.BatchNorm2d)]
     assert len(norms) == 3

@@ -7,17 +7,26 @@ import torch
 from torch import Tensor, nn
 
 from safs_ray.accuracy import accuracy
-from safs_ray.config import ConfigurationError, Costs, DataSection, Execution, Hyperparameters, RunSection
+from safs_ray.config import (
+    Configuration,
+    ConfigurationError,
+    Costs,
+    DataSection,
+    Execution,
+    Hyperparameters,
+    RunSection,
+)
 from safs_ray.data import Splits
 from safs_ray.models import ARCHITECTURES, Architecture, Specification
 from safs_ray.network import Network
 from safs_ray.pruning.allocation import layer
 from safs_ray.sparse import plan
-from safs_ray.sparse.execution import DenseModule, executable
-from safs_ray.sparse.fused import FusedModule, FusedTeam
-from safs_ray.sparse.module import SparseModule
+from safs_ray.sparse.dense import DenseCohort
+from safs_ray.sparse.execution import cohort, executable
+from safs_ray.sparse.fused import FusedCohort
+from safs_ray.sparse.module import SparseCohort
 from safs_ray.stages import Result
-from safs_ray.training import Trainer, Training
+from safs_ray.training import Context, Trainer, Training
 
 CPU = torch.device("cpu")
 
@@ -30,25 +39,25 @@ def masked(model: str, channels: int, size: int, sparsity: float) -> Network:
 
 def trainer(network: Network, splits: Splits, execution: Execution, seed: int = 0) -> Trainer:
     chosen = Hyperparameters(optimizer="sgd", learning_rate=0.05, momentum=0.9, batch_size=50)
-    data = DataSection(crop=1, flip=True)
-    return Trainer(network, Training(splits, chosen, 4, seed, CPU, data, RunSection(execution=execution), True))
+    configuration = Configuration(data=DataSection(crop=1, flip=True), run=RunSection(execution=execution))
+    return Trainer([network], Training(Context(configuration, splits), chosen, 4, seed, learn_scales=True))
 
 
 def test_auto_is_sparse_where_that_is_faster_and_always_chooses_alike() -> None:
     very_sparse, hardly = masked("lenet5", 1, 28, 0.99), masked("mlp", 1, 28, 0.3)
     for _ in range(2):
-        assert isinstance(executable(very_sparse, "auto", CPU), FusedModule)
-        assert isinstance(executable(hardly, "auto", CPU), DenseModule)
-    assert isinstance(executable(hardly, "sparse", CPU), FusedModule)
-    assert isinstance(executable(very_sparse, "dense", CPU), DenseModule)
-    assert isinstance(executable(replace(very_sparse, masks={}), "sparse", CPU), DenseModule)
+        assert isinstance(executable(very_sparse, "auto", CPU).cohort, FusedCohort)
+        assert isinstance(executable(hardly, "auto", CPU).cohort, DenseCohort)
+    assert isinstance(executable(hardly, "sparse", CPU).cohort, FusedCohort)
+    assert isinstance(executable(very_sparse, "dense", CPU).cohort, DenseCohort)
+    assert isinstance(executable(replace(very_sparse, masks={}), "sparse", CPU).cohort, DenseCohort)
 
 
 def test_the_same_training_but_for_rounding(pruned: Result, splits: Splits) -> None:
     dense, sparse = (trainer(pruned.network, splits, execution).run() for execution in ("dense", "sparse"))
-    assert isinstance(sparse._team, FusedTeam)
-    assert abs(dense.best_accuracy - sparse.best_accuracy) < 0.1
-    mine, theirs = sparse._team.state(0), dense._team.state(0)
+    assert isinstance(sparse._cohort, FusedCohort)
+    assert abs(dense.standing.best_accuracy - sparse.standing.best_accuracy) < 0.1
+    mine, theirs = sparse._cohort.state(0), dense._cohort.state(0)
     assert mine.keys() == theirs.keys()
     made = plan.make(pruned.network, pruned.network.build())
     left = made.gathered({name: torch.ones_like(each) for name, each in theirs.items()})
@@ -70,15 +79,15 @@ def test_resuming_equals_an_uninterrupted_training(pruned: Result, splits: Split
     }
     second.load_state_dict(state)
     second.run()
-    assert second.best().fingerprint == whole.best().fingerprint
-    assert second.best_accuracy == whole.best_accuracy
-    assert whole.best().fingerprint != trainer(network, splits, "sparse", seed=1).run().best().fingerprint
+    assert second.standing.best.fingerprint == whole.standing.best.fingerprint
+    assert second.standing.best_accuracy == whole.standing.best_accuracy
+    assert whole.standing.best.fingerprint != trainer(network, splits, "sparse", seed=1).run().standing.best.fingerprint
 
 
 def test_what_is_removed_stays_as_it_is(splits: Splits) -> None:
     network = masked("mlp", 1, 8, 0.95)
     network = replace(network, state={**network.state, "fc1.bias": network.state["fc1.bias"] + 1})
-    trained = trainer(network, splits, "sparse").run().best()
+    trained = trainer(network, splits, "sparse").run().standing.best
     dead = ~(network.masks["fc2.weight"]).any(0)
     assert dead.any()
     changed = trained.state["fc1.bias"] != network.state["fc1.bias"]
@@ -88,7 +97,28 @@ def test_what_is_removed_stays_as_it_is(splits: Splits) -> None:
 
 def test_accuracy_is_that_of_the_training(pruned: Result, splits: Splits) -> None:
     done = trainer(pruned.network, splits, "sparse").run()
-    assert accuracy(done.best(), splits.validation, CPU, RunSection(execution="sparse")) == done.best_accuracy
+    found = accuracy(done.standing.best, splits.validation, CPU, RunSection(execution="sparse"))
+    assert found == done.standing.best_accuracy
+
+
+def test_a_cohort_gives_the_logits_and_the_state_of_each_network(pruned: Result, splits: Splits) -> None:
+    networks, images = [pruned.network, pruned.network.assign(("tanh", "srs"))], splits.validation.images
+    together = cohort(networks, "sparse", CPU)
+    assert together is not None
+    logits = together(images)
+    assert logits.shape == (2, len(images), 10)
+    for number, network in enumerate(networks):
+        assert torch.equal(logits[number], executable(network, "sparse", CPU)(images))
+        assert all(torch.equal(tensor, network.state[name]) for name, tensor in together.state(number).items())
+
+
+def test_a_cohort_of_several_networks_is_none_where_only_one_can_be_trained(pruned: Result) -> None:
+    networks = [pruned.network, pruned.network.assign(("tanh", "srs"))]
+    assert cohort(networks, "dense", CPU) is None
+    assert isinstance(cohort(networks[:1], "dense", CPU), DenseCohort)
+    sorting = pruned.network.assign(["tests.sparse.test_operators:by_sorting", "relu"])
+    assert cohort([pruned.network, sorting], "sparse", CPU) is None, "one of them cannot be compiled"
+    assert cohort([sorting, pruned.network], "sparse", CPU) is None
 
 
 class Doubled(nn.Module):
@@ -107,7 +137,7 @@ def unknown(monkeypatch: pytest.MonkeyPatch) -> Network:
 
 
 def test_auto_is_dense_for_a_network_with_unknown_steps(unknown: Network) -> None:
-    assert isinstance(executable(unknown, "auto", CPU), DenseModule)
+    assert isinstance(executable(unknown, "auto", CPU).cohort, DenseCohort)
 
 
 def test_a_demand_that_cannot_be_met_is_refused_in_one_line(unknown: Network) -> None:
@@ -133,7 +163,7 @@ def test_a_layer_is_dense_where_its_zeros_are_too_few_to_pay(monkeypatch: pytest
     assert dense(break_even * 0.99, crossing=1) == []
     assert dense(break_even * 1.01, crossing=1) == ["conv2"]
     assert dense(nonzero=1e6, crossing=1) == ["conv1", "conv2", "fc1", "fc2", "fc3"]
-    assert isinstance(executable(network, "auto", CPU, Costs(1e-3, 1, 1)), FusedModule)
-    assert isinstance(executable(network, "auto", CPU, Costs(break_even * 1.01, 1e-3, 1)), SparseModule)
-    assert isinstance(executable(network, "sparse", CPU, Costs(1e6, 1, 1)), FusedModule)
-    assert isinstance(executable(network, "auto", CPU, Costs(1e6, 1, 1e6)), DenseModule)
+    assert isinstance(executable(network, "auto", CPU, Costs(1e-3, 1, 1)).cohort, FusedCohort)
+    assert isinstance(executable(network, "auto", CPU, Costs(break_even * 1.01, 1e-3, 1)).cohort, SparseCohort)
+    assert isinstance(executable(network, "sparse", CPU, Costs(1e6, 1, 1)).cohort, FusedCohort)
+    assert isinstance(executable(network, "auto", CPU, Costs(1e6, 1, 1e6)).cohort, DenseCohort)

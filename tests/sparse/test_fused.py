@@ -14,20 +14,23 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from safs_ray.config import DataSection, Hyperparameters, RunSection
+from safs_ray.config import Configuration, DataSection, Execution, Hyperparameters, RunSection
 from safs_ray.data import Splits
 from safs_ray.network import Network
 from safs_ray.sparse import plan, program
-from safs_ray.sparse.execution import Alone, Executable, executable
-from safs_ray.sparse.fused import FusedModule, FusedTeam
-from safs_ray.sparse.module import SparseModule
+from safs_ray.sparse.cohort import Cohort
+from safs_ray.sparse.dense import DenseCohort
+from safs_ray.sparse.execution import executable
+from safs_ray.sparse.fused import FusedCohort
+from safs_ray.sparse.module import SparseCohort
 from safs_ray.sparse.plan import Plan
 from safs_ray.sparse.program import is_chain
 from safs_ray.stages import Result
-from safs_ray.training import Cohort, NotTogetherError, Trainer, Training
+from safs_ray.training import AloneError, Context, Trainer, Training
 from tests.sparse.test_module import architecture, architectures, drawn_network, images_and_labels
 
 CPU = torch.device("cpu")
+PLAIN = DataSection()
 
 
 def planned(network: Network) -> Plan:
@@ -46,28 +49,26 @@ def test_equals_the_layers_one_by_one(
         if not is_chain(made):
             return
         images, labels = images_and_labels(count, channels, size, seed)
-        fused, layers = FusedModule(made, network), SparseModule(made, network, network.build())
-        logits = layers(images)
-        torch.testing.assert_close(fused(images), logits, rtol=1e-10, atol=1e-10)
+        fused, layers = FusedCohort(made, [network]), SparseCohort(made, network, network.build())
+        logits = layers(images)[0]
+        torch.testing.assert_close(fused(images)[0], logits, rtol=1e-10, atol=1e-10)
         loss = cross_entropy(logits, labels)
         loss.backward()
         expected = torch.cat([_gradient(values) for values in layers.values.values()])
         scales = torch.stack([_gradient(parameter) for parameter in layers.scales])
-        cross_entropy(fused(images), labels).backward()
+        cross_entropy(fused(images)[0], labels).backward()
         assert_gradients(fused, made, expected, scales)
-        mine = fused.team().learn(images, labels)  # in place of the gradients that are there
+        mine = fused.learn(images, labels)  # in place of the gradients that are there
         torch.testing.assert_close(mine, loss.detach()[None], rtol=1e-10, atol=1e-10)
         assert_gradients(fused, made, expected, scales)
 
 
-def assert_gradients(fused: FusedModule, made: Plan, values: Tensor, scales: Tensor) -> None:
-    team = fused.team()
-    assert isinstance(team, FusedTeam)
+def assert_gradients(fused: FusedCohort, made: Plan, values: Tensor, scales: Tensor) -> None:
     bound = 1e-9 * max(1.0, float(values.abs().max()) if len(values) else 1.0, float(scales.abs().max()))
-    torch.testing.assert_close(_gradient(team.values)[0, : made.values], values, rtol=1e-9, atol=bound)
+    torch.testing.assert_close(_gradient(fused.values)[0, : made.values], values, rtol=1e-9, atol=bound)
     own = [
-        torch.cat([_gradient(team.scales_of_sites)[0, site, :2], _gradient(team.internal)[0, site, : len(names) - 2]])
-        for site, names in enumerate(team._names[0])
+        torch.cat([_gradient(fused.scales_of_sites)[0, site, :2], _gradient(fused.internal)[0, site, : len(names) - 2]])
+        for site, names in enumerate(fused._names[0])
     ]
     torch.testing.assert_close(torch.cat(own), scales, rtol=1e-9, atol=bound)
 
@@ -79,11 +80,15 @@ def _gradient(parameter: Tensor) -> Tensor:
 def test_what_is_no_chain_or_too_large_is_executed_layer_by_layer(
     pruned: Result, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert isinstance(executable(pruned.network, "sparse", CPU), FusedModule)
+    assert isinstance(executable(pruned.network, "sparse", CPU).cohort, FusedCohort)
     own = pruned.network.assign(["tests.sparse.test_operators:by_sorting", "relu"])
-    assert isinstance(executable(own, "sparse", CPU), SparseModule)
+    assert isinstance(executable(own, "sparse", CPU).cohort, SparseCohort)
     monkeypatch.setattr(program, "CACHED_BYTES", 1000)
-    assert isinstance(executable(pruned.network, "sparse", CPU), SparseModule)
+    assert isinstance(executable(pruned.network, "sparse", CPU).cohort, SparseCohort)
+
+
+def executed(splits: Splits, execution: Execution, data: DataSection = PLAIN) -> Context:
+    return Context(Configuration(data=data, run=RunSection(execution=execution)), splits)
 
 
 def training(splits: Splits, optimizer: str, schedule: str = "cosine", learn_scales: bool = True) -> Training:
@@ -92,8 +97,7 @@ def training(splits: Splits, optimizer: str, schedule: str = "cosine", learn_sca
         if optimizer == "sgd"
         else Hyperparameters(optimizer=optimizer, learning_rate=0.02, batch_size=50)
     )
-    run = RunSection(execution="sparse")
-    return Training(splits, chosen, 3, 0, CPU, DataSection(crop=1, flip=True), run, learn_scales)
+    return Training(executed(splits, "sparse", DataSection(crop=1, flip=True)), chosen, 3, 0, learn_scales)
 
 
 CANDIDATES = (("relu", "relu"), ("srs", "acon"), ("symexp", "symexp"), ("tanh", "softplus"), ("gelu", "srelu"))
@@ -106,17 +110,17 @@ def test_each_of_a_cohort_ends_as_it_would_alone(
 ) -> None:
     how = training(splits, optimizer, learn_scales=learn_scales)
     networks = [pruned.network.assign(candidate) for candidate in CANDIDATES]
-    cohort = Cohort(networks, how)
-    while cohort.epoch < how.epochs:
-        cohort.run_epoch()
-    assert len({standing.best.fingerprint for standing in cohort.standings}) == len(networks)
-    for network, standing in zip(networks, cohort.standings, strict=True):
-        alone = Trainer(network, how).run().standings[0]
+    trainer = Trainer(networks, how)
+    while trainer.epoch < how.epochs:
+        trainer.run_epoch()
+    assert len({standing.best.fingerprint for standing in trainer.standings}) == len(networks)
+    for network, standing in zip(networks, trainer.standings, strict=True):
+        alone = Trainer([network], how).run().standing
         assert standing.best.fingerprint == alone.best.fingerprint
         assert replace(standing, best=alone.best) == alone
 
 
-@pytest.mark.parametrize("execution", [FusedModule, SparseModule])
+@pytest.mark.parametrize("execution", [FusedCohort, SparseCohort])
 @pytest.mark.parametrize("learn_scales", [True, False])
 @pytest.mark.parametrize("optimizer", ["adam", "tadam", "fromage"])
 def test_optimizers_go_on_as_in_the_dense_network(
@@ -124,19 +128,19 @@ def test_optimizers_go_on_as_in_the_dense_network(
     splits: Splits,
     optimizer: str,
     learn_scales: bool,
-    execution: type[Executable],
+    execution: type[Cohort],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Those of whole tensors, too, and with weights that have no gradient any more and only decay."""
-    if execution is SparseModule:
+    if execution is SparseCohort:
         monkeypatch.setattr(program, "CACHED_BYTES", 0)
     chosen = Hyperparameters(optimizer=optimizer, learning_rate=0.01, weight_decay=0.1, batch_size=64)
     network = pruned.network.assign(("srs", "tanh"))
     ends = []
-    for way in ("dense", "sparse"):
-        how = Training(splits, chosen, 2, 0, CPU, DataSection(), RunSection(execution=way), learn_scales)
-        trainer = Trainer(network, how)
-        assert way == "dense" or isinstance(trainer._team, FusedTeam if execution is FusedModule else Alone)
+    ways: tuple[Execution, ...] = ("dense", "sparse")
+    for way in ways:
+        trainer = Trainer([network], Training(executed(splits, way), chosen, 2, 0, learn_scales))
+        assert isinstance(trainer._cohort, DenseCohort if way == "dense" else execution)
         trainer.run()
         ends.append(trainer.current().state)
     for name, value in ends[0].items():
@@ -147,19 +151,19 @@ def test_one_that_diverges_leaves_the_others_alone(pruned: Result, splits: Split
     how = training(splits, "adam")
     broken = {name: tensor * (1e30 if name.endswith("weight") else 1) for name, tensor in pruned.network.state.items()}
     networks = [replace(pruned.network, state=broken).assign(("symexp", "symexp")), pruned.network]
-    cohort = Cohort(networks, how)
-    while cohort.epoch < how.epochs:
-        cohort.run_epoch()
-    first, second = cohort.standings
+    trainer = Trainer(networks, how)
+    while trainer.epoch < how.epochs:
+        trainer.run_epoch()
+    first, second = trainer.standings
     assert first.diverged
     assert first.accuracy == first.best_accuracy == 0
-    assert second.best.fingerprint == Trainer(pruned.network, how).run().best().fingerprint
+    assert second.best.fingerprint == Trainer([pruned.network], how).run().standing.best.fingerprint
 
 
 def test_a_cohort_goes_on_from_its_state(pruned: Result, splits: Splits) -> None:
     how = training(splits, "adam")
     networks = [pruned.network.assign(candidate) for candidate in CANDIDATES[:3]]
-    whole, first, second = (Cohort(networks, how) for _ in range(3))
+    whole, first, second = (Trainer(networks, how) for _ in range(3))
     for _ in range(3):
         whole.run_epoch()
     first.run_epoch()
@@ -172,20 +176,20 @@ def test_a_cohort_goes_on_from_its_state(pruned: Result, splits: Splits) -> None
 
 def test_what_cannot_be_trained_together_is_told(pruned: Result, splits: Splits) -> None:
     networks = [pruned.network, pruned.network.assign(("tanh", "tanh"))]
-    dense = replace(training(splits, "adam"), run=RunSection(execution="dense"))
+    dense = replace(training(splits, "adam"), context=executed(splits, "dense"))
     for how in (dense, training(splits, "sgd", "plateau")):
-        with pytest.raises(NotTogetherError):
-            Cohort(networks, how)
+        with pytest.raises(AloneError):
+            Trainer(networks, how)
 
 
-@pytest.mark.parametrize("execution", [FusedModule, SparseModule])
+@pytest.mark.parametrize("execution", [FusedCohort, SparseCohort])
 def test_images_of_another_kind_are_refused_before_they_are_read(
-    pruned: Result, splits: Splits, execution: type[Executable], monkeypatch: pytest.MonkeyPatch
+    pruned: Result, splits: Splits, execution: type[Cohort], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    if execution is SparseModule:
+    if execution is SparseCohort:
         monkeypatch.setattr(program, "CACHED_BYTES", 0)
     module = executable(pruned.network, "sparse", CPU)
-    assert isinstance(module, execution)
+    assert isinstance(module.cohort, execution)
     images = splits.validation.images
     for wrong in (images[..., 1:], images.float(), images[:, 0]):
         with pytest.raises(ValueError, match=r"images must be uint8 \(N, 1, 8, 8\), not torch\.\w+ \("):

@@ -19,7 +19,7 @@ from safs_ray.models import ARCHITECTURES, Architecture, Specification
 from safs_ray.network import Network
 from safs_ray.operators import OPERATORS
 from safs_ray.sparse import plan
-from safs_ray.sparse.module import SparseModule
+from safs_ray.sparse.module import SparseCohort
 
 CLASSES = 3
 
@@ -112,9 +112,9 @@ def dense_module(network: Network) -> nn.Module:
 ALL_SPARSE, DENSE_WHERE_POSSIBLE = TYPICAL._replace(nonzero=1e-6), TYPICAL._replace(nonzero=1e6)
 
 
-def sparse_module(network: Network, costs: Costs) -> SparseModule:
+def sparse_cohort(network: Network, costs: Costs) -> SparseCohort:
     module = network.build()
-    return SparseModule(plan.make(network, module, costs), network, module)
+    return SparseCohort(plan.make(network, module, costs), network, module)
 
 
 def drawn_network(name: str, channels: int, size: int, kept: float, seed: int) -> Network:
@@ -141,7 +141,7 @@ def images_and_labels(count: int, channels: int, size: int, seed: int) -> tuple[
 
 def assert_equal_steps(network: Network, images: Tensor, labels: Tensor, tolerance: float, costs: Costs) -> None:
     """Logits, all gradients, and logits in evaluation mode after a step of gradient descent."""
-    sparse, dense = sparse_module(network, costs), dense_module(network)
+    sparse, dense = sparse_cohort(network, costs), dense_module(network)
     dtype = next(dense.parameters()).dtype
     inputs = network.specification.normalised(images).to(dtype)
 
@@ -149,7 +149,7 @@ def assert_equal_steps(network: Network, images: Tensor, labels: Tensor, toleran
         scale = max([1.0, *other.detach().abs().flatten().tolist()])
         torch.testing.assert_close(one, other, rtol=tolerance, atol=tolerance * scale)
 
-    mine, theirs = sparse(images), dense(inputs)
+    mine, theirs = sparse(images)[0], dense(inputs)
     close(mine, theirs)
     cross_entropy(mine, labels).backward()
     cross_entropy(theirs, labels).backward()
@@ -174,9 +174,9 @@ def assert_equal_steps(network: Network, images: Tensor, labels: Tensor, toleran
     with torch.no_grad():
         for name, mask in network.masks.items():
             dense.get_parameter(name).mul_(mask)
-        close(sparse(images), dense(inputs))
+        close(sparse(images)[0], dense(inputs))
         back = network.build().to(dtype).eval()
-        back.load_state_dict(sparse.state())
+        back.load_state_dict(sparse.state(0))
         close(back(inputs), dense(inputs))
 
 
@@ -207,23 +207,23 @@ def test_a_mixed_network_goes_on_from_its_state() -> None:
     with architecture(mixed) as name, pytest.MonkeyPatch.context() as patch:
         patch.setattr(plan, "MOST_CONNECTIONS", -1)
         network = drawn_network(name, 1, 6, 0.8, seed=0)
-        first, second = (sparse_module(network, DENSE_WHERE_POSSIBLE) for _ in range(2))
+        first, second = (sparse_cohort(network, DENSE_WHERE_POSSIBLE) for _ in range(2))
         assert len(first._dense) == 3
         images, labels = images_and_labels(33, 1, 6, seed=0)
         for _ in range(2):
-            cross_entropy(first(images), labels).backward()
+            cross_entropy(first(images)[0], labels).backward()
             torch.optim.SGD(first.parameters(), lr=0.1).step()
-        second.load(first.state())
+        second.load(0, first.state(0))
         assert torch.equal(second.eval()(images), first.eval()(images))
         for name, mask in network.masks.items():
-            assert (first.state()[name][~mask] == 0).all()
+            assert (first.state(0)[name][~mask] == 0).all()
 
 
 def test_an_operator_that_cannot_be_compiled_is_left_to_torch() -> None:
     with architecture(mixed) as name:
         network = drawn_network(name, 1, 6, 0.5, seed=0)
         network = doubled(network.assign([f"{__name__}:by_sinh", "srs"]))
-        assert list(sparse_module(network, ALL_SPARSE)._compiled) == [network.sites[1]]
+        assert list(sparse_cohort(network, ALL_SPARSE)._compiled) == [network.sites[1]]
         assert_equal_steps(network, *images_and_labels(33, 1, 6, seed=0), 1e-10, ALL_SPARSE)
 
 

@@ -10,8 +10,9 @@ import torch
 from safs_ray import stages
 from safs_ray.config import Configuration, ConfigurationError
 from safs_ray.data import Dataset, Splits
-from safs_ray.sparse import execution
-from safs_ray.sparse.module import SparseModule
+from safs_ray.sparse.dense import DenseCohort
+from safs_ray.sparse.execution import executable
+from safs_ray.sparse.module import SparseCohort
 from tests.stages.altered import changed
 
 MODULE = """
@@ -97,17 +98,15 @@ def test_sparse_execution_that_differs_is_refused(
     chosen = changed(own(configuration, "Plain"), "run", execution="sparse")
     stages.check(chosen, dataset, splits)
 
-    class Wrong(SparseModule):
+    class Wrong(SparseCohort):
         def forward(self, images: torch.Tensor) -> torch.Tensor:
             return super().forward(images) * 1.01
 
     monkeypatch.setattr(
-        "safs_ray.sparse.fused.FusedModule", lambda made, network: Wrong(made, network, network.build())
+        "safs_ray.sparse.fused.FusedCohort", lambda made, networks: Wrong(made, networks[0], networks[0].build())
     )
-    assert isinstance(
-        execution.executable(stages.check(configuration, dataset, splits), "dense", torch.device("cpu")),
-        execution.DenseModule,
-    )
+    dense = executable(stages.check(configuration, dataset, splits), "dense", torch.device("cpu"))
+    assert isinstance(dense.cohort, DenseCohort)
     with pytest.raises(ConfigurationError) as refused:
         stages.check(chosen, dataset, splits)
     assert str(refused.value).startswith("run.execution=sparse: gives logits that differ by ")

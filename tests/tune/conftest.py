@@ -1,17 +1,32 @@
+"""What tests of whole runs share: a folder of runs, a small configuration, and a run that nothing disturbed."""
+
 from __future__ import annotations
 
-from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
-import ray
 
-import safs_ray.tune  # noqa: F401 (sets what Ray reads when it starts)
-from safs_ray.tune.board import NAMESPACE
+from safs_ray.config import Configuration
+from tests.command import start, written
+from tests.tune.runs import ENDS
 
 
-@pytest.fixture
-def cluster() -> Iterator[None]:
-    """A Ray of this test's own."""
-    ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False, namespace=NAMESPACE)
-    yield
-    ray.shutdown()
+@pytest.fixture(scope="session")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("command")
+
+
+@pytest.fixture(scope="session")
+def tiny(folder: Path, configuration: Configuration) -> Path:
+    """A configuration file whose runs go to this folder."""
+    return written(folder / "tiny.yaml", configuration, "tiny", folder / "runs")
+
+
+@pytest.fixture(scope="session")
+def finished(folder: Path, tiny: Path) -> Path:
+    """The folder of a run that nothing disturbed."""
+    process = start(str(tiny), f"run.events={folder / 'events.jsonl'}")
+    output, _ = process.communicate(timeout=ENDS)
+    assert process.returncode == 0, output
+    (folder / "output.txt").write_text(output)
+    return folder / "runs" / "tiny"

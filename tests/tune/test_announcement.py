@@ -8,6 +8,7 @@ from rich.console import Console
 from safs_ray import machine, stages
 from safs_ray.config import Configuration
 from safs_ray.data import Dataset
+from safs_ray.experiment import plan
 from safs_ray.storage import Folder
 from safs_ray.tune.announcement import _one_after_another, announce
 from tests.stages.altered import changed
@@ -15,18 +16,18 @@ from tests.stages.altered import changed
 
 def told(configuration: Configuration, workers: int, **tune: object) -> float:
     changed = configuration.model_copy(update={"tune": configuration.tune.model_copy(update=tune)})
-    return _one_after_another(changed, stages.plan(changed), workers)
+    return _one_after_another(changed, plan(changed), workers)
 
 
 def test_trainings_that_wait_for_one_another_take_their_time(configuration: Configuration) -> None:
-    plan = stages.plan(configuration)
-    trials = plan["search"] + plan["fine-tuning"]
-    assert told(configuration, workers=1) == sum(plan.values()) - plan["dense training"]
-    last = plan["finalists"] + plan["final evaluation"]
-    assert told(configuration, workers=3, max_concurrent=None) == plan["pruning"] + trials / 3 + last / 3
-    assert told(configuration, workers=3, max_concurrent=1) == plan["pruning"] + trials + last / 3
+    planned = plan(configuration)
+    trials = planned["search"] + planned["fine-tuning"]
+    assert told(configuration, workers=1) == sum(planned.values()) - planned["dense training"]
+    last = planned["finalists"] + planned["final evaluation"]
+    assert told(configuration, workers=3, max_concurrent=None) == planned["pruning"] + trials / 3 + last / 3
+    assert told(configuration, workers=3, max_concurrent=1) == planned["pruning"] + trials + last / 3
     assert told(configuration, workers=100, max_concurrent=None) == pytest.approx(
-        plan["pruning"] + trials / 3 + last / 100
+        planned["pruning"] + trials / 3 + last / 100
     )
 
 

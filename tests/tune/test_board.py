@@ -10,13 +10,14 @@ import pyarrow.parquet as pq
 import pytest
 import ray
 
+from safs_ray.search.course import Sweep
 from safs_ray.search.evaluation import Evaluation
 from safs_ray.search.records import SCHEMA, read_evaluations
 from safs_ray.storage import Folder
 from safs_ray.tune.board import PART_ROWS, Board, BoardClient, Claim, open_board
 
 FIRST = Evaluation(
-    sweep="SAFS",
+    sweep=Sweep.SAFS,
     trial="a",
     iteration=0,
     phase="search",
@@ -48,14 +49,14 @@ def test_the_best_of_a_sweep_so_far(tmp_path: Path) -> None:
     earlier = Board(str(tmp_path / "earlier"), NOWHERE)
     earlier.record(replace(FIRST, assignment=("srs",), cost=0.5))
     board = Board(str(tmp_path / "run"), str(tmp_path / "earlier"))
-    assert (board.best("SAFS"), board.best("stage 1")) == (None, None), "another run's may not fit this one"
+    assert (board.best(Sweep.SAFS), board.best(Sweep.OPERATORS)) == (None, None), "another run's may not fit this one"
     board.record(replace(FIRST, iteration=1, assignment=("elu",), cost=0.1, diverged=True))
     board.record(replace(FIRST, iteration=2, assignment=("swish",), cost=0.1, phase="fine-tuning"))
-    board.record(replace(FIRST, iteration=3, assignment=("mish",), cost=0.1, sweep="stage 1"))
-    assert (board.best("SAFS"), board.best("stage 1")) == (None, ("mish",))
+    board.record(replace(FIRST, iteration=3, assignment=("mish",), cost=0.1, sweep=Sweep.OPERATORS))
+    assert (board.best(Sweep.SAFS), board.best(Sweep.OPERATORS)) == (None, ("mish",))
     board.record(replace(FIRST, iteration=4, assignment=("tanh",), cost=0.4))
     board.record(replace(FIRST, iteration=5, assignment=("gelu",), cost=0.4))
-    assert board.best("SAFS") == ("tanh",), "the earlier of two that are equal"
+    assert board.best(Sweep.SAFS) == ("tanh",), "the earlier of two that are equal"
 
 
 def test_parts_are_filled_and_then_left_alone(tmp_path: Path) -> None:
@@ -76,15 +77,6 @@ def test_a_new_board_knows_what_the_old_one_knew(tmp_path: Path) -> None:
     board.record(second)
     board.record(second)
     assert read_evaluations(Folder.at(tmp_path)) == [FIRST, second]
-
-
-def test_the_longest_evaluation_is_served_be_it_of_an_earlier_run(tmp_path: Path) -> None:
-    Board(str(tmp_path / "earlier"), NOWHERE).record(replace(FIRST, epochs=5))
-    board = Board(str(tmp_path / "run"), str(tmp_path / "earlier"))
-    board.record(replace(FIRST, epochs=2))
-    assert board.recall("k", "b") == replace(FIRST, epochs=5)
-    board.record(replace(FIRST, trial="c", epochs=9))
-    assert board.recall("k", "b") == replace(FIRST, trial="c", epochs=9)
 
 
 @pytest.mark.usefixtures("cluster")
@@ -237,4 +229,4 @@ def test_an_earlier_run_is_served_from_but_not_counted(tmp_path: Path) -> None:
     board = Board(str(tmp_path / "two"), str(tmp_path / "one"))
     assert board.recall("k", "b") == FIRST
     assert board.evaluations() == []
-    assert board.steps("SAFS", "a") == {}
+    assert board.steps(Sweep.SAFS, "a") == {}

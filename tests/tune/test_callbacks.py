@@ -7,7 +7,7 @@ import pytest
 from ray.tune.experiment import Trial
 
 from safs_ray.config import Configuration
-from safs_ray.search.chain import joint
+from safs_ray.search.course import Sweep, joint
 from safs_ray.storage import Folder
 from safs_ray.tune.callbacks import SearchProgress
 from safs_ray.tune.journal import Journal, Past
@@ -46,7 +46,7 @@ def test_why_a_trial_ended_before_its_last_step(
 ) -> None:
     monkeypatch.setattr(logging.getLogger("safs_ray"), "propagate", True)
     caplog.set_level(logging.INFO, "safs_ray")
-    past = Past(joint(configuration), Journal(Folder.at(tmp_path), "SAFS"), [])
+    past = Past(joint(configuration), Journal(Folder.at(tmp_path), Sweep.SAFS), [])
     progress, trial = (
         SearchProgress(configuration, past, 3),
         Trial("chain", stub=True, trial_name_creator=lambda _: "trial-1"),

@@ -16,8 +16,9 @@ from ray.exceptions import (
 from ray.tune.error import TuneError
 
 from safs_ray.config import ConfigurationError
+from safs_ray.experiment import FailedSearchError
 from safs_ray.storage import DamagedError
-from safs_ray.tune.causes import FailedSearchError, cause_of, passes, reason
+from safs_ray.tune.causes import cause_of, passes, reason
 
 TRACEBACK = """ray::prepare() (pid=7, ip=10.0.0.1)
   File "mine.py", line 3, in forward

@@ -7,9 +7,9 @@ import pytest
 from ray.exceptions import RayTaskError, WorkerCrashedError
 
 from safs_ray.config import Configuration, ConfigurationError, dump
+from safs_ray.experiment import FailedSearchError
 from safs_ray.storage import Folder
-from safs_ray.tune.causes import FailedSearchError
-from safs_ray.tune.ending import FAILURE, ending
+from safs_ray.tune.ending import FAILURE, ending, left
 
 COMMAND = "python -m safs_ray.tune model.name=mine:network run.name=mine"
 TRACEBACK = '\x1b[36mray::prepare()\x1b[39m (pid=7)\n  File "mine.py", line 3\nRuntimeError: no such device'
@@ -111,3 +111,15 @@ def test_the_traceback_of_a_run_in_a_bucket_lies_there(bucket: str, configuratio
     _, line = ending(raised(ValueError("no")), configuration, folder, COMMAND)
     assert f"traceback in {folder / FAILURE}; {KEPT}. {AGAIN}" in line
     assert folder.read(FAILURE).decode().startswith(f"{COMMAND}\n")
+
+
+def test_an_end_is_told_on_a_storage_that_is_gone(
+    configuration: Configuration, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def gone(*_: object) -> None:
+        raise OSError("no route to host")
+
+    monkeypatch.setattr(Folder, "exists", gone)
+    told = left(configuration, Folder("/bucket/run"), again=False)
+    assert told.startswith("what was finished is kept. Go on with: ")
+    assert told.endswith(" -m safs_ray.tune --resume /bucket/run")

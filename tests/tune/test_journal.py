@@ -6,30 +6,28 @@ from pathlib import Path
 import pytest
 
 from safs_ray.config import Configuration, Hyperparameters
-from safs_ray.search.chain import Course, stage_1
+from safs_ray.search.course import Course, Sweep, operators_only
 from safs_ray.search.evaluation import Evaluation, canonical
 from safs_ray.search.records import JOURNALS, stopped_trials
-from safs_ray.stages import Recipe
 from safs_ray.storage import Folder
 from safs_ray.tune.journal import Ending, Entry, Journal, Past
 
 CHOSEN = Hyperparameters(learning_rate=5e-3)
-WINNER = Recipe(("relu", "tanh"), CHOSEN, learn_scales=True)
 
 
 def journal(folder: Path) -> Journal:
-    return Journal(Folder.at(folder), "stage 1")
+    return Journal(Folder.at(folder), Sweep.OPERATORS)
 
 
 def evaluation(trial: str, iteration: int, accuracy: float, assignment: tuple[str, ...] = ("relu",)) -> Evaluation:
     return Evaluation(
-        "stage 1", trial, iteration, "search", "k", assignment, "{}", 1, 0, accuracy, accuracy, 1 - accuracy,
+        Sweep.OPERATORS, trial, iteration, "search", "k", assignment, "{}", 1, 0, accuracy, accuracy, 1 - accuracy,
         accepted=True, diverged=False, repeated=False, core_seconds=1.0,
     )  # fmt: skip
 
 
 def test_what_is_decided_is_on_storage_at_once(tmp_path: Path) -> None:
-    assert (journal(tmp_path).entries, journal(tmp_path).winner) == ([], None)
+    assert journal(tmp_path).entries == []
     written = journal(tmp_path)
     assert [written.propose(CHOSEN), written.propose(replace_rate(1e-2), ("relu", "tanh"))] == [0, 1]
     assert [entry.hyperparameters.learning_rate for entry in journal(tmp_path).entries] == [5e-3, 1e-2]
@@ -38,15 +36,13 @@ def test_what_is_decided_is_on_storage_at_once(tmp_path: Path) -> None:
         Entry(CHOSEN),
         Entry(replace_rate(1e-2), ("relu", "tanh"), "stopped", 4, 0.5),
     ]
-    written.crown(WINNER)
-    assert journal(tmp_path).winner == WINNER
-    assert Journal(Folder.at(tmp_path), "stage 2").entries == [], "every sweep has its own"
+    assert Journal(Folder.at(tmp_path), Sweep.SCALES).entries == [], "every sweep has its own"
 
 
 def test_a_report_reads_whom_asha_has_stopped(tmp_path: Path) -> None:
-    run, course = Folder.at(tmp_path), Course("stage 2", 0, 4)
+    run, course = Folder.at(tmp_path), Course(Sweep.SCALES, 0, 4)
     assert stopped_trials(run, course) == set()
-    written = Journal(run / JOURNALS, "stage 2")
+    written = Journal(run / JOURNALS, Sweep.SCALES)
     endings: tuple[Ending | None, ...] = ("finished", "stopped", None, "diverged", "stopped")
     for ending in endings:
         number = written.propose(CHOSEN)
@@ -78,8 +74,8 @@ def test_trials_whose_steps_are_lost_are_not_done(tmp_path: Path, configuration:
         if steps:
             written.end(number, "stopped", steps, 0.5)
     kept = [evaluation("chain-1", 0, 0.4), evaluation("chain-1", 1, 0.5), evaluation("chain-2", 1, 0.5)]
-    past = Past(stage_1(configuration), written, kept)
-    assert (past.done, past.left, past.lost) == ([0], [1, 2], [1])
+    past = Past(operators_only(configuration), written, kept)
+    assert (past.complete, past.unfinished) == ([0], [1, 2])
     assert past.accuracies(0) == {1: 0.4, 2: 0.5}
 
 
@@ -92,12 +88,12 @@ def test_trials_that_the_journal_has_lost_are_what_their_steps_say(
         for iteration, assignment in enumerate([("srs", "relu"), ("tanh", "relu")])
     ]
     written = journal(tmp_path)
-    Past(stage_1(configuration), written, kept).recover(lambda number: other if number == 0 else CHOSEN, True)
+    Past(operators_only(configuration), written, kept).recover(lambda number: other if number == 0 else CHOSEN, True)
     assert journal(tmp_path).entries == written.entries == [Entry(other), Entry(faster, ("srs", "relu"))]
-    Past(stage_1(configuration), written, kept).recover(lambda _: CHOSEN, True)
+    Past(operators_only(configuration), written, kept).recover(lambda _: CHOSEN, True)
     assert len(written.entries) == 2, "nothing is lacking any more"
-    own = Journal(Folder.at(tmp_path / "own"), "stage 1")
-    Past(stage_1(configuration), own, kept).recover(lambda _: other, False)
+    own = Journal(Folder.at(tmp_path / "own"), Sweep.OPERATORS)
+    Past(operators_only(configuration), own, kept).recover(lambda _: other, False)
     assert own.entries == [Entry(other), Entry(faster)]
 
 
@@ -109,6 +105,6 @@ def test_what_a_trial_has_found(tmp_path: Path) -> None:
         evaluation("chain-1", 1, 0.5, ("tanh",)),
         evaluation("chain-1", 2, 0.5, ("srs",)),
     ]
-    assert Past(Course("stage 1", 3, 0), written, steps).found(0) == ("tanh",), "the first of the best"
+    assert Past(Course(Sweep.OPERATORS, 3, 0), written, steps).found(0) == ("tanh",), "the first of the best"
     tuned = replace(evaluation("chain-1", 3, 0.3, ("elu",)), phase="fine-tuning")
-    assert Past(Course("stage 1", 3, 1), written, [*steps, tuned]).found(0) == ("elu",)
+    assert Past(Course(Sweep.OPERATORS, 3, 1), written, [*steps, tuned]).found(0) == ("elu",)

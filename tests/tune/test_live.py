@@ -6,8 +6,9 @@ from collections.abc import Iterator
 import pytest
 from rich.console import Console
 
+from safs_ray.log import event, log
 from safs_ray.tune.live import LATEST, LiveTable
-from safs_ray.tune.progress import event, log, show_to
+from safs_ray.tune.progress import show_to
 
 
 @pytest.fixture

@@ -7,42 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from safs_ray.pruning.flow import Survey
-from safs_ray.tune.progress import Clock, EventFile, StageProgress, duration, event, lines, log, percent, show_to, tell
-
-
-@pytest.mark.parametrize(
-    ("seconds", "text"), [(0.4, "0 s"), (45, "45 s"), (100, "2 min"), (3600, "60 min"), (11_100, "3 h 05 min")]
-)
-def test_durations_as_a_person_says_them(seconds: float, text: str) -> None:
-    assert duration(seconds) == text
-
-
-def test_percent() -> None:
-    assert percent(0.1234) == " 12.3 %"
-
-
-def test_what_pruning_left_is_told_and_emptied_layers_are_warned_of(caplog: pytest.LogCaptureFixture) -> None:
-    counts = {"conv.weight": 0, "fc.weight": 8}
-    with caplog.at_level(logging.INFO, "safs_ray"):
-        tell(Survey({**counts, "conv.weight": 1}, {"conv.weight": 10, "fc.weight": 10}, 3, 4))
-        tell(Survey(counts, {"conv.weight": 10, "fc.weight": 10}, 2, 4))
-    assert [(record.levelname, record.getMessage()) for record in caplog.records] == [
-        (
-            "INFO",
-            "9 of 20 weights are left, least in conv.weight (1 of 10); "
-            "3 of 4 outputs can still be reached from the inputs",
-        ),
-        (
-            "INFO",
-            "8 of 20 weights are left, least in conv.weight (0 of 10); "
-            "2 of 4 outputs can still be reached from the inputs",
-        ),
-        (
-            "WARNING",
-            "warning: pruning has emptied conv.weight; 2 of 4 outputs can still be reached from the inputs",
-        ),
-    ]
+from safs_ray.log import event, log
+from safs_ray.tune.progress import Clock, EventFile, StageProgress, lines, show_to
 
 
 def test_clock_tells_the_time_left_at_the_pace_so_far(monkeypatch: pytest.MonkeyPatch) -> None:

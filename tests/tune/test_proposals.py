@@ -6,12 +6,13 @@ from typing import Any
 import pytest
 
 from safs_ray.config import Configuration, Hyperparameters, validate
-from safs_ray.search.chain import joint
+from safs_ray.search import space
+from safs_ray.search.course import Sweep, joint
 from safs_ray.search.evaluation import Evaluation
+from safs_ray.search.hyperparameters import search_space
 from safs_ray.storage import Folder
-from safs_ray.tune import space
 from safs_ray.tune.journal import Journal, Past
-from safs_ray.tune.proposals import METRIC, START, TRIAL, Proposals, search_space
+from safs_ray.tune.proposals import METRIC, START, TRIAL, Proposals
 
 NARROWED = {
     "published": {},
@@ -31,7 +32,7 @@ def configured(searcher: str, narrowed: dict[str, Any], seed: int = 0) -> Config
 
 def proposals(configuration: Configuration, folder: Path) -> Proposals:
     """Those of a sweep whose journal lies in the folder and whose records are all there."""
-    journal = Journal(Folder.at(folder), "SAFS")
+    journal = Journal(Folder.at(folder), Sweep.SAFS)
     course = joint(configuration)
     kept = [
         evaluation(course.trial(number), iteration)
@@ -43,7 +44,7 @@ def proposals(configuration: Configuration, folder: Path) -> Proposals:
 
 def evaluation(trial: str, iteration: int) -> Evaluation:
     return Evaluation(
-        "SAFS", trial, iteration, "search", "k", ("relu",), "{}", 1, 0, 0.5, 0.5, 0.5,
+        Sweep.SAFS, trial, iteration, "search", "k", ("relu",), "{}", 1, 0, 0.5, 0.5, 0.5,
         accepted=True, diverged=False, repeated=False, core_seconds=1.0,
     )  # fmt: skip
 
@@ -108,7 +109,7 @@ def test_what_was_under_way_comes_first_and_what_failed_has_not_ended(tmp_path: 
 
 def test_a_trial_starts_where_others_have_come_to_and_again_when_it_is_resumed(tmp_path: Path) -> None:
     configuration = configured("random", {})
-    past = Past(joint(configuration), Journal(Folder.at(tmp_path), "SAFS"), [])
+    past = Past(joint(configuration), Journal(Folder.at(tmp_path), Sweep.SAFS), [])
     best = iter([None, ("relu", "tanh")])
     first = Proposals(past, 2, search_space(configuration), lambda: next(best))
     begun: list[Any] = [first.suggest(name) for name in "ab"]
@@ -138,5 +139,5 @@ def test_how_a_trial_ended_is_on_storage_at_once(tmp_path: Path, result: dict[st
     searcher.suggest("a")
     steps = min(result["training_iteration"], joint(configuration).steps)
     searcher.on_trial_complete("a", {METRIC: 0.25, "done": True, **result, "training_iteration": steps})
-    (entry,) = Journal(Folder.at(tmp_path), "SAFS").entries
+    (entry,) = Journal(Folder.at(tmp_path), Sweep.SAFS).entries
     assert (entry.ended, entry.steps, entry.accuracy) == (ending, steps, 0.25)

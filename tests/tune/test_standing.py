@@ -3,11 +3,12 @@ from __future__ import annotations
 from pathlib import Path
 
 from safs_ray.config import Configuration, Hyperparameters
+from safs_ray.search.course import Sweep
 from safs_ray.search.records import JOURNALS
 from safs_ray.stages import Result
 from safs_ray.storage import Folder
 from safs_ray.tune.journal import Journal
-from safs_ray.tune.standing import standing
+from safs_ray.tune.status import status
 
 
 def test_what_is_finished_and_what_is_not(
@@ -18,7 +19,7 @@ def test_what_is_finished_and_what_is_not(
     dense.save(folder / "networks" / "dense")
     assert standing(configuration, folder) == "finished and kept: dense training; the rest is left"
     pruned.save(folder / "networks" / "pruned")
-    journal = Journal(folder / JOURNALS, "SAFS")
+    journal = Journal(folder / JOURNALS, Sweep.SAFS)
     journal.end(journal.propose(Hyperparameters()), "stopped", 2, 0.5)
     journal.propose(Hyperparameters())
     pruned.save(folder / "networks" / "final" / "pruned" / "fold-1")

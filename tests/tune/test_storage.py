@@ -10,9 +10,9 @@ import pytest
 
 from safs_ray.config import Configuration, dump
 from safs_ray.network import Network
+from safs_ray.search.records import read_evaluations
 from safs_ray.storage import Folder
 from safs_ray.tune.__main__ import main
-from safs_ray.tune.board import read_evaluations
 from tests.command import start
 
 

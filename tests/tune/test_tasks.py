@@ -1,21 +1,26 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import ray
+import torch
 from ray.util.queue import Queue
 
-from safs_ray.checkpoints import Checkpoints
 from safs_ray.config import Configuration, Hyperparameters
-from safs_ray.stages import Recipe, Result
+from safs_ray.data import Dataset, Splits
+from safs_ray.experiment import Stage
+from safs_ray.experiment.stage import Make
+from safs_ray.search.recipe import Recipe
+from safs_ray.stages import Result
 from safs_ray.storage import Folder
-from safs_ray.training import Report
-from safs_ray.tune.tasks import Run, run_tasks
+from safs_ray.training import Context
+from safs_ray.tune.tasks import Run, run_stages
 
+Once = Callable[[str, Make], None]
 RECIPE = Recipe(("relu", "tanh"), Hyperparameters(learning_rate=5e-3), learn_scales=True)
 
 
@@ -32,79 +37,98 @@ def run(configuration: Configuration, tmp_path: Path) -> Run:
     return Run(configuration, Folder.at(tmp_path), Queue(actor_options={"num_cpus": 0}))
 
 
-def test_a_stage_is_made_once(run: Run, pruned: Result) -> None:
-    assert run.once("stage", 1, lambda *_: pruned).network.fingerprint == pruned.network.fingerprint
-    again = run.once("stage", 1, lambda *_: pytest.fail("made twice"))
-    assert again.network.fingerprint == run.result("stage").network.fingerprint == pruned.network.fingerprint
+@pytest.fixture
+def once(run: Run, splits: Splits) -> Once:
+    """Makes a stage of this name, unless it was made before."""
+    return lambda name, make: run.once(Stage(name, 1, make), splits, torch.device("cpu"))
+
+
+def test_a_stage_is_made_once(run: Run, once: Once, pruned: Result) -> None:
+    once("stage", lambda *_: pruned)
+    assert run.result("stage").network.fingerprint == pruned.network.fingerprint
+    once("stage", lambda *_: pytest.fail("made twice"))
+    assert run.result("stage").network.fingerprint == pruned.network.fingerprint
 
 
 @pytest.mark.parametrize("name", ["metrics.json", "network.json", "network.safetensors"])
-def test_a_damaged_stage_is_made_again(run: Run, pruned: Result, tmp_path: Path, name: str) -> None:
-    run.once("stage", 1, lambda *_: pruned)
+def test_a_damaged_stage_is_made_again(run: Run, once: Once, pruned: Result, tmp_path: Path, name: str) -> None:
+    once("stage", lambda *_: pruned)
     file = tmp_path / "networks" / "stage" / name
     file.write_bytes(file.read_bytes()[:-30])
     better = replace(pruned, validation_accuracy=0.75)
-    assert run.once("stage", 1, lambda *_: better).validation_accuracy == 0.75
+    once("stage", lambda *_: better)
     told = run.news.get()
     assert told.startswith("warning: ")
     assert f"{name} is not what was written there" in told
     assert run.result("stage").validation_accuracy == 0.75
 
 
-def test_a_damaged_stage_keeps_what_it_was_made_with(run: Run, pruned: Result, tmp_path: Path) -> None:
-    run.made_with(RECIPE, "found")
-    run.once("found", 1, lambda *_: pruned)
+def test_a_damaged_stage_keeps_what_it_was_made_with(run: Run, once: Once, pruned: Result, tmp_path: Path) -> None:
+    run.discard_unless(RECIPE, "found")
+    once("found", lambda *_: pruned)
     file = tmp_path / "networks" / "found" / "metrics.json"
     file.write_bytes(file.read_bytes()[:-30])
-    run.once("found", 1, lambda *_: pruned)
-    run.made_with(RECIPE, "found")
+    once("found", lambda *_: pruned)
+    run.discard_unless(RECIPE, "found")
     assert run.kept("found"), "the same recipe deletes nothing"
 
 
-def test_rows_are_made_anew_for_another_recipe_alone(run: Run, pruned: Result, tmp_path: Path) -> None:
-    run.made_with(RECIPE, "final/SAFS")
-    run.once("final/SAFS/fold-0", 1, lambda *_: pruned)
-    run.made_with(RECIPE, "final/SAFS")
+def test_rows_are_made_anew_for_another_recipe_alone(run: Run, once: Once, pruned: Result, tmp_path: Path) -> None:
+    run.discard_unless(RECIPE, "final/SAFS")
+    once("final/SAFS/fold-0", lambda *_: pruned)
+    run.discard_unless(RECIPE, "final/SAFS")
     assert run.kept("final/SAFS/fold-0")
-    run.made_with(replace(RECIPE, learn_scales=False), "final/SAFS")
+    run.discard_unless(replace(RECIPE, learn_scales=False), "final/SAFS")
     assert run.kept("final/SAFS/fold-0") is None
-    run.once("final/SAFS/fold-0", 1, lambda *_: pruned)
+    once("final/SAFS/fold-0", lambda *_: pruned)
     (tmp_path / "networks" / "final" / "SAFS" / "recipe.json").write_text("{")
-    run.made_with(RECIPE, "final/SAFS")
+    run.discard_unless(RECIPE, "final/SAFS")
     assert run.kept("final/SAFS/fold-0") is None, "nobody knows what it was made with"
 
 
-def test_a_stage_deletes_its_own_checkpoints_alone(run: Run, pruned: Result) -> None:
+def test_a_stage_deletes_its_own_checkpoints_alone(run: Run, once: Once, pruned: Result) -> None:
     run.checkpoints("other").save("training", {"epoch": 1})
 
-    def make(_: Report, checkpoints: Checkpoints) -> Result:
-        checkpoints.save("training", {"epoch": 2})
+    def make(_: Result | None, context: Context) -> Result:
+        assert context.checkpoints
+        context.checkpoints.save("training", {"epoch": 2})
         return pruned
 
-    run.once("stage", 1, make)
+    once("stage", make)
     assert run.checkpoints("stage").load("training") is None
-    run.once("stage", 1, make)
+    once("stage", make)
     assert run.checkpoints("other").load("training") == {"epoch": 1}
 
 
-def tells_much(run: Run, stage: str, seconds: float, pruned: Result) -> None:
-    """Ray task: a stage with an epoch every hundredth of a second, which leaves when it began and ended."""
-    began, epochs = time.time(), round(100 * seconds)
+class Timed(Run):
+    """Leaves when each stage began and ended."""
 
-    def make(report: Report, _: Checkpoints) -> Result:
+    def once(self, stage: Stage, splits: Splits, device: torch.device) -> None:
+        began = time.time()
+        super().once(stage, splits, device)
+        self.folder.write_json(f"{stage.name}.json", [began, time.time()])
+
+
+def tells_much(name: str, seconds: float, pruned: Result) -> Stage:
+    """A stage with an epoch every hundredth of a second."""
+    epochs = round(100 * seconds)
+
+    def make(_: Result | None, context: Context) -> Result:
         for epoch in range(1, epochs + 1):
             time.sleep(0.01)
-            report(epoch, 0.5)
+            context.report(epoch, 0.5)
         return pruned
 
-    run.once(stage, epochs, make)
-    run.folder.write_json(f"{stage}.json", [began, time.time()])
+    return Stage(name, epochs, make)
 
 
-def test_a_task_keeps_its_core_while_it_tells(run: Run, pruned: Result, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_task_keeps_its_core_while_it_tells(
+    run: Run, dataset: Dataset, pruned: Result, caplog: pytest.LogCaptureFixture
+) -> None:
     """The first lasts longer than Ray needs to start a process for the second, should it find the core unused."""
+    timed, arrays = Timed(run.configuration, run.folder, run.news), ray.put(dataset.without_test().arrays())
     with caplog.at_level("INFO", "safs_ray"):
-        run_tasks(run, [(tells_much, ("first", 6, pruned)), (tells_much, ("second", 0.1, pruned))], 610)
+        run_stages(timed, [(tells_much("first", 6, pruned), arrays), (tells_much("second", 0.1, pruned), arrays)])
     assert run.folder.read_json("first.json")[1] <= run.folder.read_json("second.json")[0]
     for stage, last in (("first", 600), ("second", 10)):
         assert any(line.startswith(f"{stage} ") and f" {last} of " in line for line in caplog.messages)

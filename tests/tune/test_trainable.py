@@ -10,7 +10,7 @@ from ray import tune
 from safs_ray.checkpoints import Checkpoints
 from safs_ray.config import Configuration, Hyperparameters
 from safs_ray.data import Dataset
-from safs_ray.search.chain import joint
+from safs_ray.search.course import joint
 from safs_ray.stages import Result
 from safs_ray.storage import Folder
 from safs_ray.tune.board import open_board

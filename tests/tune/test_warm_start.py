@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from safs_ray.config import CONFIGURATION, Configuration, ConfigurationError, Hyperparameters, dump, validate
-from safs_ray.search.chain import joint
+from safs_ray.search.course import Sweep, joint
 from safs_ray.search.records import JOURNALS
 from safs_ray.stages import Result
 from safs_ray.storage import Folder
@@ -21,7 +21,7 @@ def earlier(tmp_path: Path, configuration: Configuration, dense: Result, pruned:
     dense.save(folder / "networks" / "dense")
     pruned.save(folder / "networks" / "pruned")
     (folder / "evaluations").write("part-00000.parquet", b"evaluations")
-    journal = Journal(folder / JOURNALS, "SAFS")
+    journal = Journal(folder / JOURNALS, Sweep.SAFS)
     journal.end(journal.propose(Hyperparameters(learning_rate=0.02)), "finished", 6, 0.75)
     journal.propose(Hyperparameters(learning_rate=0.03))
     return folder

@@ -6,9 +6,11 @@ from collections.abc import Sequence
 
 from matplotlib.axes import Axes
 
+from safs_ray.experiment import Row
+from safs_ray.experiment.results import TableRow
 from safs_ray.report.canvas import PALETTE, Absent, Figure, Margins, Panel, coloured, tip
 from safs_ray.report.intervals import estimate
-from safs_ray.report.record import Record, Row
+from safs_ray.report.record import Record
 
 ROW = 30
 
@@ -36,7 +38,7 @@ def draw(record: Record) -> Figure | Absent:
     return Figure(name, title, caption, (panel,))
 
 
-def _rows(axes: Axes, rows: Sequence[Row]) -> None:
+def _rows(axes: Axes, rows: Sequence[TableRow]) -> None:
     for place, row in enumerate(rows):
         _row(axes, place, row)
     axes.set_yticks(range(len(rows)), [row["name"] for row in rows], color=PALETTE["ink"])
@@ -45,12 +47,12 @@ def _rows(axes: Axes, rows: Sequence[Row]) -> None:
     axes.spines["left"].set_visible(False)
 
 
-def _row(axes: Axes, place: int, row: Row) -> None:
+def _row(axes: Axes, place: int, row: TableRow) -> None:
     values = [100 * value for value in row["test_accuracy"]["values"]]
-    found = estimate(values)
-    colour = coloured({"SAFS": "found", "pruned": "default"}.get(row["name"], "ink"))
-    if found.low is not None and found.high is not None:
-        axes.plot([max(0, found.low), min(100, found.high)], [place, place], linewidth=6, alpha=0.3, **colour)
+    mean = estimate(values)
+    colour = coloured({Row.SAFS: "found", Row.PRUNED: "default"}.get(row["name"], "ink"))
+    if mean.low is not None and mean.high is not None:
+        axes.plot([max(0, mean.low), min(100, mean.high)], [place, place], linewidth=6, alpha=0.3, **colour)
     axes.plot(values, [place] * len(values), "o", markersize=5.5, **colour)
-    (middle,) = axes.plot([found.mean], [place], "|", markersize=20, markeredgewidth=2, **colour)
-    tip(middle, f"{row['name']}: {found.mean:.1f} %")
+    (middle,) = axes.plot([mean.mean], [place], "|", markersize=20, markeredgewidth=2, **colour)
+    tip(middle, f"{row['name']}: {mean.mean:.1f} %")

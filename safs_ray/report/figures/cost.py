@@ -8,6 +8,7 @@ from typing import Any
 from matplotlib.axes import Axes
 
 from safs_ray.config import counted
+from safs_ray.experiment import Row, rows_of
 from safs_ray.report.canvas import PALETTE, Absent, Figure, Margins, Panel, coloured
 from safs_ray.report.record import Record
 from safs_ray.report.wording import seconds
@@ -51,16 +52,16 @@ def _measured(record: Record) -> dict[str, float]:
     """From the stages and evaluations themselves."""
     parts: dict[str, float] = {}
     for part, stage in (("dense training", "dense"), ("pruning", "pruned"), ("pruning, found", "pruned-found")):
-        if made := record.metrics(stage):
-            parts[part] = made["core_seconds"]
+        if metrics := record.metrics(stage):
+            parts[part] = metrics["core_seconds"]
     for sweep in record.sweeps:
         for phase, what in (("search", "candidates"), ("fine-tuning", "fine-tuning")):
             steps = (each for trial in sweep.trials for each in trial.evaluations if each.phase == phase)
             parts[f"{sweep.name}, {what}"] = sum(each.core_seconds for each in steps)
         again = record.finalists.get(sweep.name, {}).values()
         parts[f"{sweep.name}, finalists"] = sum(each["core_seconds"] for each in again)
-    for row in record.row_names:
-        if row != "dense":
+    for row in rows_of(record.configuration):
+        if row is not Row.DENSE:
             folds = (record.metrics(stage) or {} for stage in record.folds(row))
             parts[f"last training, {row}"] = sum(fold["core_seconds"] for fold in folds)
     return parts
@@ -69,13 +70,13 @@ def _measured(record: Record) -> dict[str, float]:
 def _of_table(record: Record) -> dict[str, float]:
     """From results.json alone: what led to the row SAFS."""
     rows = {row["name"]: row["core_seconds"] for row in record.rows}
-    if "SAFS" not in rows:
+    if Row.SAFS not in rows:
         return {}
-    dense, search = rows.get("dense", 0.0), record.search_cost["core_seconds"]
+    dense, search = rows.get(Row.DENSE, 0.0), record.search_cost["core_seconds"]
     return {
         "dense training": dense,
         "search": search,
-        "pruning, last training": rows["SAFS"] - dense - search,
+        "pruning, last training": rows[Row.SAFS] - dense - search,
     }
 
 

@@ -12,6 +12,7 @@ import torch
 from matplotlib.axes import Axes
 
 from safs_ray.config import ConfigurationError
+from safs_ray.experiment import Row
 from safs_ray.network import Network
 from safs_ray.operators import lookup
 from safs_ray.report.canvas import Absent, Figure, Margins, Mark, Panel, coloured, key, short
@@ -79,8 +80,8 @@ def learned(record: Record) -> dict[str, Activation]:
     Raises:
         ConfigurationError: an operator of the user's own is not here.
     """
-    if record.found:
-        return of_network(record.found)
+    if record.best_network:
+        return of_network(record.best_network)
     return of_results(record.results["assignment"]) if record.results else {}
 
 
@@ -94,9 +95,9 @@ def draw(record: Record, images: torch.Tensor | None) -> Figure | Absent:
         functions = learned(record)
         if not functions:
             return Absent(NAME, TITLE, "Nothing is found yet.")
-        inputs = site_inputs(record.found, images) if record.found and images is not None else {}
+        inputs = site_inputs(record.best_network, images) if record.best_network and images is not None else {}
         defaults = [Activation.default(name) for name in record.start.assignment] if record.start else []
-        folds = [of_network(result.network) for result in record.finals("SAFS")]
+        folds = [of_network(result.network) for result in record.finals(Row.SAFS)]
     except ConfigurationError as error:
         return Absent(NAME, TITLE, f"The functions cannot be computed here: {error}")
     panels = [
@@ -115,7 +116,7 @@ def _caption(record: Record, measured: bool) -> str:
     )
     if not measured:
         shape = "The inputs are not shown, for the networks or the images are not here"
-        own = "" if record.found else ", and the operators’ own parameters are drawn as they begin"
+        own = "" if record.best_network else ", and the operators’ own parameters are drawn as they begin"
         shape += f"{own}; values far from 0 may never occur."
     state = "" if record.finished else " The run is not finished: this is the best assignment so far, with scales of 1."
     return f"What each site does to its input x: the learned f(x) = α g(β x). {shape}{state}"

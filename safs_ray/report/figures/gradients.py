@@ -10,6 +10,7 @@ from matplotlib.axes import Axes
 
 from safs_ray.config import ConfigurationError
 from safs_ray.data import Examples
+from safs_ray.experiment import Row, final
 from safs_ray.network import Network
 from safs_ray.report.canvas import Absent, Figure, Mark, Panel, coloured, key, logarithmic, tip
 from safs_ray.report.figures.sparsity import by_layer
@@ -30,13 +31,13 @@ class Flow:
 
     when: str
     own: Norms
-    found: Norms
+    safs: Norms
 
     @property
     def total(self) -> str:
         """Both norms over the whole network."""
-        own, found = (math.hypot(*norms.values()) for norms in (self.own, self.found))
-        return f"{own:.2g} with its own activations and {found:.2g} with those found, {self.when}"
+        own, safs = (math.hypot(*norms.values()) for norms in (self.own, self.safs))
+        return f"{own:.2g} with its own activations and {safs:.2g} with those found, {self.when}"
 
 
 def draw(record: Record, images: Examples | None) -> Figure | Absent:
@@ -45,12 +46,12 @@ def draw(record: Record, images: Examples | None) -> Figure | Absent:
     Args:
         images: what the loss is taken over; None where there are none.
     """
-    if record.start is None or record.found is None:
+    if record.start is None or record.best_network is None:
         return Absent(NAME, TITLE, "The networks are not kept with this run, or not made yet.")
     if images is None:
         return Absent(NAME, TITLE, "The images are not here.")
     try:
-        flows = _flows(record, record.start, record.found, images)
+        flows = _flows(record, record.start, record.best_network, images)
     except ConfigurationError as error:
         return Absent(NAME, TITLE, f"The networks cannot be built here: {error}")
     own = ", ".join(dict.fromkeys(record.start.assignment))
@@ -64,24 +65,24 @@ def draw(record: Record, images: Examples | None) -> Figure | Absent:
     return Figure(NAME, TITLE, caption, (*(_panel(flow) for flow in flows), key(*marks)))
 
 
-def _flows(record: Record, start: Network, found: Network, images: Examples) -> list[Flow]:
+def _flows(record: Record, start: Network, best: Network, images: Examples) -> list[Flow]:
     def flow(when: str, own: Network, other: Network) -> Flow:
         return Flow(when, gradient_norms(own, images), gradient_norms(other, images))
 
-    flows = [flow("before the last training", start, start.assign(found.assignment))]
-    pruned, safs = record.result("final/pruned/fold-0"), record.result("final/SAFS/fold-0")
+    flows = [flow("before the last training", start, start.assign(best.assignment))]
+    pruned, safs = record.result(final(Row.PRUNED, 0)), record.result(final(Row.SAFS, 0))
     if pruned and safs:
         flows.append(flow("after it", pruned.network, safs.network))
     return flows
 
 
 def _panel(flow: Flow) -> Panel:
-    positive = [norm for norms in (flow.own, flow.found) for norm in norms.values() if 0 < norm < math.inf] or [1.0]
+    positive = [norm for norms in (flow.own, flow.safs) for norm in norms.values() if 0 < norm < math.inf] or [1.0]
     floor, ceiling = min(positive) / 3, 2 * max(positive)
 
     def paint(axes: Axes) -> None:
         for place, name in enumerate(flow.own):
-            norms = flow.own[name], flow.found[name]
+            norms = flow.own[name], flow.safs[name]
             ends = [min(max(norm, floor), ceiling) for norm in norms]
             axes.plot(ends, [place, place], linewidth=1.2, **coloured("faint"))
             for end, norm, style in zip(ends, norms, (OWN, FOUND), strict=True):

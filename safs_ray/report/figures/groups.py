@@ -28,6 +28,7 @@ from safs_ray.report.canvas import (
 from safs_ray.report.figures.functions import POINTS, WITHOUT_INPUTS, Activation, learned
 from safs_ray.report.groups import GAIN, Group
 from safs_ray.report.record import Record
+from safs_ray.search.course import Sweep
 
 ROW = 34
 LETTERS = 26
@@ -81,15 +82,15 @@ def _accuracy(groups: Sequence[Group], row: str) -> Panel:
 
 
 def _group(axes: Axes, place: int, group: Group, row: str) -> None:
-    values, found = [100 * value for value in group.values(row).values()], group.estimate(row)
-    if found is None:
+    values, mean = [100 * value for value in group.values(row).values()], group.estimate(row)
+    if mean is None:
         return
-    if found.low is not None and found.high is not None:
-        axes.plot([100 * found.low, 100 * found.high], [place, place], linewidth=6, alpha=0.3, **_colour(place))
+    if mean.low is not None and mean.high is not None:
+        axes.plot([100 * mean.low, 100 * mean.high], [place, place], linewidth=6, alpha=0.3, **_colour(place))
     marker = MARKERS[place % len(MARKERS)]
     axes.plot(values, [place] * len(values), linestyle="none", marker=marker, markersize=5.5, **_colour(place))
-    (middle,) = axes.plot([100 * found.mean], [place], "|", markersize=20, markeredgewidth=2, **_colour(place))
-    tip(middle, f"{group.label}, {row}: {100 * found.mean:.1f}")
+    (middle,) = axes.plot([100 * mean.mean], [place], "|", markersize=20, markeredgewidth=2, **_colour(place))
+    tip(middle, f"{group.label}, {row}: {100 * mean.mean:.1f}")
 
 
 def progress(groups: Sequence[Group]) -> Figure | Absent:
@@ -117,7 +118,7 @@ def progress(groups: Sequence[Group]) -> Figure | Absent:
 
 def _curve(record: Record) -> tuple[list[float], list[float]] | None:
     """Core-seconds spent, and the best accuracy in per cent, after every step of the search for SAFS."""
-    steps = [evaluation for evaluation in record.evaluations if evaluation.sweep != "stage 2"]
+    steps = [evaluation for evaluation in record.evaluations if evaluation.sweep is not Sweep.SCALES]
     if not steps:
         return None
     spent = accumulate(step.core_seconds for step in steps)
@@ -129,29 +130,29 @@ def found_functions(groups: Sequence[Group]) -> Figure | Absent:
     """What every run has found, site by site."""
     name, title = "found", "The functions that were found"
     try:
-        found = [(place, run, learned(run)) for place, group in enumerate(groups) for run in group.records]
+        learned_by = [(place, run, learned(run)) for place, group in enumerate(groups) for run in group.records]
     except ConfigurationError as error:
         return Absent(name, title, f"The functions cannot be computed here: {error}")
-    sites = {tuple(functions) for _, _, functions in found if functions}
+    sites = {tuple(functions) for _, _, functions in learned_by if functions}
     if len(sites) != 1:
         return Absent(name, title, "The networks have different sites." if sites else "Nothing is found yet.")
     panels = [
-        _functions(site, [(place, run, functions[site]) for place, run, functions in found if functions])
+        _functions(site, [(place, run, functions[site]) for place, run, functions in learned_by if functions])
         for site in next(iter(sites))
     ]
     caption = (
         "The learned f(x) = α g(β x) of every run at every site: lines that run together say that the search finds the "
         "same thing again, lines that scatter that the site does not mind."
     )
-    if any(run.found is None for _, run, _ in found):
+    if any(run.best_network is None for _, run, _ in learned_by):
         caption += " Of runs without their networks the operators’ own parameters are drawn as they begin."
     return Figure(name, title, caption, (*panels, _marks(groups, linewidth=1.6)))
 
 
-def _functions(site: str, found: Sequence[tuple[int, Record, Activation]]) -> Panel:
+def _functions(site: str, functions: Sequence[tuple[int, Record, Activation]]) -> Panel:
     def paint(axes: Axes) -> None:
         x = np.linspace(*WITHOUT_INPUTS, POINTS)
-        for place, record, function in found:
+        for place, record, function in functions:
             (line,) = axes.plot(x, function(x), **_line(place, linewidth=1.6, alpha=0.9))
             tip(line, f"{record.name}: {function.operator}, α {function.alpha:.2f}, β {function.beta:.2f}")
         axes.axhline(0, linewidth=0.9, **coloured("line"))
@@ -159,4 +160,4 @@ def _functions(site: str, found: Sequence[tuple[int, Record, Activation]]) -> Pa
         axes.set(xlim=WITHOUT_INPUTS, title=site)
         axes.set_ylim(max(axes.get_ylim()[0], -8), min(axes.get_ylim()[1], 12))
 
-    return Panel(f"{site}: the functions of {counted(len(found), 'run')}", paint)
+    return Panel(f"{site}: the functions of {counted(len(functions), 'run')}", paint)

@@ -10,7 +10,7 @@ from matplotlib.ticker import MaxNLocator
 from safs_ray.config import counted
 from safs_ray.report.canvas import PALETTE, Absent, Figure, Margins, Mark, Panel, coloured, hollow, key, per_cent, tip
 from safs_ray.report.record import Record
-from safs_ray.report.sweeps import Sweep, Trial
+from safs_ray.report.sweeps import SweepRecord, Trial
 
 NAME, TITLE = "halving", "Who was stopped, and when"
 CAPTION = (
@@ -39,7 +39,7 @@ STOPPED: dict[str, Any] = {"hatch": "////", "facecolor": PALETTE["paper"], "edge
 
 def draw(record: Record) -> Figure | Absent:
     """For every sweep of trials with hyperparameters of their own: its trials, and what each rung did."""
-    sweeps = [sweep for sweep in record.sweeps if sweep.course.own_hyperparameters]
+    sweeps = [sweep for sweep in record.sweeps if sweep.course.searches_hyperparameters]
     if not sweeps:
         return Absent(NAME, TITLE, "No step of a trial is kept with this run.")
     panels = [panel for sweep in sweeps for panel in (_trials(sweep), _rungs(sweep)) if panel]
@@ -52,7 +52,7 @@ def draw(record: Record) -> Figure | Absent:
     return Figure(NAME, TITLE, f"{CAPTION}{AFRESH if afresh else ''}", (*panels, key(*marks)))
 
 
-def _trials(sweep: Sweep) -> Panel:
+def _trials(sweep: SweepRecord) -> Panel:
     course, count = sweep.course, len(sweep.trials)
 
     def paint(axes: Axes) -> None:
@@ -78,12 +78,12 @@ def _line(axes: Axes, trial: Trial, won: bool) -> None:
     best = [per_cent(evaluation.best_accuracy) for evaluation in trial.evaluations]
     (line,) = axes.plot(steps, best, **(coloured("found", **WINNER) if won else coloured("faint", **OTHER)))
     (end,) = axes.plot(steps[-1:], best[-1:], clip_on=False, **{"linestyle": "none", **ENDS[trial.fate]})
-    told = f"trial {trial.number}: {best[-1]:.1f} % after step {steps[-1]}, {trial.fate}"
-    tip(line, told)
-    tip(end, told)
+    label = f"trial {trial.number}: {best[-1]:.1f} % after step {steps[-1]}, {trial.fate}"
+    tip(line, label)
+    tip(end, label)
 
 
-def _rungs(sweep: Sweep) -> Panel | None:
+def _rungs(sweep: SweepRecord) -> Panel | None:
     """How many trials came to each rung and to the end, and how many of them were stopped there."""
     if not sweep.rungs:
         return None
@@ -104,11 +104,11 @@ def _rungs(sweep: Sweep) -> Panel | None:
     return Panel(title, paint, 290, 44 + 30 * len(ends), Margins(left=62, right=130, bottom=10))
 
 
-def _came(sweep: Sweep, step: int) -> int:
+def _came(sweep: SweepRecord, step: int) -> int:
     return sum(trial.steps >= step for trial in sweep.trials)
 
 
-def _rung(axes: Axes, place: int, sweep: Sweep, step: int) -> None:
+def _rung(axes: Axes, place: int, sweep: SweepRecord, step: int) -> None:
     came = _came(sweep, step)
     stopped = sum(trial.steps == step and trial.fate == "stopped" for trial in sweep.trials)
     axes.barh(place, came - stopped, height=0.62, **coloured("found"))

@@ -13,7 +13,7 @@ from matplotlib.axes import Axes
 from safs_ray.config import counted
 from safs_ray.report.canvas import PALETTE, Absent, Figure, Margins, Mark, Panel, coloured, key, tip
 from safs_ray.report.record import Record
-from safs_ray.report.sweeps import Sweep, Trial
+from safs_ray.report.sweeps import SweepRecord, Trial
 from safs_ray.report.wording import listed
 
 NAME, TITLE = "hyperparameters", "Hyperparameters against accuracy"
@@ -49,7 +49,7 @@ class Axis:
 
 def draw(record: Record) -> Figure | Absent:
     """A panel for every sweep of trials with hyperparameters of their own."""
-    sweeps = [sweep for sweep in record.sweeps if sweep.course.own_hyperparameters and len(sweep.trials) > 1]
+    sweeps = [sweep for sweep in record.sweeps if sweep.course.searches_hyperparameters and len(sweep.trials) > 1]
     if not sweeps:
         return Absent(NAME, TITLE, "Fewer than two trials are kept with this run.")
     panels = [_panel(sweep, several=len(sweeps) > 1) for sweep in sweeps]
@@ -62,20 +62,20 @@ def draw(record: Record) -> Figure | Absent:
     return Figure(NAME, TITLE, CAPTION, (*panels, key(*marks)))
 
 
-def _panel(sweep: Sweep, several: bool) -> Panel:
-    found = axes_of(sweep.trials)
+def _panel(sweep: SweepRecord, several: bool) -> Panel:
+    dimensions = axes_of(sweep.trials)
 
     def paint(axes: Axes) -> None:
-        _lines(axes, sweep, found)
-        for place, axis in enumerate(found):
+        _lines(axes, sweep, dimensions)
+        for place, axis in enumerate(dimensions):
             _upright(axes, place, axis)
         axes.set_title(sweep.name if several else "", pad=32)
-        axes.set(xlim=(-0.1, len(found) - 0.5), ylim=(-0.04, 1.04))
+        axes.set(xlim=(-0.1, len(dimensions) - 0.5), ylim=(-0.04, 1.04))
         axes.set_axis_off()
 
     title = f"{sweep.name}: hyperparameters and accuracy of {counted(len(sweep.trials), 'trial')}"
     return Panel(
-        title, paint, 50 + APART * len(found), 350 if several else 324, Margins(44, 6, 66 if several else 40, 8)
+        title, paint, 50 + APART * len(dimensions), 350 if several else 324, Margins(44, 6, 66 if several else 40, 8)
     )
 
 
@@ -130,14 +130,14 @@ def _choices(name: str, values: Sequence[str]) -> Axis:
     return Axis(name, tuple(heights[value] for value in values), ticks)
 
 
-def _lines(axes: Axes, sweep: Sweep, found: Sequence[Axis]) -> None:
+def _lines(axes: Axes, sweep: SweepRecord, dimensions: Sequence[Axis]) -> None:
     ranked = sorted(sweep.trials, key=lambda trial: trial.best_accuracy)
     strong = ranked[-max(1, len(ranked) // 4) :]
     for trial in ranked:
-        heights = [axis.heights[trial.number - 1] for axis in found]
+        heights = [axis.heights[trial.number - 1] for axis in dimensions]
         style = coloured("found", **STRONG) if trial in strong else coloured("faint", **WEAK)
         if trial is sweep.winner:
             style = coloured("found", **WINNER)
         ended = trial.steps >= sweep.course.steps
-        (line,) = axes.plot(range(len(found)), heights, linestyle="-" if ended else STOPPED, **style)
+        (line,) = axes.plot(range(len(dimensions)), heights, linestyle="-" if ended else STOPPED, **style)
         tip(line, f"trial {trial.number}: {listed(trial.hyperparameters)}; {100 * trial.best_accuracy:.1f} %")

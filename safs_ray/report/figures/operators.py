@@ -45,18 +45,21 @@ def draw(record: Record) -> Figure | Absent:
     """A matrix of operators and sites."""
     trials = [trial for sweep in record.sweeps for trial in sweep.trials if trial.search]
     sites = len(trials[0].search[0].assignment) if trials else 0
-    found = successes(trials)
-    if not found:
+    success_of = successes(trials)
+    if not success_of:
         return Absent(NAME, TITLE, "No evaluation of a candidate is kept with this run.")
-    names = list(record.found.sites) if record.found else [f"site {number}" for number in range(1, sites + 1)]
-    won = record.found.assignment if record.found else ()
-    operators = sorted({operator for operator, _ in found}, key=lambda operator: -found[operator, None].points)
+    network = record.best_network
+    names = list(network.sites) if network else [f"site {number}" for number in range(1, sites + 1)]
+    won = network.assignment if network else ()
+    operators = sorted(
+        {operator for operator, _ in success_of}, key=lambda operator: -success_of[operator, None].points
+    )
     longest = max(map(len, names))
     slant = 5 * longest if longest > UPRIGHT else 0
     margins = Margins(left=30 + 7 * max(map(len, operators)), right=8 + slant, top=34 + slant, bottom=6)
     panel = Panel(
         "Success of every operator at every site",
-        lambda axes: _matrix(axes, found, operators, names, won),
+        lambda axes: _matrix(axes, success_of, operators, names, won),
         width=margins.left + CELL * (sites + 1) + margins.right,
         height=margins.top + ROW * len(operators) + margins.bottom,
         margins=margins,
@@ -84,16 +87,16 @@ def _advantages(trials: Sequence[Trial]) -> Iterator[tuple[str, int, float]]:
 
 def _matrix(
     axes: Axes,
-    found: Mapping[tuple[str, int | None], Success],
+    success_of: Mapping[tuple[str, int | None], Success],
     operators: Sequence[str],
     sites: Sequence[str],
     won: Sequence[str],
 ) -> None:
-    most = max(1.0, *(abs(success.points) for success in found.values()))
+    most = max(1.0, *(abs(success.points) for success in success_of.values()))
     columns = [None, *range(len(sites))]
     for row, operator in enumerate(operators):
         for column, site in enumerate(columns):
-            if success := found.get((operator, site)):
+            if success := success_of.get((operator, site)):
                 _cell(axes, row, column, success, most)
     for column, operator in enumerate(won, start=1):
         if operator in operators:

@@ -20,7 +20,7 @@ LONGEST = 15
 
 def draw(record: Record) -> Figure | Absent:
     """Weights and channels by layer."""
-    network = record.found or record.start
+    network = record.best_network or record.start
     if network is None:
         return Absent(NAME, TITLE, "The pruned network is not kept with this run, or not made yet.")
     try:

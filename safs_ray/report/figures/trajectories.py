@@ -11,7 +11,8 @@ from matplotlib.ticker import MaxNLocator
 from safs_ray.config import Configuration
 from safs_ray.report.canvas import PALETTE, Absent, Figure, Mark, Panel, coloured, hollow, key, per_cent, tip
 from safs_ray.report.record import Record
-from safs_ray.report.sweeps import Sweep, Trial
+from safs_ray.report.sweeps import SweepRecord, Trial
+from safs_ray.search.course import Sweep
 from safs_ray.search.evaluation import Evaluation
 from safs_ray.search.strategy import make
 
@@ -52,17 +53,17 @@ def draw(record: Record) -> Figure | Absent:
 def _scale(trials: Sequence[Trial]) -> tuple[float, float]:
     """The range of all accuracies in per cent; those that diverged lie at its lower end."""
     steps = [each for trial in trials for each in trial.evaluations if not each.diverged]
-    found = [100 * value for each in steps for value in (each.validation_accuracy, each.best_accuracy)]
-    low, high = min(found, default=0.0), max(found, default=100.0)
+    values = [100 * value for each in steps for value in (each.validation_accuracy, each.best_accuracy)]
+    low, high = min(values, default=0.0), max(values, default=100.0)
     margin = 0.06 * max(high - low, 1)
     return low - margin, high + margin
 
 
-def _panel(sweep: Sweep, trial: Trial, configuration: Configuration, scale: tuple[float, float]) -> Panel:
+def _panel(sweep: SweepRecord, trial: Trial, configuration: Configuration, scale: tuple[float, float]) -> Panel:
     chosen = trial.hyperparameters
     won = trial is sweep.winner
     mark = "★ " if won else ""
-    what = trial.name.replace("-", " ") if sweep.name == "stage 1" else f"{trial.number}"
+    what = trial.name.replace("-", " ") if sweep.name is Sweep.OPERATORS else f"{trial.number}"
 
     def paint(axes: Axes) -> None:
         _search(axes, trial.search, configuration, scale)

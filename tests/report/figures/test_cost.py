@@ -6,11 +6,12 @@ from safs_ray.report.canvas import Figure
 from safs_ray.report.figures import cost
 from safs_ray.report.figures.cost import parts_of, saved_by_board
 from safs_ray.report.record import Record
+from safs_ray.search.course import Sweep
 from safs_ray.search.evaluation import Evaluation
 
 
 def evaluation(trial: str, key: str, seconds: float) -> Evaluation:
-    return Evaluation("SAFS", trial, 0, "search", key, (), "{}", 1, 0, 0, 0, 0, True, False, not seconds, seconds)
+    return Evaluation(Sweep.SAFS, trial, 0, "search", key, (), "{}", 1, 0, 0, 0, 0, True, False, not seconds, seconds)
 
 
 def test_what_the_board_saved_is_what_the_first_evaluation_took() -> None:

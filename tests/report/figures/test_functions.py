@@ -14,9 +14,9 @@ X = np.linspace(-3, 3, 13)
 
 
 def test_functions_are_what_the_network_computes(record: Record) -> None:
-    assert record.found is not None
-    module, x = record.found.build(), torch.from_numpy(X).float()
-    found = of_network(record.found)
+    assert record.best_network is not None
+    module, x = record.best_network.build(), torch.from_numpy(X).float()
+    found = of_network(record.best_network)
     assert found["act2"].operator == "srs"
     assert found["act2"].internal != (1.0, 1.0)  # learned, as the scales are
     for site, function in found.items():

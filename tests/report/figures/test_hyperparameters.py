@@ -8,12 +8,15 @@ from safs_ray.report.figures import hyperparameters
 from safs_ray.report.figures.hyperparameters import axes_of
 from safs_ray.report.record import Record
 from safs_ray.report.sweeps import Trial
+from safs_ray.search.course import Sweep
 from safs_ray.search.evaluation import Evaluation, canonical
 
 
 def trial(accuracy: float, **chosen: object) -> Trial:
     text = canonical(Hyperparameters(**chosen))  # type: ignore[arg-type]
-    step = Evaluation("SAFS", "a", 0, "search", "", ("relu",), text, 1, 0, accuracy, accuracy, 0, True, False, False, 0)
+    step = Evaluation(
+        Sweep.SAFS, "a", 0, "search", "", ("relu",), text, 1, 0, accuracy, accuracy, 0, True, False, False, 0
+    )
     return Trial(1, "a", (step,), "finished")
 
 

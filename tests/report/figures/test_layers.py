@@ -11,9 +11,9 @@ from safs_ray.report.record import Record
 def test_every_layer_has_its_weights_and_live_channels(record: Record, bare: Record) -> None:
     figure = sparsity.draw(record)
     assert isinstance(figure, Figure)
-    assert record.found is not None
+    assert record.best_network is not None
     weights, channels = (svg for svg, _ in figure.drawings())
-    for name, layer in layers(record.found).items():
+    for name, layer in layers(record.best_network).items():
         assert f">{name.removesuffix('.weight')}</text>" in weights
         assert f">{layer.kept:,} of {layer.of:,}</text>" in weights
         assert f">{layer.live:,} of {layer.channels:,}</text>" in channels

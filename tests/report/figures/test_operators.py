@@ -7,6 +7,7 @@ from safs_ray.report.figures import operators
 from safs_ray.report.figures.operators import Success, successes
 from safs_ray.report.record import Record
 from safs_ray.report.sweeps import Trial
+from safs_ray.search.course import Sweep
 from safs_ray.search.evaluation import Evaluation
 
 
@@ -16,7 +17,7 @@ def trial(*steps: tuple[tuple[str, str], float, bool]) -> Trial:
         "a",
         tuple(
             Evaluation(
-                "SAFS", "a", index, "search", "", assignment, "{}", 1, 0, accuracy, 0, 0, True, False, repeated, 0
+                Sweep.SAFS, "a", index, "search", "", assignment, "{}", 1, 0, accuracy, 0, 0, True, False, repeated, 0
             )
             for index, (assignment, accuracy, repeated) in enumerate(steps)
         ),

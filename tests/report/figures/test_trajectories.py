@@ -9,13 +9,14 @@ from safs_ray.report.canvas import Absent, Figure
 from safs_ray.report.figures import trajectories
 from safs_ray.report.figures.trajectories import current, limits
 from safs_ray.report.record import Record
+from safs_ray.search.course import Sweep
 from safs_ray.search.evaluation import Evaluation
 
 
 def evaluations(*steps: tuple[float, bool]) -> list[Evaluation]:
     return [
-        Evaluation("SAFS", "a", index, "search", "", ("relu",), "{}", 1, 0, accuracy, 0, 1 - accuracy, accepted, False,
-                   False, 0.0)
+        Evaluation(Sweep.SAFS, "a", index, "search", "", ("relu",), "{}", 1, 0, accuracy, 0, 1 - accuracy, accepted,
+                   False, False, 0.0)
         for index, (accuracy, accepted) in enumerate(steps)
     ]  # fmt: skip
 

@@ -1,0 +1,139 @@
+"""How long an experiment will take."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from statistics import mean
+
+import numpy as np
+import torch
+
+from safs_ray.config import Configuration
+from safs_ray.data import Splits
+from safs_ray.experiment.finalists import finalist_epochs
+from safs_ray.experiment.planning import dense_epochs, pruning_epochs, sweeps
+from safs_ray.experiment.stage import DENSE, FINAL, PRUNED, PRUNED_AGAIN, finalists_place
+from safs_ray.network import Network
+from safs_ray.pruning.structure import select
+from safs_ray.search.course import Course
+from safs_ray.training import Context, Trainer, Training
+
+BEGIN = "begin"
+"""The part of an experiment before its first stage."""
+
+VALIDATION = 1 / 3
+"""What an image without gradients costs of one with them."""
+
+SWEEPS, MOST_TRIALS = 50, 100
+"""How many sweeps are simulated, and of how many trials at most."""
+
+
+@dataclass(frozen=True)
+class Workers:
+    """What trains the networks.
+
+    Attributes:
+        count: trainings that run beside each other.
+        begin: seconds until there are any workers.
+        start: seconds until those of a part of the experiment train.
+    """
+
+    count: int = 1
+    begin: float = 0.0
+    start: float = 0.0
+
+    def seconds(self, trainings: int, seconds_each: float) -> float:
+        """How long so many trainings take."""
+        return self.start + max(trainings / self.count, 1) * seconds_each if trainings else 0.0
+
+
+def forecast(configuration: Configuration, network: Network, splits: Splits, workers: Workers) -> dict[str, float]:
+    """The seconds that each part of an experiment takes, by its name, in the order of the parts.
+
+    A part is a sweep, or the stages of one kind. The time of an epoch is measured, of the network as it is and of one
+    as sparse as it will be.
+    """
+    final, when, pruning = configuration.final, configuration.search.when, configuration.pruning
+    dense, sparse = _seconds_per_epoch(configuration, network, splits)
+    searched, last = sparse if when == "after" else dense, dense if when == "during" else sparse
+    masks_change = pruning.schedule not in ("one shot", "iterative", "swamp")
+    pruned = workers.seconds(1, pruning_epochs(configuration) * (dense if masks_change else sparse))
+    parts = {BEGIN: workers.begin}
+    if not configuration.model.pruned:
+        parts |= {DENSE: workers.seconds(1, dense_epochs(configuration) * dense), PRUNED: pruned}
+    for course, count in sweeps(configuration):
+        each = mean(course.epochs(steps, configuration) for steps in expected_steps(configuration, course, count))
+        beside = replace(workers, count=min(workers.count, configuration.tune.max_concurrent or workers.count))
+        parts[course.sweep] = beside.seconds(count, each * searched)
+        trainings = finalist_epochs(configuration, min(count, final.finalists)) // final.epochs
+        parts[finalists_place(course.sweep)] = workers.seconds(trainings, final.epochs * searched)
+    if when == "before":
+        parts[PRUNED_AGAIN] = pruned
+    trainings = (2 + len(final.ablations)) * final.folds
+    return {**parts, FINAL: workers.seconds(trainings, final.epochs * last)}
+
+
+def expected_steps(configuration: Configuration, course: Course, trials: int) -> list[int]:
+    """How many steps the trials of a sweep take, in simulations of it; of sweeps that stop no trial, one number.
+
+    One trial after the other comes to a rung, and is stopped there by ASHA's rule: when it is weaker than the given
+    quantile of those before it. A trial that is better than another is so at every rung.
+    """
+    rungs, draws = course.rungs(configuration), random.Random(0)
+    if not rungs:
+        return [course.steps]
+    quantile = 100 * (1 - 1 / configuration.tune.reduction_factor)
+    sweeps = ([draws.random() for _ in range(min(trials, MOST_TRIALS))] for _ in range(SWEEPS))
+    return [steps for trials in sweeps for steps in _steps_of_trials(trials, rungs, quantile, course.steps)]
+
+
+def _steps_of_trials(strengths: Sequence[float], rungs: Sequence[int], quantile: float, steps: int) -> Iterator[int]:
+    """How far each trial comes, in their order."""
+    reached: dict[int, list[float]] = {rung: [] for rung in rungs}
+    for strength in strengths:
+        for rung in rungs:
+            before = reached[rung]
+            stopped = before and strength < np.percentile(before, quantile)
+            before.append(strength)
+            if stopped:
+                yield rung
+                break
+        else:
+            yield steps
+
+
+def _seconds_per_epoch(configuration: Configuration, network: Network, splits: Splits) -> tuple[float, float]:
+    """Seconds of an epoch on the cores of one trial: of a network, and of one as sparse as it will be."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(configuration.tune.resources.cpu)
+    try:
+        sparse = _measured(configuration, _as_sparse(configuration, network), splits)
+        if network.masks:
+            return sparse, sparse
+        return _measured(configuration, network, splits), sparse
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _as_sparse(configuration: Configuration, network: Network) -> Network:
+    """A network as sparse as this one will be."""
+    if configuration.model.pruned:
+        return network
+    magnitudes = {name: weight.abs() for name, weight in network.prunable().items()}
+    section = configuration.pruning
+    return network.masked(select(magnitudes, section.sparsity, section, {}))
+
+
+def _measured(configuration: Configuration, network: Network, splits: Splits) -> float:
+    """Seconds of an epoch, measured on three batches."""
+    few = splits.train[: 3 * configuration.dense.hyperparameters.batch_size]
+    context = Context(configuration, Splits(few, few[:1], few[:0]))
+    trainer = Trainer([network], Training(context, configuration.dense.hyperparameters, 2, context.seed))
+    trainer.run_epoch()  # the first is slower: torch prepares
+    start = time.perf_counter()
+    trainer.run_epoch()
+    images = len(splits.train) + VALIDATION * len(splits.validation)
+    return (time.perf_counter() - start) / (len(few) + VALIDATION) * images

@@ -1,0 +1,150 @@
+"""What an experiment has found: the table, row by row, and what it cost."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from statistics import mean, stdev
+from typing import Any
+
+from safs_ray.experiment.rows import Row
+from safs_ray.search.evaluation import Evaluation
+from safs_ray.search.recipe import Recipe
+from safs_ray.stages import METRICS, Result
+from safs_ray.storage import DamagedError, Folder
+
+TableRow = dict[str, Any]
+"""A row of results.json."""
+
+Finalists = dict[str, dict[str, dict[str, Any]]]
+"""By sweep and trial: validation_accuracy of its trainings, as a row of the table has it, and core_seconds of all."""
+
+
+def results(
+    best: Result,
+    recipe: Recipe,
+    starts: Mapping[Row, Result],
+    finals: Mapping[Row, Sequence[Result]],
+    evaluations: Sequence[Evaluation],
+    finalists: Finalists,
+) -> dict[str, Any]:
+    """What an experiment has found.
+
+    Args:
+        best: the network to deploy.
+        recipe: of the row SAFS.
+        starts, finals, evaluations, finalists: as of :func:`table`.
+    """
+    return {
+        "rows": table(starts, finals, evaluations, finalists),
+        "assignment": best.network.activations(),
+        "groups": best.network.groups,
+        "hyperparameters": recipe.hyperparameters.model_dump(),
+        "search": search_cost(leading_to(Row.SAFS, evaluations), finalists),
+        "finalists": finalists,
+    }
+
+
+def table(
+    starts: Mapping[Row, Result],
+    finals: Mapping[Row, Sequence[Result]],
+    evaluations: Sequence[Evaluation],
+    finalists: Finalists,
+) -> list[TableRow]:
+    """The rows of the table, each with what it cost from the first image on.
+
+    Args:
+        starts: the network that the final evaluation of each sparse row began from.
+        finals: the final evaluation of each row, and of the dense network where that is known, by fold.
+        evaluations: of all sweeps of the run.
+        finalists: of all sweeps that had several.
+    """
+    dense_seconds, rows = 0.0, []
+    if Row.DENSE in finals:
+        dense_seconds = finals[Row.DENSE][0].core_seconds
+        rows.append(_row(Row.DENSE, finals[Row.DENSE], 0, dense_seconds))
+    for row, start in starts.items():
+        search = search_cost(leading_to(row, evaluations), finalists)
+        final = sum(result.core_seconds for result in finals[row])
+        seconds = dense_seconds + start.core_seconds + search["core_seconds"] + final
+        rows.append(_row(row, finals[row], search["evaluations"], seconds))
+    return rows
+
+
+def read_finalists(folder: Folder) -> Finalists:
+    """What is known of the finalists of each sweep, from the folder of their trainings."""
+    finalists = {
+        sweep: {trial: _trainings(folder / sweep / trial) for trial in (folder / sweep).folders()}
+        for sweep in folder.folders()
+    }
+    return {
+        sweep: {
+            trial: {
+                "validation_accuracy": spread([metrics["validation_accuracy"] for metrics in trainings]),
+                "core_seconds": sum(metrics["core_seconds"] for metrics in trainings),
+            }
+            for trial, trainings in trials.items()
+            if trainings
+        }
+        for sweep, trials in finalists.items()
+    }
+
+
+def _trainings(folder: Folder) -> list[dict[str, Any]]:
+    """The metrics of the trainings of a finalist that are complete."""
+    trainings = []
+    for seed in folder.folders():
+        with suppress(FileNotFoundError, DamagedError):
+            trainings.append((folder / seed).read_json(METRICS))
+    return trainings
+
+
+def leading_to(row: Row, evaluations: Sequence[Evaluation]) -> list[Evaluation]:
+    """The evaluations without which a row of the table would not be known."""
+    leading = [evaluation for evaluation in evaluations if evaluation.sweep in row.sweeps]
+    if row is Row.OPERATORS:
+        return [evaluation for evaluation in leading if evaluation.phase == "search"]
+    return leading
+
+
+def best_of(folds: Sequence[Result]) -> Result:
+    """The fold of the highest validation accuracy; its test accuracy decides nothing."""
+    return max(folds, key=lambda result: result.validation_accuracy)
+
+
+def _row(row: Row, folds: Sequence[Result], evaluations: int, core_seconds: float) -> TableRow:
+    tests = [result.test_accuracy for result in folds if result.test_accuracy is not None]
+    return {
+        "name": str(row),
+        "validation_accuracy": spread([result.validation_accuracy for result in folds]),
+        "test_accuracy": spread(tests),
+        "sparsity": folds[0].network.sparsity,
+        "nonzero_weights": folds[0].network.nonzero_weights,
+        "evaluations": evaluations,
+        "core_seconds": core_seconds,
+    }
+
+
+def spread(values: Sequence[float]) -> dict[str, Any]:
+    """Mean and sample standard deviation of values; the deviation of a single one is None."""
+    return {
+        "mean": mean(values),
+        "sd": stdev(values) if len(values) > 1 else None,
+        "values": list(values),
+    }
+
+
+def search_cost(evaluations: Sequence[Evaluation], finalists: Finalists) -> dict[str, Any]:
+    """What a search took: evaluations trained and saved, diverged ones, trials, CPU time with that of the finalists."""
+    sweeps = {evaluation.sweep for evaluation in evaluations}
+    again = [
+        trial["core_seconds"] for sweep, trials in finalists.items() if sweep in sweeps for trial in trials.values()
+    ]
+    scored = [evaluation for evaluation in evaluations if evaluation.phase == "search"]
+    return {
+        "trials": len({(evaluation.sweep, evaluation.trial) for evaluation in evaluations}),
+        "evaluations": sum(not evaluation.repeated for evaluation in scored),
+        "evaluations_saved": sum(evaluation.repeated for evaluation in scored),
+        "diverged": sum(evaluation.diverged for evaluation in evaluations),
+        "core_seconds": sum(evaluation.core_seconds for evaluation in evaluations) + sum(again),
+    }

@@ -1,0 +1,172 @@
+"""A whole experiment in one call, on a network and images in memory."""
+
+from __future__ import annotations
+
+import copy
+import io
+import math
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from rich.console import Console
+from torch import Tensor, nn
+
+from safs_ray import config, experiment, stages
+from safs_ray.config import Configuration
+from safs_ray.data import Array, Dataset, Splits
+from safs_ray.display import telling
+from safs_ray.experiment import BEST, PRUNED, Workers
+from safs_ray.experiment.local import InProcess
+from safs_ray.experiment.progress import Clock
+from safs_ray.log import duration, log, percent
+from safs_ray.network import Network
+from safs_ray.references import lend
+from safs_ray.report.table import show
+from safs_ray.sparse.cohort import Single
+from safs_ray.sparse.execution import executable
+from safs_ray.stages import Result, untrained
+from safs_ray.training import Context
+
+Images = Tensor | Array
+"""uint8 (N, C, H, W)."""
+
+Labels = Tensor | Array
+"""Integers (N,), from 0."""
+
+TRAINED = 0.25
+"""A network whose accuracy lies so far between that of guessing and 1 was trained before it was given."""
+
+MANY, FEWEST_EPOCHS = 1000, 1 / 8
+"""Images for which the epochs of the quickstart are meant, and the part of them that is enough for many more."""
+
+TRIALS = ("tune.trials=6", "tune.scheduler=none", "final.folds=1")
+"""In one process, after each other."""
+
+
+@dataclass(frozen=True)
+class Sparsified:
+    """What :func:`sparsify` has found. As text it is the table that the command prints.
+
+    Attributes:
+        network: the best sparse network, with its masks, operators and scales.
+        results: as results.json has them; ``results["rows"]`` is the table.
+    """
+
+    network: Network
+    results: dict[str, Any]
+
+    @property
+    def assignment(self) -> dict[str, str]:
+        """The operator of every site."""
+        return dict(zip(self.network.sites, self.network.assignment, strict=True))
+
+    @property
+    def module(self) -> Single:
+        """The network as a module from uint8 images (N, C, H, W) to logits (N, classes), in evaluation mode."""
+        return executable(self.network, "auto", torch.device("cpu")).eval()
+
+    def __str__(self) -> str:
+        text = io.StringIO()
+        show(self.results, Console(file=text, width=100))
+        return text.getvalue()
+
+
+def sparsify(
+    module: nn.Module,
+    train: tuple[Images, Labels],
+    test: tuple[Images, Labels],
+    sparsity: float | None = 0.99,
+    settings: Sequence[str] = (),
+) -> Sparsified:
+    """Make a network sparse and keep it accurate: train, prune, search its activations, train again, compare.
+
+    It runs in this process, one training after the other, and keeps nothing on disk; ``python -m safs_ray.tune`` does
+    the same on all cores of a machine or a cluster, and can be resumed. The configuration is that of the quickstart,
+    with fewer epochs for more than a thousand images.
+
+    Args:
+        module: from images (N, C, H, W), normalised, to logits (N, classes). It stays as it is. A network that
+            classifies the images already is pruned as it comes; another one is trained first.
+        train: images to train on and to choose by, and their labels.
+        test: images for the last line of the table, and their labels.
+        sparsity: fraction of the convolution and linear weights that become zero, in [0, 1); None for a network that
+            is pruned already, whose zeros stay.
+        settings: ``key.path=value``, as the command takes them, such as ``"tune.trials=20"``, or
+            ``"data.mean=[0.5]"`` with ``"data.deviation=[0.25]"`` for a network that was trained on images
+            normalised so. Without them images are normalised by the training images.
+
+    Raises:
+        ConfigurationError: the network, the images or a setting cannot be used; nothing was trained.
+        FailedSearchError: no trial reached its end.
+
+    Examples:
+        >>> module = nn.Sequential(nn.Flatten(), nn.Linear(64, 16), nn.ReLU(), nn.Linear(16, 2))
+        >>> images, labels = torch.randint(256, (60, 1, 8, 8), dtype=torch.uint8), torch.arange(60) % 2
+        >>> short = ["dense.epochs=1", "search.steps=2", "tune.trials=2", "run.execution=dense", "run.verbose=0"]
+        >>> sparse = sparsify(module, train=(images, labels), test=(images, labels), sparsity=0.5, settings=short)
+        >>> sparse.network.nonzero_weights, list(sparse.assignment)
+        (528, ['2'])
+
+        Then ``print(sparse)`` shows the table, what was gained, and ``sparse.module(images)`` gives logits.
+    """
+    own = copy.deepcopy(module).cpu()
+    model = lend(lambda: copy.deepcopy(own), type(module).__name__)
+    images = lend(lambda: (*train, *test), "images")
+    pruned = (
+        [f"pruning.sparsity={sparsity}"] if sparsity is not None else ["model.pruned=true", f"model.weights={model}"]
+    )
+    words = [f"run.name={type(module).__name__}", f"model.name={model}", f"data.source={images}", *pruned, *TRIALS]
+    configuration = config.load(config.quickstart(), [*words, *settings])
+    dataset = stages.load(configuration)
+    splits = stages.folds(configuration, dataset).search()
+    network = stages.check(configuration, dataset, splits)
+    if sparsity is None:
+        network = network.masked({name: weight != 0 for name, weight in network.prunable().items()})
+    with _in_this_process(configuration) as device:
+        begin = untrained(network, Context(configuration, splits, device))
+        words += _epochs(configuration, begin, splits)
+        return _run(config.load(config.quickstart(), [*words, *settings]), begin, dataset, splits, device)
+
+
+def _epochs(configuration: Configuration, begin: Result, splits: Splits) -> list[str]:
+    """The epochs that suit the number of images, and what the network has learned already."""
+    labels, part = splits.validation.labels, max(FEWEST_EPOCHS, min(1.0, MANY / len(splits.train)))
+    guessing = labels.bincount().max().item() / len(labels)
+    trained = begin.validation_accuracy >= guessing + TRAINED * (1 - guessing)
+    has = f"the network as it comes classifies {percent(begin.validation_accuracy).strip()} of the validation images"
+    log.info("%s, guessing %s: it is %s", has, percent(guessing).strip(), "kept" if trained else "trained first")
+    of_quickstart = {
+        "dense.epochs": 0 if trained else configuration.dense.epochs,
+        "pruning.epochs": configuration.pruning.epochs,
+        "search.epochs": configuration.search.epochs,
+        "finetune.epochs": configuration.finetune.epochs,
+        "finetune.epochs_per_step": configuration.finetune.epochs_per_step,
+        "final.epochs": configuration.final.epochs,
+    }
+    return [f"{key}={math.ceil(part * epochs)}" for key, epochs in of_quickstart.items()]
+
+
+def _run(
+    configuration: Configuration, begin: Result, dataset: Dataset, splits: Splits, device: torch.device
+) -> Sparsified:
+    """The experiment, in this process."""
+    seconds = experiment.forecast(configuration, begin.network, splits, Workers())
+    log.info("about %s", duration(sum(seconds.values())))
+    known = {PRUNED: begin} if configuration.model.pruned else {}
+    executor = InProcess(configuration, dataset, device, known, Clock(seconds))
+    results = experiment.run(configuration, begin.network.specification, executor)
+    return Sparsified(executor.result(BEST).network, results)
+
+
+@contextmanager
+def _in_this_process(configuration: Configuration) -> Iterator[torch.device]:
+    """Tell of what is done, with the threads that the configuration grants; afterwards all is as it was."""
+    threads = torch.get_num_threads()
+    try:
+        with telling(configuration.run, Console(highlight=False, markup=False)):
+            yield stages.set_up(configuration)
+    finally:
+        torch.set_num_threads(threads)

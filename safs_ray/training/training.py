@@ -1,0 +1,76 @@
+"""How networks are trained."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+
+from safs_ray.config import Execution, Hyperparameters
+from safs_ray.network import Network
+from safs_ray.pruning.rules import FixedMasks, MakeRule
+from safs_ray.references import is_reference
+from safs_ray.training.context import Context
+
+
+@dataclass(frozen=True)
+class Training:
+    """How a network is trained.
+
+    Attributes:
+        epochs: length of the whole training, which the schedule spans.
+        seed: seed of the batches and the augmentation.
+        learn_scales: whether alpha and beta are learned (stage 2) or stay as they are (stage 1).
+        mask_rule: what becomes of the network's masks while it trains.
+    """
+
+    context: Context
+    hyperparameters: Hyperparameters
+    epochs: int
+    seed: int
+    learn_scales: bool = False
+    mask_rule: MakeRule = FixedMasks
+
+    @property
+    def precision(self) -> torch.dtype:
+        """What layers compute in while the network trains."""
+        asked = self.context.configuration.run.precision
+        if asked == "auto":
+            cuda = self.context.device.type == "cuda"
+            has_it = cuda and torch.cuda.is_bf16_supported(including_emulation=False)
+            asked = "bf16" if has_it else "float32"
+        return torch.bfloat16 if asked == "bf16" else torch.float32
+
+    def memory_format(self, network: Network) -> torch.memory_format:
+        """How a batch of images (N, C, H, W) lies in memory; convolutions follow it.
+
+        A user's own network may view what is channels_last as what it is not, so it gets that only when told to.
+        """
+        asked = self.context.configuration.run.memory_format
+        own = is_reference(network.specification.model)
+        last = asked == "channels_last" or (asked == "auto" and self.context.device.type == "cuda" and not own)
+        return torch.channels_last if last else torch.contiguous_format
+
+    @property
+    def execution(self) -> Execution:
+        """How the network is executed while it trains: with all weights while masks change, and in bf16."""
+        changing = self.mask_rule is not FixedMasks
+        dense = changing or self.precision is torch.bfloat16
+        return "dense" if dense else self.context.configuration.run.execution
+
+    def key(self, networks: Sequence[Network]) -> str:
+        """Equal for trainings in one run that train the same networks in the same way.
+
+        The device may change when a run goes on, and with it how the optimizer's state is laid out.
+        """
+        chosen, device = self.hyperparameters.model_dump(), self.context.device.type
+        fingerprints = [network.fingerprint for network in networks]
+        return digest(fingerprints, chosen, self.epochs, self.seed, self.learn_scales, device)
+
+
+def digest(*values: object) -> str:
+    """Equal for equal plain values: 32 hexadecimal digits."""
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:32]

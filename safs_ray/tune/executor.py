@@ -1,0 +1,74 @@
+"""An experiment on Ray: stages as tasks, sweeps by Ray Tune, results in the run folder."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+
+import ray
+from ray.util.queue import Queue
+
+from safs_ray import stages
+from safs_ray.config import Configuration
+from safs_ray.data import Dataset
+from safs_ray.experiment import Outcome, Stage
+from safs_ray.experiment.progress import Clock
+from safs_ray.log import log
+from safs_ray.search.assignment import Assignment
+from safs_ray.search.course import Course
+from safs_ray.search.evaluation import Evaluation
+from safs_ray.stages import Result
+from safs_ray.storage import Folder
+from safs_ray.tune.board import BoardClient, open_board
+from safs_ray.tune.sweep import run_sweep
+from safs_ray.tune.tasks import Run, run_stages
+from safs_ray.tune.warm_start import EARLIER
+
+
+class OnRay:
+    """An :class:`~safs_ray.experiment.Executor` on the Ray that is connected.
+
+    Args:
+        folder: of the run.
+        clock: is told what is done.
+    """
+
+    def __init__(self, configuration: Configuration, dataset: Dataset, folder: Folder, clock: Clock) -> None:
+        self._folder, self._clock = folder, clock
+        self._images, self._without_test = ray.put(dataset.arrays()), ray.put(dataset.without_test().arrays())
+        news = Queue(actor_options={"num_cpus": 0, "max_restarts": -1, "max_task_retries": -1})
+        self._run = Run(configuration, folder, news)
+        self._board = f"board of {folder}"
+        evaluations, earlier = folder / "evaluations", folder / EARLIER / "evaluations"
+        self._kept = open_board(self._board, str(evaluations), str(earlier))  # it lives as long as somebody holds it
+        for warning in ray.get(self._kept.damage.remote()):
+            log.warning(warning)
+
+    def run(self, stages: Sequence[Stage]) -> list[Result]:
+        """The results of stages, as many at a time as fit."""
+        images = [self._images if stage.tests else self._without_test for stage in stages]
+        run_stages(self._run, list(zip(stages, images, strict=True)), self._clock)
+        return [self.result(stage.name) for stage in stages]
+
+    def result(self, name: str) -> Result:
+        """A result in the run folder."""
+        return self._run.result(name)
+
+    def sweep(self, course: Course, start: str, assignment: Assignment | None) -> list[Outcome]:
+        """What the trials of a sweep have found; see :func:`safs_ray.tune.sweep.run_sweep`."""
+        network = stages.searchable(self.result(start).network, self._run.configuration)
+        begun = network.assign(assignment or network.assignment)
+        return run_sweep(course, begun, self._run, self._without_test, self._board, self._clock)
+
+    def evaluations(self) -> list[Evaluation]:
+        """All that the board has."""
+        return BoardClient(self._board).evaluations()
+
+    def keep(self, name: str, result: Result) -> None:
+        """Write a result into the run folder."""
+        result.save(self._folder / "networks" / name)
+
+    def discard(self, place: str, but: Collection[str]) -> None:
+        """Delete folders of results that lie in a folder, but these."""
+        folder = self._folder / "networks" / place
+        for name in set(folder.folders()) - set(but):
+            (folder / name).delete()

@@ -1,0 +1,122 @@
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import ray
+
+from safs_ray.config import Configuration
+from safs_ray.data import Dataset
+from safs_ray.experiment import Stage
+from safs_ray.experiment.finalists import winner
+from safs_ray.experiment.results import Finalists
+from safs_ray.log import log
+from safs_ray.search.course import joint
+from safs_ray.stages import Result
+from safs_ray.storage import Folder
+from safs_ray.training import Context
+from safs_ray.tune.board import NAMESPACE
+from safs_ray.tune.executor import OnRay
+from tests.experiment.executors import FOUND, Searched
+from tests.stages.altered import changed
+from tests.tune.past import past
+
+
+@pytest.fixture(scope="module", autouse=True)
+def two_cores() -> Iterator[None]:
+    """A Ray of these tests' own."""
+    ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False, namespace=NAMESPACE)
+    yield
+    ray.shutdown()
+
+
+@pytest.fixture
+def four(configuration: Configuration) -> Configuration:
+    """As many trials as have been."""
+    return changed(configuration, "tune", trials=len(FOUND))
+
+
+@pytest.fixture
+def executor(four: Configuration, dataset: Dataset, pruned: Result, tmp_path: Path) -> OnRay:
+    """Of a run whose sweep is over."""
+    folder = Folder.at(tmp_path)
+    pruned.save(folder / "networks/pruned")
+    past(four, folder)
+    return OnRay(four, dataset, folder)
+
+
+def written(folder: Path) -> dict[str, int]:
+    """When each training of a finalist was done."""
+    files = folder.glob("networks/finalists/SAFS/*/*/metrics.json")
+    return {str(path.parent.relative_to(folder / "networks/finalists/SAFS")): path.stat().st_mtime_ns for path in files}
+
+
+def test_on_ray_the_finalist_that_does_best_when_trained_again_wins_however_often_it_is_asked(
+    executor: OnRay,
+    four: Configuration,
+    dataset: Dataset,
+    pruned: Result,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setattr(log, "propagate", True)
+    caplog.set_level(logging.INFO, "safs_ray")
+    stale = Folder.at(tmp_path) / "networks/finalists/SAFS/trial-9/seed-0"
+    stale.write("metrics.json", b"of a finalist that is none any more")
+
+    def won(place: Searched | OnRay) -> tuple[object, Finalists]:
+        finalists: Finalists = {}
+        return winner(four, joint(four), "pruned", None, place, finalists), finalists
+
+    recipe, finalists = won(executor)
+    same, alike = won(Searched(four, dataset, {"pruned": pruned}, FOUND))
+    assert recipe == same, "the same as in one process"
+    assert recipe in (FOUND[0].recipe, FOUND[2].recipe)
+    for trial, known in alike["SAFS"].items():
+        assert finalists["SAFS"][trial]["validation_accuracy"] == known["validation_accuracy"]
+    done = written(tmp_path)
+    assert set(done) == {f"trial-{number}/seed-{seed}" for number in (1, 2, 3) for seed in (0, 1)}
+    assert executor.result("finalists/SAFS/trial-2/seed-0").validation_accuracy == 0
+    means = {number: finalists["SAFS"][f"trial-{number}"]["validation_accuracy"]["mean"] for number in (1, 3)}
+    assert FOUND[max(means, key=means.__getitem__) - 1].recipe == recipe
+    told, _ = [line for line in caplog.messages if "wins" in line]
+    assert told.endswith(" % in the search)")
+    assert f"{100 * max(means.values()):.1f} %, the mean of 2 trainings (" in told
+
+    for path in (tmp_path / "networks/finalists/SAFS/trial-3/seed-1").iterdir():
+        path.unlink()  # as if it had been killed there
+    assert won(executor)[0] == recipe
+    again = written(tmp_path)
+    assert {stage for stage in done if again[stage] != done[stage]} == {"trial-3/seed-1"}, "no other is made again"
+    assert won(executor)[0] == recipe
+    assert written(tmp_path) == again
+
+
+def test_on_ray_a_sweep_that_is_over_is_not_run_again(executor: OnRay, four: Configuration, tmp_path: Path) -> None:
+    before = executor.evaluations()
+    assert executor.sweep(joint(four), "pruned", None) == list(FOUND)
+    assert executor.evaluations() == before
+    assert not (tmp_path / "search").exists(), "Tune has had nothing to do"
+
+
+def test_on_ray_results_lie_in_the_folder_of_the_run(executor: OnRay, pruned: Result, tmp_path: Path) -> None:
+    executor.keep("best", pruned)
+    assert (tmp_path / "networks/best/metrics.json").exists()
+    assert executor.result("best").network.fingerprint == pruned.network.fingerprint
+    for trial in ("trial-1", "trial-2", "trial-3"):
+        executor.keep(f"finalists/SAFS/{trial}/seed-0", pruned)
+    executor.discard("finalists/SAFS", but=["trial-2"])
+    assert set(written(tmp_path)) == {"trial-2/seed-0"}
+    with pytest.raises(FileNotFoundError, match="finalists/SAFS/trial-1/seed-0 holds no complete stage"):
+        executor.result("finalists/SAFS/trial-1/seed-0")
+
+
+def test_on_ray_only_stages_that_test_are_given_the_test_images(executor: OnRay, pruned: Result) -> None:
+    def count(_: Result | None, context: Context) -> Result:
+        return Result(pruned.network, 0.5, float(len(context.splits.test)))
+
+    blind, seeing = executor.run([Stage("blind", 1, count), Stage("seeing", 1, count, tests=True)])
+    assert (blind.core_seconds, seeing.core_seconds > 0) == (0, True)
