@@ -6,6 +6,7 @@
 # values), or keep to a release that has the compressor and pin it on the reading side too.
 set -euo pipefail
 folder=$(mktemp -d)
+export TMPDIR="$folder"
 trap 'rm -rf "$folder"' EXIT
 python3 -m venv "$folder/venv"
 "$folder/venv/bin/pip" install --quiet --no-compile \

@@ -6,6 +6,7 @@
 # ten each way), and look at the quantiles of a sample before the search starts.
 set -euo pipefail
 folder=$(mktemp -d)
+export TMPDIR="$folder"
 trap 'rm -rf "$folder"' EXIT
 python3 -m venv "$folder/venv"
 "$folder/venv/bin/pip" install --quiet --no-compile numpy==2.4.6 scipy==1.17.1 ConfigSpace==1.2.2

@@ -6,6 +6,7 @@
 # What to do: pass data_files={"train": ..., "test": ...} and check the number of rows of each split.
 set -euo pipefail
 folder=$(mktemp -d)
+export TMPDIR="$folder"
 trap 'rm -rf "$folder"' EXIT
 python3 -m venv "$folder/venv"
 "$folder/venv/bin/pip" install --quiet --no-compile datasets==5.2.0 numpy==2.4.6 pandas==3.1.1 pyarrow==26.0.1

@@ -5,6 +5,7 @@
 # What to do: return {"status": hyperopt.STATUS_FAIL} or an infinite loss for a run that diverged.
 set -euo pipefail
 folder=$(mktemp -d)
+export TMPDIR="$folder"
 trap 'rm -rf "$folder"' EXIT
 python3 -m venv "$folder/venv"
 "$folder/venv/bin/pip" install --quiet --no-compile numpy==2.4.6 scipy==1.17.1 setuptools==80.9.0 hyperopt==0.3.0

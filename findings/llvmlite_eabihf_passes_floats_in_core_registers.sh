@@ -5,6 +5,7 @@
 # What to do: give each function the calling convention arm_aapcs_vfpcc in its IR, and look for vmov in the assembly.
 set -euo pipefail
 folder=$(mktemp -d)
+export TMPDIR="$folder"
 trap 'rm -rf "$folder"' EXIT
 python3 -m venv "$folder/venv"
 "$folder/venv/bin/pip" install --quiet --no-compile llvmlite==0.50.0

@@ -6,6 +6,7 @@
 # number), or use ng.p.TransitionChoice over the values.
 set -euo pipefail
 folder=$(mktemp -d)
+export TMPDIR="$folder"
 trap 'rm -rf "$folder"' EXIT
 python3 -m venv "$folder/venv"
 "$folder/venv/bin/pip" install --quiet --no-compile numpy==2.4.6 nevergrad==1.0.12

@@ -6,6 +6,7 @@
 # sparse last), and load the final file once in ONNX Runtime before it is published.
 set -euo pipefail
 folder=$(mktemp -d)
+export TMPDIR="$folder"
 trap 'rm -rf "$folder"' EXIT
 python3 -m venv "$folder/venv"
 "$folder/venv/bin/pip" install --quiet --no-compile \

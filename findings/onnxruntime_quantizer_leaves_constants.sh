@@ -8,6 +8,7 @@
 # the last line shows), quantize before the weights are stored sparsely, and look at the size of the result.
 set -euo pipefail
 folder=$(mktemp -d)
+export TMPDIR="$folder"
 trap 'rm -rf "$folder"' EXIT
 python3 -m venv "$folder/venv"
 "$folder/venv/bin/pip" install --quiet --no-compile numpy==2.4.6 sympy==1.14.0 onnx==1.23.2 onnxruntime==1.32.0

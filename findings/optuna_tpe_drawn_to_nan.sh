@@ -6,6 +6,7 @@
 # What to do: return a large number or infinity, or raise optuna.TrialPruned, for a run that diverges; never NaN.
 set -euo pipefail
 folder=$(mktemp -d)
+export TMPDIR="$folder"
 trap 'rm -rf "$folder"' EXIT
 python3 -m venv "$folder/venv"
 "$folder/venv/bin/pip" install --quiet --no-compile numpy==2.4.6 scipy==1.17.1 optuna==5.0.0

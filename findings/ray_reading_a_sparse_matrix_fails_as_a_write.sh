@@ -6,6 +6,7 @@
 # What to do: call matrix.sum_duplicates() before ray.put (it sorts too), or matrix.copy() in the task.
 set -euo pipefail
 folder=$(mktemp -d)
+export TMPDIR="$folder"
 trap 'rm -rf "$folder"' EXIT
 python3 -m venv "$folder/venv"
 "$folder/venv/bin/pip" install --quiet --no-compile numpy==2.4.6 scipy==1.17.1 ray==2.60.0

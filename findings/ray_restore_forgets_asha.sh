@@ -6,6 +6,7 @@
 # set_state), or expect a restored sweep to cost more and to stop other trials than a whole one.
 set -euo pipefail
 folder=$(mktemp -d)
+export TMPDIR="$folder"
 trap 'rm -rf "$folder"' EXIT
 python3 -m venv "$folder/venv"
 "$folder/venv/bin/pip" install --quiet --no-compile 'ray[tune]==2.60.0'

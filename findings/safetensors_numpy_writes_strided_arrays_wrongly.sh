@@ -5,6 +5,7 @@
 # What to do: pass np.ascontiguousarray(array) for each array, and compare a file with its source once after writing.
 set -euo pipefail
 folder=$(mktemp -d)
+export TMPDIR="$folder"
 trap 'rm -rf "$folder"' EXIT
 python3 -m venv "$folder/venv"
 "$folder/venv/bin/pip" install --quiet --no-compile numpy==2.4.6 safetensors==0.8.0

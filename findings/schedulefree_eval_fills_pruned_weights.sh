@@ -6,6 +6,7 @@
 # no copy ever holds a value outside the mask; or apply the mask once more after optimizer.eval().
 set -euo pipefail
 folder=$(mktemp -d)
+export TMPDIR="$folder"
 trap 'rm -rf "$folder"' EXIT
 python3 -m venv "$folder/venv"
 "$folder/venv/bin/pip" install --quiet --no-compile numpy==2.4.6 torch==2.13.0 schedulefree==1.4.1

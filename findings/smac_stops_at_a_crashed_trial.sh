@@ -6,6 +6,7 @@
 # and not infinity, for a run that diverged.
 set -euo pipefail
 folder=$(mktemp -d)
+export TMPDIR="$folder"
 trap 'rm -rf "$folder"' EXIT
 python3 -m venv "$folder/venv"
 "$folder/venv/bin/pip" install --quiet --no-compile \

@@ -5,6 +5,7 @@
 # What to do: add 0.0 to an array before sparse.COO.from_numpy (-0.0 + 0.0 is 0.0), and prefer 0.0 - array to -array.
 set -euo pipefail
 folder=$(mktemp -d)
+export TMPDIR="$folder"
 trap 'rm -rf "$folder"' EXIT
 python3 -m venv "$folder/venv"
 "$folder/venv/bin/pip" install --quiet --no-compile numpy==2.4.6 scipy==1.17.1 sparse==0.19.3
