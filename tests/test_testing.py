@@ -68,9 +68,9 @@ class Global(RandomSearch):
     ("strategy", "promise"),
     [
         (Elsewhere, "proposes srs,srs,srs,srs first; it must be the starting assignment"),
-        (Restless, "proposes something else when it is asked again"),
-        (Undecided, "takes a cost before it was asked for a candidate"),
-        (Global, "draws from a global generator of random numbers"),
+        (Restless, "proposes another candidate when it is asked again"),
+        (Undecided, "accepts a cost before it was asked for a candidate"),
+        (Global, "draws from a global random generator"),
         (lambda *_: 1 / 0, "raises ZeroDivisionError: division by zero"),
     ],
 )
@@ -109,7 +109,10 @@ def changing(evidence: Evidence) -> dict[str, Tensor]:
         (lambda evidence: {name: score / 0 for name, score in magnitudes(evidence).items()}, "that are not finite"),
         (lambda evidence: dict(evidence.weights), "that still have a gradient"),
         (changing, "changes the network"),
-        (lambda evidence: {n: torch.rand(s.shape) for n, s in magnitudes(evidence).items()}, "gives other scores when"),
+        (
+            lambda evidence: {n: torch.rand(s.shape) for n, s in magnitudes(evidence).items()},
+            "gives different scores when",
+        ),
         (lambda _: 1 / 0, "raises ZeroDivisionError: division by zero"),
     ],
 )

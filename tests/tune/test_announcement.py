@@ -40,3 +40,15 @@ def test_forecast_leaves_out_what_is_done(
     dense.save(folder / "networks/final/SAFS/fold-0")
     left = forecast(configuration, dense.network, splits, folder)
     assert left == {**whole, "dense": 0, "final": whole["final"] * 3 / 4}, "one of four final trainings is done"
+
+
+def test_forecast_of_a_network_that_came_pruned_has_no_pruning(
+    configuration: Configuration, dataset: Dataset, dense: Result, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(forecasting, "_seconds_per_epoch", lambda *_: (10.0, 1.0))
+    run = changed(configuration, "model", weights="pruned.pt", pruned=True)
+    folder, splits = Folder.at(tmp_path), stages.folds(run, dataset).search()
+    whole = forecast(run, dense.network, splits, folder)
+    dense.save(folder / "networks/pruned")  # as the command does with the network of the file
+    assert forecast(run, dense.network, splits, folder) == whole
+    assert "pruned" not in whole
