@@ -139,7 +139,7 @@ class PruningSection(Section):
 
     @property
     def tried(self) -> tuple[str, ...]:
-        """The recipes that ``auto`` tries: those named, or all that go with the structure, the sparsity and the epochs."""
+        """The recipes that ``auto`` tries: those named, or all that go with structure, sparsity and epochs."""
         return self.recipes or tuple(name for name in RECIPES if self._allows(name))
 
     def by(self, recipe: str, epochs: int) -> PruningSection:

@@ -24,11 +24,6 @@ class PruningRecipe:
     keys: Mapping[str, Any]
     hyperparameters: Hyperparameters | None = None
 
-    @property
-    def trains(self) -> bool:
-        """Whether the network is trained while it is pruned."""
-        return self.keys["schedule"] != "one shot"
-
 
 def _keys(score: str, allocation: str, schedule: str, **others: Any) -> dict[str, Any]:
     return {"score": score, "allocation": allocation, "schedule": schedule, **others}

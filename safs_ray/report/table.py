@@ -11,6 +11,7 @@ from rich.table import Table
 
 from safs_ray.config import Hyperparameters, counted
 from safs_ray.experiment import Row
+from safs_ray.experiment.pruners import words
 from safs_ray.experiment.results import TableRow, won_by_default
 from safs_ray.report.groups import GAIN, Difference, Group, compared, gain
 from safs_ray.report.intervals import Estimate
@@ -23,6 +24,8 @@ STYLE: dict[str, Any] = {"box": box.SIMPLE_HEAD, "padding": (0, 1, 0, 0), "pad_e
 def show(results: dict[str, Any], console: Console) -> None:
     """Print a run's results; within 80 columns."""
     show_rows(results["rows"], console)
+    if tried := results.get("pruners"):
+        console.print(f"Pruners tried, validation accuracy: {words(tried)}", soft_wrap=True)
     if won_by_default(results.get("finalists", {}), Sweep.SAFS):
         console.print(NOTHING_BETTER, soft_wrap=True)
     console.print(f"The winner: alpha g(beta x) at every site{_division(results.get('groups', 1))}")
