@@ -29,7 +29,7 @@ from safs_ray.engine.passes import (
 )
 
 SLACK = 1024
-"""Numbers before the first buffer and behind the last, which vectors may reach into."""
+"""Numbers around all buffers that vectors may reach into."""
 
 
 @dataclass(frozen=True)
@@ -81,21 +81,24 @@ class Cells:
 class Layout:
     """The cells of every value.
 
+    Args:
+        slack: numbers before the first buffer and behind the last.
+
     Attributes:
         cells: by value.
         size: of the block of memory, in numbers.
     """
 
-    def __init__(self, found: Passes) -> None:
+    def __init__(self, found: Passes, slack: int = SLACK) -> None:
         borders = _borders(found)
         pitches = _pitches(found, borders)
         cells = [
             Cells(value.channels, value.height, value.width, border, pitch, 0)
             for value, border, pitch in zip(found.values, borders, pitches, strict=True)
         ]
-        bases = _bases([each.size for each in cells], _lives(found))
+        bases = _bases([each.size for each in cells], _lives(found), slack)
         self.cells = [replace(each, base=base) for each, base in zip(cells, bases, strict=True)]
-        self.size = max(each.base + each.size for each in self.cells) + SLACK
+        self.size = max(each.base + each.size for each in self.cells) + slack
 
     def at(self, places: Places) -> Numbers:
         """Where planes or pixels lie."""
@@ -173,11 +176,11 @@ def _lives(found: Passes) -> list[tuple[int, int]]:
     return lives
 
 
-def _bases(sizes: Sequence[int], lives: Sequence[tuple[int, int]]) -> list[int]:
+def _bases(sizes: Sequence[int], lives: Sequence[tuple[int, int]], first: int) -> list[int]:
     """Places for buffers, the largest first, each the first that is free while it lives."""
     bases: dict[int, int] = {}
     for number in sorted(range(len(sizes)), key=lambda each: -sizes[each]):
-        base = SLACK
+        base = first
         beside = [other for other in bases if _meet(lives[number], lives[other])]
         for other in sorted(beside, key=bases.__getitem__):
             if base + sizes[number] <= bases[other]:

@@ -16,7 +16,7 @@ from torch import Tensor, fx, nn
 from torch.nn import functional as F
 
 from safs_ray.activations import ScaledActivation
-from safs_ray.activations.kinds import has_hooks, is_plain, operator_of
+from safs_ray.activations.kinds import FUNCTIONS, has_hooks, is_plain, operator_of, operator_of_call
 from safs_ray.activations.scaled import ChannelGroups
 from safs_ray.engine.weighing import is_compilable
 from safs_ray.operators import Operator, lookup
@@ -110,6 +110,8 @@ def _beside(node: fx.Node, owner: fx.GraphModule, shapes: Shapes) -> Operation |
     if node.op == "call_module":
         child = owner.get_submodule(str(node.target))
         return None if has_hooks(child) else _of_module(child, str(node.target), shapes[inputs[0]], shapes[node])
+    if (applied := _activation(node)) is not None:
+        return applied
     if node.target in (torch.cat, torch.concat):
         return _concat(node, inputs, shapes)
     if node.target in (operator.mul, torch.mul):
@@ -119,6 +121,18 @@ def _beside(node: fx.Node, owner: fx.GraphModule, shapes: Shapes) -> Operation |
     if node.target is F.interpolate and len(node.args) == 1:
         return _upsampled(nn.Upsample, node.kwargs, shapes[inputs[0]], shapes[node])
     return None
+
+
+def _activation(node: fx.Node) -> PlainActivation | None:
+    """A call of a function that is an operator, and changes nothing in place."""
+    name = str(getattr(node.target, "__name__", node.target))
+    of_torch = node.op == "call_method" or node.target in [getattr(each, name, None) for each in (torch, F)]
+    if not of_torch or len(node.all_input_nodes) != 1 or True in (*node.args[1:], *node.kwargs.values()):
+        return None
+    if name == "hardsigmoid":
+        return PlainActivation(HARDSIGMOID)
+    found = operator_of_call(name, node.args[1:] if node.args else (), node.kwargs) if name in FUNCTIONS else None
+    return PlainActivation(lookup(found)) if found else None
 
 
 def _of_module(child: nn.Module, path: str, taken: tuple[int, ...], given: tuple[int, ...]) -> Operation | None:

@@ -7,6 +7,7 @@ written is run and compared first. ``loading`` reads what this package wrote; ``
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from statistics import median
 
@@ -14,7 +15,7 @@ import torch
 
 from safs_ray.config import ConfigurationError, refusal
 from safs_ray.export import formats
-from safs_ray.export.formats import Runtime
+from safs_ray.export.formats import Files, Runtime
 from safs_ray.export.slim import slim
 from safs_ray.network import Network
 from safs_ray.randomness import generator
@@ -37,12 +38,13 @@ class ExportedFile:
 
     Attributes:
         format: name of the file's kind.
-        size: of the file, in bytes.
+        size: of the files, in bytes.
         network: what the file holds.
         notes: what was done to the network, and what could not be, a clause each.
         difference: the largest one between its logits and the original network's, on random images.
         largest: the original's largest logit on them.
-        trials: of each program that was installed, the first is the one that the file is made for.
+        trials: of each program that was installed; the first is the one that the file is made for.
+        files: the bytes of each.
     """
 
     format: str
@@ -51,7 +53,8 @@ class ExportedFile:
     notes: tuple[str, ...]
     difference: float
     largest: float
-    trials: tuple[Trial, ...] = ()
+    trials: tuple[Trial, ...]
+    files: Mapping[str, int]
 
 
 @dataclass(frozen=True)
@@ -73,8 +76,8 @@ def write(network: Network, name: str, folder: Folder, dense_weights: bool = Fal
     """Write a network to a file of a folder, for inference: its scales are folded and its dead parts left out.
 
     Args:
-        name: of the format: "safetensors", "onnx" or "torch".
-        folder: gets ``network.safetensors``, ``network.onnx`` or ``network.pt2``.
+        name: of the format: "safetensors", "onnx", "torch" or "c".
+        folder: gets ``network.safetensors``, ``network.onnx``, ``network.pt2``, or ``network.c`` and ``network.h``.
         dense_weights: store zeros, too, in an ONNX file, for programs that read no sparse weights.
 
     Raises:
@@ -92,9 +95,9 @@ def write(network: Network, name: str, folder: Folder, dense_weights: bool = Fal
     chosen = formats.find(name, dense_weights)
     smaller, notes = slim(network)
     try:
-        content, note = chosen.write(smaller)
+        files, note = chosen.write(smaller)
         expected = _Expected(network)
-        compared = [expected.compare(each, content) for each in chosen.runtimes if each.is_installed]
+        compared = [expected.compare(each, files) for each in chosen.runtimes if each.is_installed()]
     except ConfigurationError:
         raise
     except Exception as error:  # exporters raise anything at code that they do not know, a user's above all
@@ -105,10 +108,12 @@ def write(network: Network, name: str, folder: Folder, dense_weights: bool = Fal
             reason = f"computes logits that differ by {difference:.2g} from this network's, the largest of which is"
             where = f" in {trial.runtime}" if len(compared) > 1 else ""
             raise refusal("format", name, f"{reason} {expected.largest:.2g}{where}; nothing was written")
-    folder.write(chosen.file, content)
+    for file, content in files.items():
+        folder.write(file, content)
+    sizes = {file: len(content) for file, content in files.items()}
     clauses = tuple(filter(None, (*notes, note)))
     worst, trials = max(difference for difference, _ in compared), tuple(trial for _, trial in compared)
-    return ExportedFile(name, len(content), smaller, clauses, worst, expected.largest, trials)
+    return ExportedFile(name, sum(sizes.values()), smaller, clauses, worst, expected.largest, trials, sizes)
 
 
 class _Expected:
@@ -129,10 +134,10 @@ class _Expected:
         self.largest = self._logits.abs().max().item()
 
     @torch.inference_mode()
-    def compare(self, runtime: Runtime, content: bytes) -> tuple[float, Trial]:
-        """The largest difference between a file's logits and these, and what the program took for it."""
+    def compare(self, runtime: Runtime, files: Files) -> tuple[float, Trial]:
+        """The largest difference between the files' logits and these, and what the program took for it."""
         start = time.perf_counter()
-        predict = runtime.load(content)
+        predict = runtime.load(files)
         loaded = time.perf_counter() - start
         difference = (torch.cat([predict(batch) for batch in self._batches]) - self._logits).abs().max().item()
         turns = []

@@ -70,7 +70,8 @@ def _show(console: Console, run: FinishedRun, exported: export.ExportedFile, fol
     table = Table(**STYLE)
     table.add_column("file")
     table.add_column("bytes", justify="right")
-    table.add_row(formats.FORMATS[exported.format].file, f"{exported.size:,}")
+    for file, size in exported.files.items():
+        table.add_row(file, f"{size:,}")
     table.add_row(CARD, f"{card_size:,}")
     console.print(f"{run.folder}/networks/best, written to {folder}", soft_wrap=True)
     console.print(table)

@@ -50,9 +50,9 @@ def _summary(network: Network, configuration: Configuration) -> str:
 def _use(network: Network, exported: ExportedFile) -> list[str]:
     chosen, kind = FORMATS[exported.format], network.specification
     return [
-        f"`{chosen.file}`, {exported.size:,} bytes:",
+        ", ".join(f"`{file}`, {size:,} bytes" for file, size in exported.files.items()) + ":",
         "",
-        "```python",
+        f"```{'c' if exported.format == 'c' else 'python'}",
         chosen.usage,
         "```",
         "",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from typing import Any, NamedTuple, cast
@@ -15,6 +15,7 @@ from torch import Tensor
 from safs_ray.config import refusal
 from safs_ray.engine.module import inference_module
 from safs_ray.export import onnx_file, sparse_file
+from safs_ray.export.c import writing
 from safs_ray.export.slim import deploy
 from safs_ray.models import Specification
 from safs_ray.network import Network
@@ -23,23 +24,26 @@ from safs_ray.references import is_lent
 Predict = Callable[[Tensor], Tensor]
 """uint8 images (N, C, H, W) to logits (N, classes)."""
 
+Files = Mapping[str, bytes]
+"""Contents by name; the first is the one that others belong to."""
+
 
 class Runtime(NamedTuple):
     """A program that runs a kind of file.
 
     Attributes:
         name: for people.
-        package: what must be installed.
-        load: what a file's content computes.
+        is_installed: whether it is.
+        load: what files compute.
     """
 
     name: str
-    package: str
-    load: Callable[[bytes], Predict]
+    is_installed: Callable[[], bool]
+    load: Callable[[Files], Predict]
 
-    @property
-    def is_installed(self) -> bool:
-        return find_spec(self.package) is not None
+
+def _package(name: str) -> Callable[[], bool]:
+    return lambda: find_spec(name) is not None
 
 
 @dataclass(frozen=True)
@@ -47,16 +51,16 @@ class Format:
     """One kind of file.
 
     Attributes:
-        file: its name in the folder of an export.
+        file: its name in the folder of an export, the main one's where there are several.
         packages: what must be installed beside safs_ray to write it.
-        write: the file's content for a network, and what it had to change or keep, a clause, mostly empty.
+        write: the files of a network, and what it had to change or keep, a clause, mostly empty.
         runtimes: the programs that it is made for; those that are installed run and check it, the first always is.
         usage: code that runs it, for the model card.
     """
 
     file: str
     packages: tuple[str, ...]
-    write: Callable[[Network], tuple[bytes, str]]
+    write: Callable[[Network], tuple[Files, str]]
     runtimes: tuple[Runtime, ...]
     usage: str
 
@@ -81,6 +85,8 @@ def find(name: str, dense_weights: bool = False) -> Format:
         except ImportError:
             needs = f"needs the packages {', '.join(format.packages)}; pip install 'safs_ray[export]'"
             raise refusal("format", name, needs) from None
+    if not format.runtimes[0].is_installed():
+        raise refusal("format", name, f"is run to check it, which needs {format.runtimes[0].name}")
     return format
 
 
@@ -94,37 +100,37 @@ def describe(specification: Specification) -> dict[str, str]:
     }
 
 
-def _write_safetensors(network: Network) -> tuple[bytes, str]:
+def _write_safetensors(network: Network) -> tuple[Files, str]:
     if is_lent(network.specification.model):
         memory = "holds no code, and this network was given as an object in memory; allowed: onnx, torch"
         raise refusal("format", "safetensors", memory)
-    return sparse_file.write(network, describe(network.specification)), ""
+    return {sparse_file.FILE: sparse_file.write(network, describe(network.specification))}, ""
 
 
-def _load_safetensors(content: bytes) -> Predict:
-    return inference_module(sparse_file.read(content))
+def _load_safetensors(files: Files) -> Predict:
+    return inference_module(sparse_file.read(files[sparse_file.FILE]))
 
 
-def _write_torch(network: Network) -> tuple[bytes, str]:
+def _write_torch(network: Network) -> tuple[Files, str]:
     program, note = _program(network)
     file, remarks = io.BytesIO(), describe(network.specification)
     torch.export.save(program, file, extra_files={f"{name}.txt": text for name, text in remarks.items()})
-    return file.getvalue(), note
+    return {"network.pt2": file.getvalue()}, note
 
 
-def _load_torch(content: bytes) -> Predict:
-    return cast(Predict, torch.export.load(io.BytesIO(content)).module())
+def _load_torch(files: Files) -> Predict:
+    return cast(Predict, torch.export.load(io.BytesIO(files["network.pt2"])).module())
 
 
-def _write_onnx(network: Network) -> tuple[bytes, str]:
+def _write_onnx(network: Network) -> tuple[Files, str]:
     model, note = _onnx(network)
     onnx_file.store_nonzeros(model)  # last: what optimizes a model may drop sparse tensors, or make them dense
-    return bytes(model.SerializeToString()), note
+    return {"network.onnx": bytes(model.SerializeToString())}, note
 
 
-def _write_dense_onnx(network: Network) -> tuple[bytes, str]:
+def _write_dense_onnx(network: Network) -> tuple[Files, str]:
     model, note = _onnx(network)
-    return bytes(model.SerializeToString()), note
+    return {"network.onnx": bytes(model.SerializeToString())}, note
 
 
 def _onnx(network: Network) -> tuple[Any, str]:
@@ -132,19 +138,19 @@ def _onnx(network: Network) -> tuple[Any, str]:
     return onnx_file.convert(program, describe(network.specification)), note
 
 
-def _in_onnx_runtime(content: bytes) -> Predict:
+def _in_onnx_runtime(files: Files) -> Predict:
     import onnxruntime
 
-    session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
+    session = onnxruntime.InferenceSession(files["network.onnx"], providers=["CPUExecutionProvider"])
     return lambda images: torch.from_numpy(session.run(None, {"images": images.numpy()})[0])
 
 
-def _in_openvino(content: bytes) -> Predict:
+def _in_openvino(files: Files) -> Predict:
     import openvino
 
     core = openvino.Core()
     exact = {"INFERENCE_PRECISION_HINT": "f32"}  # it computes in bfloat16 where the processor can
-    compiled = core.compile_model(core.read_model(content), "CPU", exact)
+    compiled = core.compile_model(core.read_model(files["network.onnx"]), "CPU", exact)
     return lambda images: torch.from_numpy(compiled({"images": images.numpy()})[0])
 
 
@@ -164,7 +170,7 @@ FORMATS: dict[str, Format] = {
         sparse_file.FILE,
         (),
         _write_safetensors,
-        (Runtime("safs_ray", "safs_ray", _load_safetensors),),
+        (Runtime("safs_ray", _package("safs_ray"), _load_safetensors),),
         "import safs_ray\n\nnetwork = safs_ray.load('network.safetensors')  # execution='sparse' or 'dense' if told\n"
         "logits = network(images)",
     ),
@@ -173,8 +179,8 @@ FORMATS: dict[str, Format] = {
         ("onnx", "onnxscript", "onnxruntime"),
         _write_onnx,
         (
-            Runtime("ONNX Runtime", "onnxruntime", _in_onnx_runtime),
-            Runtime("OpenVINO", "openvino", _in_openvino),
+            Runtime("ONNX Runtime", _package("onnxruntime"), _in_onnx_runtime),
+            Runtime("OpenVINO", _package("openvino"), _in_openvino),
         ),
         "import onnxruntime\n\nsession = onnxruntime.InferenceSession('network.onnx')\n"
         "(logits,) = session.run(None, {'images': images})",
@@ -183,8 +189,16 @@ FORMATS: dict[str, Format] = {
         "network.pt2",
         (),
         _write_torch,
-        (Runtime("torch", "torch", _load_torch),),
+        (Runtime("torch", _package("torch"), _load_torch),),
         "import torch\n\nnetwork = torch.export.load('network.pt2').module()\nlogits = network(images)",
+    ),
+    "c": Format(
+        writing.SOURCE,
+        (),
+        lambda network: (writing.write(network), ""),
+        (Runtime("cc", lambda: writing.compiler() is not None, writing.compiled),),
+        '/* cc -std=c99 -O3 -ffp-contract=off main.c network.c -lm */\n#include "network.h"\n\n'
+        "float logits[NETWORK_CLASSES];\nint error = network_run(image, NETWORK_INPUTS, logits, NETWORK_CLASSES);",
     ),
 }
 

@@ -127,6 +127,7 @@ def test_engine_module_computes_networks_of_branches(kind: type[nn.Module], spar
     network = network_of(kind, sparsity=sparsity)
     module, images = EngineModule(network), images_of(network)
     assert_exact(module(images), network, images)
+    assert not module.foreign
 
 
 class Beside(nn.Module):

@@ -59,7 +59,7 @@ def expected(every: Network, levels: Tensor) -> Tensor:
 
 @pytest.fixture(scope="module")
 def model(every: Network) -> onnx.ModelProto:
-    return onnx.load_from_string(formats.find("onnx").write(every)[0])
+    return onnx.load_from_string(formats.find("onnx").write(every)[0]["network.onnx"])
 
 
 @pytest.fixture(scope="module")
@@ -137,7 +137,8 @@ def network() -> Network:
 
 
 def test_torch_alone_runs_its_file(network: Network, tmp_path: Path) -> None:
-    content, note = formats.find("torch").write(network)
+    files, note = formats.find("torch").write(network)
+    content = files["network.pt2"]
     (tmp_path / "network.pt2").write_bytes(content)
     assert note.startswith("cut the channels of")
     assert str(Path(__file__).parent.parent.parent).encode() not in content
@@ -166,7 +167,7 @@ torch.save([module(images[:count]) for count in (1, 5)], "logits.pt")
 def test_an_unknown_format_is_refused() -> None:
     with pytest.raises(ConfigurationError) as refused:
         formats.find("tflite")
-    assert str(refused.value) == "format=tflite: allowed: safetensors, onnx, torch"
+    assert str(refused.value) == "format=tflite: allowed: safetensors, onnx, torch, c"
 
 
 def test_a_package_that_is_missing_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

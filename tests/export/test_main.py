@@ -48,7 +48,7 @@ def test_mistakes_cost_one_line(run_folder: Path, tmp_path: Path, capsys: pytest
         ([str(unfinished)], f"run={unfinished}: is not finished; python -m safs_ray.tune --resume {unfinished}"),
         ([str(damaged)], f"run={damaged}: cannot be read (DamagedError: "),
         (["bad://place"], "run=bad://place: cannot be read (ValueError: "),
-        ([str(run_folder), "--format", "tflite"], "format=tflite: allowed: safetensors, onnx, torch"),
+        ([str(run_folder), "--format", "tflite"], "format=tflite: allowed: safetensors, onnx, torch, c"),
         ([str(run_folder), "--output", str(tmp_path / "file" / "in")], f"output={tmp_path}/file/in: cannot be written"),
     ]
     for arguments, message in cases:

@@ -73,7 +73,9 @@ def test_onnx_runtime_computes_from_nonzeros(network: Network, written: Path, im
 def test_openvino_computes_from_nonzeros(network: Network, written: Path, images: Tensor) -> None:
     pytest.importorskip("openvino")
     expected = DeployedNetwork(network.build(), network.specification)(images)
-    predict = formats.FORMATS["onnx"].runtimes[1].load((written / "sparse" / "network.onnx").read_bytes())
+    predict = (
+        formats.FORMATS["onnx"].runtimes[1].load({"network.onnx": (written / "sparse" / "network.onnx").read_bytes()})
+    )
     torch.testing.assert_close(predict(images), expected, rtol=1e-4, atol=1e-5)
 
 
@@ -93,7 +95,7 @@ def test_dense_weights_are_refused_for_other_formats(
 
 def test_every_program_that_is_installed_is_timed(network: Network, tmp_path: Path) -> None:
     done = export.write(network, "onnx", Folder.at(tmp_path))
-    installed = [each.name for each in formats.FORMATS["onnx"].runtimes if each.is_installed]
+    installed = [each.name for each in formats.FORMATS["onnx"].runtimes if each.is_installed()]
     assert [each.runtime for each in done.trials] == installed
     assert installed[0] == "ONNX Runtime"
     assert all(each.load > 0 and each.image > 0 for each in done.trials)

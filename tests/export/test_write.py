@@ -53,6 +53,8 @@ def signed_zeros(content: bytes, name: str) -> int:
             tensors = list(safetensors.torch.load(content).values())
         case "torch":
             tensors = list(torch.export.load(io.BytesIO(content)).state_dict.values())
+        case "c":
+            return content.count(b"-0.0f")
         case _:
             graph = onnx.load_from_string(content).graph
             values = [

@@ -1,0 +1,226 @@
+"""A network as ``network.c`` and ``network.h``, with a program that checks itself on recorded images."""
+
+from __future__ import annotations
+
+import ctypes
+import shutil
+import subprocess
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import torch
+from torch import Tensor
+
+from safs_ray.config import refusal
+from safs_ray.engine.module import read
+from safs_ray.engine.passes import Passes
+from safs_ray.export.c.source import Source, array
+from safs_ray.models import Specification
+from safs_ray.network import Network
+from safs_ray.randomness import generator
+from safs_ray.sparse.graph import UnsupportedError
+
+SOURCE, HEADER = "network.c", "network.h"
+
+RECORDED, TOLERANCE = 3, 1e-4
+"""Images that the program checks itself with, and the difference of logits that it allows, of the largest."""
+
+FLAGS = ("-std=c99", "-O3", "-ffp-contract=off")
+
+
+def write(network: Network) -> dict[str, bytes]:
+    """The files of a network.
+
+    Raises:
+        ConfigurationError: C cannot express what it does.
+    """
+    model = network.specification.model
+    try:
+        _, passes = read(network)
+    except UnsupportedError as reason:
+        raise refusal("format", "c", f"cannot express this {model}: {reason}; allowed: onnx, torch") from None
+    if passes.foreign:
+        lacking = "; ".join(f"{each.name} ({each.reason})" for each in passes.foreign)
+        raise refusal("format", "c", f"cannot express what this {model} does: {lacking}; allowed: onnx, torch")
+    return _files(network, passes)
+
+
+def _files(network: Network, passes: Passes) -> dict[str, bytes]:
+    specification = network.specification
+    source = Source(passes, specification)
+    includes = ["<float.h>", "<math.h>", "<stddef.h>", "<stdint.h>", f'"{HEADER}"']
+    interface = _INTERFACE + _place_of_logits(source) + _FUNCTIONS + _check(network)
+    text = source.text(includes, interface)
+    return {SOURCE: text.encode(), HEADER: _header(specification, source).encode()}
+
+
+def _place_of_logits(source: Source) -> str:
+    cells = source.logits
+    return f"""
+static void write_logits(const float *memory, float *logits)
+{{
+    for (size_t i = 0; i < NETWORK_CLASSES; i++)
+        logits[i] = memory[{cells.base + cells.origin} + i * {cells.stride}];
+}}
+"""
+
+
+_INTERFACE = """
+static float shared_memory[NETWORK_MEMORY];
+
+static int mistake(const void *memory, const void *pixels, size_t inputs, const void *logits, size_t classes)
+{
+    if (!memory || !pixels || !logits)
+        return NETWORK_NO_POINTER;
+    return inputs == NETWORK_INPUTS && classes == NETWORK_CLASSES ? NETWORK_OK : NETWORK_WRONG_SIZE;
+}
+"""
+
+_FUNCTIONS = """
+int network_run_in(float *memory, const uint8_t *pixels, size_t inputs, float *logits, size_t classes)
+{
+    const int error = mistake(memory, pixels, inputs, logits, classes);
+    if (error)
+        return error;
+    read_bytes(memory, pixels);
+    run(memory);
+    write_logits(memory, logits);
+    return NETWORK_OK;
+}
+
+int network_run_floats_in(float *memory, const float *pixels, size_t inputs, float *logits, size_t classes)
+{
+    const int error = mistake(memory, pixels, inputs, logits, classes);
+    if (error)
+        return error;
+    read_floats(memory, pixels);
+    run(memory);
+    write_logits(memory, logits);
+    return NETWORK_OK;
+}
+
+int network_run(const uint8_t *pixels, size_t inputs, float *logits, size_t classes)
+{
+    return network_run_in(shared_memory, pixels, inputs, logits, classes);
+}
+
+int network_run_floats(const float *pixels, size_t inputs, float *logits, size_t classes)
+{
+    return network_run_floats_in(shared_memory, pixels, inputs, logits, classes);
+}
+"""
+
+
+def _header(specification: Specification, source: Source) -> str:
+    channels, size, classes = specification.channels, specification.size, specification.classes
+    return f"""/* A sparse {specification.model}: images of {channels}x{size}x{size} to {classes} logits, by safs_ray.
+
+   Constants take {source.constants} bytes of flash, beside the code; the numbers that a call works on take
+   {4 * source.memory} bytes of RAM. Nothing is allocated.
+
+   network.c is C99 and needs math.h alone. `cc -std=c99 -O3 -ffp-contract=off -c network.c` compiles it; without
+   -ffp-contract=off some compilers round a product and a sum once, and bits differ between compilers.
+   `cc -std=c99 -O3 -ffp-contract=off -DNETWORK_CHECK network.c -lm && ./a.out` checks it on recorded images. */
+
+#ifndef NETWORK_H
+#define NETWORK_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+enum {{
+    NETWORK_CHANNELS = {channels},
+    NETWORK_HEIGHT = {size},
+    NETWORK_WIDTH = {size},
+    NETWORK_INPUTS = {channels * size * size},
+    NETWORK_CLASSES = {classes},
+    NETWORK_MEMORY = {source.memory} /* floats that a call works on */
+}};
+
+enum {{ NETWORK_OK = 0, NETWORK_NO_POINTER = 1, NETWORK_WRONG_SIZE = 2 }};
+
+/* The logits of an image: NETWORK_INPUTS pixels from 0 to 255, channel by channel and row by row; the normalisation is
+   part of the network. Returns NETWORK_OK or what is wrong. One call at a time, for the memory is shared. */
+int network_run(const uint8_t *pixels, size_t inputs, float *logits, size_t classes);
+int network_run_floats(const float *pixels, size_t inputs, float *logits, size_t classes);
+
+/* The same in NETWORK_MEMORY floats of the caller: calls with memories of their own run side by side. */
+int network_run_in(float *memory, const uint8_t *pixels, size_t inputs, float *logits, size_t classes);
+int network_run_floats_in(float *memory, const float *pixels, size_t inputs, float *logits, size_t classes);
+
+#endif
+"""
+
+
+@torch.no_grad()
+def _check(network: Network) -> str:
+    """The program that checks itself."""
+    draws = generator(0, "recorded images")
+    shape = network.specification.example(RECORDED).shape
+    images = torch.randint(0, 256, shape, dtype=torch.uint8, generator=draws)
+    logits = network.build().eval()(network.specification.normalised(images))
+    return f"""
+#ifdef NETWORK_CHECK
+#include <stdio.h>
+
+{array("uint8_t", "recorded", images.flatten().tolist())}
+{array("float", "expected", logits.flatten().tolist())}
+int main(void)
+{{
+    const float allowed = {TOLERANCE * max(logits.abs().max().item(), 1e-6):.9g}f;
+    float largest = 0.0f;
+    for (size_t image = 0; image < {RECORDED}; image++) {{
+        float logits[NETWORK_CLASSES];
+        if (network_run(recorded + image * NETWORK_INPUTS, NETWORK_INPUTS, logits, NETWORK_CLASSES) != NETWORK_OK)
+            return 2;
+        for (size_t i = 0; i < NETWORK_CLASSES; i++) {{
+            const float difference = fabsf(logits[i] - expected[image * NETWORK_CLASSES + i]);
+            largest = difference > largest || difference != difference ? difference : largest;
+        }}
+    }}
+    printf("the logits differ by at most %.3g from the recorded ones; allowed: %.3g\\n", (double)largest,
+           (double)allowed);
+    return largest <= allowed ? 0 : 1;
+}}
+#endif
+"""
+
+
+def compiler() -> str | None:
+    """The C compiler of this machine."""
+    return next(filter(None, map(shutil.which, ("cc", "gcc", "clang"))), None)
+
+
+def compiled(files: Mapping[str, bytes], *flags: str) -> Callable[[Tensor], Tensor]:
+    """What the files compute, compiled for this machine by its own compiler.
+
+    Args:
+        flags: of the compiler, beside :data:`FLAGS`.
+    """
+    command = compiler()
+    assert command, "there is no C compiler"
+    with TemporaryDirectory() as place:
+        for name, content in files.items():
+            Path(place, name).write_bytes(content)
+        library = Path(place, "network.so")
+        words = [command, *FLAGS, *flags, "-shared", "-fPIC", "-o", str(library), str(Path(place, SOURCE)), "-lm"]
+        done = subprocess.run(words, check=False, capture_output=True, text=True)
+        if done.returncode:
+            raise RuntimeError(f"{command} refuses it: {done.stderr}")
+        run = ctypes.CDLL(str(library)).network_run
+    run.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_void_p, ctypes.c_size_t]
+
+    def predict(images: Tensor) -> Tensor:
+        classes = _classes(files[HEADER])
+        logits, pixels = torch.empty(len(images), classes), images.contiguous().flatten(1)
+        for image, out in zip(pixels, logits, strict=True):
+            if error := run(image.data_ptr(), len(image), out.data_ptr(), classes):
+                raise ValueError(f"network_run returned {error} for images of {tuple(images.shape[1:])}")
+        return logits
+
+    return predict
+
+
+def _classes(header: bytes) -> int:
+    return int(header.split(b"NETWORK_CLASSES = ")[1].split(b",")[0])
