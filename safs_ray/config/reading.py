@@ -111,8 +111,8 @@ def parse(text: str, name: str) -> dict[str, Any]:
 def overridden(values: dict[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
     """Nested keys and values with ``key.path=value`` overrides applied.
 
-    A structure N:M says itself how many weights stay, and where: given here, it replaces a sparsity and an allocation
-    that are not. A recipe chooses keys: given here, it replaces them, and any of them replaces a recipe.
+    A structure N:M says itself how many weights stay, and where: given here, it replaces the sparsity and the pruner of
+    the values. A recipe chooses keys: given here, it replaces them, and any of them replaces a recipe.
 
     Raises:
         ConfigurationError: an override is not of that form.
@@ -124,7 +124,7 @@ def overridden(values: dict[str, Any], overrides: Sequence[str]) -> dict[str, An
     pairs = [_key_and_value(override) for override in overrides]
     given = dict(pairs)
     if pattern_of(given.get("pruning.structure")):
-        values = _without(values, "pruning", "sparsity", "allocation")
+        values = _without(values, "pruning", "sparsity", "recipe", "recipes", *CHOSEN)
     if given.get("pruning.recipe"):
         values = _without(values, "pruning", "recipes", *CHOSEN)
     elif any(f"pruning.{key}" in given for key in CHOSEN):
