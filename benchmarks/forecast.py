@@ -48,7 +48,7 @@ def _at(told: list[dict[str, Any]], moment: float) -> dict[str, Any]:
 
 def _starts(told: list[dict[str, Any]], begun: float, ended: float) -> dict[str, float]:
     """How long each part took: from the last news of the part before it to its own last news."""
-    last: dict[str, float] = {}
+    last = {"begin": next(each["time"] for each in told if each["time"] > begun)}  # said when Ray has started
     for each in told:
         if "stage" in each:
             first, *others = each["stage"].split("/")
@@ -62,7 +62,8 @@ def _starts(told: list[dict[str, Any]], begun: float, ended: float) -> dict[str,
 
 
 def _compare(when: str, said: float, verb: str, true: float) -> None:
-    ratio = max(said, true) / max(min(said, true), 1e-9)
+    least, most = sorted((max(said, 1.0), max(true, 1.0)))  # what is told in whole seconds may be none
+    ratio = most / least
     print(f"{when:<12} {said:7.0f} s   {verb} {true:7.0f} s   {ratio:.2f}x too {'much' if said > true else 'little'}")
 
 
