@@ -35,6 +35,7 @@ CALLED = {
     "search.lahc": ["LateAcceptance"],
     "search.strategy": ["make"],
     "stages": ["load", "folds", "specify", "train_dense", "prune", "search", "finish"],
+    "experiment.expectation": ["expectation"],
     "experiment.pruners": ["rounds"],
     "experiment.local": ["InProcess", "run"],
     "report.intervals": ["paired_difference"],

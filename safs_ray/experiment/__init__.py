@@ -3,6 +3,7 @@
 It knows neither Ray nor files: it asks an :class:`Executor` for what it needs.
 """
 
+from safs_ray.experiment.expectation import expectation
 from safs_ray.experiment.experiment import run
 from safs_ray.experiment.finalists import finalist_epochs
 from safs_ray.experiment.forecasting import Workers, forecast
@@ -34,6 +35,7 @@ __all__ = [
     "Row",
     "Stage",
     "Workers",
+    "expectation",
     "final",
     "finalist_epochs",
     "finalists_place",

@@ -42,6 +42,7 @@ def announce(
         f"{counted(configuration.final.folds, 'fold')}\n"
         f"  at most {counted(sum(plan.values()), 'epoch')} ({', '.join(f'{name} {n:,}' for name, n in plan.items())})\n"
         f"  about {duration(seconds)} on {counted(workers(configuration).count, 'worker')} of this machine\n"
+        f"{_expectation(configuration)}"
         f"  run folder {folder}\n"
         f"  watch      {program('tensorboard')} --logdir {quoted(folder)}\n"
         f"  resume     {resume_command(folder)}   (after an interruption)",
@@ -56,6 +57,12 @@ def _trials(course: Course, count: int) -> str:
     kind = "trial" if course.searches_hyperparameters else "chain"
     row = " for the row stage 2" if course.sweep is Sweep.SCALES else ""
     return f"{counted(count, kind)} of {' and '.join(each)}{row}"
+
+
+def _expectation(configuration: Configuration) -> str:
+    """A line on what the search gained where it was measured."""
+    expected = experiment.expectation(configuration)
+    return f"  expect     {expected}\n" if expected else ""
 
 
 def _division(configuration: Configuration) -> str:
