@@ -27,8 +27,10 @@ from safs_ray.network import Network
 from safs_ray.pruning.allocation import ALLOCATIONS
 from safs_ray.pruning.rules import FixedMasks
 from safs_ray.sparse import plan
+from safs_ray.sparse.cohort import Cohort
 from safs_ray.sparse.costs import of_this_machine
-from safs_ray.sparse.execution import DenseModule, Team, executable
+from safs_ray.sparse.dense import DenseCohort
+from safs_ray.sparse.execution import executable
 
 SHAPES = {"lenet5": (1, 28, 256), "mlp": (1, 28, 256), "vgg16": (3, 32, 128), "resnet18": (3, 32, 128)}
 """Channels, side in pixels, images in a batch."""
@@ -65,8 +67,8 @@ def _line(model: str, allocation: str, sparsity: float, operator: str, seconds: 
         module = module.to(memory_format=torch.channels_last)
     cpu = torch.device("cpu")
     made = plan.make(network, network.build(), costs)
-    teams = DenseModule(network, module, cpu).team(), executable(network, "auto", cpu, costs).team()
-    times = [1000 * each for each in medians([_step(team, channels, size, count) for team in teams], seconds)]
+    cohorts = DenseCohort(network, module, cpu), executable(network, "auto", cpu, costs).cohort
+    times = [1000 * each for each in medians([_step(each, channels, size, count) for each in cohorts], seconds)]
     return (
         f"| {model} | {allocation} | {sparsity:g} | {network.nonzero_weights:,} | {times[0]:.2f} | {times[1]:.2f} | "
         f"{times[0] / times[1]:.1f} | {made.gain(costs):.1f} | {len(made.dense)} |"
@@ -102,16 +104,16 @@ def masks(network: Network, allocation: str, sparsity: float) -> dict[str, torch
     return ALLOCATIONS[allocation](scores, sparsity)
 
 
-def _step(team: Team, channels: int, size: int, count: int) -> Run:
+def _step(cohort: Cohort, channels: int, size: int, count: int) -> Run:
     draws = torch.Generator().manual_seed(0)
     images = torch.randint(0, 256, (count, channels, size, size), dtype=torch.uint8, generator=draws)
     labels = torch.randint(0, 10, (count,), generator=draws)
-    team.train().freeze_scales()
-    optimizer = Adam(team.parameters(), fused=True)
-    rule = FixedMasks(team.prunable, {name: weight != 0 for name, weight in team.prunable.items()}, steps=1)
+    cohort.train().freeze_scales()
+    optimizer = Adam(cohort.parameters(), fused=True)
+    rule = FixedMasks(cohort.prunable, {name: weight != 0 for name, weight in cohort.prunable.items()}, steps=1)
 
     def step() -> None:
-        team.learn(images, labels)
+        cohort.learn(images, labels)
         rule.before_step()
         optimizer.step()
         rule.after_step(optimizer)

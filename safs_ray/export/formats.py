@@ -34,7 +34,7 @@ class Runtime(NamedTuple):
     Attributes:
         name: for people.
         is_installed: whether it is.
-        load: what files compute.
+        load: what files compute, on one thread, but for torch, which has as many as it is set to.
     """
 
     name: str
@@ -141,7 +141,9 @@ def _onnx(network: Network) -> tuple[Any, str]:
 def _in_onnx_runtime(files: Files) -> Predict:
     import onnxruntime
 
-    session = onnxruntime.InferenceSession(files["network.onnx"], providers=["CPUExecutionProvider"])
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    session = onnxruntime.InferenceSession(files["network.onnx"], options, providers=["CPUExecutionProvider"])
     return lambda images: torch.from_numpy(session.run(None, {"images": images.numpy()})[0])
 
 
@@ -150,7 +152,8 @@ def _in_openvino(files: Files) -> Predict:
 
     core = openvino.Core()
     exact = {"INFERENCE_PRECISION_HINT": "f32"}  # it computes in bfloat16 where the processor can
-    compiled = core.compile_model(core.read_model(files["network.onnx"]), "CPU", exact)
+    one = {"INFERENCE_NUM_THREADS": 1, "NUM_STREAMS": 1}
+    compiled = core.compile_model(core.read_model(files["network.onnx"]), "CPU", {**exact, **one})
     return lambda images: torch.from_numpy(compiled({"images": images.numpy()})[0])
 
 
