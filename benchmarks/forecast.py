@@ -2,8 +2,8 @@
 
     python benchmarks/forecast.py [CONFIG.yaml] [key.path=value …]
 
-runs the command in a folder of its own and prints what was announced, then what was said to be left at tenths of the run,
-each with the time that it was in truth. Nothing else should run beside it.
+runs the command in a folder of its own. It prints the time that was announced, then the time that was said to be left
+at several points of the run, each beside the time that it really took. Nothing else should run beside it.
 """
 
 from __future__ import annotations
@@ -30,15 +30,10 @@ def main(words: list[str]) -> None:
         told = [json.loads(line) for line in events.read_text().splitlines()]
     begun = next(each for each in told if each.get("event") == "forecast")
     print(f"\nbefore the announcement: {begun['time'] - started:.0f} s")
-    print(
-        f"{'announced':<12} {begun['seconds']:7.0f} s   took {ended - begun['time']:7.0f} s   {_ratio(begun['seconds'], ended - begun['time'])}"
-    )
+    _compare("announced", begun["seconds"], "took", ended - begun["time"])
     for part in TENTHS:
         each = _at(told, begun["time"] + part * (ended - begun["time"]))
-        left = ended - each["time"]
-        print(
-            f"{f'after {part:.0%}':<12} {each['seconds_left']:7.0f} s   left {left:7.0f} s   {_ratio(each['seconds_left'], left)}"
-        )
+        _compare(f"after {part:.0%}", each["seconds_left"], "left", ended - each["time"])
     print("\npart                     forecast   took")
     starts = _starts(told, begun["time"], ended)
     for name, seconds in begun["parts"].items():
@@ -66,8 +61,9 @@ def _starts(told: list[dict[str, Any]], begun: float, ended: float) -> dict[str,
     return {**durations, "end": ended - before}
 
 
-def _ratio(said: float, true: float) -> str:
-    return f"{max(said, true) / max(min(said, true), 1e-9):.2f}x too {'much' if said > true else 'little'}"
+def _compare(when: str, said: float, verb: str, true: float) -> None:
+    ratio = max(said, true) / max(min(said, true), 1e-9)
+    print(f"{when:<12} {said:7.0f} s   {verb} {true:7.0f} s   {ratio:.2f}x too {'much' if said > true else 'little'}")
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
     python docs/draw_operators.py
 
-Both follow from the table in safs_ray/operators.py; run it when that has changed.
+Both follow from the table in safs_ray/operators/table.py; run it when that has changed.
 """
 
 from __future__ import annotations
@@ -41,23 +41,23 @@ def document() -> str:
 HEAD = """\
 # Operators
 
-<!-- Written by docs/draw_operators.py from the table in safs_ray/operators.py: change that and run it again. -->
+<!-- Written by docs/draw_operators.py from the table in safs_ray/operators/table.py: change that and run it again. -->
 
 Every site of a network computes f(x) = alpha g(beta x). The search chooses the operator g; fine-tuning learns the
-scales alpha and beta, which begin at 1. The parameters in the table are g's own, learned with the weights in every
+scales alpha and beta, which start at 1. The parameters in the table are g's own, learned with the weights in every
 training.
 
 ![g and its slope g' for every operator, at the initial values of its parameters](operators.svg)
 
-`search.operators` names those that a site may take; those marked ● are its default.
+`search.operators` names the operators that a site may take; its default is those marked ●.
 
-| | name | g(z) | parameters begin at | source |
+| Default | Name | g(z) | Parameters start at | Source |
 |---|---|---|---|---|"""
 
 TAIL = """
 elu(z) is z for z > 0, else exp(z) - 1; Phi is the standard normal distribution function.
 
-## Your own
+## Your own operator
 
 `search.operators=[relu, mine:bump]` takes the function `bump` of `mine.py`, found in the working directory or in an
 installed package:
@@ -70,10 +70,11 @@ def bump(z, width=1.0):
     return z * torch.exp(-((z / width.clamp(min=0.1)) ** 2))
 ```
 
-It maps a float tensor to a tensor of the same shape, element by element. Arguments whose defaults are floats, as
-`width` here, are learned: they come as tensors, and begin at their defaults. Before any work the function is tried on a
-small tensor; it and its gradients must be finite for z from -1e4 to 1e4. A network that was saved with it is built
-where the function can be imported by the same name.
+The function maps a float tensor to a tensor of the same shape, element by element. Arguments with float defaults, such
+as `width` here, are learned: they come as tensors, and start at their defaults. Before any work the function is tried
+on a small tensor; its values and gradients must be finite for z from -1e4 to 1e4. A network that was saved with it can
+be loaded wherever the function can be imported by the same name. [Extending safs_ray](extending.md#an-operator) shows
+how to test such a function.
 """
 
 

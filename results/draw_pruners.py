@@ -1,6 +1,6 @@
 """Draw pruners.svg, the picture of the README, from the recorded runs in results/pruners.
 
-    python results/draw_pruners.py
+python results/draw_pruners.py
 """
 
 from __future__ import annotations

@@ -2,19 +2,22 @@
 
 The rooms, in reading order (each imports only from those before it)::
 
-    config  keys  machine  storage  checkpoints  randomness  references  data  sources  operators  activations  models
-    pruning  network  sparse  accuracy  optimizers  training  schedules  search  stages  report  export  tune
+    config  keys  log  machine  storage  display  checkpoints  randomness  references  data  tensorfile  sources
+    operators  dropout  activations  models  pruning  network  sparse  engine  accuracy  optimizers  training  schedules
+    search  stages  experiment  report  export  sparsification  testing  tune
 
 Only :mod:`safs_ray.tune` imports Ray.
 
 As a library, in one process and without Ray::
 
+    sparse = safs_ray.sparsify(module, train=(images, labels), test=(test_images, test_labels), sparsity=0.99)
+    safs_ray.export.write(sparse.network, "onnx", safs_ray.Folder.at("deployed"))
+    module = safs_ray.load("runs/quickstart")                   # uint8 images (N, C, H, W) to logits
     run = safs_ray.config.validate({"search": {"steps": 8}})    # or safs_ray.config.load("mine.yaml")
     safs_ray.stages                                             # train_dense, prune, search, finish, …
-    safs_ray.export.write(network, "onnx", safs_ray.Folder.at("deploy"))
-    module = safs_ray.load("runs/quickstart")                   # uint8 images (N, C, H, W) to logits
+    safs_ray.experiment                                         # all of them in order
 
-What the stages take and give: images are :class:`Examples`, in :class:`Splits` or in a :class:`Dataset` with
+The stages take and return these: images are :class:`Examples`, in :class:`Splits` or in a :class:`Dataset` with
 :class:`Folds`; a :class:`Network` is a :class:`Specification`, which names the function that builds its module, with
 weights, masks and activations. A user's mistake is a :class:`ConfigurationError`.
 """

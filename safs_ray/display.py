@@ -128,7 +128,7 @@ class LiveTable(logging.Handler):
         if not rows:
             return Text("")
         seconds = list(rows.values())[-1]["seconds_left"]
-        left = "" if seconds is None else f", ≤ {duration(seconds)} left"
+        left = "" if seconds is None else f", {duration(seconds)} left"
         latest = dict(sorted(list(rows.items())[-LATEST:], key=lambda row: _number(row[0])))
         if not sweep:
             return Group(_stages(latest), Text(left.removeprefix(", "), "dim"))

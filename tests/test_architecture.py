@@ -124,6 +124,7 @@ def test_the_core_works_where_ray_cannot_be_imported() -> None:
 import sys
 sys.modules["ray"] = None
 from safs_ray import config, experiment, stages
+from safs_ray.experiment.local import InProcess
 from safs_ray.training import Context
 run = config.validate({
     "data": {"size": 8, "limit": 60, "validation": 0.2}, "model": {"name": "mlp"},
@@ -139,6 +140,6 @@ pruned = stages.prune(stages.train_dense(specification, search).network, search)
 found = stages.search(pruned.network, search, run.pruning.hyperparameters)
 last = stages.finish(pruned.network, final, found.recipe, 0)
 assert 0 <= last.test_accuracy <= 1
-assert experiment.run(run, specification, experiment.InProcess(run, data))["finished"]
+assert experiment.run(run, specification, InProcess(run, data))["finished"]
 """
     subprocess.run([sys.executable, "-c", code], check=True, timeout=120)

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from safs_ray.config import ConfigurationError
-from safs_ray.references import is_reference, resolve
+from safs_ray.references import is_lent, is_reference, lend, resolve
 
 
 @pytest.fixture
@@ -83,3 +83,17 @@ def test_any_text_is_refused_in_one_line(name: str) -> None:
     with pytest.raises(ConfigurationError) as error:
         resolve(name, "key")
     assert str(error.value).isprintable()
+
+
+def test_a_function_that_is_lent_is_found_by_its_name() -> None:
+    one, other = lend(lambda: 1, "Net"), lend(lambda: 2, "Net")
+    assert one.startswith("memory:Net_")
+    assert is_reference(one)
+    assert is_lent(one)
+    assert not is_lent("mine:network")
+    assert (resolve(one, "key")(), resolve(other, "key")()) == (1, 2)
+
+
+def test_a_function_that_another_process_has_lent_is_told_to_be_gone() -> None:
+    with pytest.raises(ConfigurationError, match=r"^key=memory:Net_9999: was an object in memory, of a process that"):
+        resolve("memory:Net_9999", "key")

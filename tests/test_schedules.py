@@ -134,7 +134,7 @@ def test_iterative_by_hand(dense: Result, splits: Splits, rewind: bool) -> None:
 def test_swamp_by_hand(dense: Result, splits: Splits) -> None:
     """Two particles of a ticket, four epochs each, the last one of which counts; 50 % in a single round."""
     given = task(dense.network, splits, section("swamp", sparsity=0.5, epochs=4))
-    ticket = schedules.masked(dense.network, given.section, given.training)
+    ticket = schedules.prune_once(dense.network, given.section, given.training)
     ends = []
     for particle in range(2):
         training = replace(given.training, seed=derive(given.training.seed, "particle", 0, particle))
@@ -155,7 +155,7 @@ def test_swamp_prunes_the_mean_of_the_round_before(dense: Result, splits: Splits
     chosen = section("swamp", sparsity=0.9, fraction=0.7, epochs=1)
     given = task(dense.network, splits, chosen)
     first = chosen.model_copy(update={"sparsity": 0.7})
-    mean = schedules._mean(schedules._visited(schedules.masked(dense.network, first, given.training), 0, given))
+    mean = schedules._mean(schedules._visited(schedules.prune_once(dense.network, first, given.training), 0, given))
     network = schedules.follow(given).network
     expected = pruning.find_masks(schedules.evidence(mean, chosen, given.training), chosen, mean.masks)
     assert all(torch.equal(mask, expected[name]) for name, mask in network.masks.items())
@@ -248,7 +248,7 @@ def test_initial_weights_are_scored_by_the_statistics_of_the_images(
     network = Network.initial(Specification("deep", 1, 8, 10, (0.5,), (0.25,)), seed=0)
     given = task(network, splits, section("one shot", score=score, allocation="global", sparsity=0.7))
     assert schedules.evidence(network, given.section, given.training).module.training
-    pruned = schedules.masked(network, given.section, given.training)
+    pruned = schedules.prune_once(network, given.section, given.training)
     assert pruned.survey.emptied == ()
     assert pruned.survey.reached == 10
     for name, tensor in network.state.items():

@@ -33,46 +33,52 @@ class PruningSection(Section):
 
     sparsity: Fraction = Field(
         0.99,
-        description="fraction of conv and linear weights that become zero; with structure filters, of the filters; "
-        "follows from structure N:M",
+        description="fraction of the convolution and linear weights that become zero; with structure filters, "
+        "fraction of the filters; with structure N:M, leave it out: it follows",
     )
     score: Annotated[str, known(SCORES)] = Field(
         "magnitude",
-        description="what ranks weights: magnitude, random, snip, grasp, synflow or package.module:function",
+        description="how weights are ranked: magnitude, random, snip, grasp, synflow or package.module:function",
     )
     allocation: Literal["layer", "global", "erk"] = Field(
         "layer",
-        description="layer: the same sparsity in every layer; global: one ranking over all layers; "
-        "erk: small layers denser (Erdos-Renyi-Kernel)",
+        description="how many weights each layer keeps. layer: the same fraction in every layer; global: as one "
+        "ranking over all layers decides; erk: a larger fraction in small layers (Erdos-Renyi kernel)",
     )
     structure: Annotated[str, AfterValidator(_structure)] = Field(
         "unstructured",
-        description="unstructured; N:M: the N highest of every M consecutive input weights; filters: whole filters",
+        description="what is pruned. unstructured: single weights; N:M, such as 2:4: all but the N highest of "
+        "every M consecutive input weights; filters: whole filters",
     )
     schedule: Annotated[str, known(SCHEDULES)] = Field(
         "one shot",
-        description="when weights become zero: one shot, gradual, iterative, gsm, swamp, rigl "
-        "or package.module:function",
+        description="when weights become zero: one shot, gradual, iterative, gsm, swamp, rigl or "
+        "package.module:function",
     )
-    epochs: int = Field(20, ge=0, le=10**6, description="epochs of retraining; iterative and swamp: of every round")
+    epochs: int = Field(
+        20, ge=0, le=10**6, description="epochs of retraining; with iterative and swamp, of every round"
+    )
     until: float = Field(
-        0.75, gt=0, le=1, description="gradual, gsm, rigl: fraction of the epochs after which the mask stays"
+        0.75, gt=0, le=1, description="gradual, gsm, rigl: fraction of the epochs after which the mask is final"
     )
-    interval: Count = Field(100, description="gradual, rigl: steps from one change of the mask to the next")
+    interval: Count = Field(100, description="gradual, rigl: training steps between two changes of the mask")
     fraction: float = Field(
-        0.2, ge=0.01, lt=1, description="iterative, swamp: fraction of the weights left that a round prunes"
+        0.2, ge=0.01, lt=1, description="iterative, swamp: fraction of the remaining weights that a round prunes"
     )
     rewind: int | None = Field(
         None,
         ge=0,
         le=10**6,
-        description="iterative, swamp: each round begins from the weights after so many epochs of dense training, "
-        "0: the initial ones (IMP); null: from those just trained (learning-rate rewinding)",
+        description="iterative, swamp: every round starts from the weights after this many epochs of dense "
+        "training; 0: from the initial weights (IMP); null: from the weights just trained (learning-rate "
+        "rewinding)",
     )
-    particles: int = Field(4, ge=2, le=1000, description="swamp: networks trained in each round and averaged")
-    images: Images = Field(1000, description="snip, grasp: training images that the score looks at")
+    particles: int = Field(
+        4, ge=2, le=1000, description="swamp: number of networks that each round trains and averages"
+    )
+    images: Images = Field(1000, description="snip, grasp: number of training images that the score uses")
     hyperparameters: Hyperparameters = Field(
-        Hyperparameters(), description="of retraining; also the default hyperparameters of the sparse network"
+        Hyperparameters(), description="hyperparameters of retraining, and the default ones of the sparse network"
     )
 
     @property

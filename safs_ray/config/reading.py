@@ -187,7 +187,7 @@ def _text(text: str, key: str) -> str:
     if any(unicodedata.category(sign) in ("Cc", "Cs") for sign in text):
         raise refusal(key, text, "must be a text without control characters")
     if SECRET.search(text):
-        raise refusal(key, text, "must hold no password or key, for files and logs tell it; the environment may")
+        raise refusal(key, text, "must hold no password or key, since files and logs show it; use the environment")
     return text
 
 

@@ -45,44 +45,59 @@ def _storage(value: str) -> str:
 
 class RunSection(Section):
     name: str = Field(
-        "run", max_length=100, pattern=r"^[A-Za-z0-9_-][A-Za-z0-9._-]*$", description="name of the run folder"
+        "run",
+        max_length=100,
+        pattern=r"^[A-Za-z0-9_-][A-Za-z0-9._-]*$",
+        description="name of the run folder, STORAGE/NAME",
     )
     storage: Annotated[HomePath, AfterValidator(_storage)] = Field(
-        "runs", description="folder or URI (s3://, gs://) that holds run folders"
+        "runs", description="folder or URI (s3://bucket/prefix, gs://bucket/prefix) that holds run folders"
     )
-    seed: int = Field(0, ge=0, lt=2**63, description="seed from which every random draw of the run is derived")
-    device: Literal["auto", "cpu", "cuda"] = Field("auto", description="auto takes a GPU when one is there")
+    seed: int = Field(0, ge=0, lt=2**63, description="seed of the run; every random draw is derived from it")
+    device: Literal["auto", "cpu", "cuda"] = Field(
+        "auto", description="where stages compute; auto: on a GPU if there is one, else on the CPU"
+    )
     execution: Execution = Field(
-        "auto", description="dense: with all weights; sparse: with nonzeros alone (CPU); auto: what is faster, by layer"
+        "auto",
+        description="how networks with masks compute. dense: with all weights; sparse: with the nonzero weights "
+        "alone, on a CPU; auto: with whichever is faster, layer by layer",
     )
     costs: tuple[Cost, Cost, Cost] | None = Field(
         None,
-        description="what auto goes by: times of a nonzero's use, of a neuron, and of its way into or out of a dense "
-        "layer, in that of a use of a weight in a dense layer; default: measured by safs_ray.tune once on a machine, "
-        "else typical ones",
+        description="three costs, from which run.execution=auto predicts whether sparse or dense is faster: the time "
+        "that one nonzero weight takes in a sparse layer, that one neuron takes, and that one neuron takes to "
+        "enter or leave a dense layer between sparse ones; all as multiples of the time of one weight in a dense "
+        "layer. Default: the command measures them once on each machine; in Python, typical costs",
     )
     precision: Precision = Field(
         "auto",
-        description="of the arithmetic of training; auto: bf16 on a GPU that has it, else float32. Weights, and all "
-        "accuracies, are of float32",
+        description="arithmetic of training; auto: bf16 on a GPU that supports it, else float32. Weights are "
+        "stored, and accuracies computed, in float32",
     )
     memory_format: MemoryFormat = Field(
         "auto",
-        description="how images lie in memory; auto: channels_last on a GPU, for networks that are not your own",
+        description="layout of images in memory; auto: channels_last on a GPU, for networks that come with safs_ray",
     )
     deterministic: bool = Field(
         True,
-        description="the same bits every time on a GPU, where torch has kernels that give them; false: the fastest",
+        description="true: the same bits in every run on a GPU, where torch has kernels for that; false: the "
+        "fastest kernels",
     )
     checkpoint_seconds: float = Field(
-        30.0, ge=1, le=1e6, description="seconds between two checkpoints of a training; a shorter one leaves none"
+        30.0, ge=1, le=1e6, description="seconds between two checkpoints of a training; shorter trainings write none"
     )
-    address: str = Field("local", description="Ray cluster: local, auto, or an address")
+    address: str = Field(
+        "local",
+        description="Ray cluster. local: start one for this run; auto: join the one of this machine; or an address",
+    )
     verbose: int = Field(
-        1, ge=0, le=1, description="1: a line for every step, a table in a terminal; 0: warnings and the result"
+        1,
+        ge=0,
+        le=1,
+        description="1: print a line for every step, in a terminal a table; 0: print only warnings and the result",
     )
     events: HomePath | None = Field(
-        None, description="file that every event is appended to, a line of JSON each; default: none"
+        None, description="file to which every event is appended as a line of JSON; default: none"
     )
 
     @property

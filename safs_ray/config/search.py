@@ -13,19 +13,30 @@ Move = Literal["redraw", "redraw and swap"]
 
 
 class LahcSection(Section):
-    history: int = Field(3, ge=1, le=10**5, description="length of the history")
+    history: int = Field(
+        3,
+        ge=1,
+        le=10**5,
+        description="a candidate is accepted if it is no worse than the current assignment, or than the one that "
+        "was current so many evaluations ago",
+    )
     walks: int = Field(
         1,
         ge=1,
         le=64,
-        description="hill climbers that take turns in a chain, the first from the starting assignment, the others from "
-        "random ones; their candidates are trained side by side, on small sparse networks in a fraction of the time",
+        description="number of hill climbers that take turns in a chain. The first starts from the starting "
+        "assignment, the others from random ones; their candidates are trained side by side, which is faster for "
+        "small sparse networks",
     )
 
 
 class AnnealingSection(Section):
-    initial_temperature: float = Field(1e4, ge=1e-6, le=1e12, description="for the first neighbour, in units of cost")
-    final_temperature: float = Field(10.0, ge=1e-6, le=1e12, description="for the last neighbour of the budget")
+    initial_temperature: float = Field(
+        1e4, ge=1e-6, le=1e12, description="temperature for the first neighbour, in units of cost"
+    )
+    final_temperature: float = Field(
+        10.0, ge=1e-6, le=1e12, description="temperature for the last neighbour, in units of cost"
+    )
 
     @model_validator(mode="after")
     def _cools(self) -> AnnealingSection:
@@ -38,10 +49,15 @@ class AnnealingSection(Section):
 
 
 class GeneticSection(Section):
-    population: int = Field(5, ge=2, le=10**6, description="assignments in a generation")
+    population: int = Field(5, ge=2, le=10**6, description="number of assignments in a generation")
     crossover: float = Field(0.8, ge=0, le=1, description="probability that a child has two parents")
-    mutation: float = Field(0.3, ge=0, le=1, description="probability that one site of a child is redrawn")
-    elites: int = Field(1, ge=0, le=10**6, description="best of a generation that live on, without a new evaluation")
+    mutation: float = Field(0.3, ge=0, le=1, description="probability that one site of a child gets another operator")
+    elites: int = Field(
+        1,
+        ge=0,
+        le=10**6,
+        description="how many of the best assignments stay in the next generation, without a new evaluation",
+    )
 
     @model_validator(mode="after")
     def _has_children(self) -> GeneticSection:
@@ -51,23 +67,27 @@ class GeneticSection(Section):
 
 
 class TpeSection(Section):
-    startup: int = Field(10, ge=0, le=10**6, description="random assignments before the first of the model")
-    gamma: float = Field(0.25, gt=0, le=100, description="of n evaluations, the best gamma * sqrt(n) are the good ones")
+    startup: int = Field(10, ge=0, le=10**6, description="number of random assignments before the model proposes")
+    gamma: float = Field(0.25, gt=0, le=100, description="the model imitates the best gamma * sqrt(n) of n evaluations")
 
 
 class SearchSection(Section):
     protocol: Literal["joint", "staged"] = Field(
         "joint",
-        description="joint: every trial searches with its own hyperparameters; staged: as published, first the "
-        "search with the default ones, then the hyperparameters of the assignment found",
+        description="joint: every trial searches with its own hyperparameters. staged, as published: chains "
+        "search with the default hyperparameters, then trials search the hyperparameters of the assignment found",
     )
     chains: int = Field(
-        1, ge=1, le=10**4, description="chains of stage 1, protocol staged only; in protocol joint each trial is one"
+        1,
+        ge=1,
+        le=10**4,
+        description="number of chains in stage 1; protocol staged only, since in protocol joint each trial has one",
     )
     when: Literal["after", "before", "during"] = Field(
         "after",
-        description="after: the search begins from the pruned network; before: from the dense one, which is pruned "
-        "with what was found; during: from the dense one, which every training prunes by schedule gradual",
+        description="after: the search starts from the pruned network; before: from the dense network, which is "
+        "then pruned with the operators found; during: from the dense network, which every training prunes "
+        "(schedule gradual)",
     )
     operators: tuple[Annotated[str, known(OPERATORS, VARIANTS, "unknown operator; ")], ...] = Field(
         (
@@ -75,38 +95,45 @@ class SearchSection(Section):
             "srs", "elu", "tanh", "softplus", "logsigmoid", "symlog", "symexp",
         ),
         min_length=2,
-        description="operators that a site may take; your own as package.module:function",
+        description="operators that a site may take; name your own as package.module:function",
     )  # fmt: skip
     granularity: Literal["layer", "network", "group"] = Field(
-        "layer", description="what has an operator of its own: each site, all sites together, or groups of its channels"
+        "layer",
+        description="what gets an operator of its own. layer: each site; network: all sites together; group: each "
+        "group of channels",
     )
-    groups: int = Field(2, ge=2, le=10**4, description="groups of channels at each site, where granularity is group")
-    steps: Count = Field(20, description="evaluations of a chain, the starting assignment included")
-    epochs: Count = Field(10, description="epochs of one evaluation")
+    groups: int = Field(
+        2, ge=2, le=10**4, description="number of groups of channels at each site, with granularity group"
+    )
+    steps: Count = Field(20, description="number of evaluations in a chain, including that of the starting assignment")
+    epochs: Count = Field(10, description="epochs of an evaluation")
     start: Literal["default", "random"] = Field(
-        "default", description="starting assignment: the network's own activations, or random"
+        "default", description="starting assignment. default: the network's own activations; random: a random one"
     )
     share: Literal["none", "best"] = Field(
         "none",
-        description="what a new chain takes from those that are under way or done: nothing, or the best assignment so "
-        "far to start from",
+        description="where a new chain starts. none: from the starting assignment; best: from the best assignment "
+        "that any chain has found so far",
     )
     strategy: Annotated[str, known(STRATEGIES)] = Field(
-        "lahc", description="what proposes: lahc, random, annealing, genetic, tpe or package.module:function"
+        "lahc",
+        description="strategy that proposes assignments: lahc, random, annealing, genetic, tpe or "
+        "package.module:function",
     )
     move: Move = Field(
         "redraw and swap",
-        description="what makes a neighbour for lahc and annealing: a redrawn site, then two sites swapped",
+        description="lahc, annealing: how a neighbour is made. redraw: one site gets another operator; redraw and "
+        "swap: then two sites are swapped, too",
     )
     predictor: Literal["none", "linear"] = Field(
         "none",
-        description="what chooses among 16 neighbours for lahc: nothing, it takes the first; linear: a model of the "
-        "costs that the chain has seen",
+        description="lahc: how the next neighbour is chosen. none: at random; linear: as the most promising of 16 "
+        "by a linear model of the costs that the chain has seen",
     )
-    lahc: LahcSection = Field(LahcSection(), description="of Late Acceptance Hill Climbing")
-    annealing: AnnealingSection = Field(AnnealingSection(), description="of simulated annealing")
-    genetic: GeneticSection = Field(GeneticSection(), description="of the genetic algorithm")
-    tpe: TpeSection = Field(TpeSection(), description="of the tree-structured Parzen estimator")
+    lahc: LahcSection = Field(LahcSection(), description="settings of Late Acceptance Hill Climbing")
+    annealing: AnnealingSection = Field(AnnealingSection(), description="settings of simulated annealing")
+    genetic: GeneticSection = Field(GeneticSection(), description="settings of the genetic algorithm")
+    tpe: TpeSection = Field(TpeSection(), description="settings of the tree-structured Parzen estimator")
 
     @model_validator(mode="after")
     def _predicts_for_lahc(self) -> SearchSection:
@@ -116,7 +143,7 @@ class SearchSection(Section):
 
 
 class FinetuneSection(Section):
-    epochs: Count = Field(30, description="epochs of fine-tuning with learnable scales")
+    epochs: Count = Field(30, description="epochs of fine-tuning, which learns the scales alpha and beta")
     epochs_per_step: Count = Field(5, description="epochs between two comparisons by ASHA")
 
     @model_validator(mode="after")

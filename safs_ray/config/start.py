@@ -20,28 +20,37 @@ def _source(value: str) -> str:
 class DataSection(Section):
     source: Annotated[str, AfterValidator(_source)] = Field(
         "digits",
-        description="digits, mnist, fashion_mnist, kmnist, cifar10, cifar100, parquet:FOLDER, imagefolder:FOLDER, "
-        "imagenet16:FOLDER, imagenet16-CLASSES:FOLDER or package.module:function",
+        description="where the images come from: digits, mnist, fashion_mnist, kmnist, cifar10, cifar100, "
+        "parquet:FOLDER, imagefolder:FOLDER, imagenet16:FOLDER, imagenet16-CLASSES:FOLDER or "
+        "package.module:function",
     )
-    folder: HomePath = Field("data", description="where torchvision's data sets lie or are downloaded to")
-    size: int | None = Field(None, ge=4, le=1024, description="side in pixels to resize images to")
-    validation: float = Field(0.1, gt=0, le=0.5, description="fraction of the training images that a fold validates on")
-    limit: Images | None = Field(None, description="use only so many training and test images, a fixed sample")
+    folder: HomePath = Field("data", description="folder of torchvision's data sets, to which they are downloaded")
+    size: int | None = Field(
+        None, ge=4, le=1024, description="resize images to squares of this side, in pixels; null: keep their size"
+    )
+    validation: float = Field(
+        0.1, gt=0, le=0.5, description="fraction of the training images that each fold holds out for validation"
+    )
+    limit: Images | None = Field(
+        None, description="largest number of training and of test images to use, a fixed sample; null: all"
+    )
     alpha: Literal["white", "keep"] = Field(
         "white",
-        description="transparency of image files; white: composed on white; keep: a channel of its own, for all images",
+        description="transparency of image files. white: place them on a white background; keep: make it a "
+        "channel of all images",
     )
     layout: Literal["NCHW", "NHWC"] = Field(
-        "NCHW", description="order of the dimensions of images that your own function returns"
+        "NCHW", description="order of the dimensions of the images that your own function returns"
     )
     mean: tuple[Annotated[float, Field(ge=-1000, le=1000)], ...] | None = Field(
-        None, description="of each channel, of pixels in [0, 1], to normalise by; default: of the training images"
+        None,
+        description="mean of each channel to normalise by, of pixels in [0, 1]; default: that of the training images",
     )
     deviation: tuple[Annotated[float, Field(ge=1e-6, le=1000)], ...] | None = Field(
-        None, description="as mean; goes with it"
+        None, description="standard deviation of each channel to normalise by; give it together with mean"
     )
-    crop: int = Field(0, ge=0, le=64, description="pixels of padding for random crops in training; 0: none")
-    flip: bool = Field(False, description="random horizontal flips in training")
+    crop: int = Field(0, ge=0, le=64, description="padding in pixels for random crops in training; 0: no crops")
+    flip: bool = Field(False, description="flip images horizontally at random in training")
 
     @model_validator(mode="after")
     def _mean_with_deviation(self) -> DataSection:
@@ -53,14 +62,23 @@ class DataSection(Section):
 
 class ModelSection(Section):
     name: Annotated[str, known(ARCHITECTURES)] = Field(
-        "lenet5", description="lenet5, mlp, vgg16, resnet18, efficientnet_b0, localvit_t or package.module:function"
+        "lenet5",
+        description="network: lenet5, mlp, vgg16, resnet18, efficientnet_b0, localvit_t or package.module:function",
     )
     exclude: tuple[str, ...] | None = Field(
         None,
-        description="patterns of activations that are no sites; default: squeeze-excitation's, where a network has it",
+        description="patterns of the names of activations to leave alone; default: those of squeeze-excitation blocks",
     )
-    weights: HomePath | None = Field(None, description="state dict to start from, safetensors or torch; default: none")
-    pruned: bool = Field(False, description="the zeros of model.weights stay zeros: nothing more is pruned")
+    weights: HomePath | None = Field(
+        None,
+        description="file with a state dict to start from, safetensors or torch, instead of dense training; "
+        "default: none",
+    )
+    pruned: bool = Field(
+        False,
+        description="true: the network of model.weights is pruned already; its zeros stay zero, and nothing more "
+        "is pruned",
+    )
 
     @model_validator(mode="after")
     def _weights_of_a_pruned_network(self) -> ModelSection:
@@ -71,6 +89,6 @@ class ModelSection(Section):
 
 class DenseSection(Section):
     epochs: int = Field(
-        30, ge=0, le=10**6, description="passes over the training images; 0: initial weights are pruned as they are"
+        30, ge=0, le=10**6, description="epochs of dense training; 0: prune the initial weights as they are"
     )
-    hyperparameters: Hyperparameters = Field(Hyperparameters(), description="of dense training")
+    hyperparameters: Hyperparameters = Field(Hyperparameters(), description="hyperparameters of dense training")

@@ -17,31 +17,43 @@ def _gpus(value: float | None) -> float | None:
 
 
 class ResourcesSection(Section):
-    cpu: int = Field(1, ge=1, le=1024, description="threads of a trial or stage")
+    cpu: int = Field(1, ge=1, le=1024, description="number of threads of a trial or stage")
     gpu: Annotated[float | None, AfterValidator(_gpus)] = Field(
-        None, ge=0, le=1024, description="GPUs of a trial or stage, fractions share one; default: 1 where there are any"
+        None,
+        ge=0,
+        le=1024,
+        description="number of GPUs of a trial or stage; a fraction shares one GPU; default: 1 if there is a GPU, "
+        "else 0",
     )
 
 
 class TuneSection(Section):
-    trials: Count = Field(8, description="sets of hyperparameters to try")
-    max_concurrent: Count | None = Field(None, description="trials at a time; default: as many as fit")
+    trials: Count = Field(8, description="number of trials, each with its own hyperparameters")
+    max_concurrent: Count | None = Field(None, description="number of trials at a time; default: as many as fit")
     searcher: Literal["hyperopt", "random"] = Field(
-        "hyperopt", description="hyperopt: TPE, which learns from the trials that have ended; random"
+        "hyperopt",
+        description="what proposes hyperparameters. hyperopt: TPE, which learns from the trials that have ended; "
+        "random: draws at random",
     )
-    scheduler: Literal["asha", "none"] = Field("asha", description="asha: stop weak trials; none: stop no trial")
-    max_t: Count | None = Field(None, description="step at which a trial ends; default: its last")
-    grace_period: Count = Field(4, description="steps before ASHA may stop a trial")
-    reduction_factor: int = Field(2, ge=2, le=1000, description="ASHA keeps one in so many trials at each rung")
-    brackets: int = Field(1, ge=1, le=16, description="groups of trials, each with a longer grace period in ASHA")
-    resources: ResourcesSection = Field(ResourcesSection(), description="of each trial and stage")
+    scheduler: Literal["asha", "none"] = Field("asha", description="asha: stop weak trials early; none: stop no trial")
+    max_t: Count | None = Field(None, description="step at which every trial ends; default: its last step")
+    grace_period: Count = Field(4, description="number of steps before ASHA may stop a trial")
+    reduction_factor: int = Field(2, ge=2, le=1000, description="at each rung ASHA lets one in so many trials go on")
+    brackets: int = Field(
+        1,
+        ge=1,
+        le=16,
+        description="number of groups of trials that ASHA compares separately, each with a longer grace period "
+        "than the last",
+    )
+    resources: ResourcesSection = Field(ResourcesSection(), description="resources of each trial and stage")
     warm_start: HomePath | None = Field(
         None,
-        description="folder of an earlier run of the same data, model, dense, pruning, run.seed, run.precision, "
-        "search.when and final.folds: its networks are taken over, its evaluations are not made again, and HyperOpt "
-        "learns from its trials",
+        description="folder of an earlier run with the same data, model, dense, pruning, run.seed, run.precision, "
+        "search.when and final.folds; this run takes over its networks and evaluations, and HyperOpt learns from "
+        "its trials",
     )
-    space: SpaceSection = Field(SpaceSection(), description="what HyperOpt may propose")
+    space: SpaceSection = Field(SpaceSection(), description="hyperparameters that HyperOpt may propose")
 
 
 class FinalSection(Section):
@@ -49,19 +61,22 @@ class FinalSection(Section):
         3,
         ge=1,
         le=100,
-        description="last trainings of each row, each on another fold; needs folds * data.validation <= 0.5",
+        description="number of folds on which every row of the table is trained and tested; folds * "
+        "data.validation must be at most 0.5",
     )
-    epochs: Count = Field(30, description="epochs of the last training of every row of the table, and of finalists")
+    epochs: Count = Field(
+        30, description="epochs of the final training of every row of the table, and of each training of a finalist"
+    )
     finalists: int = Field(
         3,
         ge=1,
         le=100,
-        description="best trials of a sweep that are trained again, on the images of the search; that of the highest "
-        "mean validation accuracy wins; 1: the best trial wins as it is",
+        description="number of best trials of a sweep that are trained again, on the images of the search; the "
+        "one with the highest mean validation accuracy wins; 1: the best trial wins as it is",
     )
-    seeds: int = Field(2, ge=1, le=100, description="trainings of each finalist, each with other batches")
+    seeds: int = Field(2, ge=1, le=100, description="number of trainings of each finalist, each with other batches")
     ablations: Annotated[tuple[Literal["stage 1", "stage 2"], ...], AfterValidator(distinct)] = Field(
         ("stage 1", "stage 2"),
-        description="rows beside dense, pruned and SAFS; stage 1: SAFS's operators without scales, with the default "
-        "hyperparameters; stage 2: the default activations with scales and hyperparameters of their own search",
+        description="further rows of the table. stage 1: the operators of SAFS with the default hyperparameters, "
+        "without scales; stage 2: the network's own activations with searched hyperparameters and learned scales",
     )

@@ -96,7 +96,7 @@ def _steps_of_trials(strengths: Sequence[float], rungs: Sequence[int], quantile:
     for strength in strengths:
         for rung in rungs:
             before = reached[rung]
-            stopped = before and strength < np.percentile(before, quantile)
+            stopped = bool(before) and strength < np.percentile(before, quantile)
             before.append(strength)
             if stopped:
                 yield rung

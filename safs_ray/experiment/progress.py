@@ -86,9 +86,11 @@ class StageProgress:
     def epoch(self, name: str, epoch: int, accuracy: float) -> None:
         """Take the news that a stage has done an epoch; those that nothing was told of were done before."""
         stage, now = self._stages[name], time.monotonic()
-        self._expect(stage, epoch - 1)
-        self._done[name] = epoch
-        self._clock.advance(stage.part, self._seconds[stage.part])
+        if epoch - 1 > self._done[name]:
+            self._expect(stage, epoch)  # it goes on from before: nobody knows when this epoch began
+        else:
+            self._done[name] = epoch
+            self._clock.advance(stage.part, self._seconds[stage.part])
         last = self._printed.setdefault(name, now if epoch < stage.epochs else 0.0)
         if epoch < stage.epochs and now - last < SECONDS_BETWEEN:
             return
@@ -113,7 +115,7 @@ class SweepProgress:
     """Tells of the steps of a sweep, a line each.
 
     Args:
-        done: how many of its trials were done before.
+        done: how many of its trials were done before; not all.
         best: the best accuracy of those.
     """
 
@@ -124,7 +126,7 @@ class SweepProgress:
         self._best, self._ended = best, done
         self._running: dict[str, int] = {}
         self._expected = expected_steps(configuration, course, trials)
-        self._seconds = clock.left(course.sweep) / (trials * self._rest(0))  # of an epoch
+        self._seconds = clock.left(course.sweep) / ((trials - done) * self._rest(0))  # of an epoch
         self._expect()
 
     def step(self, trial: str, step: int, result: Mapping[str, Any], recorded: bool = False) -> None:

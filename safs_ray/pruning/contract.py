@@ -41,7 +41,7 @@ def _faults(score: Score, make: Callable[[], nn.Module], channels: int, size: in
         yield "changes the network"
     again = score(evidence)
     if any(not torch.equal(scores[name], again[name]) for name in weights):
-        yield "gives other scores when it is called again"
+        yield "gives different scores when it is called again"
 
 
 def _faults_of_tensor(name: str, score: object, weight: Tensor) -> Iterator[str]:

@@ -33,9 +33,9 @@ from safs_ray.storage import shown
 MEANINGS = {
     Row.DENSE: "before pruning",
     Row.PRUNED: "its own activations, default hyperparameters",
-    Row.OPERATORS: "found operators, default hyperparameters",
-    Row.SCALES: "its own activations with learned scales, hyperparameters searched",
-    Row.SAFS: "found operators with learned scales, hyperparameters searched",
+    Row.OPERATORS: "operators found, default hyperparameters",
+    Row.SCALES: "its own activations with learned scales, searched hyperparameters",
+    Row.SAFS: "operators found, with learned scales, searched hyperparameters",
 }
 
 
@@ -101,23 +101,23 @@ def _summary(record: Record) -> str:
     test, gained = rows[Row.SAFS]["test_accuracy"], gain(rows[Row.SAFS], rows[Row.PRUNED]).mean
     direction = "above" if gained >= 0 else "below"
     outcome = (
-        f" The activations and hyperparameters that were found reach {percent(test)} % test accuracy with "
+        f" The activations and hyperparameters found reach {percent(test)}% test accuracy with "
         f"{counted(rows[Row.SAFS]['nonzero_weights'], 'weight')}, {abs(100 * gained):.1f} points {direction} the "
         "pruned network"
     )
-    dense = f" and {100 * rows['dense']['test_accuracy']['mean']:.1f} % before pruning" if "dense" in rows else ""
-    return f"{what}{outcome} ({percent(rows['pruned']['test_accuracy'])} %{dense})."
+    dense = f"; {100 * rows['dense']['test_accuracy']['mean']:.1f}% before pruning" if "dense" in rows else ""
+    return f"{what}{outcome} ({percent(rows['pruned']['test_accuracy'])}%{dense})."
 
 
 def _pruning(configuration: Configuration) -> str:
     pruning = configuration.pruning
     if configuration.model.pruned:
-        return "which came pruned"
+        return "already pruned"
     if not pruning.sparsity:
         return "not pruned"
     structure = "" if pruning.structure == "unstructured" else f"structure {pruning.structure}, "
     return (
-        f"pruned to {100 * pruning.sparsity:g} % sparsity by {pruning.score}, allocation {pruning.allocation}, "
+        f"pruned to {100 * pruning.sparsity:g}% sparsity by {pruning.score}, allocation {pruning.allocation}, "
         f"{structure}schedule {pruning.schedule}"
     )
 
@@ -128,11 +128,11 @@ def status(record: Record) -> Iterator[tuple[str, str]]:
         metrics = record.metrics(stage)
         yield (
             f"network “{stage}”",
-            f"validation {100 * metrics['validation_accuracy']:.1f} %" if metrics else "not there yet",
+            f"validation {100 * metrics['validation_accuracy']:.1f}%" if metrics else "not there yet",
         )
     for sweep in record.sweeps:
         ended = sum(trial.fate != "open" for trial in sweep.trials)
-        best = f"best validation {100 * sweep.winner.best_accuracy:.1f} %"
+        best = f"best validation {100 * sweep.winner.best_accuracy:.1f}%"
         if again := record.finalists.get(sweep.name):
             best += f", {counted(len(again), 'finalist')} trained again"
         begun = f"{len(sweep.trials)} of {counted(sweep.planned, 'trial')} begun"
@@ -173,18 +173,13 @@ def _certainty(record: Record) -> str:
     gained = gain(rows[Row.SAFS], rows[Row.PRUNED])
     if gained.low is None:
         return (
-            "With one fold nothing is known of the uncertainty of the gain: run more seeds, and give all their folders "
+            "With one fold nothing is known of the uncertainty of the gain: run more seeds, and pass all their folders "
             "to python -m safs_ray.report."
         )
-    verdict = (
-        "which leaves out 0"
-        if gained.certain
-        else "which includes 0, so that this run alone does not show a difference"
-    )
+    verdict = "which excludes 0" if gained.certain else "which includes 0, so this run alone shows no difference"
     return (
-        f"Below a gain stands its {CONFIDENT} interval, by Student’s t over the differences of the folds; that of SAFS "
-        f"is {interval(gained)} points, {verdict}. Folds share most of their images, "
-        "so that other seeds differ by more."
+        f"Each gain has its {CONFIDENT} interval below it, by Student’s t over the differences of the folds; that of "
+        f"SAFS is {interval(gained)} points, {verdict}. Folds share most of their images, so seeds differ by more."
     )
 
 
@@ -206,11 +201,11 @@ def _search(record: Record) -> str:
     run, taken = record.configuration, record.search_cost
     trials = counted(taken["trials"], "trial")
     if run.search.protocol == "staged":
-        trials += f", among them {counted(run.search.chains, 'chain')} of stage 1"
+        trials += f", including {counted(run.search.chains, 'chain')} of stage 1"
     return (
-        f"Protocol {run.search.protocol}, strategy {run.search.strategy}, hyperparameters by {run.tune.searcher}: "
-        f"{trials}; {counted(taken['evaluations'], 'evaluation')} of candidates trained, "
-        f"{taken['evaluations_saved']:,} more answered by the board, {taken['diverged']:,} diverged."
+        f"Protocol {run.search.protocol}, strategy {run.search.strategy}, hyperparameters by {run.tune.searcher}. The "
+        f"search ran {trials}, and trained {counted(taken['evaluations'], 'evaluation')} of candidates; "
+        f"{taken['evaluations_saved']:,} more came from the board, and {taken['diverged']:,} diverged."
     )
 
 

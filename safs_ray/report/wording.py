@@ -30,7 +30,7 @@ def interval(estimate: Estimate) -> str:
     return f"{points(estimate.low)} to {points(estimate.high)}"
 
 
-CONFIDENT = f"{100 * CONFIDENCE:g} %"
+CONFIDENT = f"{100 * CONFIDENCE:g}%"
 
 
 def seconds(value: float) -> str:

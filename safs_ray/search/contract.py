@@ -46,7 +46,7 @@ def _faults_of_candidates(make: MakeStrategy, start: Assignment) -> Iterator[str
         if len(candidate) != len(start) or not set(candidate) <= set(OPERATORS):
             yield f"proposes {','.join(candidate)} for {len(start)} sites that may take {', '.join(OPERATORS)}"
     if len(set(others)) < 2:
-        yield "proposes one assignment alone"
+        yield "proposes only one assignment"
 
 
 def _faults_of_order(make: MakeStrategy) -> Iterator[str]:
@@ -54,13 +54,13 @@ def _faults_of_order(make: MakeStrategy) -> Iterator[str]:
     strategy = make(OPERATORS, STARTS[0], 0)
     try:
         strategy.tell(0.5)
-        yield "takes a cost before it was asked for a candidate; it must raise RuntimeError"
+        yield "accepts a cost before it was asked for a candidate; it must raise RuntimeError"
     except RuntimeError:
         pass
     for _ in range(STEPS):
         candidate = strategy.ask()
         if strategy.ask() != candidate:
-            yield "proposes something else when it is asked again before the cost is told"
+            yield "proposes another candidate when it is asked again before the cost is told"
         strategy.tell(_cost(candidate))
     if strategy.iteration != STEPS:
         yield f"has iteration {strategy.iteration} after {STEPS} costs were told"
@@ -76,20 +76,20 @@ def _faults_of_best(make: MakeStrategy) -> Iterator[str]:
         told.append((_cost(candidate), candidate))
         lowest = min(told, key=lambda each: each[0])
         if (strategy.best_cost, strategy.best) != lowest:
-            yield "has another best than the first candidate of the lowest cost told"
+            yield "has a best that is not the first candidate with the lowest cost told"
         if (strategy.current, strategy.current_cost) != ((candidate, _cost(candidate)) if accepted else before):
-            yield "has another current assignment than the one it accepted last"
+            yield "has a current assignment that is not the one it accepted last"
 
 
 def _faults_of_seeds(make: MakeStrategy) -> Iterator[str]:
     before = _states()
     first, again, other = (_candidates(make(OPERATORS, STARTS[0], seed)) for seed in (3, 3, 4))
     if first != again:
-        yield "proposes something else with the same seed"
+        yield "proposes other candidates when it is made again with the same seed"
     if first == other:
         yield "proposes the same whatever the seed"
     if _states() != before:
-        yield "draws from a global generator of random numbers; it must have its own, of its seed"
+        yield "draws from a global random generator; it must have its own, made from its seed"
 
 
 def _faults_of_copies(make: MakeStrategy) -> Iterator[str]:

@@ -44,7 +44,7 @@ def announce(
         f"  about {duration(seconds)} on {counted(workers(configuration).count, 'worker')} of this machine\n"
         f"  run folder {folder}\n"
         f"  watch      {program('tensorboard')} --logdir {quoted(folder)}\n"
-        f"  go on      {resume_command(folder)}   (after an interruption)",
+        f"  resume     {resume_command(folder)}   (after an interruption)",
         soft_wrap=True,
     )
 
@@ -90,7 +90,8 @@ def forecast(configuration: Configuration, network: Network, splits: Splits, fol
     seconds = experiment.forecast(configuration, network, splits, workers(configuration))
     machine.give_back_memory()  # this process trains no more, and the others want it
     for part in parts_done(configuration, folder):
-        seconds[part.name] *= 1 - part.share
+        if part.name in seconds:  # the network of a file is there without work
+            seconds[part.name] *= 1 - part.share
     return seconds
 
 

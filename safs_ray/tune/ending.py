@@ -42,7 +42,7 @@ def ending(error: BaseException, configuration: Configuration, folder: Folder, c
 
 
 def left(configuration: Configuration, folder: Folder, again: bool) -> str:
-    """What an end that is none leaves, and how to go on.
+    """What an interrupted or failed run kept, and how to resume it.
 
     Args:
         again: whether the run would end the same way if it went on.

@@ -64,14 +64,16 @@ def parser() -> argparse.ArgumentParser:
         "words",
         nargs="*",
         metavar="CONFIG.yaml key.path=value",
-        help="a configuration (default: quickstart.yaml) and values that replace its own",
+        help="a configuration (default: quickstart.yaml), and values that replace those in it",
     )
     either = parser.add_mutually_exclusive_group()
     either.add_argument(
-        "--resume", metavar="RUN", help="go on with the run in this folder, with changes if there are any"
+        "--resume", metavar="RUN", help="resume the run in this folder; key.path=value changes what may be changed"
     )
-    either.add_argument("--dry-run", action="store_true", help="check everything, and say what the run would cost")
-    either.add_argument("--print-config", action="store_true", help="print every value and where it is from")
+    either.add_argument(
+        "--dry-run", action="store_true", help="check everything; say what the run would do, and how long it would take"
+    )
+    either.add_argument("--print-config", action="store_true", help="print every value and where it comes from")
     return parser
 
 

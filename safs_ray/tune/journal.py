@@ -151,4 +151,4 @@ class Past:
             done, left = len(self.complete), len(self.unfinished)
             kept = sum(len(self.steps(number)) for number in range(done + left))
             ended = f"{counted(done, 'trial')} {'has' if done == 1 else 'have'} ended, {left} had begun"
-            log.info("going on: %s, their %s %s kept", ended, counted(kept, "step"), "is" if kept == 1 else "are")
+            log.info("resuming: %s, their %s %s kept", ended, counted(kept, "step"), "is" if kept == 1 else "are")

@@ -19,6 +19,7 @@ from safs_ray.config import (
     parse,
     validate,
 )
+from safs_ray.config.names import OPERATORS
 from tests.config.told import DEFAULTS, at, inside, leaves, message, message_of_file, nested, shown, told_by
 
 SHIPPED = sorted((Path(__file__).parents[2] / "tune_configs").glob("*.yaml"))
@@ -498,7 +499,9 @@ valid_values = st.fixed_dictionaries(
                 ),
             },
         ),
-        "search": st.fixed_dictionaries({}, optional={"operators": st.lists(texts, min_size=2, max_size=5)}),
+        "search": st.fixed_dictionaries(
+            {}, optional={"operators": st.lists(st.sampled_from(OPERATORS), min_size=2, max_size=5)}
+        ),
         "tune": st.fixed_dictionaries(
             {}, optional={"resources": st.fixed_dictionaries({"gpu": st.floats(1e-4, 1) | st.sampled_from([0.0, 8.0])})}
         ),

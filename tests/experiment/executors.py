@@ -6,7 +6,8 @@ from collections.abc import Collection, Mapping, Sequence
 
 from safs_ray.config import Configuration, Hyperparameters
 from safs_ray.data import Dataset
-from safs_ray.experiment import InProcess, Outcome, Stage
+from safs_ray.experiment import Outcome, Stage
+from safs_ray.experiment.local import InProcess
 from safs_ray.search.assignment import Assignment
 from safs_ray.search.course import Course, Sweep
 from safs_ray.search.recipe import Recipe

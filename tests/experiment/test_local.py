@@ -7,7 +7,8 @@ import pytest
 from safs_ray import stages
 from safs_ray.config import Configuration, validate
 from safs_ray.data import Dataset
-from safs_ray.experiment import FailedSearchError, InProcess, Stage
+from safs_ray.experiment import FailedSearchError, Stage
+from safs_ray.experiment.local import InProcess
 from safs_ray.search.course import Sweep, joint, operators_only, scales_only
 from safs_ray.search.space import nearest
 from safs_ray.stages import Result

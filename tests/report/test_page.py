@@ -83,7 +83,7 @@ def test_the_table_and_what_won_stand_on_the_page(whole: str, record: Record) ->
     for row in record.rows:
         assert f"{100 * row['test_accuracy']['mean']:.1f}" in text
         assert f"{row['nonzero_weights']:,}" in text
-    for part in ("swish", "srs", "mean ± standard deviation of 2 folds", "95 % interval", "Python 3, torch 2"):
+    for part in ("swish", "srs", "mean ± standard deviation of 2 folds", "95% interval", "Python 3, torch 2"):
         assert part in text
     assert f"python -m safs_ray.tune {record.folder}/config.yaml run.name=finished-again" in text
     assert "not finished" not in text
@@ -146,7 +146,13 @@ def evil(variant: Callable[..., Path], bare: Record) -> Path:
     assert bare.results is not None
     assignment = {f"{EVIL}&": {"operator": "relu", "alpha": 1.0, "beta": 1.0}}
     results = {**bare.results, "assignment": assignment}
-    path = variant("evil", ("networks",), results, data={"source": f"imagefolder:{EVIL}"}, model={"name": f"m:{EVIL}"})
+    path = variant(
+        "evil",
+        ("networks",),
+        results,
+        data={"source": f"imagefolder:{EVIL}"},
+        model={"weights": EVIL},
+    )
     return path.rename(path.with_name("<b>evil & co"))
 
 

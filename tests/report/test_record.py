@@ -37,11 +37,11 @@ def test_rows_of_an_unfinished_run_come_from_the_folds_that_are_done(
 
 def test_what_is_found_so_far_is_the_best_assignment_on_the_pruned_weights(unfinished: Record) -> None:
     assert unfinished.rows == []
-    assert unfinished.found is not None
+    assert unfinished.best_network is not None
     assert unfinished.start is not None
-    assert unfinished.found.assignment == unfinished.sweeps[0].winner.best_assignment
+    assert unfinished.best_network.assignment == unfinished.sweeps[0].winner.best_assignment
     for name, mask in unfinished.start.masks.items():
-        assert unfinished.found.masks[name].equal(mask)
+        assert unfinished.best_network.masks[name].equal(mask)
 
 
 def test_after_a_search_before_pruning_the_start_is_what_was_pruned_then(
@@ -66,7 +66,7 @@ def test_a_run_of_which_only_results_were_kept(bare: Record) -> None:
     assert [row["name"] for row in bare.rows] == ["dense", "pruned", "SAFS"]
     assert bare.sweeps == ()
     assert bare.start is None
-    assert bare.found is None
+    assert bare.best_network is None
     assert bare.result("dense") is None
 
 

@@ -8,14 +8,14 @@ import subprocess
 import sys
 import tracemalloc
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
 from safs_ray import config
-from safs_ray.config import Configuration, SearchSection
+from safs_ray.config import Configuration, SearchSection, names
 from safs_ray.data import Splits
 from safs_ray.randomness import derive
 from safs_ray.search.assignment import Assignment
@@ -27,7 +27,7 @@ from safs_ray.stages import Result
 from safs_ray.training import Context
 
 WALKS = "lahc, three walks"
-STRATEGIES = (*get_args(SearchSection.model_fields["strategy"].annotation), WALKS)
+STRATEGIES = (*names.STRATEGIES, WALKS)
 OPERATORS = ("relu", "swish", "tanh", "srs")
 START = ("relu",) * 4
 STEPS = 14

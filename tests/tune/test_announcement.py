@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+from pathlib import Path
 
 import pytest
 from rich.console import Console
@@ -8,27 +9,11 @@ from rich.console import Console
 from safs_ray import machine, stages
 from safs_ray.config import Configuration
 from safs_ray.data import Dataset
-from safs_ray.experiment import plan
+from safs_ray.experiment import forecasting
+from safs_ray.stages import Result
 from safs_ray.storage import Folder
-from safs_ray.tune.announcement import _one_after_another, announce
+from safs_ray.tune.announcement import announce, forecast
 from tests.stages.altered import changed
-
-
-def told(configuration: Configuration, workers: int, **tune: object) -> float:
-    changed = configuration.model_copy(update={"tune": configuration.tune.model_copy(update=tune)})
-    return _one_after_another(changed, plan(changed), workers)
-
-
-def test_trainings_that_wait_for_one_another_take_their_time(configuration: Configuration) -> None:
-    planned = plan(configuration)
-    trials = planned["search"] + planned["fine-tuning"]
-    assert told(configuration, workers=1) == sum(planned.values()) - planned["dense training"]
-    last = planned["finalists"] + planned["final evaluation"]
-    assert told(configuration, workers=3, max_concurrent=None) == planned["pruning"] + trials / 3 + last / 3
-    assert told(configuration, workers=3, max_concurrent=1) == planned["pruning"] + trials + last / 3
-    assert told(configuration, workers=100, max_concurrent=None) == pytest.approx(
-        planned["pruning"] + trials / 3 + last / 100
-    )
 
 
 def test_of_one_there_is_no_plural(
@@ -38,8 +23,32 @@ def test_of_one_there_is_no_plural(
     run = changed(changed(configuration, "final", folds=1), "search", steps=1)
     run = changed(changed(run, "tune", trials=1, scheduler="none"), "finetune", epochs=2)
     splits, console = stages.folds(run, dataset).search(), Console(file=io.StringIO(), highlight=False)
-    announce(run, splits, stages.check(run, dataset, splits), Folder("/runs/mine"), console)
+    announce(run, splits, stages.check(run, dataset, splits), Folder("/runs/mine"), 70.0, console)
     assert isinstance(console.file, io.StringIO)
     lines = [line.strip() for line in console.file.getvalue().splitlines()]
     assert lines[2] == "2 sites, 4 operators, 1 trial of 1 evaluation and a fine-tuning, 1 fold"
-    assert lines[4].endswith(" on 1 worker of this machine")
+    assert lines[4] == "about 70 s on 1 worker of this machine"
+
+
+def test_forecast_leaves_out_what_is_done(
+    configuration: Configuration, dataset: Dataset, dense: Result, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(forecasting, "_seconds_per_epoch", lambda *_: (10.0, 1.0))
+    folder, splits = Folder.at(tmp_path), stages.folds(configuration, dataset).search()
+    whole = forecast(configuration, dense.network, splits, folder)
+    dense.save(folder / "networks/dense")
+    dense.save(folder / "networks/final/SAFS/fold-0")
+    left = forecast(configuration, dense.network, splits, folder)
+    assert left == {**whole, "dense": 0, "final": whole["final"] * 3 / 4}, "one of four final trainings is done"
+
+
+def test_forecast_of_a_network_that_came_pruned_has_no_pruning(
+    configuration: Configuration, dataset: Dataset, dense: Result, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(forecasting, "_seconds_per_epoch", lambda *_: (10.0, 1.0))
+    run = changed(configuration, "model", weights="pruned.pt", pruned=True)
+    folder, splits = Folder.at(tmp_path), stages.folds(run, dataset).search()
+    whole = forecast(run, dense.network, splits, folder)
+    dense.save(folder / "networks/pruned")  # as the command does with the network of the file
+    assert forecast(run, dense.network, splits, folder) == whole
+    assert "pruned" not in whole

@@ -1,16 +1,15 @@
 from __future__ import annotations
 
 import logging
-from pathlib import Path
 
 import pytest
 from ray.tune.experiment import Trial
 
 from safs_ray.config import Configuration
-from safs_ray.search.course import Sweep, joint
-from safs_ray.storage import Folder
-from safs_ray.tune.callbacks import SearchProgress
-from safs_ray.tune.journal import Journal, Past
+from safs_ray.experiment.progress import Clock, SweepProgress
+from safs_ray.log import log
+from safs_ray.search.course import joint
+from safs_ray.tune.callbacks import Progress
 
 STEP = {
     "training_iteration": 5,
@@ -27,8 +26,26 @@ STEP = {
 }
 
 
+@pytest.fixture
+def told(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> pytest.LogCaptureFixture:
+    monkeypatch.setattr(log, "propagate", True)
+    caplog.set_level(logging.INFO, "safs_ray")
+    return caplog
+
+
+@pytest.fixture
+def progress(configuration: Configuration) -> Progress:
+    course = joint(configuration)
+    return Progress(SweepProgress(configuration, course, 3, Clock({})), course.steps)
+
+
+@pytest.fixture
+def trial() -> Trial:
+    return Trial("chain", stub=True, trial_name_creator=lambda _: "trial-1")
+
+
 @pytest.mark.parametrize(
-    ("step", "told"),
+    ("step", "why"),
     [
         ({}, "trial-1  ended after step 5: stopped by ASHA, weaker than others were there"),
         ({"diverged": 1}, "trial-1  ended after step 5: its fine-tuning diverged"),
@@ -36,24 +53,27 @@ STEP = {
         ({"training_iteration": 6}, None),
     ],
 )
-def test_why_a_trial_ended_before_its_last_step(
-    configuration: Configuration,
-    caplog: pytest.LogCaptureFixture,
-    monkeypatch: pytest.MonkeyPatch,
-    tmp_path: Path,
-    step: dict[str, int],
-    told: str | None,
+def test_progress_is_told_why_a_trial_ended_before_its_last_step(
+    progress: Progress, trial: Trial, told: pytest.LogCaptureFixture, step: dict[str, int], why: str | None
 ) -> None:
-    monkeypatch.setattr(logging.getLogger("safs_ray"), "propagate", True)
-    caplog.set_level(logging.INFO, "safs_ray")
-    past = Past(joint(configuration), Journal(Folder.at(tmp_path), Sweep.SAFS), [])
-    progress, trial = (
-        SearchProgress(configuration, past, 3),
-        Trial("chain", stub=True, trial_name_creator=lambda _: "trial-1"),
-    )
-    progress.setup()
     trial.update_last_result({**STEP, **step})
     progress.on_trial_result(0, [trial], trial, trial.last_result)
-    caplog.clear()
+    told.clear()
     progress.on_trial_complete(0, [trial], trial)
-    assert caplog.text == "" if told is None else told in caplog.text
+    assert told.text == "" if why is None else why in told.text
+
+
+def test_progress_says_nothing_of_steps_that_were_recorded_before(
+    progress: Progress, trial: Trial, told: pytest.LogCaptureFixture
+) -> None:
+    progress.on_trial_result(0, [trial], trial, {**STEP, "recorded": "before"})
+    assert told.text == ""
+    progress.on_trial_result(0, [trial], trial, {**STEP, "training_iteration": 6})
+    assert "step  6 of  6  fine-tuning" in told.text
+
+
+def test_progress_says_that_a_trial_has_failed(
+    progress: Progress, trial: Trial, told: pytest.LogCaptureFixture
+) -> None:
+    progress.on_trial_error(0, [trial], trial)
+    assert told.messages == ["trial-1  failed"]

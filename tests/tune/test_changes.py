@@ -4,8 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from safs_ray.config import CONFIGURATION, Configuration, ConfigurationError, Hyperparameters, dump
-from safs_ray.experiment import RESULTS
+from safs_ray.config import CONFIGURATION, RESULTS, Configuration, ConfigurationError, Hyperparameters, dump
 from safs_ray.search.course import Sweep
 from safs_ray.search.records import JOURNALS
 from safs_ray.storage import Folder

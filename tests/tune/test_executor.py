@@ -11,6 +11,7 @@ from safs_ray.config import Configuration
 from safs_ray.data import Dataset
 from safs_ray.experiment import Stage
 from safs_ray.experiment.finalists import winner
+from safs_ray.experiment.progress import Clock
 from safs_ray.experiment.results import Finalists
 from safs_ray.log import log
 from safs_ray.search.course import joint
@@ -44,7 +45,7 @@ def executor(four: Configuration, dataset: Dataset, pruned: Result, tmp_path: Pa
     folder = Folder.at(tmp_path)
     pruned.save(folder / "networks/pruned")
     past(four, folder)
-    return OnRay(four, dataset, folder)
+    return OnRay(four, dataset, folder, Clock({}))
 
 
 def written(folder: Path) -> dict[str, int]:

@@ -105,6 +105,6 @@ def test_what_a_trial_has_found(tmp_path: Path) -> None:
         evaluation("chain-1", 1, 0.5, ("tanh",)),
         evaluation("chain-1", 2, 0.5, ("srs",)),
     ]
-    assert Past(Course(Sweep.OPERATORS, 3, 0), written, steps).found(0) == ("tanh",), "the first of the best"
+    assert Past(Course(Sweep.OPERATORS, 3, 0), written, steps).best_assignment(0) == ("tanh",), "the first of the best"
     tuned = replace(evaluation("chain-1", 3, 0.3, ("elu",)), phase="fine-tuning")
-    assert Past(Course(Sweep.OPERATORS, 3, 1), written, [*steps, tuned]).found(0) == ("elu",)
+    assert Past(Course(Sweep.OPERATORS, 3, 1), written, [*steps, tuned]).best_assignment(0) == ("elu",)

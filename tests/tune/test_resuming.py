@@ -65,7 +65,11 @@ def winner_in_this_process(configuration: Configuration, run: Folder, evaluation
     """The recipe that wins when the finalists of a run are trained here."""
     past = Past(joint(configuration), Journal(run / JOURNALS, Sweep.SAFS), evaluations)
     outcomes = [
-        Outcome(past.course.trial(number), Recipe(past.best_assignment(number), entry.hyperparameters, True), entry.accuracy)
+        Outcome(
+            past.course.trial(number),
+            Recipe(past.best_assignment(number), entry.hyperparameters, learn_scales=True),
+            entry.accuracy,
+        )
         for number, entry in enumerate(past.journal.entries)
     ]
     pruned = Result.load(run / "networks" / "pruned")

@@ -13,6 +13,7 @@ from ray.util.queue import Queue
 from safs_ray.config import Configuration, Hyperparameters
 from safs_ray.data import Dataset, Splits
 from safs_ray.experiment import Stage
+from safs_ray.experiment.progress import Clock
 from safs_ray.experiment.stage import Make
 from safs_ray.search.recipe import Recipe
 from safs_ray.stages import Result
@@ -70,20 +71,20 @@ def test_a_damaged_stage_keeps_what_it_was_made_with(run: Run, once: Once, prune
     file.write_bytes(file.read_bytes()[:-30])
     once("found", lambda *_: pruned)
     run.discard_unless(RECIPE, "found")
-    assert run.kept("found"), "the same recipe deletes nothing"
+    assert run.previous("found"), "the same recipe deletes nothing"
 
 
 def test_rows_are_made_anew_for_another_recipe_alone(run: Run, once: Once, pruned: Result, tmp_path: Path) -> None:
     run.discard_unless(RECIPE, "final/SAFS")
     once("final/SAFS/fold-0", lambda *_: pruned)
     run.discard_unless(RECIPE, "final/SAFS")
-    assert run.kept("final/SAFS/fold-0")
+    assert run.previous("final/SAFS/fold-0")
     run.discard_unless(replace(RECIPE, learn_scales=False), "final/SAFS")
-    assert run.kept("final/SAFS/fold-0") is None
+    assert run.previous("final/SAFS/fold-0") is None
     once("final/SAFS/fold-0", lambda *_: pruned)
     (tmp_path / "networks" / "final" / "SAFS" / "recipe.json").write_text("{")
     run.discard_unless(RECIPE, "final/SAFS")
-    assert run.kept("final/SAFS/fold-0") is None, "nobody knows what it was made with"
+    assert run.previous("final/SAFS/fold-0") is None, "nobody knows what it was made with"
 
 
 def test_a_stage_deletes_its_own_checkpoints_alone(run: Run, once: Once, pruned: Result) -> None:
@@ -128,7 +129,9 @@ def test_a_task_keeps_its_core_while_it_tells(
     """The first lasts longer than Ray needs to start a process for the second, should it find the core unused."""
     timed, arrays = Timed(run.configuration, run.folder, run.news), ray.put(dataset.without_test().arrays())
     with caplog.at_level("INFO", "safs_ray"):
-        run_stages(timed, [(tells_much("first", 6, pruned), arrays), (tells_much("second", 0.1, pruned), arrays)])
+        run_stages(
+            timed, [(tells_much("first", 6, pruned), arrays), (tells_much("second", 0.1, pruned), arrays)], Clock({})
+        )
     assert run.folder.read_json("first.json")[1] <= run.folder.read_json("second.json")[0]
     for stage, last in (("first", 600), ("second", 10)):
         assert any(line.startswith(f"{stage} ") and f" {last} of " in line for line in caplog.messages)

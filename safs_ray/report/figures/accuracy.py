@@ -20,13 +20,13 @@ def draw(record: Record) -> Figure | Absent:
     name, title = "accuracy", "Test accuracy"
     rows = record.rows
     if not rows:
-        return Absent(name, title, "No row of the table is known yet: the final evaluation comes at the end.")
+        return Absent(name, title, "The table has no rows yet: the final evaluation comes at the end.")
     several = any(len(row["test_accuracy"]["values"]) > 1 for row in rows)
     caption = (
-        "Each dot is one fold, the stroke their mean, and the pale bar the 95 % interval that Student’s t gives the "
-        "mean: where bars overlap widely, more folds or seeds are needed to tell rows apart."
+        "Each dot is one fold. The stroke is the mean of the folds, and the pale bar is the 95% interval of that mean "
+        "by Student’s t. If bars overlap widely, more folds or seeds are needed to tell the rows apart."
         if several
-        else "Each dot is a row of the table, measured once: nothing is known here of the spread between seeds."
+        else "Each dot is a row of the table, measured once. A single fold says nothing about the spread between seeds."
     )
     panel = Panel(
         "Test accuracy of each row in per cent",
@@ -55,4 +55,4 @@ def _row(axes: Axes, place: int, row: TableRow) -> None:
         axes.plot([max(0, mean.low), min(100, mean.high)], [place, place], linewidth=6, alpha=0.3, **colour)
     axes.plot(values, [place] * len(values), "o", markersize=5.5, **colour)
     (middle,) = axes.plot([mean.mean], [place], "|", markersize=20, markeredgewidth=2, **colour)
-    tip(middle, f"{row['name']}: {mean.mean:.1f} %")
+    tip(middle, f"{row['name']}: {mean.mean:.1f}%")

@@ -28,10 +28,10 @@ def draw(record: Record) -> Figure | Absent:
     saved, count = saved_by_board(record.evaluations)
     known = record.search_cost["evaluations_saved"]
     caption = (
-        f"CPU time of the parts of the run over all threads and machines, {sum(parts.values()):,.0f} core-seconds in "
-        f"all; the board answered {counted(known, 'evaluation')} that had been made before"
+        "The bars show the CPU time of each part of the run, over all threads and machines; the total is "
+        f"{sum(parts.values()):,.0f} core-seconds. The board answered {counted(known, 'evaluation')} from earlier ones"
     )
-    caption += f" and saved the {seconds(saved)} of the hatched bar." if count else "."
+    caption += f", which saved the {seconds(saved)} of the hatched bar." if count else "."
     panel = Panel(
         "; ".join(f"{part}: {seconds(value)}" for part, value in parts.items()),
         lambda axes: _bars(axes, parts, saved),

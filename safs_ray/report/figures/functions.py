@@ -94,7 +94,7 @@ def draw(record: Record, images: torch.Tensor | None) -> Figure | Absent:
     try:
         functions = learned(record)
         if not functions:
-            return Absent(NAME, TITLE, "Nothing is found yet.")
+            return Absent(NAME, TITLE, "Nothing was found yet.")
         inputs = site_inputs(record.best_network, images) if record.best_network and images is not None else {}
         defaults = [Activation.default(name) for name in record.start.assignment] if record.start else []
         folds = [of_network(result.network) for result in record.finals(Row.SAFS)]
@@ -111,15 +111,19 @@ def draw(record: Record, images: torch.Tensor | None) -> Figure | Absent:
 
 def _caption(record: Record, measured: bool) -> str:
     shape = (
-        "A function matters where its inputs lie, on the gray hill, which counts the inputs that differ from image to "
-        "image; where the solid line runs along the dashed one over the hill, nothing has changed."
+        "A function matters where its inputs lie: the gray hill counts the inputs that differ from image to image. "
+        "Where the solid line follows the dashed one over the hill, nothing has changed."
     )
     if not measured:
-        shape = "The inputs are not shown, for the networks or the images are not here"
+        shape = "The inputs are not shown, since the networks or the images are not here"
         own = "" if record.best_network else ", and the operators’ own parameters are drawn as they begin"
-        shape += f"{own}; values far from 0 may never occur."
-    state = "" if record.finished else " The run is not finished: this is the best assignment so far, with scales of 1."
-    return f"What each site does to its input x: the learned f(x) = α g(β x). {shape}{state}"
+        shape += f"{own}. Values far from 0 may never occur."
+    state = (
+        ""
+        if record.finished
+        else " The run is not finished: the figure shows the best assignment so far, with scales of 1."
+    )
+    return f"Each panel shows what a site does to its input x: the learned f(x) = α g(β x). {shape}{state}"
 
 
 def _panel(

@@ -37,7 +37,7 @@ class Flow:
     def total(self) -> str:
         """Both norms over the whole network."""
         own, safs = (math.hypot(*norms.values()) for norms in (self.own, self.safs))
-        return f"{own:.2g} with its own activations and {safs:.2g} with those found, {self.when}"
+        return f"{own:.2g} with its own activations and {safs:.2g} with those found {self.when}"
 
 
 def draw(record: Record, images: Examples | None) -> Figure | Absent:
@@ -47,7 +47,7 @@ def draw(record: Record, images: Examples | None) -> Figure | Absent:
         images: what the loss is taken over; None where there are none.
     """
     if record.start is None or record.best_network is None:
-        return Absent(NAME, TITLE, "The networks are not kept with this run, or not made yet.")
+        return Absent(NAME, TITLE, "The networks were not kept with this run, or do not exist yet.")
     if images is None:
         return Absent(NAME, TITLE, "The images are not here.")
     try:
@@ -57,9 +57,10 @@ def draw(record: Record, images: Examples | None) -> Figure | Absent:
     own = ", ".join(dict.fromkeys(record.start.assignment))
     totals = "; ".join(flow.total for flow in flows)
     caption = (
-        "The norm of the gradient of the loss over the weights that are left of each layer: a layer whose gradient is "
-        "near 0 cannot learn, so activations that suit the network show as round marks right of the square ones before "
-        f"the last training, where the weights are the same. Over the whole network it is {totals}."
+        "The marks show the norm of the loss gradient over the remaining weights of each layer. A layer with a "
+        "gradient near 0 cannot learn. Before the last training both networks have the same weights: if the "
+        "activations found suit the network better, the round marks lie to the right of the square ones. The norm over "
+        f"the whole network is {totals}."
     )
     marks = (Mark(f"the network’s own activations: {own}", OWN), Mark("the activations found", FOUND))
     return Figure(NAME, TITLE, caption, (*(_panel(flow) for flow in flows), key(*marks)))

@@ -53,12 +53,12 @@ def accuracies(groups: Sequence[Group], names: Sequence[str]) -> Figure | Absent
     """A panel for every row of the table and for the gain, with the groups below each other."""
     name, title = "groups", "Accuracy, group by group"
     if not names:
-        return Absent(name, title, "No run has a row of the table yet.")
+        return Absent(name, title, "No run has any row of the table yet.")
     panels = [_accuracy(groups, row) for row in (*names, GAIN) if any(group.values(row) for group in groups)]
     caption = (
-        "Each mark is a seed, or a fold of a single run, the stroke their mean, and the pale bar the 95 % interval "
-        "that Student’s t gives the mean; every panel has its own scale, and a gain is SAFS less pruned in the same "
-        "run."
+        "Each mark is a seed, or a fold of a single run. The stroke is their mean, and the pale bar is the 95% "
+        "interval of that mean by Student’s t. Every panel has its own scale. A gain is SAFS minus “pruned” in the "
+        "same run."
     )
     return Figure(name, title, caption, tuple(panels))
 
@@ -95,22 +95,22 @@ def _group(axes: Axes, place: int, group: Group, row: str) -> None:
 
 def progress(groups: Sequence[Group]) -> Figure | Absent:
     """The best validation accuracy against what the search had cost."""
-    name, title = "progress", "How fast the search got there"
+    name, title = "progress", "How fast the search found it"
     curves = [[(record, curve) for record in group.records if (curve := _curve(record))] for group in groups]
     if not any(curves):
-        return Absent(name, title, "No evaluation is kept with these runs.")
+        return Absent(name, title, "No evaluations were kept with these runs.")
 
     def paint(axes: Axes) -> None:
         for place, runs in enumerate(curves):
             for record, (spent, best) in runs:
                 (line,) = axes.plot(spent, best, drawstyle="steps-post", **_line(place, linewidth=1.6, alpha=0.9))
-                tip(line, f"{record.name}: {best[-1]:.1f} % after {spent[-1]:,.0f} core-seconds")
+                tip(line, f"{record.name}: {best[-1]:.1f}% after {spent[-1]:,.0f} core-seconds")
         axes.set(xlabel="core-seconds of the search", ylabel="best validation accuracy, per cent")
         axes.set_xlim(left=0)
 
     caption = (
-        "The highest validation accuracy that any step of the search for SAFS had reached, against the CPU time that "
-        "it had taken by then, one line for each run: of two lines the higher one found more for the same cost."
+        "Each line is a run: the highest validation accuracy that the search for SAFS had reached, against the CPU "
+        "time that it had taken by then. The higher of two lines found more for the same cost."
     )
     panel = Panel("Best validation accuracy against core-seconds", paint, 460, 320, Margins(left=54, bottom=46))
     return Figure(name, title, caption, (panel, _marks(groups, linewidth=1.6)))
@@ -128,24 +128,26 @@ def _curve(record: Record) -> tuple[list[float], list[float]] | None:
 
 def found_functions(groups: Sequence[Group]) -> Figure | Absent:
     """What every run has found, site by site."""
-    name, title = "found", "The functions that were found"
+    name, title = "found", "The functions found"
     try:
         learned_by = [(place, run, learned(run)) for place, group in enumerate(groups) for run in group.records]
     except ConfigurationError as error:
         return Absent(name, title, f"The functions cannot be computed here: {error}")
     sites = {tuple(functions) for _, _, functions in learned_by if functions}
     if len(sites) != 1:
-        return Absent(name, title, "The networks have different sites." if sites else "Nothing is found yet.")
+        return Absent(
+            name, title, "The networks have different sites." if sites else "The search has found nothing yet."
+        )
     panels = [
         _functions(site, [(place, run, functions[site]) for place, run, functions in learned_by if functions])
         for site in next(iter(sites))
     ]
     caption = (
-        "The learned f(x) = α g(β x) of every run at every site: lines that run together say that the search finds the "
-        "same thing again, lines that scatter that the site does not mind."
+        "Each line is the learned f(x) = α g(β x) of a run. Where the lines run together, the search finds the same "
+        "function again; where they scatter, the function hardly matters at this site."
     )
     if any(run.best_network is None for _, run, _ in learned_by):
-        caption += " Of runs without their networks the operators’ own parameters are drawn as they begin."
+        caption += " For runs without their networks, the operators’ own parameters are drawn as they begin."
     return Figure(name, title, caption, (*panels, _marks(groups, linewidth=1.6)))
 
 

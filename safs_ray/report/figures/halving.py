@@ -12,12 +12,12 @@ from safs_ray.report.canvas import PALETTE, Absent, Figure, Margins, Mark, Panel
 from safs_ray.report.record import Record
 from safs_ray.report.sweeps import SweepRecord, Trial
 
-NAME, TITLE = "halving", "Who was stopped, and when"
+NAME, TITLE = "halving", "Which trials were stopped, and when"
 CAPTION = (
-    "Each line is a trial: the highest validation accuracy of its phase after every step, which ASHA compares at the "
-    "dashed rungs; a line that ends in a cross was stopped there because it lay below the others that had come so far."
+    "Each line is a trial: the highest validation accuracy of its phase after every step. ASHA compares trials at the "
+    "dashed rungs. A line that ends in a cross was stopped there, because it lay below others that had reached it."
 )
-AFRESH = " Where the fine-tuning begins the count begins afresh, so a line may fall there."
+AFRESH = " The maximum starts anew when fine-tuning starts, so a line may fall there."
 
 ENDS = {
     "finished": coloured("ink", marker="o", markersize=5),
@@ -41,7 +41,7 @@ def draw(record: Record) -> Figure | Absent:
     """For every sweep of trials with hyperparameters of their own: its trials, and what each rung did."""
     sweeps = [sweep for sweep in record.sweeps if sweep.course.searches_hyperparameters]
     if not sweeps:
-        return Absent(NAME, TITLE, "No step of a trial is kept with this run.")
+        return Absent(NAME, TITLE, "No steps of trials were kept with this run.")
     panels = [panel for sweep in sweeps for panel in (_trials(sweep), _rungs(sweep)) if panel]
     afresh = any(sweep.course.evaluations and sweep.course.stretches for sweep in sweeps)
     seen = {"diverged" if trial.fate == "failed" else trial.fate for sweep in sweeps for trial in sweep.trials}
@@ -78,7 +78,7 @@ def _line(axes: Axes, trial: Trial, won: bool) -> None:
     best = [per_cent(evaluation.best_accuracy) for evaluation in trial.evaluations]
     (line,) = axes.plot(steps, best, **(coloured("found", **WINNER) if won else coloured("faint", **OTHER)))
     (end,) = axes.plot(steps[-1:], best[-1:], clip_on=False, **{"linestyle": "none", **ENDS[trial.fate]})
-    label = f"trial {trial.number}: {best[-1]:.1f} % after step {steps[-1]}, {trial.fate}"
+    label = f"trial {trial.number}: {best[-1]:.1f}% after step {steps[-1]}, {trial.fate}"
     tip(line, label)
     tip(end, label)
 

@@ -18,8 +18,8 @@ from safs_ray.report.wording import listed
 
 NAME, TITLE = "hyperparameters", "Hyperparameters against accuracy"
 CAPTION = (
-    "Each line is a trial, from its hyperparameters on the left to the validation accuracy that it had last on the "
-    "right; where the strong lines cross an axis close together, that hyperparameter mattered."
+    "Each line is a trial, from its hyperparameters on the left to its last validation accuracy on the right. Where "
+    "the strong lines cross an axis close together, that hyperparameter mattered."
 )
 LOGARITHMIC = ("learning_rate", "weight_decay")
 APART = 126
@@ -51,7 +51,7 @@ def draw(record: Record) -> Figure | Absent:
     """A panel for every sweep of trials with hyperparameters of their own."""
     sweeps = [sweep for sweep in record.sweeps if sweep.course.searches_hyperparameters and len(sweep.trials) > 1]
     if not sweeps:
-        return Absent(NAME, TITLE, "Fewer than two trials are kept with this run.")
+        return Absent(NAME, TITLE, "Fewer than two trials were kept with this run.")
     panels = [_panel(sweep, several=len(sweeps) > 1) for sweep in sweeps]
     marks = (
         Mark("the winner", coloured("found", **WINNER)),
@@ -93,7 +93,7 @@ def axes_of(trials: Sequence[Trial]) -> list[Axis]:
     varying = [name for name in values[0] if len({each[name] for each in values}) > 1]
     return [
         *(_axis(name, [each[name] for each in values]) for name in varying),
-        _linear("accuracy", [100 * trial.best_accuracy for trial in trials], "{:.1f} %"),
+        _linear("accuracy", [100 * trial.best_accuracy for trial in trials], "{:.1f}%"),
     ]
 
 
@@ -140,4 +140,4 @@ def _lines(axes: Axes, sweep: SweepRecord, dimensions: Sequence[Axis]) -> None:
             style = coloured("found", **WINNER)
         ended = trial.steps >= sweep.course.steps
         (line,) = axes.plot(range(len(dimensions)), heights, linestyle="-" if ended else STOPPED, **style)
-        tip(line, f"trial {trial.number}: {listed(trial.hyperparameters)}; {100 * trial.best_accuracy:.1f} %")
+        tip(line, f"trial {trial.number}: {listed(trial.hyperparameters)}; {100 * trial.best_accuracy:.1f}%")

@@ -17,9 +17,9 @@ from safs_ray.report.sweeps import Trial
 
 NAME, TITLE = "operators", "Operators by site and by success"
 CAPTION = (
-    "By how many points of validation accuracy the candidates with this operator at this site lay above (+, blue) or "
-    "below (−, red) the mean of their own trial, and in small figures how many they were; frames mark what won, and a "
-    "large difference of few candidates means little."
+    "Each cell shows how many points of validation accuracy the candidates with this operator at this site lay above "
+    "(+, blue) or below (−, red) the mean of their own trial. The small figure is their number: a large difference of "
+    "few candidates means little. Frames mark the winner."
 )
 CELL, ROW = 66, 26
 ANY = "any site"
@@ -47,7 +47,7 @@ def draw(record: Record) -> Figure | Absent:
     sites = len(trials[0].search[0].assignment) if trials else 0
     success_of = successes(trials)
     if not success_of:
-        return Absent(NAME, TITLE, "No evaluation of a candidate is kept with this run.")
+        return Absent(NAME, TITLE, "No evaluations of candidates were kept with this run.")
     network = record.best_network
     names = list(network.sites) if network else [f"site {number}" for number in range(1, sites + 1)]
     won = network.assignment if network else ()

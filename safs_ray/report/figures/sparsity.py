@@ -22,7 +22,7 @@ def draw(record: Record) -> Figure | Absent:
     """Weights and channels by layer."""
     network = record.best_network or record.start
     if network is None:
-        return Absent(NAME, TITLE, "The pruned network is not kept with this run, or not made yet.")
+        return Absent(NAME, TITLE, "The pruned network was not kept with this run, or does not exist yet.")
     try:
         left, survey = layers(network), network.survey
     except ConfigurationError as error:
@@ -30,15 +30,15 @@ def draw(record: Record) -> Figure | Absent:
     known = all(layer.live is not None for layer in left.values())
     panels = (_weights(left), *([_channels(left)] if known else []))
     reached = f"{survey.reach[0].upper()}{survey.reach[1:]}."
-    return Figure(NAME, TITLE, f"{WEIGHTS}; {CHANNELS if known else UNKNOWN}. {reached}", panels)
+    return Figure(NAME, TITLE, f"{WEIGHTS} {CHANNELS if known else UNKNOWN} {reached}", panels)
 
 
-WEIGHTS = "How many of 100 weights each layer keeps, on a logarithmic scale"
+WEIGHTS = "The lines show how many of 100 weights each layer keeps, on a logarithmic scale."
 CHANNELS = (
-    "and how many of 100 channels (neurons of a linear layer) lie on a path from an image to an output, where a short "
-    "bar is a bottleneck"
+    "The bars show how many of 100 channels (neurons of a linear layer) lie on a path from an image to an output; a "
+    "short bar is a bottleneck."
 )
-UNKNOWN = "which channels are alive is not known, for the network’s graph cannot be read"
+UNKNOWN = "It is not known which channels are alive, since the network’s graph cannot be read."
 
 
 def _weights(left: Mapping[str, Layer]) -> Panel:
@@ -50,10 +50,10 @@ def _weights(left: Mapping[str, Layer]) -> Panel:
             share = max(layer.kept / layer.of, floor)
             axes.plot([floor, share], [place, place], linewidth=3, **coloured("found"))
             (dot,) = axes.plot([share], [place], "o", markersize=6, clip_on=False, **coloured("found"))
-            tip(dot, f"{layer.kept:,} of {counted(layer.of, 'weight')}, sparsity {100 * layer.sparsity:.2f} %")
+            tip(dot, f"{layer.kept:,} of {counted(layer.of, 'weight')}, sparsity {100 * layer.sparsity:.2f}%")
             beside(axes, place, f"{layer.kept:,} of {layer.of:,}")
         logarithmic(axes, floor, 1, unit=0.01)
-        axes.set(xlabel="of 100 weights are left", title="Weights")
+        axes.set(xlabel="weights left of 100", title="Weights")
 
     return by_layer("Share of the weights that each layer keeps", left, paint, right=122)
 
@@ -64,7 +64,7 @@ def _channels(left: Mapping[str, Layer]) -> Panel:
             axes.barh(place, 1, height=0.55, **coloured("shade"))
             axes.barh(place, (layer.live or 0) / layer.channels, height=0.55, **coloured("found"))
             beside(axes, place, f"{layer.live:,} of {layer.channels:,}")
-        axes.set(xlim=(0, 1), xlabel="of 100 channels are alive", title="Live channels")
+        axes.set(xlim=(0, 1), xlabel="live channels of 100", title="Live channels")
         axes.xaxis.set_major_formatter(lambda share, _: f"{100 * share:g}")
 
     return by_layer("Share of the channels of each layer on a path from image to output", left, paint, right=94)

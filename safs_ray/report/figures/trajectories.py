@@ -18,14 +18,14 @@ from safs_ray.search.strategy import make
 
 NAME, TITLE = "trajectories", "The search, trial by trial"
 CAPTION = (
-    "Validation accuracy in per cent of every candidate in its turn, all trials on one scale: the thin line is the "
-    "assignment that the chain went on from, the thick one the best so far, and a chain that still climbs at its end "
-    "was cut short."
+    "Each panel is a trial, and each mark the validation accuracy of a candidate in per cent, in the order of the "
+    "chain. All panels have one scale. The thin line is the current assignment, the thick line the best so far. A "
+    "chain that still climbs at its end was cut short."
 )
-LIMIT = " Late acceptance takes what lies on or above the dotted line."
+LIMIT = " Late acceptance accepts candidates on or above the dotted line."
 TUNED = (
-    " Behind the upright line the best assignment is fine-tuned: the accuracy at the end of each stretch, and the best "
-    "within."
+    " To the right of the vertical line the best assignment is fine-tuned; the marks show the accuracy at the end of "
+    "each stretch, and the line the best within it."
 )
 
 ACCEPTED = {"linestyle": "none", "marker": "o", "markersize": 5.5}
@@ -41,7 +41,7 @@ def draw(record: Record) -> Figure | Absent:
     """A panel for every trial that evaluated candidates."""
     chains = [(sweep, trial) for sweep in record.sweeps for trial in sweep.trials if trial.search]
     if not chains:
-        return Absent(NAME, TITLE, "No evaluation of a candidate is kept with this run.")
+        return Absent(NAME, TITLE, "No evaluations of candidates were kept with this run.")
     scale = _scale([trial for _, trial in chains])
     panels = [_panel(sweep, trial, record.configuration, scale) for sweep, trial in chains]
     late = record.configuration.search.strategy == "lahc"
@@ -110,7 +110,7 @@ def _told(evaluation: Evaluation, epochs: int) -> str:
     verdict = "accepted" if evaluation.accepted else "rejected"
     early = f" after {evaluation.epochs} of {epochs} epochs" if evaluation.epochs < epochs else ""
     known = ", known from the board" if evaluation.repeated else ""
-    return f"{' '.join(evaluation.assignment)}: {100 * evaluation.validation_accuracy:.1f} %, {verdict}{early}{known}"
+    return f"{' '.join(evaluation.assignment)}: {100 * evaluation.validation_accuracy:.1f}%, {verdict}{early}{known}"
 
 
 def current(search: Sequence[Evaluation], walks: int) -> list[float]:
@@ -160,7 +160,7 @@ def _key(late: bool, tuned: bool) -> Panel:
         Mark("diverged", {**DIVERGED, "color": PALETTE["default"]}),
     ]
     if late:
-        marks.append(Mark("least that is accepted", coloured("faint", **{**LIMITS, "drawstyle": "default"})))
+        marks.append(Mark("lowest accepted", coloured("faint", **{**LIMITS, "drawstyle": "default"})))
     if tuned:
         marks.append(Mark("fine-tuning with learned scales", coloured("third", **FINE_TUNING)))
     return key(

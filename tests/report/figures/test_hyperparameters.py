@@ -36,7 +36,7 @@ def test_axes_by_hand() -> None:
     assert sorted(rate.ticks) == [(0, "0.0001"), (pytest.approx(0.5), "0.001"), (1, "0.01")]
     assert momentum.heights == (0, 1, 0)
     assert accuracy.heights == pytest.approx((0, 1, 0.5))
-    assert accuracy.ticks == ((0, "20.0 %"), (1, "60.0 %"))
+    assert accuracy.ticks == ((0, "20.0%"), (1, "60.0%"))
 
 
 def test_equal_accuracies_lie_in_the_middle() -> None:

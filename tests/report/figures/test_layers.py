@@ -39,6 +39,6 @@ def test_the_rows_on_one_scale(record: Record, unfinished: Record) -> None:
     assert isinstance(figure, Figure)
     ((svg, _),) = figure.drawings()
     for row in record.rows:
-        assert f"<title>{row['name']}: {100 * row['test_accuracy']['mean']:.1f} %</title>" in svg
+        assert f"<title>{row['name']}: {100 * row['test_accuracy']['mean']:.1f}%</title>" in svg
     assert "Student’s t" in figure.caption
     assert isinstance(accuracy.draw(unfinished), Absent)

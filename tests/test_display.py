@@ -1,14 +1,17 @@
 from __future__ import annotations
 
 import io
+import json
+import logging
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from rich.console import Console
 
+from safs_ray.config import ConfigurationError, RunSection
+from safs_ray.display import LATEST, LiveTable, telling
 from safs_ray.log import event, log
-from safs_ray.tune.live import LATEST, LiveTable
-from safs_ray.tune.progress import show_to
 
 
 @pytest.fixture
@@ -20,7 +23,8 @@ def console() -> Console:
 def table(console: Console) -> Iterator[LiveTable]:
     before = log.handlers[:], log.propagate
     with LiveTable(console) as shown:
-        show_to(shown)
+        log.handlers, log.propagate = [shown], False
+        log.setLevel(logging.INFO)
         yield shown
     log.handlers, log.propagate = before
 
@@ -50,7 +54,7 @@ def test_trials_with_their_steps_and_the_best_so_far(table: LiveTable) -> None:
     assert (title, head.split()[:3]) == ("SAFS", ["trial", "step", "doing"])
     assert first.split() == ["trial-1", "━" * 16, "6/6", "done", "65.0", "%", "75.0", "%", "relu", "tanh"]
     assert second.split()[2:4] == ["4/6", "search"]
-    assert summary == "best 75.0 % by trial-1, ≤ 2 min left"
+    assert summary == "best 75.0 % by trial-1, 2 min left"
 
 
 def test_why_a_trial_is_over(table: LiveTable) -> None:
@@ -113,3 +117,34 @@ def test_other_messages_stay_above_it(console: Console) -> None:
     for line in ("SAFS: 2 trials of at most 6 steps", "warning: something is odd", "SAFS: trial-1 wins"):
         assert line in printed
     assert "a line" not in printed
+
+
+def test_telling_writes_lines_for_a_person_and_events_for_a_machine(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before, file = (log.handlers, log.level, log.propagate), tmp_path / "events.jsonl"
+    with telling(RunSection(events=str(file)), Console()):
+        log.info("%s wins", "trial-2", extra=event("won", trial="trial-2", validation_accuracy=0.5))
+    with telling(RunSection(events=str(file), verbose=0), Console()):
+        log.info("quiet")
+        log.warning("loud")
+    assert (log.handlers, log.level, log.propagate) == before
+    first, second, third = (json.loads(line) for line in file.read_text().splitlines())
+    assert first == {
+        "time": first["time"], "level": "info", "event": "won", "trial": "trial-2", "validation_accuracy": 0.5,
+        "message": "trial-2 wins",
+    }  # fmt: skip
+    assert (second["message"], third["level"]) == ("quiet", "warning")
+    printed = capsys.readouterr().out
+    assert "trial-2 wins" in printed
+    assert "loud" in printed
+    assert "quiet" not in printed
+
+
+def test_telling_refuses_a_file_that_cannot_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with (
+        pytest.raises(ConfigurationError, match=r"^run\.events=missing/events\.jsonl: .*No such file"),
+        telling(RunSection(events="missing/events.jsonl"), Console()),
+    ):
+        pytest.fail("it began")

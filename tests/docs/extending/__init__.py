@@ -1,1 +1,0 @@
-"""What docs/extending.md shows."""

@@ -1,0 +1,102 @@
+from __future__ import annotations
+
+from statistics import mean
+
+import pytest
+
+from safs_ray.config import Configuration
+from safs_ray.data import Splits
+from safs_ray.experiment import Workers, forecast, forecasting, plan
+from safs_ray.experiment.forecasting import expected_steps
+from safs_ray.search.course import joint, operators_only
+from safs_ray.stages import Result
+from tests.stages.altered import changed
+
+
+@pytest.fixture
+def timed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An epoch takes 10 seconds while the network is dense, and 1 second when it is sparse."""
+    monkeypatch.setattr(forecasting, "_seconds_per_epoch", lambda *_: (10.0, 1.0))
+
+
+@pytest.fixture
+def unstopped(configuration: Configuration) -> Configuration:
+    return changed(configuration, "tune", scheduler="none", max_concurrent=None)
+
+
+def test_workers_share_trainings_and_one_training_has_one() -> None:
+    workers = Workers(4, start=3)
+    assert workers.seconds(0, 10) == 0
+    assert workers.seconds(1, 10) == workers.seconds(4, 10) == 13
+    assert workers.seconds(8, 10) == 23
+
+
+@pytest.mark.usefixtures("timed")
+def test_forecast_of_one_worker_is_every_epoch_at_its_price(
+    unstopped: Configuration, dense: Result, splits: Splits
+) -> None:
+    planned = plan(unstopped)
+    parts = forecast(unstopped, dense.network, splits, Workers())
+    assert parts == {
+        "begin": 0,
+        "dense": 10 * planned["dense training"],
+        "pruned": planned["pruning"],
+        "SAFS": planned["search"] + planned["fine-tuning"],
+        "finalists/SAFS": planned["finalists"],
+        "final": planned["final evaluation"],
+    }
+
+
+@pytest.mark.usefixtures("timed")
+def test_forecast_of_several_workers(unstopped: Configuration, dense: Result, splits: Splits) -> None:
+    alone = forecast(unstopped, dense.network, splits, Workers())
+    parts = forecast(unstopped, dense.network, splits, Workers(3, begin=7, start=2))
+    assert parts["begin"] == 7
+    assert parts["dense"] == alone["dense"] + 2, "one training has one worker"
+    assert parts["SAFS"] == alone["SAFS"] / 3 + 2
+    one = changed(unstopped, "tune", max_concurrent=1)
+    assert forecast(one, dense.network, splits, Workers(3))["SAFS"] == alone["SAFS"]
+
+
+@pytest.mark.usefixtures("timed")
+def test_forecast_of_searches_before_and_during_pruning_takes_the_dense_price(
+    unstopped: Configuration, dense: Result, splits: Splits
+) -> None:
+    after, before, during = (
+        forecast(changed(unstopped, "search", when=when), dense.network, splits, Workers())
+        for when in ("after", "before", "during")
+    )
+    assert before["SAFS"] == during["SAFS"] == 10 * after["SAFS"]
+    assert before["final"] == after["final"]
+    assert during["final"] == 10 * after["final"]
+    assert before["pruned-found"] == before["pruned"]
+    assert "pruned-found" not in after
+
+
+@pytest.mark.usefixtures("timed")
+def test_forecast_of_a_network_that_came_pruned_has_no_stage_before_the_search(
+    unstopped: Configuration, pruned: Result, splits: Splits
+) -> None:
+    given = changed(unstopped, "model", pruned=True)
+    assert list(forecast(given, pruned.network, splits, Workers())) == ["begin", "SAFS", "finalists/SAFS", "final"]
+
+
+def test_forecast_measures_an_epoch(unstopped: Configuration, dense: Result, splits: Splits) -> None:
+    parts = forecast(unstopped, dense.network, splits, Workers())
+    assert all(seconds > 0 for part, seconds in parts.items() if part != "begin")
+
+
+def test_expected_steps_of_sweeps_that_stop_no_trial(unstopped: Configuration, configuration: Configuration) -> None:
+    assert expected_steps(unstopped, joint(unstopped), 20) == [6]
+    assert expected_steps(configuration, operators_only(configuration), 20) == [4]
+
+
+def test_expected_steps_under_asha(configuration: Configuration) -> None:
+    """With a reduction factor of 2 a sweep of many trials stops half of them at each rung, give or take the first."""
+    halved = changed(configuration, "tune", grace_period=2, reduction_factor=2, trials=100)
+    steps = expected_steps(halved, joint(halved), 100)
+    assert set(steps) == {2, 4, 6}
+    assert steps.count(2) / len(steps) == pytest.approx(0.5, abs=0.06)
+    assert steps.count(6) / len(steps) == pytest.approx(0.25, abs=0.06)
+    assert expected_steps(halved, joint(halved), 100) == steps, "the same however often it is asked"
+    assert mean(expected_steps(halved, joint(halved), 1)) == 6, "one alone is weaker than nobody"
