@@ -18,7 +18,7 @@ from safs_ray.export import onnx_file, sparse_file
 from safs_ray.export.c import writing
 from safs_ray.export.slim import deploy
 from safs_ray.models import Specification
-from safs_ray.network import Network
+from safs_ray.network import Network, forget_modules
 from safs_ray.references import is_lent
 
 Predict = Callable[[Tensor], Tensor]
@@ -108,7 +108,9 @@ def _write_safetensors(network: Network) -> tuple[Files, str]:
 
 
 def _load_safetensors(files: Files) -> Predict:
-    return inference_module(sparse_file.read(files[sparse_file.FILE]))
+    module = inference_module(sparse_file.read(files[sparse_file.FILE]))
+    forget_modules()
+    return module
 
 
 def _write_torch(network: Network) -> tuple[Files, str]:
