@@ -57,10 +57,10 @@ def _ways(operator: str, source: Tensor, learned: bool) -> tuple[Run, Run]:
     layer, given = (Activate if own else ActivateFrozen)(operator), torch.ones_like(source)
 
     def by_torch() -> None:
-        activation(source).backward(given)
+        torch.autograd.backward(activation(source), given)
 
     def by_compiled() -> None:
-        apply(layer, source, torch.stack(parameters)).backward(given)
+        torch.autograd.backward(apply(layer, source, torch.stack(parameters)), given)
 
     return by_torch, by_compiled
 

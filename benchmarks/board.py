@@ -20,6 +20,7 @@ from statistics import median, quantiles
 import ray
 from ray.cluster_utils import Cluster
 
+from safs_ray.search.course import Sweep
 from safs_ray.search.evaluation import Evaluation
 from safs_ray.tune.board import NAMESPACE, BoardClient, open_board
 
@@ -37,13 +38,13 @@ class Seen:
     records: list[float]
 
 
-@ray.remote(num_cpus=1)
 class Worker:
     """A node's trials, each a thread: their evaluations cost no computing."""
 
     def __init__(self, board: str) -> None:
         self._board = board
 
+    @ray.method
     def run(self, trials: list[str], steps: int, seconds: float) -> Seen:
         seen = Seen([], [])
         with ThreadPoolExecutor(len(trials)) as pool:
@@ -67,8 +68,8 @@ class Worker:
 
 def evaluated(trial: str, step: int) -> Evaluation:
     return Evaluation(
-        "SAFS", trial, step, "search", f"{trial} {step}", ("logsigmoid",) * SITES, '{"batch_size": 128}' * 5, 80, 2**62,
-        0.5, 0.5, 0.5, accepted=True, diverged=False, repeated=False, core_seconds=1.0,
+        Sweep.SAFS, trial, step, "search", f"{trial} {step}", ("logsigmoid",) * SITES, '{"batch_size": 128}' * 5, 80,
+        2**62, 0.5, 0.5, 0.5, accepted=True, diverged=False, repeated=False, core_seconds=1.0,
     )  # fmt: skip
 
 
@@ -77,7 +78,8 @@ def measure(folder: Path, count: int, steps: int, seconds: float) -> str:
     name = f"board of {count} and {seconds}"
     board = open_board(name, str(folder / str(count)), str(folder / "nothing"))
     ray.get(board.evaluations.remote())
-    workers = [Worker.options(scheduling_strategy="SPREAD").remote(name) for _ in range(min(count, NODES))]
+    actor = ray.remote(num_cpus=1, scheduling_strategy="SPREAD")(Worker)
+    workers = [actor.remote(name) for _ in range(min(count, NODES))]
     ray.get([worker.run.remote(["warm"], 1, 0.0) for worker in workers])
     trials = [f"trial-{number}" for number in range(count)]
     begun = time.perf_counter()
@@ -87,8 +89,8 @@ def measure(folder: Path, count: int, steps: int, seconds: float) -> str:
     recalls = [value for one in seen for value in one.recalls]
     records = [value for one in seen for value in one.records]
     assert len(records) == count * steps
-    for actor in (board, *workers):
-        ray.kill(actor)
+    for each in (board, *workers):
+        ray.kill(each)
     slowest = quantiles(records, n=20)[-1]
     return (
         f"| {count} | {seconds:g} | {len(records) / took:.0f} | {1e3 * median(recalls):.0f} | "
@@ -109,7 +111,7 @@ def main(folder: Path, seconds: float) -> None:
             steps = 20 if length else max(10, 400 // count)
             print(measure(folder / str(length), count, steps, length), flush=True)
     ray.shutdown()
-    cluster.shutdown()
+    cluster.shutdown()  # type: ignore[no-untyped-call]
 
 
 if __name__ == "__main__":

@@ -1,9 +1,9 @@
-"""How many epochs rungs and the predictor save, on the recorded table of real evaluations.
+"""How many epochs the predictor saves, on the recorded table of real evaluations.
 
     python benchmarks/epochs.py [SEEDS [EPOCHS]]
 
 prints the tables of README.md for evaluations of so many epochs, at most 40; 20 seeds take a minute. The chains are
-the package's own: what they would train is in their memory, and they follow its curves as far as they would train.
+the package's own: what they would train is in their memory.
 """
 
 from __future__ import annotations
@@ -16,21 +16,22 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pyarrow.parquet as pq
-import torch
 from record_evaluations import SETTING, TABLE
 
 from safs_ray import config, stages
-from safs_ray.config import Configuration
-from safs_ray.data import Splits
 from safs_ray.network import Network
 from safs_ray.randomness import derive
 from safs_ray.search.assignment import Assignment
-from safs_ray.search.chain import Chain, Course
+from safs_ray.search.chain import Chain
+from safs_ray.search.course import Sweep, operators_only
 from safs_ray.search.evaluation import Evaluation, Ledger, canonical, evaluation_key
-from safs_ray.training import Training
+from safs_ray.training import Context, Training
 
 STEPS = 120
 BUDGETS = 20, 100
+CONTENDERS: dict[str, dict[str, Any]] = {"lahc": {}, "predictor": {"predictor": "linear"}}
+"""Settings of the search by the name of a line; all others are the defaults."""
+
 RANKS = 50, 20, 8
 """Of all assignments: the costs to reach are those of the best so many."""
 
@@ -39,9 +40,8 @@ RANKS = 50, 20, 8
 class Setting:
     """What chains need: none of it is trained."""
 
-    configuration: Configuration
+    context: Context
     network: Network
-    splits: Splits
     curves: dict[Assignment, tuple[float, ...]]
 
 
@@ -59,21 +59,10 @@ class Runs:
 
 
 def main(seeds: int, epochs: int) -> None:
-    runs = {name: contend(setting(epochs, options), seeds) for name, options in contenders(epochs).items()}
+    runs = {name: contend(setting(epochs, options), seeds) for name, options in CONTENDERS.items()}
     costs = sorted(1 - max(curve) for curve in setting(epochs, {}).curves.values())
     for line in [*spent(runs, BUDGETS), "", *reached(runs, [costs[rank - 1] for rank in RANKS])]:
         print(line)
-
-
-def contenders(epochs: int) -> dict[str, dict[str, Any]]:
-    """Settings of the search by the name of a line; all others are the defaults."""
-    rungs = [epochs // 4, epochs // 2]
-    return {
-        "lahc": {},
-        "rungs": {"rungs": rungs},
-        "predictor": {"predictor": "linear"},
-        "both": {"rungs": rungs, "predictor": "linear"},
-    }
 
 
 def setting(epochs: int, options: dict[str, Any]) -> Setting:
@@ -81,11 +70,11 @@ def setting(epochs: int, options: dict[str, Any]) -> Setting:
     loaded = config.load(SETTING)
     configuration = config.validate({**loaded.model_dump(mode="json"), "search": search})
     dataset = stages.load(configuration)
-    splits = stages.folds(configuration, dataset).search()
-    network = Network.initial(stages.specify(configuration, dataset, splits), seed=0)
+    context = Context(configuration, stages.folds(configuration, dataset).search())
+    network = Network.initial(stages.specify(configuration, dataset, context.splits), seed=0)
     rows = pq.read_table(TABLE).to_pylist()
     curves = {tuple(row["assignment"]): tuple(row["validation_accuracy"][:epochs]) for row in rows}
-    return Setting(configuration, network, splits, curves)
+    return Setting(context, network, curves)
 
 
 def contend(given: Setting, seeds: int) -> Runs:
@@ -96,13 +85,12 @@ def contend(given: Setting, seeds: int) -> Runs:
 
 def evaluations(given: Setting) -> list[Evaluation]:
     """The recorded curves as a chain's memory has them."""
-    configuration = given.configuration
+    configuration = given.context.configuration
     chosen, epochs = configuration.pruning.hyperparameters, configuration.search.epochs
-    seed = derive(configuration.run.seed, "evaluation")
-    training = Training(given.splits, chosen, epochs, seed, torch.device("cpu"), configuration.data)
+    training = Training(given.context, chosen, epochs, derive(given.context.seed, "evaluation"))
     return [
         Evaluation(
-            sweep="recorded",
+            sweep=Sweep.OPERATORS,
             trial="recorded",
             iteration=number,
             phase="search",
@@ -110,7 +98,7 @@ def evaluations(given: Setting) -> list[Evaluation]:
             assignment=assignment,
             hyperparameters=canonical(chosen),
             epochs=epochs,
-            seed=seed,
+            seed=training.seed,
             validation_accuracy=max(curve),
             best_accuracy=max(curve),
             cost=1 - max(curve),
@@ -126,24 +114,17 @@ def evaluations(given: Setting) -> list[Evaluation]:
 
 def search(given: Setting, recorded: Sequence[Evaluation], seed: int) -> tuple[list[int], list[float]]:
     """Epochs trained so far and lowest cost so far, after every step of one chain."""
-    chain = Chain(
-        given.network,
-        given.splits,
-        given.configuration.pruning.hyperparameters,
-        given.configuration,
-        torch.device("cpu"),
-        Ledger(recorded),
-        Course("stage 1", given.configuration.search.steps, 0),
-        trial=f"chain-{seed + 1}",
-    )
-    trained: dict[Assignment, int] = {}
-    epochs, best = [], []
+    configuration = given.context.configuration
+    course = operators_only(configuration)
+    hyperparameters, memory = configuration.pruning.hyperparameters, Ledger(recorded)
+    chain = Chain(given.network, given.context, hyperparameters, memory, course, course.trial(seed))
+    trained: set[Assignment] = set()
+    epochs: list[int] = []
+    best: list[float] = []
     while not chain.finished:
         step = chain.step()
-        before = trained.get(step.assignment, 0)
-        # A whole evaluation is never trained again; one that stopped is, from its beginning, where more is needed.
-        epochs.append((epochs[-1] if epochs else 0) + (step.epochs if step.epochs > before else 0))
-        trained[step.assignment] = max(before, step.epochs)
+        trained.add(step.assignment)  # what comes again is on the board
+        epochs.append(len(trained) * step.epochs)
         best.append(chain.strategy.best_cost)
     return epochs, best
 

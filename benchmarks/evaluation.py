@@ -38,15 +38,14 @@ from torchvision.transforms import Compose, Normalize, ToTensor
 
 from safs_ray import config, stages
 from safs_ray.activations import ScaledActivation
-from safs_ray.config import Configuration, Execution, RunSection
+from safs_ray.config import Configuration, Execution
 from safs_ray.data import Splits
 from safs_ray.network import Network
 from safs_ray.pruning.allocation import ALLOCATIONS
-from safs_ray.search.chain import TOGETHER
-from safs_ray.training import Cohort, Training
+from safs_ray.search.evaluator import COHORT
+from safs_ray.training import Context, Trainer, Training
 
 SETTING = Path(__file__).parent.parent / "tune_configs" / "lenet5_mnist.yaml"
-CPU = torch.device("cpu")
 BATCHES = 40
 """Of an epoch, that slow ways are timed on."""
 
@@ -107,7 +106,9 @@ def _prepared(overrides: Sequence[str], seeds: int) -> tuple[Task, list[Network]
     dataset = stages.load(configuration)
     splits = stages.folds(configuration, dataset).search()
     own = [config.load(SETTING, [*overrides, f"run.seed={seed}"]) for seed in range(seeds)]
-    return Task(configuration, splits), [stages.train_dense(each, dataset, splits, CPU).network for each in own]
+    specification = stages.specify(configuration, dataset, splits)
+    dense = [stages.train_dense(specification, Context(each, splits)).network for each in own]
+    return Task(configuration, splits), dense
 
 
 def _masked(network: Network, allocation: str, sparsity: float) -> Network:
@@ -130,7 +131,9 @@ def plain_loop(network: Network, task: Task) -> Way:
         if isinstance(child, ScaledActivation):
             child.freeze_scales()
     for name, mask in network.masks.items():
-        prune.custom_from_mask(module.get_submodule(name.removesuffix(".weight")), "weight", mask)
+        prune.custom_from_mask(  # type: ignore[no-untyped-call]
+            module.get_submodule(name.removesuffix(".weight")), "weight", mask
+        )
     learned = [parameter for parameter in module.parameters() if parameter.requires_grad]
     optimizer = Adam(learned, chosen.learning_rate, weight_decay=chosen.weight_decay)
 
@@ -139,11 +142,12 @@ def plain_loop(network: Network, task: Task) -> Way:
         for batch, labels in training:
             optimizer.zero_grad()
             loss = cross_entropy(module(batch), labels)
-            loss.backward()
+            torch.autograd.backward(loss)
             optimizer.step()
         module.eval()
         with torch.no_grad():
-            return sum((module(batch).argmax(1) == labels).sum().item() for batch, labels in validation) / validated
+            right = sum(int((module(batch).argmax(1) == labels).sum()) for batch, labels in validation)
+        return right / validated
 
     return Way(run, trained / len(task.splits.train))
 
@@ -163,16 +167,17 @@ def sparse(network: Network, task: Task) -> Way:
 
 def side_by_side(network: Network, task: Task) -> Way:
     """Candidates of one mask, trained together."""
-    return Way(_trained([network] * TOGETHER, task.configuration, task.splits, "auto"), TOGETHER)
+    return Way(_trained([network] * COHORT, task.configuration, task.splits, "auto"), COHORT)
 
 
 def _trained(networks: Sequence[Network], configuration: Configuration, splits: Splits, execution: Execution) -> Run:
-    chosen, run = configuration.pruning.hyperparameters, RunSection(execution=execution)
-    cohort = Cohort(networks, Training(splits, chosen, 10**6, 0, CPU, configuration.data, run))
+    executed = configuration.run.model_copy(update={"execution": execution})
+    context = Context(configuration.model_copy(update={"run": executed}), splits)
+    trainer = Trainer(networks, Training(context, configuration.pruning.hyperparameters, 10**6, seed=0))
 
     def epoch() -> None:
-        cohort.run_epoch()
-        if cohort.diverged:
+        trainer.run_epoch()
+        if trainer.diverged:
             raise SystemExit(f"{networks[0].assignment[0]} diverged: there is nothing to time")
 
     return epoch
@@ -181,7 +186,7 @@ def _trained(networks: Sequence[Network], configuration: Configuration, splits: 
 BASELINES: Mapping[str, Callable[[Network, Task], Way]] = {"plain loop": plain_loop, "masked dense": masked_dense}
 OURS: Mapping[str, Callable[[Network, Task], Way]] = {
     "ours": sparse,
-    f"ours, {TOGETHER} side by side": side_by_side,
+    f"ours, {COHORT} side by side": side_by_side,
 }
 
 

@@ -1,6 +1,6 @@
 """What chains that train find, and in how many epochs.
 
-    python benchmarks/live.py savings [SEEDS]       rungs and the predictor, as in epochs.py
+    python benchmarks/live.py savings [SEEDS]       the predictor, as in epochs.py
     python benchmarks/live.py strategies [SEEDS]    as in strategies.py
 
 LeNet-5 on scikit-learn's digits, 442 of 44,190 weights, all 14 operators, chains of 20 evaluations of 20 epochs. Twenty
@@ -13,8 +13,8 @@ import argparse
 from typing import Any
 
 import torch
-from epochs import Setting, contend, contenders, spent
-from record_evaluations import SETTING
+from epochs import CONTENDERS, Setting, contend, spent
+from record_evaluations import SETTING, pruned_network
 
 from safs_ray import config, stages
 from safs_ray.config import SearchSection
@@ -22,7 +22,7 @@ from safs_ray.config import SearchSection
 STEPS, EPOCHS = 20, 20
 
 CONTESTS: dict[str, dict[str, dict[str, Any]]] = {
-    "savings": contenders(EPOCHS),
+    "savings": CONTENDERS,
     "strategies": {
         "random": {"strategy": "random"},
         "lahc": {"strategy": "lahc"},
@@ -50,14 +50,11 @@ def main() -> None:
 
 def setting(options: dict[str, Any]) -> Setting:
     """A pruned network, and nothing recorded."""
-    loaded, cpu = config.load(SETTING), torch.device("cpu")
+    loaded = config.load(SETTING)
     search = {"operators": SearchSection().operators, "steps": STEPS, "epochs": EPOCHS, **options}
     configuration = config.validate({**loaded.model_dump(mode="json"), "search": search})
-    dataset = stages.load(configuration)
-    splits = stages.folds(configuration, dataset).search()
-    dense = stages.train_dense(configuration, dataset, splits, cpu)
-    pruned = stages.prune(dense.network, configuration, splits, cpu)
-    return Setting(configuration, stages.searchable(pruned.network, configuration), splits, {})
+    pruned, context = pruned_network(configuration)
+    return Setting(context, stages.searchable(pruned, configuration), {})
 
 
 if __name__ == "__main__":

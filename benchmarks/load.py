@@ -12,14 +12,17 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import psutil
 import yaml
 
+from safs_ray.search.course import Sweep
+from safs_ray.search.records import JOURNALS
 from safs_ray.storage import Folder
-from safs_ray.tune.journal import JOURNALS, Journal
+from safs_ray.tune.journal import Journal
 
-SETTING = {
+SETTING: dict[str, dict[str, Any]] = {
     "data": {"source": "digits", "size": 8, "limit": 160},
     "model": {"name": "mlp"},
     "dense": {"epochs": 1},
@@ -50,7 +53,7 @@ def watch(driver: subprocess.Popen[bytes], run: Path, trials: int) -> None:
     last, since = 0, time.monotonic()
     while driver.poll() is None and last < trials:
         time.sleep(0.2)
-        ended = sum(entry.ended is not None for entry in Journal(Folder.at(run / JOURNALS), "SAFS").entries)
+        ended = sum(entry.ended is not None for entry in Journal(Folder.at(run / JOURNALS), Sweep.SAFS).entries)
         if not last and ended:
             last, since = ended, time.monotonic()
         if ended - last >= trials // 10 or (ended == trials and ended > last):
@@ -65,7 +68,8 @@ def resident(driver: int, name: str) -> int:
     """Resident memory in MB of the driver, or of a worker of its Ray."""
     process = psutil.Process(driver)
     found = [each for each in process.children(recursive=True) if name and name in "".join(each.cmdline()[:1])]
-    return round(sum(each.memory_info().rss for each in (found if name else [process])) / 1e6)
+    size: int = sum(each.memory_info().rss for each in (found if name else [process]))
+    return round(size / 1e6)
 
 
 if __name__ == "__main__":

@@ -8,4 +8,5 @@ from torchvision.models import mobilenet_v2
 
 def network(classes: int) -> nn.Module:
     """Images (N, 3, H, W) to logits (N, classes)."""
-    return mobilenet_v2(weights=None, num_classes=classes, dropout=0.0)
+    module: nn.Module = mobilenet_v2(weights=None, num_classes=classes, dropout=0.0)
+    return module

@@ -26,12 +26,12 @@ import torch
 from safs_ray import config, stages
 from safs_ray.config import Configuration, Hyperparameters
 from safs_ray.data import Folds
-from safs_ray.stages import Recipe, Result
+from safs_ray.search.recipe import Recipe
+from safs_ray.stages import Result
 from safs_ray.storage import Folder
-from safs_ray.training import digest
+from safs_ray.training import Context, digest
 
 SETTING = Path(__file__).parent.parent / "tune_configs" / "lenet5_mnist.yaml"
-CPU = torch.device("cpu")
 
 SEARCH = {"steps": 16, "epochs": 4, "lahc": {"walks": 4}}
 """Four walks of Late Acceptance Hill Climbing of four steps each, trained side by side."""
@@ -119,19 +119,19 @@ def train_dense(setting: Configuration, folds: Folds, kept: Path) -> Result:
     folder = Folder.at(str(kept / f"seed{setting.run.seed}-{digest(*sections)[:8]}"))
     result = Result.load(folder)
     if result is None:
-        result = stages.train_dense(setting, folds.dataset, folds.search(), CPU)
+        context = Context(setting, folds.search())
+        result = stages.train_dense(stages.specify(setting, folds.dataset, context.splits), context)
         result.save(folder)
     return result
 
 
 def measure(run: Configuration, folds: Folds, dense: Result, rates: Sequence[float]) -> Cell:
     """What became of the dense network under one pruner at one sparsity."""
-    pruned = stages.prune(dense.network, run, folds.search(), CPU)
-    last = folds.final(0)
+    pruned = stages.prune(dense.network, Context(run, folds.search()))
     return {
         "weights": pruned.network.nonzero_weights,
         "survey": pruned.network.survey.summary,
-        "test_accuracy": stages.test(pruned, last, CPU, run.run).test_accuracy,
+        "test_accuracy": stages.test(pruned, Context(run, folds.final(0))).test_accuracy,
         "core_seconds": round(pruned.core_seconds),
         "rates": [compare(run, folds, pruned, rate) for rate in rates],
     }
@@ -140,11 +140,11 @@ def measure(run: Configuration, folds: Folds, dense: Result, rates: Sequence[flo
 def compare(run: Configuration, folds: Folds, pruned: Result, rate: float) -> dict[str, Any]:
     """The pruned network trained with ReLU, and with what a search finds, at one learning rate."""
     chosen = Hyperparameters(learning_rate=rate, weight_decay=1e-4, batch_size=256, schedule="cosine")
-    last = folds.final(0)
+    searched, last = Context(run, folds.search()), Context(run, folds.final(0))
     plain = Recipe(pruned.network.assignment, chosen, learn_scales=False)
-    relu = stages.finish(pruned.network, plain, run, last, 0, CPU)
-    found = stages.search(pruned.network, run, folds.search(), chosen, CPU)
-    safs = stages.finish(pruned.network, found.recipe, run, last, 0, CPU)
+    relu = stages.finish(pruned.network, last, plain, fold=0)
+    found = stages.search(pruned.network, searched, chosen)
+    safs = stages.finish(pruned.network, last, found.recipe, fold=0)
     searching = sum(evaluation.core_seconds for evaluation in found.evaluations)
     return {
         "learning_rate": rate,

@@ -24,16 +24,15 @@ from pathlib import Path
 from statistics import median
 
 import torch
-from pruners import CPU, SETTING, train_dense
+from pruners import SETTING, train_dense
 
 from safs_ray import config, stages
-from safs_ray.config import Configuration
-from safs_ray.data import Splits
+from safs_ray.data import Examples
 from safs_ray.network import Network
-from safs_ray.pruning.flow import linearised
+from safs_ray.pruning.flow import reach
 from safs_ray.randomness import derive, generator
 from safs_ray.search.assignment import Assignment, random_assignment
-from safs_ray.training import Cohort, Training
+from safs_ray.training import Context, Trainer, Training
 
 ASSIGNMENTS = 15
 
@@ -54,13 +53,13 @@ def main() -> None:
         configuration = config.load(SETTING, [*arguments.words, f"run.seed={seed}"])
         folds = stages.folds(configuration, stages.load(configuration))
         dense = train_dense(configuration, folds, arguments.dense)
-        splits, draws = folds.search(), random.Random(0)
+        context, draws = Context(configuration, folds.search()), random.Random(0)
         candidates = [random_assignment(configuration.search.operators, 4, draws) for _ in range(ASSIGNMENTS)]
-        network = stages.prune(dense.network, configuration, splits, CPU).network
-        reached, ceiling = _ceiling(network, splits)
+        network = stages.prune(dense.network, context).network
+        reached, ceiling = _ceiling(network, context.splits.validation)
         for weights, rate in itertools.product(arguments.weights, arguments.rates):
             start = network if weights == "left" else _renewed(network, seed)
-            found = _trained(start, candidates, rate, arguments.epochs, configuration, splits)
+            found = _trained(start, candidates, rate, arguments.epochs, context)
             print(
                 f"| {seed} | {dense.validation_accuracy:.1%} | {reached} | {ceiling:.1%} | {weights} | {rate:g} | "
                 f"{found[0][0]:.1%} | {median(accuracy for accuracy, _ in found[1:]):.1%} | {max(found)[0]:.1%} | "
@@ -69,11 +68,11 @@ def main() -> None:
             )
 
 
-def _ceiling(network: Network, splits: Splits) -> tuple[int, float]:
+def _ceiling(network: Network, validation: Examples) -> tuple[int, float]:
     """How many outputs are reached, and the validation accuracy of a network that tells all that it can."""
-    pixels = torch.ones_like(network.specification.example()[:1], dtype=torch.float64)
-    reached = linearised(network.build(), network.sites)(pixels)[0] > 0
-    shares = splits.validation.labels.bincount(minlength=len(reached)) / len(splits.validation)
+    reached = reach(network.build(), network.masks, network.specification.example(), network.sites).outputs
+    assert reached is not None  # of LeNet-5 it is known
+    shares = validation.labels.bincount(minlength=len(reached)) / len(validation)
     told = shares[reached].sum() + (shares[~reached].max() if not reached.all() else 0)
     return int(reached.sum()), float(told)
 
@@ -89,21 +88,15 @@ def _renewed(network: Network, seed: int) -> Network:
 
 
 def _trained(
-    network: Network,
-    candidates: Sequence[Assignment],
-    rate: float,
-    epochs: int,
-    configuration: Configuration,
-    splits: Splits,
+    network: Network, candidates: Sequence[Assignment], rate: float, epochs: int, context: Context
 ) -> list[tuple[float, Assignment]]:
     """The best validation accuracy of ReLU and of every candidate."""
-    chosen = configuration.pruning.hyperparameters.model_copy(update={"learning_rate": rate, "schedule": "cosine"})
+    default = context.configuration.pruning.hyperparameters
+    chosen = default.model_copy(update={"learning_rate": rate, "schedule": "cosine"})
     assignments = [("relu",) * len(network.sites), *candidates]
-    training = Training(splits, chosen, epochs, derive(0, "reach"), CPU, configuration.data, learn_scales=True)
-    cohort = Cohort([network.assign(assignment) for assignment in assignments], training)
-    while not cohort.over:
-        cohort.run_epoch()
-    accuracies = [standing.best_accuracy for standing in cohort.standings]
+    training = Training(context, chosen, epochs, derive(0, "reach"), learn_scales=True)
+    trainer = Trainer([network.assign(assignment) for assignment in assignments], training).run()
+    accuracies = [standing.best_accuracy for standing in trainer.standings]
     return list(zip(accuracies, assignments, strict=True))
 
 

@@ -24,7 +24,7 @@ from safs_ray.network import Network
 from safs_ray.randomness import derive
 from safs_ray.search.assignment import Assignment
 from safs_ray.search.evaluation import evaluation_key
-from safs_ray.training import Trainer, Training
+from safs_ray.training import Context, Trainer, Training
 
 FOLDER = Path(__file__).parent
 SETTING = FOLDER / "lenet5_digits.yaml"
@@ -45,14 +45,18 @@ SCHEMA = pa.schema(
 def prepare(configuration: Configuration) -> tuple[Network, Training]:
     """The pruned network, and how an evaluation trains it."""
     torch.set_num_threads(1)
-    dataset, cpu = stages.load(configuration), torch.device("cpu")
-    splits = stages.folds(configuration, dataset).search()
-    dense = stages.train_dense(configuration, dataset, splits, cpu)
-    pruned = stages.prune(dense.network, configuration, splits, cpu)
-    seed = derive(configuration.run.seed, "evaluation")
-    hyperparameters = configuration.pruning.hyperparameters
-    training = Training(splits, hyperparameters, configuration.search.epochs, seed, cpu, configuration.data)
-    return pruned.network, training
+    pruned, context = pruned_network(configuration)
+    seed = derive(context.seed, "evaluation")
+    training = Training(context, configuration.pruning.hyperparameters, configuration.search.epochs, seed)
+    return pruned, training
+
+
+def pruned_network(configuration: Configuration) -> tuple[Network, Context]:
+    """The network that a search starts from, made as a run makes it, and what it was made with."""
+    dataset = stages.load(configuration)
+    context = Context(configuration, stages.folds(configuration, dataset).search())
+    dense = stages.train_dense(stages.specify(configuration, dataset, context.splits), context)
+    return stages.prune(dense.network, context).network, context
 
 
 def record() -> None:
@@ -78,9 +82,8 @@ def record() -> None:
 
 def train(network: Network, candidate: Assignment, training: Training) -> list[float]:
     """Validation accuracy after every epoch; 0 for those that a divergence left out."""
-    curve: list[float] = []
-    Trainer(network.assign(candidate), training).run(lambda _, accuracy: curve.append(accuracy))
-    return curve + [0.0] * (training.epochs - len(curve))
+    curve = Trainer([network.assign(candidate)], training).run().standing.curve
+    return [*curve, *[0.0] * (training.epochs - len(curve))]
 
 
 def read(setting: str) -> list[dict[str, Any]]:
@@ -94,7 +97,8 @@ def read(setting: str) -> list[dict[str, Any]]:
     table = pq.read_table(TABLE)
     if table.schema.metadata.get(b"setting") != setting.encode():
         raise SystemExit(f"{TABLE} was recorded with another network or training; move it away to begin anew")
-    return table.to_pylist()
+    rows: list[dict[str, Any]] = table.to_pylist()
+    return rows
 
 
 def write(rows: list[dict[str, Any]], setting: str) -> None:

@@ -68,7 +68,7 @@ def _line(model: str, allocation: str, sparsity: float, operator: str, seconds: 
     cpu = torch.device("cpu")
     made = plan.make(network, network.build(), costs)
     cohorts = DenseCohort(network, module, cpu), executable(network, "auto", cpu, costs).cohort
-    times = [1000 * each for each in medians([_step(each, channels, size, count) for each in cohorts], seconds)]
+    times = [1000 * each for each in medians([_step(cohort, channels, size, count) for cohort in cohorts], seconds)]
     return (
         f"| {model} | {allocation} | {sparsity:g} | {network.nonzero_weights:,} | {times[0]:.2f} | {times[1]:.2f} | "
         f"{times[0] / times[1]:.1f} | {made.gain(costs):.1f} | {len(made.dense)} |"
@@ -108,7 +108,8 @@ def _step(cohort: Cohort, channels: int, size: int, count: int) -> Run:
     draws = torch.Generator().manual_seed(0)
     images = torch.randint(0, 256, (count, channels, size, size), dtype=torch.uint8, generator=draws)
     labels = torch.randint(0, 10, (count,), generator=draws)
-    cohort.train().freeze_scales()
+    cohort.train()
+    cohort.freeze_scales()
     optimizer = Adam(cohort.parameters(), fused=True)
     rule = FixedMasks(cohort.prunable, {name: weight != 0 for name, weight in cohort.prunable.items()}, steps=1)
 

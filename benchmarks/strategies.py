@@ -2,7 +2,7 @@
 
     python benchmarks/strategies.py [SEEDS]
 
-draws strategies.svg and prints the table of README.md; 20 seeds take about a minute. It needs the extra "figures".
+draws strategies.svg and prints the table of README.md; 20 seeds take about a minute.
 """
 
 from __future__ import annotations

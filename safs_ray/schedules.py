@@ -6,7 +6,6 @@ accuracy. Those that change masks within one training hand a rule to it; the oth
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
@@ -65,8 +64,20 @@ def epochs(section: PruningSection) -> int:
         >>> epochs(PruningSection(sparsity=0.75, schedule="iterative", fraction=0.5, epochs=3))  # to 0.5, then to 0.75
         6
     """
-    particles = section.particles if section.schedule == "swamp" else 1
-    return len(_sparsities(section)) * particles * section.epochs
+    return section.trainings * shared(section).epochs
+
+
+def shared(section: PruningSection) -> PruningSection:
+    """The section with the epochs of a recipe, which are those in all, shared among its trainings.
+
+    Examples:
+        >>> shared(PruningSection(sparsity=0.99, recipe="swamp", epochs=20)).epochs  # 6 rounds of 2 particles
+        1
+    """
+    if section.recipe is None:
+        return section
+    epochs = max(1, section.epochs // section.trainings) if section.epochs else 0
+    return section.model_copy(update={"epochs": epochs, "recipe": None, "hyperparameters": section.while_pruning})
 
 
 def prune_once(network: Network, section: PruningSection, training: Training) -> Network:
@@ -110,7 +121,7 @@ def iterative(task: Task) -> TrainingResult:
     learning-rate rewinding (LRR, Renda et al. 2020).
     """
     network, score, before = task.network, 0.0, 0.0
-    for index, sparsity in enumerate(_sparsities(task.section)):
+    for index, sparsity in enumerate(task.section.sparsities):
         context = task.training.context.after(index * task.section.epochs)
         training = replace(task.training, seed=derive(task.training.seed, "round", index), context=context)
         network, score, own = train(_ticket(network, sparsity, task), training, BLAMED)
@@ -125,7 +136,7 @@ def swamp(task: Task) -> TrainingResult:
     the last quarter of their epochs. Published with a learning rate that is constant there.
     """
     network, before, context = task.network, 0.0, task.training.context
-    for index, sparsity in enumerate(_sparsities(task.section)):
+    for index, sparsity in enumerate(task.section.sparsities):
         network, own = _averaged(_ticket(network, sparsity, task), index, task)
         before += own
     score = accuracy(network, context.splits.validation, context.device, context.configuration.run)
@@ -143,15 +154,6 @@ SCHEDULES: dict[str, Schedule] = {
     "swamp": swamp,
     "rigl": rigl,
 }
-
-
-def _sparsities(section: PruningSection) -> list[float]:
-    """The sparsity of each round; a single one for the schedules that know no rounds."""
-    if section.schedule not in ("iterative", "swamp"):
-        return [section.sparsity]
-    left = 1 - section.fraction
-    rounds = math.ceil(round(math.log(1 - section.sparsity, left), 9))  # rounded, lest an error add a round
-    return [1 - left**index for index in range(1, rounds)] + [section.sparsity]
 
 
 def _ticket(network: Network, sparsity: float, task: Task) -> Network:

@@ -44,6 +44,9 @@ MANY, FEWEST_EPOCHS = 1000, 1 / 8
 TRIALS = ("tune.trials=6", "tune.scheduler=none", "final.folds=1")
 """In one process, after each other."""
 
+PRUNERS = "pruning.recipe=auto"
+"""The best sparse network, whatever the pruner."""
+
 
 @dataclass(frozen=True)
 class Sparsified:
@@ -80,7 +83,7 @@ def sparsify(
     sparsity: float | None = 0.99,
     settings: Sequence[str] = (),
 ) -> Sparsified:
-    """Make a network sparse and keep it accurate: train, prune, search its activations, train again, compare.
+    """Make a network sparse and keep it accurate: train, try pruners, search activations, train again, compare.
 
     It runs in this process, one training after the other, and keeps nothing on disk; ``python -m safs_ray.tune`` does
     the same on all cores of a machine or a cluster, and can be resumed. The configuration is that of the quickstart,
@@ -115,10 +118,12 @@ def sparsify(
     model = lend(lambda: copy.deepcopy(own), type(module).__name__)
     images = lend(lambda: (*train, *test), "images")
     pruned = (
-        [f"pruning.sparsity={sparsity}"] if sparsity is not None else ["model.pruned=true", f"model.weights={model}"]
+        [f"pruning.sparsity={sparsity}", PRUNERS]
+        if sparsity is not None
+        else ["model.pruned=true", f"model.weights={model}"]
     )
     words = [f"run.name={type(module).__name__}", f"model.name={model}", f"data.source={images}", *pruned, *TRIALS]
-    configuration = config.load(config.quickstart(), [*words, *settings])
+    configuration = _configured(words, settings)
     dataset = stages.load(configuration)
     splits = stages.folds(configuration, dataset).search()
     network = stages.check(configuration, dataset, splits)
@@ -127,7 +132,12 @@ def sparsify(
     with _in_this_process(configuration) as device:
         begin = untrained(network, Context(configuration, splits, device))
         words += _epochs(configuration, begin, splits)
-        return _run(config.load(config.quickstart(), [*words, *settings]), begin, dataset, splits, device)
+        return _run(_configured(words, settings), begin, dataset, splits, device)
+
+
+def _configured(words: Sequence[str], settings: Sequence[str]) -> Configuration:
+    """The quickstart with our own words, which the user's settings replace."""
+    return config.validate(config.overridden(config.overridden(config.read(config.quickstart()), words), settings))
 
 
 def _epochs(configuration: Configuration, begin: Result, splits: Splits) -> list[str]:

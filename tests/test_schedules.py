@@ -104,7 +104,7 @@ def test_a_round_prunes_a_fraction_of_what_is_left(
     schedule: str, sparsity: float, fraction: float, rounds: list[float]
 ) -> None:
     chosen = section(schedule, sparsity=sparsity, fraction=fraction)
-    assert schedules._sparsities(chosen) == pytest.approx([*rounds, sparsity])
+    assert chosen.sparsities == pytest.approx([*rounds, sparsity])
 
 
 def test_epochs_are_counted_over_rounds_and_particles() -> None:

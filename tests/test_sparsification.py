@@ -11,8 +11,9 @@ from safs_ray.log import log
 from safs_ray.sparsification import Sparsified
 
 SHORT = (
-    "run.verbose=0", "dense.epochs=2", "pruning.epochs=1", "search.steps=2", "search.epochs=1", "finetune.epochs=1",
-    "finetune.epochs_per_step=1", "tune.trials=2", "tune.grace_period=1", "final.epochs=1", "final.seeds=1",
+    "run.verbose=0", "dense.epochs=2", "pruning.recipe=one-shot-global", "pruning.epochs=1", "search.steps=2",
+    "search.epochs=1", "finetune.epochs=1", "finetune.epochs_per_step=1", "tune.trials=2", "tune.grace_period=1",
+    "final.epochs=1", "final.seeds=1",
 )  # fmt: skip
 
 Images = tuple[Tensor, Tensor]
@@ -109,3 +110,15 @@ def test_sparsify_refuses_images_that_the_network_cannot_take(images: Images) ->
         safs_ray.sparsify(module(), (inputs[:, :, :6, :6], labels), (inputs[:, :, :6, :6], labels))
     with pytest.raises(ConfigurationError, match=r"^data\.source"):
         safs_ray.sparsify(module(), (inputs.float(), labels), (inputs, labels))
+
+
+def test_sparsify_tries_pruners_unless_a_setting_names_one(images: Images) -> None:
+    short = [setting for setting in SHORT if not setting.startswith("pruning.")]
+    chosen = ["pruning.epochs=4", "pruning.recipes=[erk, gradual]"]
+    sparse = safs_ray.sparsify(module(), images, images, sparsity=0.9, settings=[*short, *chosen])
+    assert set(sparse.results["pruners"]) == {"erk", "gradual"}
+    assert "Pruners tried, validation accuracy: " in str(sparse)
+    named = safs_ray.sparsify(
+        module(), images, images, sparsity=0.9, settings=[*short, "pruning.epochs=1", "pruning.score=random"]
+    )
+    assert named.results["pruners"] == {}

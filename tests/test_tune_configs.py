@@ -27,7 +27,7 @@ def keys(values: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
 
 def test_all_are_here() -> None:
     names = {path.stem for path in FILES}
-    assert names == {"quickstart", "lenet5_mnist", "vgg16_cifar10", "resnet18_cifar10"}
+    assert names == {"best", "quickstart", "lenet5_mnist", "vgg16_cifar10", "resnet18_cifar10"}
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)

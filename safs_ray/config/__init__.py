@@ -15,6 +15,7 @@ from safs_ray.config.hyperparameters import (
 )
 from safs_ray.config.pruning import PruningSection
 from safs_ray.config.reading import dump, load, overridden, parse, quickstart, read, validate
+from safs_ray.config.recipes import AUTO, RECIPES, PruningRecipe
 from safs_ray.config.refusals import SECRET, ConfigurationError, counted, refusal
 from safs_ray.config.run import TYPICAL, Cost, Costs, Execution, RunSection
 from safs_ray.config.search import (
@@ -31,8 +32,10 @@ from safs_ray.config.start import DataSection, DenseSection, ModelSection
 from safs_ray.config.tune import FinalSection, ResourcesSection, TuneSection
 
 __all__ = [
+    "AUTO",
     "CONFIGURATION",
     "PAGE",
+    "RECIPES",
     "RESULTS",
     "SECRET",
     "TYPICAL",
@@ -52,6 +55,7 @@ __all__ = [
     "ModelSection",
     "Move",
     "OptimizerName",
+    "PruningRecipe",
     "PruningSection",
     "Ranges",
     "ResourcesSection",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pydantic import model_validator
 
 from safs_ray.config.pruning import PruningSection
+from safs_ray.config.recipes import AUTO
 from safs_ray.config.refusals import counted
 from safs_ray.config.run import RunSection
 from safs_ray.config.search import FinetuneSection, SearchSection
@@ -61,6 +62,8 @@ class Configuration(Section):
             raise ValueError(
                 f"pruning.schedule={self.pruning.schedule} does not go with search.when=during; allowed: gradual"
             )
+        if self.search.when != "after" and self.pruning.recipe == AUTO:
+            raise ValueError(f"search.when={self.search.when} does not go with pruning.recipe=auto; allowed: after")
         if self.run.execution == "sparse" and self.run.precision == "bf16":
             raise ValueError("run.execution=sparse does not go with run.precision=bf16; allowed: auto, float32")
         if self.model.weights and self.pruning.rewind is not None:

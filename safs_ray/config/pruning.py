@@ -2,15 +2,39 @@
 
 from __future__ import annotations
 
+import json
+import math
 import re
 from collections.abc import Iterator
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from safs_ray.config.hyperparameters import Hyperparameters
 from safs_ray.config.names import SCHEDULES, SCORES, known
-from safs_ray.config.section import Count, Fraction, Images, Section
+from safs_ray.config.recipes import AUTO, CHOSEN, RECIPES
+from safs_ray.config.section import Count, Fraction, Images, Section, distinct
+
+LEAST_EPOCHS = 4
+"""Of recipe auto, whose first round takes a quarter."""
+
+
+def _recipe(value: str | None) -> str | None:
+    if value is None or value == AUTO or value in RECIPES:
+        return value
+    raise ValueError(f"allowed: {', '.join(RECIPES)}, auto or null")
+
+
+def _listed(value: object) -> object:
+    """A list as a tuple, for what validators before this one have looked at is no JSON any more."""
+    return tuple(value) if isinstance(value, list) else value
+
+
+def _recipes(names: tuple[str, ...]) -> tuple[str, ...]:
+    for name in names:
+        if name not in RECIPES:
+            raise ValueError(f"allowed: {', '.join(RECIPES)}")
+    return distinct(names)
 
 
 def _structure(value: str) -> str:
@@ -31,6 +55,14 @@ def pattern_of(structure: object) -> tuple[int, int] | None:
 class PruningSection(Section):
     """How a dense network becomes sparse: score, allocation and structure choose the weights, the schedule when."""
 
+    recipe: Annotated[str | None, AfterValidator(_recipe)] = Field(
+        None,
+        description=f"name for the choice of several keys that are known to work together: {', '.join(RECIPES)}; "
+        "auto: the run tries recipes and takes the best; null: the keys below",
+    )
+    recipes: Annotated[tuple[str, ...], BeforeValidator(_listed), AfterValidator(_recipes)] = Field(
+        (), description="recipe auto: recipes to try; []: all that go with the sparsity, structure and epochs"
+    )
     sparsity: Fraction = Field(
         0.99,
         description="fraction of the convolution and linear weights that become zero; with structure filters, "
@@ -56,7 +88,11 @@ class PruningSection(Section):
         "package.module:function",
     )
     epochs: int = Field(
-        20, ge=0, le=10**6, description="epochs of retraining; with iterative and swamp, of every round"
+        20,
+        ge=0,
+        le=10**6,
+        description="epochs of retraining; with iterative and swamp, of every round; "
+        "with a recipe, of pruning and retraining in all",
     )
     until: float = Field(
         0.75, gt=0, le=1, description="gradual, gsm, rigl: fraction of the epochs after which the mask is final"
@@ -82,9 +118,65 @@ class PruningSection(Section):
     )
 
     @property
+    def while_pruning(self) -> Hyperparameters:
+        """Hyperparameters of the training that prunes: those of the recipe, or those of retraining."""
+        recipe = RECIPES.get(self.recipe or "")
+        return (recipe and recipe.hyperparameters) or self.hyperparameters
+
+    @property
+    def sparsities(self) -> list[float]:
+        """The sparsity after each round; a single one for the schedules that know no rounds."""
+        if self.schedule not in ("iterative", "swamp"):
+            return [self.sparsity]
+        left = 1 - self.fraction
+        rounds = math.ceil(round(math.log(1 - self.sparsity, left), 9))  # rounded, lest an error add a round
+        return [1 - left**index for index in range(1, rounds)] + [self.sparsity]
+
+    @property
+    def trainings(self) -> int:
+        """How many trainings the schedule takes, one after the other."""
+        return len(self.sparsities) * (self.particles if self.schedule == "swamp" else 1)
+
+    @property
+    def tried(self) -> tuple[str, ...]:
+        """The recipes that ``auto`` tries: those named, or all that go with structure, sparsity and epochs."""
+        return self.recipes or tuple(name for name in RECIPES if self._allows(name))
+
+    def by(self, recipe: str, epochs: int) -> PruningSection:
+        """The section with one recipe and so many epochs.
+
+        Raises:
+            ValueError: the recipe does not go with the structure.
+        """
+        values = self.model_dump(exclude={"recipe", "recipes", *CHOSEN})
+        return PruningSection.model_validate({**values, "recipe": recipe, "epochs": epochs})
+
+    def _allows(self, recipe: str) -> bool:
+        fewest = self.epochs // LEAST_EPOCHS
+        try:
+            return self.by(recipe, max(1, fewest)).trainings <= fewest
+        except ValueError:
+            return False
+
+    @property
     def n_of_m(self) -> tuple[int, int] | None:
         """N and M of the structure N:M; None for any other."""
         return pattern_of(self.structure)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _recipe_chooses(cls, values: Any) -> Any:
+        name = values.get("recipe") if isinstance(values, dict) else None
+        if name != AUTO and name not in RECIPES:
+            return values
+        defaults = {key: cls.model_fields[key].default for key in CHOSEN}
+        chosen = defaults | (dict(RECIPES[name].keys) if name in RECIPES else {})
+        for key, value in chosen.items():
+            if key in values and values[key] != value:
+                takes = "chooses it" if name == AUTO else f"takes {json.dumps(value)}"
+                given = json.dumps(values[key])
+                raise ValueError(f"{key}={given} does not go with recipe={name}, which {takes}; give one of them")
+        return {**values, **chosen}
 
     @model_validator(mode="before")
     @classmethod
@@ -104,9 +196,15 @@ class PruningSection(Section):
             raise ValueError(f"epochs=0 leaves schedule={self.schedule} no time; allowed: 1 or more")
         if self.rewind is not None and self.schedule not in ("iterative", "swamp"):
             raise ValueError(f"rewind={self.rewind} does not go with schedule={self.schedule}; allowed: null")
-        retraining = self.hyperparameters
-        if self.schedule == "gsm" and not (retraining.optimizer == "sgd" and retraining.weight_decay):
+        training = self.while_pruning
+        if self.schedule == "gsm" and not (training.optimizer == "sgd" and training.weight_decay):
             raise ValueError("schedule=gsm needs hyperparameters.optimizer=sgd and a weight_decay above 0")
+        if self.recipes and self.recipe != AUTO:
+            raise ValueError(f"recipes={','.join(self.recipes)} needs recipe=auto")
+        for name in self.recipes:
+            self.by(name, max(1, self.epochs))
+        if self.recipe == AUTO and self.epochs < LEAST_EPOCHS:
+            raise ValueError(f"epochs={self.epochs} leaves recipe=auto no time; allowed: {LEAST_EPOCHS} or more")
         return self
 
     def _rules(self) -> Iterator[tuple[str, str, tuple[object, ...]]]:

@@ -15,6 +15,7 @@ from pydantic import ValidationError
 from safs_ray.config.configuration import Configuration
 from safs_ray.config.loader import LONGEST_TEXT, load_yaml
 from safs_ray.config.pruning import pattern_of
+from safs_ray.config.recipes import CHOSEN
 from safs_ray.config.refusals import SECRET, ConfigurationError, refusal, shortened
 from safs_ray.config.section import Section, at_home
 
@@ -110,8 +111,8 @@ def parse(text: str, name: str) -> dict[str, Any]:
 def overridden(values: dict[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
     """Nested keys and values with ``key.path=value`` overrides applied.
 
-    A structure N:M says itself how many weights stay, and where: given here, it replaces a sparsity and an allocation
-    that are not.
+    A structure N:M says itself how many weights stay, and where: given here, it replaces the sparsity and the pruner of
+    the values. A recipe chooses keys: given here, it replaces them, and any of them replaces a recipe.
 
     Raises:
         ConfigurationError: an override is not of that form.
@@ -121,8 +122,13 @@ def overridden(values: dict[str, Any], overrides: Sequence[str]) -> dict[str, An
         {'search': {'steps': 5}, 'run': {'name': 'mine'}}
     """
     pairs = [_key_and_value(override) for override in overrides]
-    if pattern_of(dict(pairs).get("pruning.structure")):
-        values = _without(values, "pruning", "sparsity", "allocation")
+    given = dict(pairs)
+    if pattern_of(given.get("pruning.structure")):
+        values = _without(values, "pruning", "sparsity", "recipe", "recipes", *CHOSEN)
+    if given.get("pruning.recipe"):
+        values = _without(values, "pruning", "recipes", *CHOSEN)
+    elif any(f"pruning.{key}" in given for key in CHOSEN):
+        values = _without(values, "pruning", "recipe", "recipes")
     for key, value in pairs:
         values = _with(values, key.split("."), value, key)
     return values

@@ -71,8 +71,9 @@ class FinalSection(Section):
         3,
         ge=1,
         le=100,
-        description="number of best trials of a sweep that are trained again, on the images of the search; the "
-        "one with the highest mean validation accuracy wins; 1: the best trial wins as it is",
+        description="number of best trials of a sweep that are trained again, on the images of the search, beside "
+        "the default recipe (the network's own activations, the default hyperparameters, no scales). The highest mean "
+        "validation accuracy wins; the default recipe wins ties",
     )
     seeds: int = Field(2, ge=1, le=100, description="number of trainings of each finalist, each with other batches")
     ablations: Annotated[tuple[Literal["stage 1", "stage 2"], ...], AfterValidator(distinct)] = Field(

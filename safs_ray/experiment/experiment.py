@@ -16,9 +16,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from safs_ray import stages
-from safs_ray.config import Configuration, counted
-from safs_ray.experiment.finalists import winner
+from safs_ray.config import AUTO, Configuration, counted
+from safs_ray.experiment.finalists import Default, winner
 from safs_ray.experiment.planning import dense_epochs, pruning_epochs
+from safs_ray.experiment.pruners import Tried, choose_pruner
 from safs_ray.experiment.results import Finalists, best_of, results
 from safs_ray.experiment.rows import Row, start_of
 from safs_ray.experiment.stage import BEST, DENSE, PRUNED, PRUNED_AGAIN, Executor, Stage, final
@@ -38,7 +39,7 @@ def run(configuration: Configuration, specification: Specification, executor: Ex
         FailedSearchError: no trial of a sweep reached its end.
     """
     began = time.monotonic()
-    _prune(configuration, specification, executor)
+    tried = _prune(configuration, specification, executor)
     recipes, finalists = _search(configuration, executor)
     finals = _evaluate(configuration, recipes, executor)
     best = best_of(finals[Row.SAFS])
@@ -46,30 +47,37 @@ def run(configuration: Configuration, specification: Specification, executor: Ex
     if configuration.search.when == "during":
         log_survey(best.network.survey)
     starts = {row: executor.result(start_of(configuration, row)) for row in recipes}
-    table = results(best, recipes[Row.SAFS], starts, finals, executor.evaluations(), finalists)
+    table = results(best, recipes[Row.SAFS], starts, finals, executor.evaluations(), finalists, tried)
     return {**table, "wall_seconds": time.monotonic() - began, "finished": True}
 
 
-def _prune(configuration: Configuration, specification: Specification, executor: Executor) -> None:
+def _prune(configuration: Configuration, specification: Specification, executor: Executor) -> Tried:
     """Train the dense network, prune it and retrain it, unless the experiment begins with either."""
+    tried = Tried()
     if not configuration.model.pruned:
         log.info("%spruning and retraining", "" if configuration.model.weights else "dense training, ")
         dense = Stage(DENSE, dense_epochs(configuration), lambda _, context: stages.train_dense(specification, context))
         executor.run([dense])
-        executor.run([_pruning(configuration, PRUNED, None)])
+        if configuration.pruning.recipe == AUTO:
+            tried = choose_pruner(configuration, executor)
+        else:
+            executor.run([_pruning(configuration, PRUNED, None)])
     log_survey(executor.result(PRUNED).network.survey)
+    return tried
 
 
 def _search(configuration: Configuration, executor: Executor) -> tuple[dict[Row, Recipe], Finalists]:
     """How each sparse row of the table is trained, in the order of the table; and how the finalists did."""
     finalists: Finalists = {}
-    default, ablations = configuration.pruning.hyperparameters, configuration.final.ablations
+    hyperparameters, ablations = configuration.pruning.hyperparameters, configuration.final.ablations
     own = stages.searchable(executor.result(PRUNED).network, configuration).assignment
+    default = Recipe(own, hyperparameters, learn_scales=False)
+    begun = DENSE if configuration.search.when == "before" else PRUNED
 
     def best(course: Course, start: str, recipe: Recipe | None = None) -> Recipe:
-        return winner(configuration, course, start, recipe, executor, finalists)
+        beside = Default(default, begun if start == begun else PRUNED)
+        return winner(configuration, course, start, recipe, beside, executor, finalists)
 
-    begun = DENSE if configuration.search.when == "before" else PRUNED
     if configuration.search.protocol == "joint":
         safs = best(joint(configuration), begun)
         _prune_again(configuration, safs, executor)
@@ -77,9 +85,9 @@ def _search(configuration: Configuration, executor: Executor) -> tuple[dict[Row,
         operators = best(operators_only(configuration), begun)
         _prune_again(configuration, operators, executor)
         safs = best(scales_only(configuration, Sweep.SAFS), start_of(configuration, Row.SAFS), operators)
-    recipes = {Row.PRUNED: Recipe(own, default, learn_scales=False)}
+    recipes = {Row.PRUNED: default}
     if Row.OPERATORS in ablations:
-        recipes[Row.OPERATORS] = Recipe(safs.assignment, default, learn_scales=False)
+        recipes[Row.OPERATORS] = Recipe(safs.assignment, hyperparameters, learn_scales=False)
     if Row.SCALES in ablations:
         recipes[Row.SCALES] = best(scales_only(configuration, Sweep.SCALES), PRUNED)
     return {**recipes, Row.SAFS: safs}, finalists
@@ -113,9 +121,12 @@ def _evaluate(
     folds = range(configuration.final.folds)
     details = event("final evaluation", folds=len(folds))
     log.info("final evaluation, %s", counted(len(folds), "fold"), extra=details)
-    last = [_last(configuration, row, recipes[row], fold) for fold in folds for row in recipes]
+    default = recipes[Row.PRUNED]
+    alike = [row for row, recipe in recipes.items() if recipe == default and row is not Row.PRUNED]
+    last = [_last(configuration, row, recipes[row], fold) for fold in folds for row in recipes if row not in alike]
     dense = Stage(final(Row.DENSE, 0), 0, _test, DENSE, tests=True)
     executor.run([*last, *([] if configuration.model.pruned else [dense])])  # nothing is known of one pruned elsewhere
+    executor.run([_same(row, default, fold) for fold in folds for row in alike])
     finals = {row: [executor.result(final(row, fold)) for fold in folds] for row in recipes}
     if not configuration.model.pruned:
         finals[Row.DENSE] = [executor.result(dense.name)]
@@ -131,6 +142,16 @@ def _last(configuration: Configuration, row: Row, recipe: Recipe, fold: int) -> 
 
     start, epochs = start_of(configuration, row), configuration.final.epochs
     return Stage(final(row, fold), epochs, make, start, fold, tests=True, recipe=recipe)
+
+
+def _same(row: Row, default: Recipe, fold: int) -> Stage:
+    """The stage that is a row of the table on a fold, where the search has found nothing better than the default."""
+
+    def make(pruned: Result | None, _: Context) -> Result:
+        assert pruned
+        return pruned
+
+    return Stage(final(row, fold), 0, make, final(Row.PRUNED, fold), fold, recipe=default)
 
 
 def _test(dense: Result | None, context: Context) -> Result:

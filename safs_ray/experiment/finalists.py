@@ -1,14 +1,19 @@
-"""Finalists: the best trials of a sweep, trained again, because one training says little of a very sparse network."""
+"""Finalists: the best trials of a sweep beside the default recipe, all trained again.
+
+One training says little of a very sparse network, and a search may find nothing: so the default recipe is always a
+finalist, and wins unless another one does better on average.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from statistics import mean
+from typing import NamedTuple
 
 from safs_ray import stages
 from safs_ray.config import Configuration, counted
 from safs_ray.experiment.results import Finalists, spread
-from safs_ray.experiment.stage import Executor, Outcome, Stage, finalists_place
+from safs_ray.experiment.stage import DEFAULT, Executor, Outcome, Stage, finalists_place
 from safs_ray.log import event, log, percent
 from safs_ray.search.course import Course, Sweep
 from safs_ray.search.recipe import Recipe
@@ -16,15 +21,27 @@ from safs_ray.stages import Result
 from safs_ray.training import Context
 
 
+class Default(NamedTuple):
+    """The default recipe: the network's own operators, the default hyperparameters, no scales.
+
+    Attributes:
+        start: name of the result whose network it trains.
+    """
+
+    recipe: Recipe
+    start: str
+
+
 def winner(
     configuration: Configuration,
     course: Course,
     start: str,
     recipe: Recipe | None,
+    default: Default,
     executor: Executor,
     finalists: Finalists,
 ) -> Recipe:
-    """Run a sweep; what the best of its trials has found, of several finalists the best when trained again.
+    """Run a sweep; the recipe that does best when its best trials and the default recipe are trained again.
 
     Args:
         start: name of the result whose network the trials begin from.
@@ -32,33 +49,31 @@ def winner(
         finalists: takes how they did.
     """
     outcomes = executor.sweep(course, start, recipe.assignment if recipe else None)
-    last = finalists_of(outcomes, configuration.final.finalists)
-    best, accuracy, how = last[0], last[0].accuracy, ""
-    if len(last) > 1:
-        trained = _train_again(configuration, course.sweep, last, start, executor)
-        best, accuracy = winner_of(last, [[result.validation_accuracy for result in each] for each in trained])
-        finalists[course.sweep] = {
-            outcome.trial: {
-                "validation_accuracy": spread([result.validation_accuracy for result in each]),
-                "core_seconds": sum(result.core_seconds for result in each),
-            }
-            for outcome, each in zip(last, trained, strict=True)
+    last = finalists_of(outcomes, default.recipe, configuration.final.finalists)
+    starts = [default.start if outcome.trial == DEFAULT else start for outcome in last]
+    trained = _train_again(configuration, course.sweep, last, starts, executor)
+    best, accuracy = winner_of(last, [[result.validation_accuracy for result in each] for each in trained])
+    finalists[course.sweep] = {
+        outcome.trial: {
+            "validation_accuracy": spread([result.validation_accuracy for result in each]),
+            "core_seconds": sum(result.core_seconds for result in each),
         }
-        how = f", the mean of {counted(len(trained[0]), 'training')} ({percent(best.accuracy).strip()} in the search)"
-    details = event("won", sweep=course.sweep, trial=best.trial, validation_accuracy=accuracy)
-    log.info("%s: %s wins with validation %s%s", course.sweep, best.trial, percent(accuracy), how, extra=details)
+        for outcome, each in zip(last, trained, strict=True)
+    }
+    _tell(course.sweep, best, accuracy, len(trained[0]))
     return best.recipe
 
 
-def finalists_of(outcomes: Sequence[Outcome], most: int) -> list[Outcome]:
-    """At most so many outcomes, the best first; of equal recipes only the first that was found.
+def finalists_of(outcomes: Sequence[Outcome], default: Recipe, most: int) -> list[Outcome]:
+    """The default recipe, and at most so many outcomes after it, the best first; of equal recipes only the first.
 
     Args:
         outcomes: of the trials that reached their end, by number; at least one.
     """
     ranked = sorted(outcomes, key=lambda outcome: outcome.accuracy, reverse=True)
     first = {outcome.recipe: outcome for outcome in reversed(ranked)}
-    return [outcome for outcome in ranked if first[outcome.recipe] is outcome][:most]
+    others = [outcome for outcome in ranked if first[outcome.recipe] is outcome and outcome.recipe != default]
+    return [Outcome(DEFAULT, default, 0.0), *others[:most]]
 
 
 def winner_of(finalists: Sequence[Outcome], accuracies: Sequence[Sequence[float]]) -> tuple[Outcome, float]:
@@ -71,21 +86,41 @@ def winner_of(finalists: Sequence[Outcome], accuracies: Sequence[Sequence[float]
     return finalists[means.index(max(means))], max(means)
 
 
-def finalist_epochs(configuration: Configuration, finalists: int) -> int:
-    """Epochs that so many finalists of a sweep are trained in all; one alone has won."""
-    return finalists * configuration.final.seeds * configuration.final.epochs if finalists > 1 else 0
+def finalist_epochs(configuration: Configuration, trials: int) -> int:
+    """Epochs that the finalists of a sweep of so many trials are trained in all."""
+    return finalist_trainings(configuration, trials) * configuration.final.epochs
+
+
+def finalist_trainings(configuration: Configuration, trials: int) -> int:
+    """Trainings of the finalists of a sweep of so many trials; one of them is the default recipe."""
+    return (min(trials, configuration.final.finalists) + 1) * configuration.final.seeds
+
+
+def _tell(sweep: Sweep, best: Outcome, accuracy: float, trainings: int) -> None:
+    details = event("won", sweep=sweep, trial=best.trial, validation_accuracy=accuracy)
+    how = f"the mean of {counted(trainings, 'training')}"
+    if best.trial == DEFAULT:
+        nothing = "%s: the search has found nothing better than the default recipe, with validation %s, %s"
+        log.info(nothing, sweep, percent(accuracy), how, extra=details)
+        return
+    searched = percent(best.accuracy).strip()
+    log.info(
+        "%s: %s wins with validation %s, %s (%s in the search)",
+        sweep, best.trial, percent(accuracy), how, searched, extra=details,
+    )  # fmt: skip
 
 
 def _train_again(
-    configuration: Configuration, sweep: Sweep, finalists: Sequence[Outcome], start: str, executor: Executor
+    configuration: Configuration, sweep: Sweep, finalists: Sequence[Outcome], starts: Sequence[str], executor: Executor
 ) -> list[list[Result]]:
     """The trainings of each finalist, all beside each other."""
     seeds, trials = range(configuration.final.seeds), [outcome.trial for outcome in finalists]
     details = event("finalists", sweep=sweep, trials=trials, trainings=len(seeds))
-    more = f"{counted(len(trials), 'finalist')}, each trained {counted(len(seeds), 'time')} more"
-    log.info("%s: %s", sweep, more, extra=details)
+    many = f"{counted(len(trials) - 1, 'finalist')} and the default recipe"
+    log.info("%s: %s, each trained %s more", sweep, many, counted(len(seeds), "time"), extra=details)
     executor.discard(finalists_place(sweep), but=trials)  # of a sweep that has gone on since
-    executor.run([_training(configuration, sweep, each, number, start) for number in seeds for each in finalists])
+    begun = list(zip(finalists, starts, strict=True))
+    executor.run([_training(configuration, sweep, each, number, start) for number in seeds for each, start in begun])
     return [[executor.result(f"{finalists_place(sweep, trial)}/seed-{number}") for number in seeds] for trial in trials]
 
 

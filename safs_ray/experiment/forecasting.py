@@ -11,11 +11,12 @@ from statistics import mean
 import numpy as np
 import torch
 
-from safs_ray.config import Configuration
+from safs_ray.config import AUTO, Configuration
 from safs_ray.data import Splits
-from safs_ray.experiment.finalists import finalist_epochs
+from safs_ray.experiment.finalists import finalist_trainings
 from safs_ray.experiment.planning import dense_epochs, pruning_epochs, sweeps
-from safs_ray.experiment.stage import DENSE, FINAL, PRUNED, PRUNED_AGAIN, finalists_place
+from safs_ray.experiment.pruners import rounds
+from safs_ray.experiment.stage import DENSE, FINAL, PRUNED, PRUNED_AGAIN, PRUNERS, finalists_place
 from safs_ray.network import Network
 from safs_ray.pruning.structure import select
 from safs_ray.search.course import Course
@@ -63,17 +64,27 @@ def forecast(configuration: Configuration, network: Network, splits: Splits, wor
     pruned = workers.seconds(1, pruning_epochs(configuration) * (dense if masks_change else sparse))
     parts = {BEGIN: workers.begin}
     if not configuration.model.pruned:
-        parts |= {DENSE: workers.seconds(1, dense_epochs(configuration) * dense), PRUNED: pruned}
+        parts[DENSE] = workers.seconds(1, dense_epochs(configuration) * dense)
+        if pruning.recipe == AUTO:  # most recipes train with all weights for the longest part
+            parts |= {part: workers.seconds(count, epochs * dense) for part, epochs, count in _tries(configuration)}
+        else:
+            parts[PRUNED] = pruned
     for course, count in sweeps(configuration):
         each = mean(course.epochs(steps, configuration) for steps in expected_steps(configuration, course, count))
         beside = replace(workers, count=min(workers.count, configuration.tune.max_concurrent or workers.count))
         parts[course.sweep] = beside.seconds(count, each * searched)
-        trainings = finalist_epochs(configuration, min(count, final.finalists)) // final.epochs
+        trainings = finalist_trainings(configuration, count)
         parts[finalists_place(course.sweep)] = workers.seconds(trainings, final.epochs * searched)
     if when == "before":
         parts[PRUNED_AGAIN] = pruned
     trainings = (2 + len(final.ablations)) * final.folds
     return {**parts, FINAL: workers.seconds(trainings, final.epochs * last)}
+
+
+def _tries(configuration: Configuration) -> Iterator[tuple[str, int, int]]:
+    """The parts in which pruners are tried, with the epochs of a try and the number of tries."""
+    for epochs, count in rounds(configuration):
+        yield f"{PRUNERS}/epochs-{epochs}", epochs, count
 
 
 def expected_steps(configuration: Configuration, course: Course, trials: int) -> list[int]:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from safs_ray import schedules
-from safs_ray.config import Configuration
+from safs_ray.config import AUTO, Configuration
 from safs_ray.experiment.finalists import finalist_epochs
+from safs_ray.experiment.pruners import rounds
 from safs_ray.experiment.rows import Row
 from safs_ray.search.course import Course, Sweep, joint, operators_only, scales_only
 
@@ -32,7 +33,7 @@ def plan(configuration: Configuration) -> dict[str, int]:
         "fine-tuning": sum(
             count * course.stretches * configuration.finetune.epochs_per_step for course, count in courses
         ),
-        "finalists": sum(finalist_epochs(configuration, min(count, final.finalists)) for _, count in courses),
+        "finalists": sum(finalist_epochs(configuration, count) for _, count in courses),
         "final evaluation": (2 + len(final.ablations)) * final.folds * final.epochs,
     }
 
@@ -46,4 +47,6 @@ def pruning_epochs(configuration: Configuration) -> int:
     """Epochs that :func:`prune` trains."""
     if configuration.search.when == "during" or configuration.model.pruned:
         return 0
+    if configuration.pruning.recipe == AUTO:
+        return sum(epochs * count for epochs, count in rounds(configuration))
     return schedules.epochs(configuration.pruning) + (configuration.pruning.rewind or 0)

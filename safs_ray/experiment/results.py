@@ -7,7 +7,10 @@ from contextlib import suppress
 from statistics import mean, stdev
 from typing import Any
 
+from safs_ray.experiment.pruners import Tried
 from safs_ray.experiment.rows import Row
+from safs_ray.experiment.stage import DEFAULT
+from safs_ray.search.course import Sweep
 from safs_ray.search.evaluation import Evaluation
 from safs_ray.search.recipe import Recipe
 from safs_ray.stages import METRICS, Result
@@ -27,21 +30,23 @@ def results(
     finals: Mapping[Row, Sequence[Result]],
     evaluations: Sequence[Evaluation],
     finalists: Finalists,
+    tried: Tried,
 ) -> dict[str, Any]:
     """What an experiment has found.
 
     Args:
         best: the network to deploy.
         recipe: of the row SAFS.
-        starts, finals, evaluations, finalists: as of :func:`table`.
+        starts, finals, evaluations, finalists, tried: as of :func:`table`.
     """
     return {
-        "rows": table(starts, finals, evaluations, finalists),
+        "rows": table(starts, finals, evaluations, finalists, tried),
         "assignment": best.network.activations(),
         "groups": best.network.groups,
         "hyperparameters": recipe.hyperparameters.model_dump(),
         "search": search_cost(leading_to(Row.SAFS, evaluations), finalists),
         "finalists": finalists,
+        "pruners": tried,
     }
 
 
@@ -50,6 +55,7 @@ def table(
     finals: Mapping[Row, Sequence[Result]],
     evaluations: Sequence[Evaluation],
     finalists: Finalists,
+    tried: Tried,
 ) -> list[TableRow]:
     """The rows of the table, each with what it cost from the first image on.
 
@@ -57,16 +63,19 @@ def table(
         starts: the network that the final evaluation of each sparse row began from.
         finals: the final evaluation of each row, and of the dense network where that is known, by fold.
         evaluations: of all sweeps of the run.
-        finalists: of all sweeps that had several.
+        finalists: of all sweeps.
+        tried: pruners, of which the best one has made the pruned network.
     """
     dense_seconds, rows = 0.0, []
+    others = sum(known["core_seconds"] for known in tried.values())
     if Row.DENSE in finals:
         dense_seconds = finals[Row.DENSE][0].core_seconds
         rows.append(_row(Row.DENSE, finals[Row.DENSE], 0, dense_seconds))
     for row, start in starts.items():
         search = search_cost(leading_to(row, evaluations), finalists)
         final = sum(result.core_seconds for result in finals[row])
-        seconds = dense_seconds + start.core_seconds + search["core_seconds"] + final
+        pruning = others or start.core_seconds
+        seconds = dense_seconds + pruning + search["core_seconds"] + final
         rows.append(_row(row, finals[row], search["evaluations"], seconds))
     return rows
 
@@ -88,6 +97,12 @@ def read_finalists(folder: Folder) -> Finalists:
         }
         for sweep, trials in finalists.items()
     }
+
+
+def won_by_default(finalists: Finalists, sweep: Sweep) -> bool:
+    """Whether a sweep has found nothing better than the default recipe."""
+    means = {trial: known["validation_accuracy"]["mean"] for trial, known in finalists.get(sweep, {}).items()}
+    return DEFAULT in means and means[DEFAULT] == max(means.values())
 
 
 def _trainings(folder: Folder) -> list[dict[str, Any]]:

@@ -19,8 +19,11 @@ Make = Callable[[Result | None, Context], Result]
 DENSE, PRUNED, PRUNED_AGAIN, BEST = "dense", "pruned", "pruned-found", "best"
 """Names of results: the dense network, it pruned, it pruned with the assignment that was found on it, the best."""
 
-FINALISTS, FINAL = "finalists", "final"
-"""What the names of the trainings of finalists begin with, and those of the final evaluation."""
+PRUNERS, FINALISTS, FINAL = "pruners", "finalists", "final"
+"""What the names of results begin with: of pruners that are tried, of finalists, and of the final evaluation."""
+
+DEFAULT = "default"
+"""What stands for the name of a trial where a finalist is the default recipe, which no trial has found."""
 
 
 @dataclass(frozen=True)
@@ -51,8 +54,10 @@ class Stage:
 
     @property
     def part(self) -> str:
-        """The part of the experiment that it belongs to: ``dense``, ``pruned``, ``finalists/SWEEP``, ``final``."""
+        """The part of the experiment: ``dense``, ``pruners/epochs-N``, ``pruned``, ``finalists/SWEEP``, ``final``."""
         first, *others = self.name.split("/")
+        if first == PRUNERS:
+            return f"{first}/{others[-1]}"
         return "/".join((first, *others[:1])) if first == FINALISTS else first
 
 
@@ -70,7 +75,7 @@ class Outcome(NamedTuple):
     """What a trial that reached its end has found.
 
     Attributes:
-        accuracy: on the validation images, in [0, 1].
+        accuracy: on the validation images, in [0, 1]; 0 of a recipe that no trial has found.
     """
 
     trial: str

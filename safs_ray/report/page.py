@@ -9,9 +9,10 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader
 
-from safs_ray.config import CONFIGURATION, Configuration, ConfigurationError, Hyperparameters, counted
+from safs_ray.config import AUTO, CONFIGURATION, Configuration, ConfigurationError, Hyperparameters, counted
 from safs_ray.experiment import Row, rows_of
-from safs_ray.experiment.results import TableRow
+from safs_ray.experiment.results import TableRow, won_by_default
+from safs_ray.experiment.stage import DEFAULT
 from safs_ray.report.canvas import Absent, Figure
 from safs_ray.report.figures import (
     accuracy,
@@ -26,7 +27,7 @@ from safs_ray.report.figures import (
 )
 from safs_ray.report.groups import gain
 from safs_ray.report.record import Record, flattened
-from safs_ray.report.wording import CONFIDENT, interval, listed, percent, points
+from safs_ray.report.wording import CONFIDENT, NOTHING_BETTER, interval, listed, percent, points
 from safs_ray.search.course import Sweep
 from safs_ray.storage import shown
 
@@ -85,6 +86,7 @@ def render(record: Record, drawn: Mapping[str, Figure | Absent], written: dateti
             hyperparameters=_hyperparameters(record),
             search=_search(record),
             trials=list(_trials(record)),
+            pruners=list(_pruners(record)),
             command=_command(record),
             changed=list(changed(record.configuration)),
         )
@@ -94,10 +96,12 @@ def render(record: Record, drawn: Mapping[str, Figure | Absent], written: dateti
 def _summary(record: Record) -> str:
     """What was done, and what came of it, in two sentences."""
     run = record.configuration
-    what = f"{run.model.name} on {run.data.source}, {_pruning(run)}."
+    what = f"{run.model.name} on {run.data.source}, {_pruning(record)}."
     rows = {row["name"]: row for row in record.rows}
     if Row.SAFS not in rows or Row.PRUNED not in rows:
         return what
+    if won_by_default(record.finalists, Sweep.SAFS):
+        return f"{what} {NOTHING_BETTER} It reaches {percent(rows['pruned']['test_accuracy'])}% test accuracy."
     test, gained = rows[Row.SAFS]["test_accuracy"], gain(rows[Row.SAFS], rows[Row.PRUNED]).mean
     direction = "above" if gained >= 0 else "below"
     outcome = (
@@ -109,13 +113,16 @@ def _summary(record: Record) -> str:
     return f"{what}{outcome} ({percent(rows['pruned']['test_accuracy'])}%{dense})."
 
 
-def _pruning(configuration: Configuration) -> str:
-    pruning = configuration.pruning
-    if configuration.model.pruned:
+def _pruning(record: Record) -> str:
+    pruning = record.configuration.pruning
+    if record.configuration.model.pruned:
         return "already pruned"
     if not pruning.sparsity:
         return "not pruned"
     structure = "" if pruning.structure == "unstructured" else f"structure {pruning.structure}, "
+    if pruning.recipe == AUTO:
+        best = next(iter((record.results or {}).get("pruners", {})), f"the best of {len(pruning.tried)}")
+        return f"pruned to {100 * pruning.sparsity:g}% sparsity by {structure}recipe {best}"
     return (
         f"pruned to {100 * pruning.sparsity:g}% sparsity by {pruning.score}, allocation {pruning.allocation}, "
         f"{structure}schedule {pruning.schedule}"
@@ -223,8 +230,34 @@ def _trials(record: Record) -> Iterator[dict[str, Any]]:
                 "best": f"{100 * trial.best_accuracy:.1f}",
                 "again": percent(finalists[trial.name]["validation_accuracy"]) if trial.name in finalists else "",
                 "assignment": " ".join(trial.best_assignment),
-                "won": trial is sweep.winner,
+                "won": trial is sweep.winner and not won_by_default(record.finalists, sweep.name),
             }
+        if DEFAULT in finalists:
+            yield _default(record, sweep.name)
+
+
+def _default(record: Record, sweep: Sweep) -> dict[str, Any]:
+    """The row of the default recipe among the trials."""
+    return {
+        "sweep": sweep,
+        "name": DEFAULT,
+        "hyperparameters": listed(record.configuration.pruning.hyperparameters),
+        "again": percent(record.finalists[sweep][DEFAULT]["validation_accuracy"]),
+        "assignment": "the network's own",
+        "won": won_by_default(record.finalists, sweep),
+    }
+
+
+def _pruners(record: Record) -> Iterator[dict[str, Any]]:
+    """The pruners that were tried, the best first."""
+    for number, (name, known) in enumerate((record.results or {}).get("pruners", {}).items()):
+        tries = zip(known["epochs"], known["validation_accuracy"], strict=True)
+        yield {
+            "name": name,
+            "tries": ", ".join(f"{100 * accuracy:.1f} ({counted(epochs, 'epoch')})" for epochs, accuracy in tries),
+            "core_seconds": f"{known['core_seconds']:,.0f}",
+            "won": number == 0,
+        }
 
 
 def _command(record: Record) -> str:

@@ -104,7 +104,7 @@ class Record:
             row: start for row in finals if row is not Row.DENSE and (start := self._start(row))
         }
         known = {row: done for row, done in finals.items() if row is Row.DENSE or row in starts}
-        return table(starts, known, self.evaluations, self.finalists)
+        return table(starts, known, self.evaluations, self.finalists, {})
 
     @property
     def search_cost(self) -> dict[str, Any]:

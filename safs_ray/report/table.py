@@ -11,10 +11,12 @@ from rich.table import Table
 
 from safs_ray.config import Hyperparameters, counted
 from safs_ray.experiment import Row
-from safs_ray.experiment.results import TableRow
+from safs_ray.experiment.pruners import words
+from safs_ray.experiment.results import TableRow, won_by_default
 from safs_ray.report.groups import GAIN, Difference, Group, compared, gain
 from safs_ray.report.intervals import Estimate
-from safs_ray.report.wording import CONFIDENT, interval, listed, percent, points, spread
+from safs_ray.report.wording import CONFIDENT, NOTHING_BETTER, interval, listed, percent, points, spread
+from safs_ray.search.course import Sweep
 
 STYLE: dict[str, Any] = {"box": box.SIMPLE_HEAD, "padding": (0, 1, 0, 0), "pad_edge": False}
 
@@ -22,6 +24,12 @@ STYLE: dict[str, Any] = {"box": box.SIMPLE_HEAD, "padding": (0, 1, 0, 0), "pad_e
 def show(results: dict[str, Any], console: Console) -> None:
     """Print a run's results; within 80 columns."""
     show_rows(results["rows"], console)
+    if tried := results.get("pruners"):
+        console.print(f"Pruners tried, validation accuracy: {words(tried)}", soft_wrap=True)
+    if won_by_default(results.get("finalists", {}), Sweep.SAFS):
+        console.print(NOTHING_BETTER, soft_wrap=True)
+    elif certain := _certainty(results["rows"]):
+        console.print(certain, soft_wrap=True)
     console.print(f"The winner: alpha g(beta x) at every site{_division(results.get('groups', 1))}")
     console.print(_assignment(results))
     chosen = Hyperparameters(**results["hyperparameters"])
@@ -32,6 +40,21 @@ def show(results: dict[str, Any], console: Console) -> None:
         f"{search['evaluations_saved']} more saved by the board, {search['diverged']} diverged; "
         f"{results['wall_seconds'] / 60:.1f} min since the run was begun or resumed",
         soft_wrap=True,
+    )
+
+
+def _certainty(rows: Sequence[TableRow]) -> str:
+    """Whether the gain of the row SAFS can be told from zero; empty without both rows."""
+    named = {row["name"]: row for row in rows}
+    if Row.SAFS not in named or Row.PRUNED not in named:
+        return ""
+    gained = gain(named[Row.SAFS], named[Row.PRUNED])
+    if gained.low is None:
+        return "One fold does not tell how certain the gain is."
+    verdict = "the search has gained" if gained.mean > 0 else "the search has lost"
+    return (
+        f"The gain of SAFS lies in {interval(gained)} points ({CONFIDENT} interval, Student's t over the folds): "
+        f"{verdict if gained.certain else 'it cannot be told from zero'}"
     )
 
 

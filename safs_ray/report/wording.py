@@ -47,3 +47,10 @@ def listed(hyperparameters: Hyperparameters) -> str:
         f"{name.replace('_', ' ')} {value:.3g}" if isinstance(value, float) else f"{name.replace('_', ' ')} {value}"
         for name, value in shown.items()
     )
+
+
+NOTHING_BETTER = (
+    "The search found nothing better than the network's own activations with the default hyperparameters: "
+    "the row SAFS is the row pruned."
+)
+"""Said where the default recipe has won."""

@@ -26,7 +26,7 @@ def prune(network: Network, context: Context) -> Result:
     """
     if context.configuration.search.when == "during":
         return untrained(network, context)
-    start, section = time.process_time(), context.configuration.pruning
+    start, section = time.process_time(), schedules.shared(context.configuration.pruning)
     rewound, before = None, 0.0
     if section.rewind is not None:
         rewound, before = _early(network, section.rewind, context)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from rich.console import Console
 
 from safs_ray import experiment, machine
-from safs_ray.config import Configuration, PruningSection, counted
+from safs_ray.config import AUTO, Configuration, PruningSection, counted
 from safs_ray.data import Splits
 from safs_ray.experiment.forecasting import Workers
 from safs_ray.log import duration
@@ -78,9 +78,15 @@ def _pruning(section: PruningSection, network: Network) -> str:
     magnitudes = {name: weight.abs() for name, weight in network.prunable().items()}
     left = count_kept(select(magnitudes, section.sparsity, section, {}))  # as many as by any score
     about = "about " if section.structure == "filters" else ""
+    of_what = " of the filters" if about else ""
+    how = (
+        f"the best of {counted(len(section.tried), 'recipe')}, structure {section.structure}"
+        if section.recipe == AUTO
+        else f"{section.score}, allocation {section.allocation}, structure {section.structure}, "
+        f"schedule {section.schedule}"
+    )
     return (
-        f"sparsity {100 * section.sparsity:g} %{' of the filters' if about else ''} by {section.score}, "
-        f"allocation {section.allocation}, structure {section.structure}, schedule {section.schedule}: "
+        f"sparsity {100 * section.sparsity:g} %{of_what} by {how}: "
         f"{about}{left:,} of {counted(network.prunable_count, 'weight')} stay"
     )
 

@@ -7,9 +7,12 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from safs_ray import experiment
-from safs_ray.config import Configuration, counted
+from safs_ray.config import AUTO, Configuration, counted
 from safs_ray.experiment import DENSE, FINAL, PRUNED, PRUNED_AGAIN, Row, final, finalists_place, rows_of
+from safs_ray.experiment.finalists import finalist_trainings
+from safs_ray.experiment.pruners import place, rounds
 from safs_ray.experiment.results import read_finalists
+from safs_ray.experiment.stage import PRUNERS
 from safs_ray.search.records import JOURNALS, read_evaluations
 from safs_ray.storage import Folder
 from safs_ray.tune.journal import Journal
@@ -40,6 +43,7 @@ def parts_done(configuration: Configuration, folder: Folder) -> Iterator[Part]:
     networks = folder / "networks"
     words = {DENSE: "dense training", PRUNED: "pruning", PRUNED_AGAIN: "pruning with the operators that were found"}
     yield from (Part(stage, 1, words[stage]) for stage in words if networks.exists(f"{stage}/metrics.json"))
+    yield from _tries_done(configuration, networks)
     finalists = read_finalists(networks / "finalists")
     steps = Counter(evaluation.sweep for evaluation in read_evaluations(folder / "evaluations"))
     for course, trials in experiment.sweeps(configuration):
@@ -50,9 +54,20 @@ def parts_done(configuration: Configuration, folder: Folder) -> Iterator[Part]:
             yield Part(course.sweep, min(1, ended / trials), f"{of_them} ({counted(steps[course.sweep], 'step')})")
         if again := finalists.get(course.sweep):
             trained = sum(len(finalist["validation_accuracy"]["values"]) for finalist in again.values())
-            share = trained / (min(trials, configuration.final.finalists) * configuration.final.seeds)
+            share = trained / finalist_trainings(configuration, trials)
             yield Part(finalists_place(course.sweep), min(1, share), f"{trained} of its finalists' trainings")
     rows = [row for row in rows_of(configuration) if row is not Row.DENSE]
     finals = [final(row, fold) for row in rows for fold in range(configuration.final.folds)]
     if trained := sum(networks.exists(f"{stage}/metrics.json") for stage in finals):
         yield Part(FINAL, trained / len(finals), f"{trained} of {counted(len(finals), 'final training')}")
+
+
+def _tries_done(configuration: Configuration, networks: Folder) -> Iterator[Part]:
+    """The rounds of the choice of a pruner."""
+    if configuration.pruning.recipe != AUTO or configuration.model.pruned:
+        return
+    for epochs, count in rounds(configuration):
+        done = sum(networks.exists(f"{place(name, epochs)}/metrics.json") for name in configuration.pruning.tried)
+        if done:
+            words = f"{done} of {counted(count, 'pruner')} tried for {counted(epochs, 'epoch')}"
+            yield Part(f"{PRUNERS}/epochs-{epochs}", done / count, words)

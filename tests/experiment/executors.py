@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 
 from safs_ray.config import Configuration, Hyperparameters
 from safs_ray.data import Dataset
@@ -59,6 +60,23 @@ class Recorded(InProcess):
     def discard(self, place: str, but: Collection[str]) -> None:
         self.discarded.append((place, but))
         super().discard(place, but)
+
+
+class Beaten(Recorded):
+    """One in which the default recipe does badly whenever it is a finalist."""
+
+    def result(self, name: str) -> Result:
+        result = super().result(name)
+        return replace(result, validation_accuracy=0.0) if "/default/" in name else result
+
+
+class Unbeaten(Recorded):
+    """One in which trials do badly whenever they are finalists."""
+
+    def result(self, name: str) -> Result:
+        result = super().result(name)
+        beaten = name.startswith("finalists/") and "/default/" not in name
+        return replace(result, validation_accuracy=0.0) if beaten else result
 
 
 class Searched(Recorded):

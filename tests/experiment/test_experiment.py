@@ -15,7 +15,7 @@ from safs_ray.experiment import FailedSearchError, Outcome
 from safs_ray.experiment.experiment import log_survey
 from safs_ray.experiment.local import InProcess
 from safs_ray.experiment.progress import Clock
-from safs_ray.experiment.results import Finalists, spread
+from safs_ray.experiment.results import Finalists, spread, won_by_default
 from safs_ray.models import Specification
 from safs_ray.pruning.flow import Survey
 from safs_ray.search.course import Sweep
@@ -24,7 +24,7 @@ from safs_ray.search.recipe import Recipe
 from safs_ray.stages import Result
 from safs_ray.storage import Folder
 from tests.conftest import TINY
-from tests.experiment.executors import Recorded, Searched
+from tests.experiment.executors import Beaten, Recorded, Searched, Unbeaten
 from tests.stages.altered import changed
 
 
@@ -115,13 +115,32 @@ def test_an_experiment_that_is_done_does_nothing_again(
     assert names(again) == names(results)
 
 
+@pytest.mark.parametrize("protocol", ["joint", "staged"])
+def test_an_experiment_whose_search_finds_nothing_better_has_the_pruned_row_in_its_place(
+    dataset: Dataset, specification: Specification, ready: dict[str, Result], protocol: str
+) -> None:
+    chosen = configured(f"search.protocol={protocol}", "final.ablations=[stage 1, stage 2]")
+    executor = Unbeaten(chosen, dataset, ready)
+    results = experiment.run(chosen, specification, executor)
+    _, pruned, *others = results["rows"]
+    assert len(others) == 3
+    for row in others:
+        same = ("validation_accuracy", "test_accuracy", "sparsity", "nonzero_weights")
+        assert {key: row[key] for key in same} == {key: pruned[key] for key in same}
+        for fold in (0, 1):
+            stage = executor.stages[f"final/{row['name']}/fold-{fold}"]
+            assert (stage.start, stage.epochs) == (f"final/pruned/fold-{fold}", 0), "it is not trained twice"
+    assert {site["operator"] for site in results["assignment"].values()} == {"relu"}
+    assert won_by_default(results["finalists"], Sweep.SAFS)
+
+
 @pytest.fixture(scope="module")
 def staged(
     dataset: Dataset, specification: Specification, dense: Result, pruned: Result
 ) -> tuple[Recorded, dict[str, Any]]:
     """Protocol staged with every row."""
     chosen = configured("search.protocol=staged", "search.chains=2", "final.ablations=[stage 1, stage 2]")
-    executor = Recorded(chosen, dataset, {"dense": dense, "pruned": pruned})
+    executor = Beaten(chosen, dataset, {"dense": dense, "pruned": pruned})
     return executor, experiment.run(chosen, specification, executor)
 
 
@@ -176,7 +195,7 @@ def test_an_experiment_that_searches_before_pruning_prunes_with_what_it_found(
         "search.when=before", f"search.protocol={protocol}", "search.start=random", "search.operators=[swish, tanh]",
         "final.ablations=[stage 1, stage 2]", "tune.trials=2",
     )  # fmt: skip
-    executor = Recorded(chosen, dataset, {"dense": dense})
+    executor = Beaten(chosen, dataset, {"dense": dense})
     results = experiment.run(chosen, specification, executor)
     own, found, best = (executor.result(name).network for name in ("pruned", "pruned-found", "best"))
     assert own.assignment == ("relu", "relu")

@@ -1,16 +1,21 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
+from dataclasses import replace
 from statistics import mean
+from typing import ClassVar
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from safs_ray.config import Configuration, Hyperparameters
 from safs_ray.data import Dataset
-from safs_ray.experiment import Outcome, finalist_epochs
-from safs_ray.experiment.finalists import finalists_of, winner, winner_of
-from safs_ray.experiment.results import Finalists
-from safs_ray.search.course import joint
+from safs_ray.experiment import Outcome, Stage, finalist_epochs
+from safs_ray.experiment.finalists import Default, finalists_of, winner, winner_of
+from safs_ray.experiment.results import Finalists, won_by_default
+from safs_ray.search.course import Sweep, joint
 from safs_ray.search.recipe import Recipe
 from safs_ray.stages import Result
 from tests.experiment.executors import FOUND, Searched
@@ -22,6 +27,7 @@ def recipe(*assignment: str, rate: float = 5e-3) -> Recipe:
 
 
 def test_finalists_are_the_best_and_each_recipe_is_one_of_them_once() -> None:
+    default = recipe("elu")
     outcomes = [
         Outcome("trial-1", recipe("relu"), 0.5),
         Outcome("trial-4", recipe("tanh"), 0.7),
@@ -31,22 +37,35 @@ def test_finalists_are_the_best_and_each_recipe_is_one_of_them_once() -> None:
     ]
 
     def names(most: int) -> list[str]:
-        return [outcome.trial for outcome in finalists_of(outcomes, most)]
+        return [outcome.trial for outcome in finalists_of(outcomes, default, most)]
 
-    assert names(3) == ["trial-4", "trial-1", "trial-7"]
-    assert names(1) == ["trial-4"]
-    assert names(9) == ["trial-4", "trial-1", "trial-7", "trial-8"]
+    assert names(3) == ["default", "trial-4", "trial-1", "trial-7"]
+    assert names(1) == ["default", "trial-4"]
+    assert names(9) == ["default", "trial-4", "trial-1", "trial-7", "trial-8"]
+    default = recipe("tanh")
+    assert names(2) == ["default", "trial-1", "trial-7"], "trials that found the default recipe are no others"
 
 
 def test_winner_of_finalists_has_the_highest_mean() -> None:
     five, two, one = FOUND[:3]
     assert winner_of([five, two, one], [[0.75, 0.0], [0.5, 0.25], [0.5, 0.375]]) == (one, 0.4375)
-    assert winner_of([five, two], [[0.0], [0.0]]) == (five, 0.0), "of equal ones that which the search ranked higher"
+    assert winner_of([five, two], [[0.0], [0.0]]) == (five, 0.0), "of equal ones the first"
 
 
-def test_finalist_epochs_are_those_of_all_trainings_and_one_alone_has_won(configuration: Configuration) -> None:
-    chosen = changed(configuration, "final", seeds=5, epochs=7)
-    assert [finalist_epochs(chosen, count) for count in (0, 1, 2, 3)] == [0, 0, 2 * 5 * 7, 3 * 5 * 7]
+@given(st.lists(st.lists(st.sampled_from([0.0, 0.25, 0.5, 1.0]), min_size=2, max_size=2), min_size=1, max_size=5))
+def test_winner_of_finalists_is_never_below_the_first_and_better_where_it_is_another(
+    accuracies: list[list[float]],
+) -> None:
+    """The first is the default recipe."""
+    outcomes = [FOUND[0]._replace(trial=f"trial-{number}") for number in range(len(accuracies))]
+    won, accuracy = winner_of(outcomes, accuracies)
+    assert accuracy >= mean(accuracies[0])
+    assert (won is outcomes[0]) == (accuracy == mean(accuracies[0]))
+
+
+def test_finalist_epochs_are_those_of_all_trainings_and_of_the_default_recipe(configuration: Configuration) -> None:
+    chosen = changed(configuration, "final", finalists=2, seeds=5, epochs=7)
+    assert [finalist_epochs(chosen, trials) for trials in (1, 2, 3)] == [2 * 5 * 7, 3 * 5 * 7, 3 * 5 * 7]
 
 
 @pytest.fixture
@@ -54,53 +73,101 @@ def executor(configuration: Configuration, dataset: Dataset, pruned: Result) -> 
     return Searched(configuration, dataset, {"pruned": pruned}, FOUND)
 
 
+@pytest.fixture
+def default(configuration: Configuration) -> Default:
+    return Default(Recipe(("relu", "relu"), configuration.pruning.hyperparameters, learn_scales=False), "pruned")
+
+
 def test_winner_is_the_finalist_that_does_best_when_trained_again(
-    configuration: Configuration, executor: Searched, caplog: pytest.LogCaptureFixture
+    configuration: Configuration, executor: Searched, default: Default, caplog: pytest.LogCaptureFixture
 ) -> None:
     """The best of the search is fragile: it diverges when it is trained again, and counts nothing."""
     caplog.set_level(logging.INFO, "safs_ray")
     finalists: Finalists = {}
-    won = winner(configuration, joint(configuration), "pruned", None, executor, finalists)
-    again = {
-        f"trial-{trial}": [executor.result(f"finalists/SAFS/trial-{trial}/seed-{seed}") for seed in (0, 1)]
-        for trial in (2, 3, 1)
-    }
-    names = [f"finalists/SAFS/trial-{trial}/seed-{seed}" for seed in (0, 1) for trial in (2, 3, 1)]
-    assert list(executor.stages) == names
+    won = winner(configuration, joint(configuration), "pruned", None, default, executor, finalists)
+    trials = ["default", "trial-2", "trial-3", "trial-1"]
+    again = {trial: [executor.result(f"finalists/SAFS/{trial}/seed-{seed}") for seed in (0, 1)] for trial in trials}
+    assert list(executor.stages) == [f"finalists/SAFS/{trial}/seed-{seed}" for seed in (0, 1) for trial in trials]
     assert all(stage.start == "pruned" and not stage.tests for stage in executor.stages.values())
     accuracies = {trial: [result.validation_accuracy for result in each] for trial, each in again.items()}
     assert accuracies["trial-2"] == [0, 0]
     means = {trial: mean(values) for trial, values in accuracies.items()}
     best = max(means, key=means.__getitem__)
-    assert won == next(outcome.recipe for outcome in FOUND if outcome.trial == best)
-    assert best != "trial-2"
+    recipes = {outcome.trial: outcome.recipe for outcome in FOUND} | {"default": default.recipe}
+    assert won == recipes[best]
     assert {trial: known["validation_accuracy"]["values"] for trial, known in finalists["SAFS"].items()} == accuracies
     for trial, known in finalists["SAFS"].items():
         assert known["core_seconds"] == sum(result.core_seconds for result in again[trial])
-    searched = next(outcome.accuracy for outcome in FOUND if outcome.trial == best)
-    assert "SAFS: 3 finalists, each trained 2 times more" in caplog.messages
-    told = f"SAFS: {best} wins with validation {100 * means[best]:5.1f} %, the mean of 2 trainings"
-    assert caplog.messages[-1] == f"{told} ({100 * searched:.1f} % in the search)"
+    assert "SAFS: 3 finalists and the default recipe, each trained 2 times more" in caplog.messages
+    assert won_by_default(finalists, Sweep.SAFS) == (best == "default")
+
+
+class Trained(Searched):
+    """One whose finalists have been trained: each gets the validation accuracy that is said of it."""
+
+    accuracies: ClassVar[dict[str, tuple[float, float]]] = {}
+
+    def run(self, stages: Sequence[Stage]) -> list[Result]:
+        for stage in stages:
+            _, _, trial, seed = stage.name.split("/")
+            accuracy = self.accuracies[trial][int(seed.removeprefix("seed-"))]
+            self.keep(stage.name, replace(self.result("pruned"), validation_accuracy=accuracy))
+        return super().run(stages)
+
+
+@pytest.mark.parametrize(
+    ("of_default", "of_trials", "who", "told"),
+    [
+        ((0.5, 0.25), (0.25, 0.25), "default",
+         "SAFS: the search has found nothing better than the default recipe, with validation  37.5 %, "
+         "the mean of 2 trainings"),
+        ((0.5, 0.25), (0.25, 0.5), "default",
+         "SAFS: the search has found nothing better than the default recipe, with validation  37.5 %, "
+         "the mean of 2 trainings"),
+        ((0.5, 0.25), (0.5, 0.5), "trial-2",
+         "SAFS: trial-2 wins with validation  50.0 %, the mean of 2 trainings (90.0 % in the search)"),
+    ],
+)  # fmt: skip
+def test_winner_is_the_default_recipe_unless_a_trial_is_better(
+    configuration: Configuration,
+    dataset: Dataset,
+    pruned: Result,
+    default: Default,
+    caplog: pytest.LogCaptureFixture,
+    of_default: tuple[float, float],
+    of_trials: tuple[float, float],
+    who: str,
+    told: str,
+) -> None:
+    caplog.set_level(logging.INFO, "safs_ray")
+    executor = Trained(configuration, dataset, {"pruned": pruned}, FOUND)
+    executor.accuracies = {"default": of_default, **dict.fromkeys(("trial-1", "trial-2", "trial-3"), of_trials)}
+    finalists: Finalists = {}
+    won = winner(configuration, joint(configuration), "pruned", None, default, executor, finalists)
+    assert won == {"default": default.recipe, "trial-2": FOUND[1].recipe}[who]
+    assert won_by_default(finalists, Sweep.SAFS) == (who == "default")
+    assert caplog.messages[-1] == told
+
+
+def test_winner_trains_the_default_recipe_from_its_own_start(
+    configuration: Configuration, dataset: Dataset, pruned: Result, default: Default
+) -> None:
+    executor = Searched(configuration, dataset, {"pruned": pruned, "pruned-found": pruned}, FOUND)
+    winner(configuration, joint(configuration), "pruned-found", None, default, executor, {})
+    starts = {name.split("/")[2]: stage.start for name, stage in executor.stages.items()}
+    assert starts == {"default": "pruned", **dict.fromkeys(("trial-1", "trial-2", "trial-3"), "pruned-found")}
 
 
 def test_winner_forgets_trainings_of_what_is_no_finalist_any_more(
-    configuration: Configuration, executor: Searched
+    configuration: Configuration, executor: Searched, default: Default
 ) -> None:
-    winner(configuration, joint(configuration), "pruned", None, executor, {})
-    assert executor.discarded == [("finalists/SAFS", ["trial-2", "trial-3", "trial-1"])]
+    winner(configuration, joint(configuration), "pruned", None, default, executor, {})
+    assert executor.discarded == [("finalists/SAFS", ["default", "trial-2", "trial-3", "trial-1"])]
 
 
-def test_winner_is_the_best_trial_as_it_is_where_it_is_the_only_finalist(
-    configuration: Configuration, dataset: Dataset, pruned: Result, executor: Searched
+def test_winner_gives_the_sweep_the_assignment_of_a_recipe(
+    configuration: Configuration, executor: Searched, default: Default
 ) -> None:
-    one, course, finalists = changed(configuration, "final", finalists=1), joint(configuration), Finalists()
-    assert winner(one, course, "pruned", None, executor, finalists) == FOUND[1].recipe
-    last = Searched(configuration, dataset, {"pruned": pruned}, FOUND[3:])
-    assert winner(configuration, course, "pruned", None, last, finalists) == FOUND[3].recipe
-    assert (executor.stages, last.stages, finalists) == ({}, {}, {}), "nobody is trained again"
-
-
-def test_winner_gives_the_sweep_the_assignment_of_a_recipe(configuration: Configuration, executor: Searched) -> None:
     one = changed(configuration, "final", finalists=1)
-    winner(one, joint(one), "pruned", recipe("tanh", "srs"), executor, {})
+    winner(one, joint(one), "pruned", recipe("tanh", "srs"), default, executor, {})
     assert executor.sweeps == {"SAFS": ("pruned", ("tanh", "srs"))}

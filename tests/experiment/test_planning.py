@@ -22,7 +22,7 @@ def test_plan_counts_epochs(configuration: Configuration) -> None:
         "pruning": 2,
         "search": 3 * 4 * 1,
         "fine-tuning": 3 * 4,
-        "finalists": 3 * 2 * 2,
+        "finalists": (3 + 1) * 2 * 2,
         "final evaluation": 2 * 2 * 2,
     }
     before = changed(configuration, "search", when="before")
@@ -36,15 +36,15 @@ def test_plan_of_protocol_staged_with_all_rows(configuration: Configuration) -> 
         "pruning": 2,
         "search": 2 * 4 * 1,
         "fine-tuning": 2 * 3 * 4,
-        "finalists": (2 + 3 + 3) * 2 * 2,
+        "finalists": (2 + 3 + 3 + 3 * 1) * 2 * 2,
         "final evaluation": 4 * 2 * 2,
     }
 
 
-def test_a_finalist_without_another_is_not_trained(configuration: Configuration) -> None:
-    assert plan(changed(configuration, "final", finalists=1))["finalists"] == 0
-    assert plan(changed(configuration, "tune", trials=1))["finalists"] == 0
-    assert plan(changed(configuration, "final", finalists=2, seeds=5, epochs=7))["finalists"] == 2 * 5 * 7
+def test_plan_counts_the_default_recipe_beside_one_finalist(configuration: Configuration) -> None:
+    assert plan(changed(configuration, "final", finalists=1))["finalists"] == (1 + 1) * 2 * 2
+    assert plan(changed(configuration, "tune", trials=1))["finalists"] == (1 + 1) * 2 * 2
+    assert plan(changed(configuration, "final", finalists=2, seeds=5, epochs=7))["finalists"] == 3 * 5 * 7
 
 
 def test_the_longest_run_is_planned_at_once(configuration: Configuration) -> None:

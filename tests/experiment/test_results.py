@@ -67,6 +67,7 @@ def test_rows_count_all_that_led_to_them(dense: Result, pruned: Result) -> None:
         },
         EVALUATIONS,
         {},
+        {},
     )
     assert [row["name"] for row in rows] == ["dense", "pruned", "SAFS"]
     assert [row["core_seconds"] for row in rows] == [1, 1 + 10 + 3, 1 + 20 + 6 + 3]
@@ -113,7 +114,7 @@ def test_finalists_as_a_run_folder_tells_of_them(tmp_path: Path, pruned: Result)
 def test_of_a_network_pruned_elsewhere_there_is_no_dense_row(pruned: Result) -> None:
     finals = {row: [replace(pruned, test_accuracy=0.5, core_seconds=1.0)] for row in (Row.PRUNED, Row.SAFS)}
     start = replace(pruned, core_seconds=0.0)
-    rows = results.table(dict.fromkeys(finals, start), finals, EVALUATIONS, {})
+    rows = results.table(dict.fromkeys(finals, start), finals, EVALUATIONS, {}, {})
     assert [row["name"] for row in rows] == ["pruned", "SAFS"]
     assert [row["core_seconds"] for row in rows] == [1, 6 + 1]
 
@@ -140,3 +141,11 @@ def test_best_is_chosen_by_validation_not_by_test(pruned: Result) -> None:
         replace(pruned, validation_accuracy=0.7, test_accuracy=0.1),
     ]
     assert results.best_of(folds) is folds[1]
+
+
+def test_rows_count_all_pruners_that_were_tried(pruned: Result) -> None:
+    known = {"epochs": [1], "validation_accuracy": [0.5]}
+    tried = {"gsm": {**known, "core_seconds": 10.0}, "erk": {**known, "core_seconds": 5.0}}
+    final = [replace(pruned, test_accuracy=0.5, core_seconds=1.0)]
+    start = {Row.PRUNED: replace(pruned, core_seconds=10.0)}
+    assert [row["core_seconds"] for row in results.table(start, {Row.PRUNED: final}, [], {}, tried)] == [10 + 5 + 1]

@@ -38,7 +38,7 @@ def run_folder(
     folder.write("config.yaml", ("# Python 3.11.7, torch 2.15.0\n" + config.dump(configuration)).encode())
     best.save(folder / "networks" / "best")
     content = {
-        "rows": results.table(dict.fromkeys(rows, pruned), {Row.DENSE: [tested], **rows}, [], {}),
+        "rows": results.table(dict.fromkeys(rows, pruned), {Row.DENSE: [tested], **rows}, [], {}, {}),
         "assignment": best.network.activations(),
         "hyperparameters": configuration.pruning.hyperparameters.model_dump(),
         "search": results.search_cost([], {}),

@@ -88,7 +88,7 @@ def conclude(
     folder.write_json(
         "results.json",
         {
-            "rows": results.table(dict.fromkeys(recipes, pruned), finals, evaluations, {}),
+            "rows": results.table(dict.fromkeys(recipes, pruned), finals, evaluations, {}, {}),
             "assignment": best.network.activations(),
             "groups": 1,
             "hyperparameters": chosen.model_dump(),

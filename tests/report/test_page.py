@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from safs_ray.config import Configuration
+from safs_ray.experiment.results import spread
 from safs_ray.report import comparison, page
 from safs_ray.report.groups import gain, grouped
 from safs_ray.report.record import Record
@@ -163,6 +164,27 @@ def test_what_a_user_named_is_escaped(evil: Path) -> None:
         assert not {"script", "b>evil"} & set(parsed.tags)
         assert EVIL not in html
         assert "<b>evil & co" in parsed.text
+
+
+def test_pruners_that_were_tried_and_a_search_that_found_nothing_better_stand_on_the_page(
+    variant: Callable[..., Path], record: Record
+) -> None:
+    assert record.results is not None
+    tried = {
+        "gradual": {"epochs": [5, 10], "validation_accuracy": [0.5, 0.75], "core_seconds": 1234.0},
+        "erk": {"epochs": [5], "validation_accuracy": [0.25], "core_seconds": 5.0},
+    }
+    sweep = record.sweeps[-1]
+    again = {name: {"validation_accuracy": spread([value]), "core_seconds": 1.0} for name, value in
+             (("default", 0.5), (sweep.winner.name, 0.25))}  # fmt: skip
+    results = {**record.results, "pruners": tried, "finalists": {sweep.name: again}}
+    with_pruners = Record.read(Folder.at(variant("tried", (), results, pruning={"recipe": "auto", "epochs": 8})))
+    text = Parsed(rendered(with_pruners)).text
+    for part in ("Pruners tried", "50.0 (5 epochs), 75.0 (10 epochs)", "25.0 (5 epochs)", "1,234", "by recipe gradual"):
+        assert part in text
+    assert "The search found nothing better than the network's own activations" in text
+    assert "the network's own" in text, "the default recipe is in the table of the trials"
+    assert "Pruners tried" not in Parsed(rendered(record)).text
 
 
 def test_gains_are_paired_by_fold() -> None:

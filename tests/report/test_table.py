@@ -3,8 +3,10 @@ from __future__ import annotations
 import io
 from typing import Any
 
+import pytest
 from rich.console import Console
 
+from safs_ray.experiment.results import spread
 from safs_ray.report.table import show
 
 
@@ -51,6 +53,35 @@ def test_a_gain_is_of_the_folds_that_both_rows_have() -> None:
     pruned["test_accuracy"] = {"mean": 0.5, "sd": 0.1, "values": [0.4, 0.6]}
     safs["test_accuracy"] = {"mean": 0.65, "sd": None, "values": [0.65]}
     assert "+25.0" in printed(80, rows=[pruned, safs])
+
+
+@pytest.mark.parametrize(
+    ("pruned", "safs", "told"),
+    [
+        ([0.5, 0.5, 0.5], [0.6, 0.61, 0.62], "lies in +8.5 to +13.5 points (95% interval, Student's t over the folds): "
+         "the search has gained"),
+        ([0.5, 0.5, 0.5], [0.4, 0.39, 0.38], "lies in −13.5 to −8.5 points (95% interval, Student's t over the folds): "
+         "the search has lost"),
+        ([0.5, 0.5, 0.5], [0.4, 0.6, 0.5], "it cannot be told from zero"),
+        ([0.5], [0.6], "One fold does not tell how certain the gain is."),
+    ],
+)  # fmt: skip
+def test_whether_a_gain_can_be_told_from_zero(pruned: list[float], safs: list[float], told: str) -> None:
+    rows = [row("pruned", 0.5, 0.99), row("SAFS", 0.5, 0.99)]
+    for each, values in zip(rows, (pruned, safs), strict=True):
+        each["test_accuracy"] = spread(values)
+    assert told in printed(200, rows=rows)
+
+
+def test_a_search_that_found_nothing_better_is_said_to() -> None:
+    finalists = {
+        "SAFS": {name: {"validation_accuracy": spread([value])} for name, value in (("default", 0.5), ("trial-1", 0.5))}
+    }
+    text = printed(200, finalists=finalists)
+    assert "The search found nothing better than the network's own activations with the default hyperparameters" in text
+    assert "told from zero" not in text
+    finalists["SAFS"]["trial-1"] = {"validation_accuracy": spread([0.75])}
+    assert "nothing better" not in printed(200, finalists=finalists)
 
 
 def test_hyperparameters_that_had_no_effect_are_left_out() -> None:

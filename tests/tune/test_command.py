@@ -52,7 +52,7 @@ def test_a_dry_run_says_what_a_run_would_cost_and_begins_nothing(
     before = set(tiny.parent.rglob("*"))
     assert main([str(tiny), "--dry-run", "run.name=dry"]) == 0
     printed = capsys.readouterr().out
-    assert "at most 49 epochs" in printed
+    assert "at most 53 epochs" in printed
     assert "nothing was begun" in printed
     assert set(tiny.parent.rglob("*")) == before
     assert main([str(tiny), "--dry-run", "run.name=dry", "data.source=digit"]) == 2

@@ -10,11 +10,12 @@ import ray
 from safs_ray.config import Configuration
 from safs_ray.data import Dataset
 from safs_ray.experiment import Stage
-from safs_ray.experiment.finalists import winner
+from safs_ray.experiment.finalists import Default, winner
 from safs_ray.experiment.progress import Clock
 from safs_ray.experiment.results import Finalists
 from safs_ray.log import log
 from safs_ray.search.course import joint
+from safs_ray.search.recipe import Recipe
 from safs_ray.stages import Result
 from safs_ray.storage import Folder
 from safs_ray.training import Context
@@ -65,27 +66,28 @@ def test_on_ray_the_finalist_that_does_best_when_trained_again_wins_however_ofte
 ) -> None:
     monkeypatch.setattr(log, "propagate", True)
     caplog.set_level(logging.INFO, "safs_ray")
+    default = Default(Recipe(("relu", "relu"), four.pruning.hyperparameters, learn_scales=False), "pruned")
     stale = Folder.at(tmp_path) / "networks/finalists/SAFS/trial-9/seed-0"
     stale.write("metrics.json", b"of a finalist that is none any more")
 
     def won(place: Searched | OnRay) -> tuple[object, Finalists]:
         finalists: Finalists = {}
-        return winner(four, joint(four), "pruned", None, place, finalists), finalists
+        return winner(four, joint(four), "pruned", None, default, place, finalists), finalists
 
     recipe, finalists = won(executor)
     same, alike = won(Searched(four, dataset, {"pruned": pruned}, FOUND))
     assert recipe == same, "the same as in one process"
-    assert recipe in (FOUND[0].recipe, FOUND[2].recipe)
+    recipes = {outcome.trial: outcome.recipe for outcome in FOUND} | {"default": default.recipe}
     for trial, known in alike["SAFS"].items():
         assert finalists["SAFS"][trial]["validation_accuracy"] == known["validation_accuracy"]
     done = written(tmp_path)
-    assert set(done) == {f"trial-{number}/seed-{seed}" for number in (1, 2, 3) for seed in (0, 1)}
+    trials = ("default", "trial-1", "trial-2", "trial-3")
+    assert set(done) == {f"{trial}/seed-{seed}" for trial in trials for seed in (0, 1)}
     assert executor.result("finalists/SAFS/trial-2/seed-0").validation_accuracy == 0
-    means = {number: finalists["SAFS"][f"trial-{number}"]["validation_accuracy"]["mean"] for number in (1, 3)}
-    assert FOUND[max(means, key=means.__getitem__) - 1].recipe == recipe
-    told, _ = [line for line in caplog.messages if "wins" in line]
-    assert told.endswith(" % in the search)")
-    assert f"{100 * max(means.values()):.1f} %, the mean of 2 trainings (" in told
+    means = {trial: finalists["SAFS"][trial]["validation_accuracy"]["mean"] for trial in trials}
+    assert recipes[max(means, key=means.__getitem__)] == recipe
+    told, _ = [line for line in caplog.messages if "the mean of 2 trainings" in line]
+    assert f"{100 * max(means.values()):.1f} %, the mean of 2 trainings" in told
 
     for path in (tmp_path / "networks/finalists/SAFS/trial-3/seed-1").iterdir():
         path.unlink()  # as if it had been killed there
