@@ -9,11 +9,19 @@ from statistics import median
 Run = Callable[[], object]
 
 
-def medians(ways: Sequence[Run], seconds: float = 0.0, turns: int = 3) -> list[float]:
-    """Median seconds of a core for each way, whose first turn is not counted.
+def medians(
+    ways: Sequence[Run],
+    seconds: float = 0.0,
+    turns: int = 3,
+    calls: int = 1,
+    clock: Callable[[], float] = time.process_time,
+) -> list[float]:
+    """Median seconds of each way, whose first turn is not counted.
 
     Args:
         seconds: wall time after which no further turn begins, once there were ``turns``.
+        calls: of a turn; the last is timed, those before it bring what it needs into the caches.
+        clock: seconds of a core, or of the wall where several cores share the work.
     """
     for run in ways:
         run()
@@ -21,7 +29,9 @@ def medians(ways: Sequence[Run], seconds: float = 0.0, turns: int = 3) -> list[f
     end = time.monotonic() + seconds
     while time.monotonic() < end or len(times[0]) < turns:
         for run, own in zip(ways, times, strict=True):
-            start = time.process_time()
+            for _ in range(calls - 1):
+                run()
+            start = clock()
             run()
-            own.append(time.process_time() - start)
+            own.append(clock() - start)
     return [median(own) for own in times]

@@ -1,5 +1,7 @@
 """``python -m safs_ray.export RUN [--format FORMAT] [--output FOLDER]``: a run's best network in one file.
 
+With ``--measure`` nothing is exported: what each form costs on this machine is printed, and written as JSON.
+
 Exit codes: 0 written, 2 bad input.
 """
 
@@ -13,11 +15,12 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from safs_ray import export
+from safs_ray import export, stages
 from safs_ray.config import ConfigurationError
-from safs_ray.export import formats
+from safs_ray.export import formats, measurement
 from safs_ray.export.card import CARD, card
 from safs_ray.export.finished import FinishedRun
+from safs_ray.export.measurement import Measurement
 from safs_ray.report.table import STYLE
 from safs_ray.sources.images import one_line
 from safs_ray.storage import Folder
@@ -33,6 +36,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         formats.find(parsed.format, parsed.dense_weights)
         run = FinishedRun.read(parsed.run)
+        if parsed.measure:
+            folder = Folder.at(parsed.output) if parsed.output else run.folder / "export"
+            _measure(run, folder, _console())
+            return WRITTEN
         folder = Folder.at(parsed.output) if parsed.output else run.folder / "export" / parsed.format
         exported = export.write(run.best.network, parsed.format, folder, parsed.dense_weights)
         text = card(run, exported).encode()
@@ -43,8 +50,46 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (OSError, ValueError) as error:  # Arrow's are among them
         print(f"error: output={parsed.output}: cannot be written ({one_line(error)})", file=sys.stderr)
         return BAD_INPUT
-    _show(Console(highlight=False, markup=False), run, exported, folder, len(text))
+    _show(_console(), run, exported, folder, len(text))
     return WRITTEN
+
+
+def _console() -> Console:
+    return Console(highlight=False, markup=False)
+
+
+def _measure(run: FinishedRun, folder: Folder, console: Console) -> None:
+    """Measure all forms, and print and write what was found."""
+    try:
+        dataset = stages.load(run.configuration)
+        test = stages.folds(run.configuration, dataset).search().test
+    except ConfigurationError as error:
+        console.print(f"the test images cannot be read, so no accuracy is measured: {error}", soft_wrap=True)
+        test = None
+    found: list[Measurement] = []
+    for each in measurement.measure(run.best.network, test):
+        if isinstance(each, str):
+            console.print(each, soft_wrap=True)
+        else:
+            found.append(each)
+    measurement.write(found, folder)
+    console.print(_table(found))
+    console.print(f"on one thread; as JSON in {folder}/{measurement.FILE}", soft_wrap=True)
+
+
+def _table(found: Sequence[Measurement]) -> Table:
+    table = Table(**STYLE)
+    for heading in ("format", "run by"):
+        table.add_column(heading)
+    latencies = [f"ms for {batch} (median, 99 %)" for batch in measurement.BATCHES]
+    for heading in ("bytes", "load s", "memory MB", *latencies, "test accuracy %"):
+        table.add_column(heading, justify="right")
+    for each in found:
+        times = [f"{own.median:.3g}, {own.most:.3g}" for own in each.latency.values()]
+        accuracy = "" if each.accuracy is None else f"{100 * each.accuracy:.2f}"
+        numbers = f"{each.bytes:,}", f"{each.load:.2f}", f"{each.memory / 1e6:.1f}", *times, accuracy
+        table.add_row(each.format, each.runtime, *numbers)
+    return table
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -61,6 +106,11 @@ def _parser() -> argparse.ArgumentParser:
         "--dense-weights",
         action="store_true",
         help="store every zero in an ONNX file, for tools that read no sparse weights",
+    )
+    parser.add_argument(
+        "--measure",
+        action="store_true",
+        help="export nothing; tell what each form takes on this machine: time, memory, bytes, and its accuracy",
     )
     parser.add_argument("--output", metavar="FOLDER", help="folder or URI to write to (default: RUN/export/FORMAT)")
     return parser

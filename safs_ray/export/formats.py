@@ -18,7 +18,7 @@ from safs_ray.export import onnx_file, sparse_file
 from safs_ray.export.c import writing
 from safs_ray.export.slim import deploy
 from safs_ray.models import Specification
-from safs_ray.network import Network
+from safs_ray.network import Network, forget_modules
 from safs_ray.references import is_lent
 
 Predict = Callable[[Tensor], Tensor]
@@ -34,7 +34,7 @@ class Runtime(NamedTuple):
     Attributes:
         name: for people.
         is_installed: whether it is.
-        load: what files compute.
+        load: what files compute, on one thread, but for torch, which has as many as it is set to.
     """
 
     name: str
@@ -108,7 +108,9 @@ def _write_safetensors(network: Network) -> tuple[Files, str]:
 
 
 def _load_safetensors(files: Files) -> Predict:
-    return inference_module(sparse_file.read(files[sparse_file.FILE]))
+    module = inference_module(sparse_file.read(files[sparse_file.FILE]))
+    forget_modules()
+    return module
 
 
 def _write_torch(network: Network) -> tuple[Files, str]:
@@ -141,7 +143,9 @@ def _onnx(network: Network) -> tuple[Any, str]:
 def _in_onnx_runtime(files: Files) -> Predict:
     import onnxruntime
 
-    session = onnxruntime.InferenceSession(files["network.onnx"], providers=["CPUExecutionProvider"])
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    session = onnxruntime.InferenceSession(files["network.onnx"], options, providers=["CPUExecutionProvider"])
     return lambda images: torch.from_numpy(session.run(None, {"images": images.numpy()})[0])
 
 
@@ -150,7 +154,8 @@ def _in_openvino(files: Files) -> Predict:
 
     core = openvino.Core()
     exact = {"INFERENCE_PRECISION_HINT": "f32"}  # it computes in bfloat16 where the processor can
-    compiled = core.compile_model(core.read_model(files["network.onnx"]), "CPU", exact)
+    one = {"INFERENCE_NUM_THREADS": 1, "NUM_STREAMS": 1}
+    compiled = core.compile_model(core.read_model(files["network.onnx"]), "CPU", {**exact, **one})
     return lambda images: torch.from_numpy(compiled({"images": images.numpy()})[0])
 
 

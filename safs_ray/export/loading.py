@@ -8,10 +8,11 @@ from typing import get_args
 import torch
 from torch import nn
 
+from safs_ray import machine
 from safs_ray.config import ConfigurationError, Execution, refusal
 from safs_ray.engine.module import inference_module
 from safs_ray.export import sparse_file
-from safs_ray.network import Network
+from safs_ray.network import Network, forget_modules
 from safs_ray.sources.images import one_line
 from safs_ray.storage import Folder
 
@@ -50,7 +51,10 @@ def load(path: str | Path, execution: Execution = "auto", device: str = "cpu", t
         raise
     except Exception as error:  # whatever a missing or damaged file makes the readers stumble over
         raise refusal("path", str(path), f"cannot be read ({type(error).__name__}: {one_line(error)})") from None
-    return inference_module(network, execution, torch.device(device), threads)
+    module = inference_module(network, execution, torch.device(device), threads)
+    forget_modules()
+    machine.give_back_memory()
+    return module
 
 
 def _network(path: str) -> Network:

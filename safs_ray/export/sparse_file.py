@@ -7,6 +7,7 @@ for so many empty places and no value. All else, shapes included, is JSON in the
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 from collections.abc import Mapping
@@ -20,11 +21,14 @@ from safs_ray import machine
 from safs_ray.data import Array
 from safs_ray.network import MASK, Network
 from safs_ray.pruning.masks import unsigned_zeros
+from safs_ray.storage import DamagedError
 from safs_ray.tensorfile import packed
 
 FILE = "network.safetensors"
 """The name of such a file unless the user gives it another."""
 VALUES, GAPS = "values:", "gaps:"
+DIGEST = "digest"
+"""The fingerprint of all else that the file holds, in its description."""
 METADATA = "safs_ray"
 """The only entry of the header's metadata: with more, safetensors would put them in any order."""
 ENTRY = 80
@@ -55,7 +59,8 @@ def write(network: Network, remarks: Mapping[str, str]) -> bytes:
             stored |= {f"{VALUES}{name}": values, f"{GAPS}{name}": gaps}
         else:
             stored[name] = array
-    text = json.dumps({**remarks, **description, "shapes": shapes, "masked": masked})
+    described = {**remarks, **description, "shapes": shapes, "masked": masked}
+    text = json.dumps({**described, DIGEST: _digest(described, stored)})
     return packed(stored, {METADATA: text})
 
 
@@ -66,6 +71,7 @@ def read(content: bytes) -> Network:
         Exception: of any kind, when the file is damaged or was not written by it.
     """
     description, stored = _description(content), safetensors.numpy.load(content)
+    digest = description.pop(DIGEST, None)  # files of before have none
     arrays: dict[str, Array] = {name: array for name, array in stored.items() if not name.startswith((VALUES, GAPS))}
     for name, shape in description["shapes"].items():
         values, size = stored[f"{VALUES}{name}"], math.prod(shape)
@@ -77,6 +83,8 @@ def read(content: bytes) -> Network:
         arrays[name][kept.reshape(shape)] = values
         if name in description["masked"]:
             arrays[f"{MASK}{name}"] = kept.reshape(shape)
+    if digest and digest != _digest(description, stored):
+        raise DamagedError("its content is not what was written: its fingerprint differs")
     return Network.from_arrays((description, arrays))
 
 
@@ -100,6 +108,15 @@ def places(gaps: Gaps) -> Places:
     passed: Places = np.cumsum(gaps + ends, dtype=np.int64)
     ascending: Places = passed[ends] - 1
     return ascending
+
+
+def _digest(description: Mapping[str, Any], stored: Mapping[str, Array]) -> str:
+    digest = hashlib.sha256(json.dumps(description, sort_keys=True).encode())
+    for name in sorted(stored):
+        array = np.asarray(stored[name], order="C")
+        digest.update(f"{name} {array.dtype.str} {array.shape}".encode())
+        digest.update(array.tobytes())
+    return digest.hexdigest()
 
 
 def _description(content: bytes) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -9,12 +10,14 @@ import safetensors.torch
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from safetensors import SafetensorError
 from torch import nn
 
 from safs_ray.export import sparse_file
 from safs_ray.models import ARCHITECTURES, Architecture, Specification
 from safs_ray.network import Network
 from safs_ray.pruning.allocation import layer
+from safs_ray.storage import DamagedError
 
 
 @pytest.fixture(scope="module")
@@ -111,3 +114,27 @@ def test_a_small_file_that_says_it_is_large_takes_no_memory(network: Network) ->
     changed = length.to_bytes(8, "little") + content[8:].replace(shape.encode(), large.encode())
     with pytest.raises(MemoryError, match=r"^fc1\.weight of shape \[9{18}, 256\] takes "):
         sparse_file.read(changed)
+
+
+def test_a_file_that_was_changed_or_cut_off_is_refused(network: Network) -> None:
+    content = sparse_file.write(network, {})
+    value = network.state["fc2.weight"][network.masks["fc2.weight"]][:1].numpy().tobytes()
+    assert content.count(value) == 1
+    changed = content.replace(value, np.float32(0.25).tobytes())
+    with pytest.raises(DamagedError, match="its fingerprint differs"):
+        sparse_file.read(changed)
+    header = content.replace(b'\\"deviation\\": [0.3]', b'\\"deviation\\": [0.4]')
+    assert header != content
+    with pytest.raises(DamagedError, match="its fingerprint differs"):
+        sparse_file.read(header)
+    with pytest.raises(SafetensorError):
+        sparse_file.read(content[:-1])
+
+
+def test_a_file_without_a_fingerprint_is_read(network: Network) -> None:
+    content = sparse_file.write(network, {})
+    length = int.from_bytes(content[:8], "little")
+    without = re.sub(rb', \\"digest\\": \\"[0-9a-f]{64}\\"', b"", content[8 : 8 + length])
+    assert len(without) < length
+    read = sparse_file.read(len(without).to_bytes(8, "little") + without + content[8 + length :])
+    assert read.fingerprint == network.fingerprint

@@ -8,6 +8,7 @@ import subprocess
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import cast
 
 import torch
 from torch import Tensor
@@ -192,30 +193,39 @@ def compiler() -> str | None:
     return next(filter(None, map(shutil.which, ("cc", "gcc", "clang"))), None)
 
 
-def compiled(files: Mapping[str, bytes], *flags: str) -> Callable[[Tensor], Tensor]:
-    """What the files compute, compiled for this machine by its own compiler.
+def library(files: Mapping[str, bytes], *flags: str) -> Callable[[int, int, int, int], int]:
+    """``network_run`` of the files, with addresses for its pointers, compiled for this machine by its own compiler.
 
     Args:
         flags: of the compiler, beside :data:`FLAGS`.
+
+    Raises:
+        RuntimeError: the compiler refuses them; the message has its words.
     """
     command = compiler()
     assert command, "there is no C compiler"
     with TemporaryDirectory() as place:
         for name, content in files.items():
             Path(place, name).write_bytes(content)
-        library = Path(place, "network.so")
-        words = [command, *FLAGS, *flags, "-shared", "-fPIC", "-o", str(library), str(Path(place, SOURCE)), "-lm"]
+        made = Path(place, "network.so")
+        words = [command, *FLAGS, *flags, "-shared", "-fPIC", "-o", str(made), str(Path(place, SOURCE)), "-lm"]
         done = subprocess.run(words, check=False, capture_output=True, text=True)
         if done.returncode:
             raise RuntimeError(f"{command} refuses it: {done.stderr}")
-        run = ctypes.CDLL(str(library)).network_run
+        run = ctypes.CDLL(str(made)).network_run
     run.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_void_p, ctypes.c_size_t]
+    return cast(Callable[[int, int, int, int], int], run)
+
+
+def compiled(files: Mapping[str, bytes], *flags: str) -> Callable[[Tensor], Tensor]:
+    """What the files compute, one image after the other; arguments and errors are those of :func:`library`."""
+    run, classes = library(files, *flags), _classes(files[HEADER])
 
     def predict(images: Tensor) -> Tensor:
-        classes = _classes(files[HEADER])
-        logits, pixels = torch.empty(len(images), classes), images.contiguous().flatten(1)
-        for image, out in zip(pixels, logits, strict=True):
-            if error := run(image.data_ptr(), len(image), out.data_ptr(), classes):
+        logits, pixels = torch.empty(len(images), classes), images.contiguous()
+        inputs, image, out = images[0].numel(), pixels.data_ptr(), logits.data_ptr()
+        for number in range(len(images)):
+            if error := run(image + number * inputs, inputs, out + 4 * number * classes, classes):
                 raise ValueError(f"network_run returned {error} for images of {tuple(images.shape[1:])}")
         return logits
 

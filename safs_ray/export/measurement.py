@@ -1,0 +1,153 @@
+"""What each exported form of a network costs on this machine: time, memory, bytes, and how accurate it is."""
+
+from __future__ import annotations
+
+import ctypes
+import gc
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict, dataclass
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psutil
+import torch
+from torch import Tensor
+
+from safs_ray.config import ConfigurationError
+from safs_ray.data import Examples
+from safs_ray.export import formats
+from safs_ray.export.formats import FORMATS, Files, Predict
+from safs_ray.export.slim import slim
+from safs_ray.models import Specification
+from safs_ray.network import Network
+from safs_ray.storage import Folder
+
+BATCHES = (1, 8, 64)
+"""Images in a call."""
+
+SECONDS, FEWEST = 2.0, 20
+"""For how long a batch is repeated, and how often at least."""
+
+PIECE = 64
+"""Images of a call where the accuracy is measured."""
+
+FILE = "measurement.json"
+
+
+@dataclass(frozen=True)
+class Latency:
+    """Milliseconds of a call: the median, and what 99 of 100 calls take at most."""
+
+    median: float
+    most: float
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """One form, run by one program, on one thread.
+
+    Attributes:
+        bytes: of its files.
+        load: seconds until it could run.
+        memory: bytes by which the process has grown at its largest, after it was loaded and classified one image.
+        latency: by the images in a call.
+        accuracy: on the test images; None where these could not be read.
+    """
+
+    format: str
+    runtime: str
+    bytes: int
+    load: float
+    memory: int
+    latency: Mapping[int, Latency]
+    accuracy: float | None
+
+
+def measure(network: Network, test: Examples | None) -> Iterator[Measurement | str]:
+    """Each form by each program that is installed, in a process of its own; or why there is none, a sentence.
+
+    Args:
+        test: what the accuracy is measured with.
+    """
+    for name in FORMATS:
+        try:
+            files, small = (formats.find(name).write(each)[0] for each in (slim(network)[0], _small()))
+        except ConfigurationError as error:
+            yield str(error)
+            continue
+        for number, runtime in enumerate(FORMATS[name].runtimes):
+            if runtime.is_installed():
+                images = network.specification.example(max(BATCHES)).byte()
+                with ProcessPoolExecutor(1, get_context("spawn")) as process:
+                    yield process.submit(_measured, name, number, files, small, images, test).result()
+
+
+def write(measurements: Sequence[Measurement], folder: Folder) -> None:
+    """Write what was measured as JSON."""
+    folder.write_json(FILE, [asdict(each) for each in measurements])
+
+
+def _small() -> Network:
+    """A network that makes a program load what any network needs."""
+    return Network.initial(Specification("mlp", 1, 4, 2, (0.5,), (0.5,)), seed=0)
+
+
+def _measured(name: str, number: int, files: Files, small: Files, images: Tensor, test: Examples | None) -> Measurement:
+    """All measurements of a form in this process."""
+    torch.set_num_threads(1)
+    runtime = FORMATS[name].runtimes[number]
+    runtime.load(small)(torch.zeros(1, 1, 4, 4, dtype=torch.uint8))
+    images = torch.randint(0, 256, images.shape, dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        before = _forget_largest()
+        start = time.perf_counter()
+        predict = runtime.load(files)
+        load = time.perf_counter() - start
+        predict(images[:1])
+        memory = _largest() - before
+        latency = {batch: _latency(predict, images[:batch]) for batch in BATCHES}
+        accuracy = None if test is None else _accuracy(predict, test)
+    size = sum(map(len, files.values()))
+    return Measurement(name, runtime.name, size, load, memory, latency, accuracy)
+
+
+def _latency(predict: Predict, images: Tensor) -> Latency:
+    times: list[float] = []
+    end = time.perf_counter() + SECONDS
+    predict(images)
+    while len(times) < FEWEST or time.perf_counter() < end:
+        start = time.perf_counter()
+        predict(images)
+        times.append(1000 * (time.perf_counter() - start))
+    return Latency(float(np.median(times)), float(np.quantile(times, 0.99)))
+
+
+def _accuracy(predict: Callable[[Tensor], Tensor], test: Examples) -> float:
+    correct = 0
+    for images, labels in zip(test.images.split(PIECE), test.labels.split(PIECE), strict=True):  # type: ignore[no-untyped-call]
+        logits = predict(images)
+        correct += int(((logits.argmax(1) == labels) & logits.isfinite().all(1)).sum())
+    return correct / len(test)
+
+
+def _forget_largest() -> int:
+    """The bytes that this process takes, from which on the largest is counted."""
+    gc.collect()
+    if sys.platform == "linux":
+        if hasattr(ctypes.CDLL(None), "malloc_trim"):
+            ctypes.CDLL(None).malloc_trim(0)
+        Path("/proc/self/clear_refs").write_text("5")
+    return int(psutil.Process().memory_info().rss)
+
+
+def _largest() -> int:
+    """The most bytes that this process has taken; where the system does not say so, those that it takes."""
+    if sys.platform != "linux":
+        return int(psutil.Process().memory_info().rss)
+    status: dict[str, Any] = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
+    return 1024 * int(status["VmHWM"].split()[0])
