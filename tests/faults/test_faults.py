@@ -100,10 +100,7 @@ def test_a_worker_killed_in_the_middle_of_an_evaluation(
     for line in process.stdout:
         output += line
         if "  step  " in line and killed < 3:
-            workers = [worker for worker in workers_of(process.pid) if KILLED[killed] in worker.cmdline()[0]]
-            for worker in workers:
-                worker.kill()
-            killed += bool(workers)
+            killed += kill(process.pid, KILLED[killed])
     assert process.wait() == 0, output
     found = outcome(runs / "worker")
     happened = "a trial's, the board's and the queue's process in one run, which went on by itself"
@@ -112,18 +109,23 @@ def test_a_worker_killed_in_the_middle_of_an_evaluation(
     assert found == expected
 
 
-KILLED = ("Trainable", "Board", "Queue")
-"""Ray's names of the processes that are killed, one after the other."""
+KILLED = ("Trainable.train", "Board", "QueueActor")
+"""What Ray calls the processes that are killed, one after the other: a trial's has this name during a step alone."""
+
+APPEARS = 10
+"""Seconds within which a process of such a name appears while a sweep goes on."""
 
 
-def workers_of(driver: int) -> list[psutil.Process]:
-    """The processes of a run's Ray actors."""
-    found = []
-    for process in psutil.Process(driver).children(recursive=True):
-        with suppress(psutil.NoSuchProcess):
-            if process.cmdline() and process.cmdline()[0].startswith("ray::"):
-                found.append(process)
-    return found
+def kill(driver: int, name: str) -> bool:
+    """Kill a worker of a run as soon as it has a name; whether it came to have it."""
+    until = time.monotonic() + APPEARS
+    while time.monotonic() < until:
+        for worker in psutil.Process(driver).children(recursive=True):
+            with suppress(psutil.NoSuchProcess):
+                if worker.cmdline() and name in worker.cmdline()[0]:
+                    worker.kill()
+                    return True
+    return False
 
 
 def test_a_node_killed(runs: Path, tiny: Path, expected: Expected, table: Table) -> None:

@@ -122,8 +122,10 @@ def test_a_network_that_raises_ends_in_one_line_and_goes_on_when_it_is_mended(
     failed = begin(tmp_path, *raising, "run.name=raising", "run.verbose=0")
     output, _ = failed.communicate(timeout=280)
     assert failed.returncode == 1
-    assert output.count("\n") == 1, output
-    assert output.startswith(
+    assert output.count("failed:") == 1, output
+    warning, failure = output.splitlines()
+    assert warning.startswith("model.name=raising_network_of_a_user:Net: runs its own code")
+    assert failure.startswith(
         "failed: RuntimeError: no such device; traceback in runs/raising/failure.txt; finished and"
     )
     assert "kept: nothing yet; the rest is left. Resumed as it is, it would end the same way; once the cause" in output

@@ -52,7 +52,9 @@ def test_groups_of_channels_and_a_users_own_operator_reach_every_process(tiny: P
     assert list(results(run)["assignment"]) == ["act1.0", "act1.1", "act2.0", "act2.1"]
     assert "operators_here:cube" in {name for evaluation in untimed(run) for name in evaluation.assignment}
     assert Network.load(Folder.at(run / "networks" / "final" / "SAFS" / "fold-0")).groups == 2
-    assert Network.load(Folder.at(run / "networks" / "final" / "pruned" / "fold-0")).sites == ("act1", "act2")
+    pruned = Network.load(Folder.at(run / "networks" / "final" / "pruned" / "fold-0"))
+    assert pruned.sites == ("act1.0", "act1.1", "act2.0", "act2.1")
+    assert pruned.assignment == ("relu",) * 4
 
 
 @pytest.mark.slow
