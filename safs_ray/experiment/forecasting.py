@@ -10,6 +10,7 @@ from statistics import mean
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from safs_ray.config import AUTO, Configuration
 from safs_ray.data import Splits
@@ -22,8 +23,8 @@ from safs_ray.pruning.structure import select
 from safs_ray.search.course import Course
 from safs_ray.training import Context, Trainer, Training
 
-BEGIN = "begin"
-"""The part of an experiment before its first stage."""
+BEGIN, END = "begin", "end"
+"""The parts of an experiment before its first stage and after its last."""
 
 VALIDATION = 1 / 3
 """What an image without gradients costs of one with them."""
@@ -39,12 +40,16 @@ class Workers:
     Attributes:
         count: trainings that run beside each other.
         begin: seconds until there are any workers.
+        end: seconds of what is written when all is trained.
         start: seconds until those of a part of the experiment train.
+        step: seconds that each step of a trial takes beside its training.
     """
 
     count: int = 1
     begin: float = 0.0
+    end: float = 0.0
     start: float = 0.0
+    step: float = 0.0
 
     def seconds(self, trainings: int, seconds_each: float) -> float:
         """How long so many trainings take."""
@@ -70,15 +75,16 @@ def forecast(configuration: Configuration, network: Network, splits: Splits, wor
         else:
             parts[PRUNED] = pruned
     for course, count in sweeps(configuration):
-        each = mean(course.epochs(steps, configuration) for steps in expected_steps(configuration, course, count))
+        steps = expected_steps(configuration, course, count)
+        each = mean(course.epochs(each, configuration) for each in steps) * searched + mean(steps) * workers.step
         beside = replace(workers, count=min(workers.count, configuration.tune.max_concurrent or workers.count))
-        parts[course.sweep] = beside.seconds(count, each * searched)
+        parts[course.sweep] = beside.seconds(count, each)
         trainings = finalist_trainings(configuration, count)
         parts[finalists_place(course.sweep)] = workers.seconds(trainings, final.epochs * searched)
     if when == "before":
         parts[PRUNED_AGAIN] = pruned
     trainings = (2 + len(final.ablations)) * final.folds
-    return {**parts, FINAL: workers.seconds(trainings, final.epochs * last)}
+    return {**parts, FINAL: workers.seconds(trainings, final.epochs * last), END: workers.end}
 
 
 def _tries(configuration: Configuration) -> Iterator[tuple[str, int, int]]:
@@ -133,9 +139,25 @@ def _as_sparse(configuration: Configuration, network: Network) -> Network:
     """A network as sparse as this one will be."""
     if configuration.model.pruned:
         return network
-    magnitudes = {name: weight.abs() for name, weight in network.prunable().items()}
     section = configuration.pruning
-    return network.masked(select(magnitudes, section.sparsity, section, {}))
+    if section.recipe == AUTO:
+        section = section.model_copy(
+            update={"allocation": "global" if section.structure == "unstructured" else "layer"}
+        )
+    scores = {name: weight.abs() for name, weight in network.prunable().items()}
+    if section.allocation == "global":
+        scores = {name: _by_rank(score) for name, score in scores.items()}
+    return network.masked(select(scores, section.sparsity, section, {}))
+
+
+def _by_rank(score: Tensor) -> Tensor:
+    """The reciprocal of each weight's rank in its layer.
+
+    By these one ranking over all layers keeps about as many weights of each, as it does of trained weights. By the
+    magnitudes of initial ones it would empty whole layers, and what computes nothing takes no time.
+    """
+    ranks = score.flatten().argsort(descending=True).argsort() + 1
+    return ranks.reciprocal().reshape(score.shape)
 
 
 def _measured(configuration: Configuration, network: Network, splits: Splits) -> float:

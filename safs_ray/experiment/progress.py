@@ -18,7 +18,7 @@ from safs_ray.search.evaluation import Evaluation
 SECONDS_BETWEEN = 5
 """Between two lines of a stage."""
 
-BELIEF = 0.2
+BELIEF = 0.5
 """The part of a forecast after which it is what was measured of late that counts."""
 
 
@@ -72,7 +72,7 @@ class StageProgress:
     def __init__(self, stages: Sequence[Stage], clock: Clock) -> None:
         self._clock = clock
         self._stages = {stage.name: stage for stage in stages}
-        self._done = dict.fromkeys(self._stages, 0)
+        self._done: dict[str, int] = {}
         epochs: dict[str, int] = {}
         for stage in stages:
             epochs[stage.part] = epochs.get(stage.part, 0) + stage.epochs
@@ -84,13 +84,13 @@ class StageProgress:
         self._expect(self._stages[name], self._stages[name].epochs)
 
     def epoch(self, name: str, epoch: int, accuracy: float) -> None:
-        """Take the news that a stage has done an epoch; those that nothing was told of were done before."""
+        """Take the news that a stage has done an epoch; those before the first news of it were done before."""
         stage, now = self._stages[name], time.monotonic()
-        if epoch - 1 > self._done[name]:
+        if epoch > 1 and name not in self._done:
             self._expect(stage, epoch)  # it goes on from before: nobody knows when this epoch began
         else:
+            self._clock.advance(stage.part, (epoch - self._done.get(name, 0)) * self._seconds[stage.part])
             self._done[name] = epoch
-            self._clock.advance(stage.part, self._seconds[stage.part])
         last = self._printed.setdefault(name, now if epoch < stage.epochs else 0.0)
         if epoch < stage.epochs and now - last < SECONDS_BETWEEN:
             return
@@ -105,10 +105,10 @@ class StageProgress:
         )  # fmt: skip
 
     def _expect(self, stage: Stage, epochs: int) -> None:
-        """Take off the epochs up to this one that were done before."""
-        if before := epochs - self._done[stage.name]:
-            self._clock.expect(stage.part, self._clock.left(stage.part) - before * self._seconds[stage.part])
-            self._done[stage.name] = epochs
+        """Take off the epochs up to this one, which were done before."""
+        before = epochs - self._done.get(stage.name, 0)
+        self._clock.expect(stage.part, self._clock.left(stage.part) - before * self._seconds[stage.part])
+        self._done[stage.name] = epochs
 
 
 class SweepProgress:

@@ -17,8 +17,9 @@ from safs_ray.storage import Folder
 from safs_ray.tune.invocation import program, quoted, resume_command
 from safs_ray.tune.status import parts_done
 
-BEGIN_SECONDS, START_SECONDS = 8.0, 5.0
-"""Until Ray has begun, and until its workers have begun with a part of the experiment."""
+BEGIN_SECONDS, START_SECONDS, STEP_SECONDS, END_SECONDS = 7.0, 5.0, 0.2, 10.0
+"""Until Ray has begun, until its workers have begun with a part of the experiment, a step beside its training, and
+until the table and the page are written."""
 
 
 def announce(
@@ -111,4 +112,4 @@ def forecast(configuration: Configuration, network: Network, splits: Splits, fol
 def workers(configuration: Configuration) -> Workers:
     """The workers that Ray starts on this machine."""
     count = max(1, machine.cores() // configuration.tune.resources.cpu)
-    return Workers(count, begin=BEGIN_SECONDS, start=START_SECONDS)
+    return Workers(count, begin=BEGIN_SECONDS, end=END_SECONDS, start=START_SECONDS, step=STEP_SECONDS)

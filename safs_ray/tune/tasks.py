@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
@@ -84,7 +85,8 @@ class Run:
         else:
             start = self.result(stage.start) if stage.start else None
             checkpoints = self.checkpoints(stage.name)
-            context = Context(self.configuration, splits, device, partial(self._report, stage), checkpoints)
+            report = seldom(partial(self._report, stage), stage.epochs)
+            context = Context(self.configuration, splits, device, report, checkpoints)
             stage.make(start, context).save(self.folder / "networks" / stage.name)
             checkpoints.clear()
         with suppress(RayActorError):
@@ -100,6 +102,22 @@ class Run:
         """
         self.news.actor.put_nowait.remote(news)  # type: ignore[attr-defined]
 
+
+def seldom(report: Callable[[int, float], None], epochs: int) -> Callable[[int, float], None]:
+    """Report the first epoch, the last one, and some between: of short epochs the news would cost more than they."""
+    last = -SECONDS_BETWEEN
+
+    def report_some(epoch: int, accuracy: float) -> None:
+        nonlocal last
+        if epoch >= epochs or time.monotonic() - last >= SECONDS_BETWEEN:
+            report(epoch, accuracy)
+            last = time.monotonic()
+
+    return report_some
+
+
+SECONDS_BETWEEN = 0.5
+"""Between two reports of a stage."""
 
 CHECKPOINTS = "checkpoints"
 """Folder of a run, with one for each stage and sweep that is under way."""

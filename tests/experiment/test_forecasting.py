@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from statistics import mean
 
 import pytest
@@ -44,6 +45,7 @@ def test_forecast_of_one_worker_is_every_epoch_at_its_price(
         "SAFS": planned["search"] + planned["fine-tuning"],
         "finalists/SAFS": planned["finalists"],
         "final": planned["final evaluation"],
+        "end": 0,
     }
 
 
@@ -78,12 +80,18 @@ def test_forecast_of_a_network_that_came_pruned_has_no_stage_before_the_search(
     unstopped: Configuration, pruned: Result, splits: Splits
 ) -> None:
     given = changed(unstopped, "model", pruned=True)
-    assert list(forecast(given, pruned.network, splits, Workers())) == ["begin", "SAFS", "finalists/SAFS", "final"]
+    assert list(forecast(given, pruned.network, splits, Workers())) == [
+        "begin",
+        "SAFS",
+        "finalists/SAFS",
+        "final",
+        "end",
+    ]
 
 
 def test_forecast_measures_an_epoch(unstopped: Configuration, dense: Result, splits: Splits) -> None:
     parts = forecast(unstopped, dense.network, splits, Workers())
-    assert all(seconds > 0 for part, seconds in parts.items() if part != "begin")
+    assert all(seconds > 0 for part, seconds in parts.items() if part not in ("begin", "end"))
 
 
 def test_expected_steps_of_sweeps_that_stop_no_trial(unstopped: Configuration, configuration: Configuration) -> None:
@@ -100,3 +108,16 @@ def test_expected_steps_under_asha(configuration: Configuration) -> None:
     assert steps.count(6) / len(steps) == pytest.approx(0.25, abs=0.06)
     assert expected_steps(halved, joint(halved), 100) == steps, "the same however often it is asked"
     assert mean(expected_steps(halved, joint(halved), 1)) == 6, "one alone is weaker than nobody"
+
+
+def test_forecast_is_of_a_network_in_which_no_layer_is_empty(configuration: Configuration, dense: Result) -> None:
+    """Initial weights differ by layer so much that one ranking would leave none of the wide ones."""
+    narrow = replace(
+        dense.network,
+        state={name: weight * (1e-6 if name == "fc1.weight" else 1) for name, weight in dense.network.state.items()},
+    )
+    chosen = changed(configuration, "pruning", allocation="global", sparsity=0.99)
+    counts = [int(mask.sum()) for mask in forecasting._as_sparse(chosen, narrow).masks.values()]
+    assert max(counts) - min(counts) <= 1
+    auto = changed(configuration, "pruning", recipe="auto", sparsity=0.99)
+    assert forecasting._as_sparse(auto, narrow).masks.keys() == narrow.prunable().keys()
