@@ -130,7 +130,7 @@ run = config.validate({
     "data": {"size": 8, "limit": 60, "validation": 0.2}, "model": {"name": "mlp"},
     "dense": {"epochs": 1}, "pruning": {"epochs": 1}, "search": {"steps": 2, "epochs": 1},
     "finetune": {"epochs": 1, "epochs_per_step": 1}, "tune": {"grace_period": 1, "trials": 1},
-    "final": {"folds": 1, "epochs": 1, "ablations": []},
+    "final": {"folds": 1, "epochs": 1, "ablations": []}, "run": {"execution": "dense"},
 })
 data = stages.load(run)
 folds = stages.folds(run, data)
