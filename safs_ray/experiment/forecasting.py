@@ -16,8 +16,8 @@ from safs_ray.config import AUTO, Configuration
 from safs_ray.data import Splits
 from safs_ray.experiment.finalists import finalist_trainings
 from safs_ray.experiment.planning import dense_epochs, pruning_epochs, sweeps
-from safs_ray.experiment.pruners import rounds
-from safs_ray.experiment.stage import DENSE, FINAL, PRUNED, PRUNED_AGAIN, PRUNERS, finalists_place
+from safs_ray.experiment.pruners import part, rounds
+from safs_ray.experiment.stage import DENSE, FINAL, PRUNED, PRUNED_AGAIN, finalists_place
 from safs_ray.network import Network
 from safs_ray.pruning.structure import select
 from safs_ray.search.course import Course
@@ -71,7 +71,7 @@ def forecast(configuration: Configuration, network: Network, splits: Splits, wor
     if not configuration.model.pruned:
         parts[DENSE] = workers.seconds(1, dense_epochs(configuration) * dense)
         if pruning.recipe == AUTO:  # most recipes train with all weights for the longest part
-            parts |= {part: workers.seconds(count, epochs * dense) for part, epochs, count in _tries(configuration)}
+            parts |= {part(epochs): workers.seconds(count, epochs * dense) for epochs, count in rounds(configuration)}
         else:
             parts[PRUNED] = pruned
     for course, count in sweeps(configuration):
@@ -85,12 +85,6 @@ def forecast(configuration: Configuration, network: Network, splits: Splits, wor
         parts[PRUNED_AGAIN] = pruned
     trainings = (2 + len(final.ablations)) * final.folds
     return {**parts, FINAL: workers.seconds(trainings, final.epochs * last), END: workers.end}
-
-
-def _tries(configuration: Configuration) -> Iterator[tuple[str, int, int]]:
-    """The parts in which pruners are tried, with the epochs of a try and the number of tries."""
-    for epochs, count in rounds(configuration):
-        yield f"{PRUNERS}/epochs-{epochs}", epochs, count
 
 
 def expected_steps(configuration: Configuration, course: Course, trials: int) -> list[int]:

@@ -72,6 +72,11 @@ def place(recipe: str, epochs: int) -> str:
     return f"{PRUNERS}/{recipe}/epochs-{epochs}"
 
 
+def part(epochs: int) -> str:
+    """The part of the experiment that is a round; see :attr:`Stage.part`."""
+    return f"{PRUNERS}/epochs-{epochs}"
+
+
 def words(tried: Tried) -> str:
     """The recipes that were tried, the best first, each with its last accuracy."""
     each = (

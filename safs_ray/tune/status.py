@@ -10,9 +10,8 @@ from safs_ray import experiment
 from safs_ray.config import AUTO, Configuration, counted
 from safs_ray.experiment import DENSE, FINAL, PRUNED, PRUNED_AGAIN, Row, final, finalists_place, rows_of
 from safs_ray.experiment.finalists import finalist_trainings
-from safs_ray.experiment.pruners import place, rounds
+from safs_ray.experiment.pruners import part, place, rounds
 from safs_ray.experiment.results import read_finalists
-from safs_ray.experiment.stage import PRUNERS
 from safs_ray.search.records import JOURNALS, read_evaluations
 from safs_ray.storage import Folder
 from safs_ray.tune.journal import Journal
@@ -70,4 +69,4 @@ def _tries_done(configuration: Configuration, networks: Folder) -> Iterator[Part
         done = sum(networks.exists(f"{place(name, epochs)}/metrics.json") for name in configuration.pruning.tried)
         if done:
             words = f"{done} of {counted(count, 'pruner')} tried for {counted(epochs, 'epoch')}"
-            yield Part(f"{PRUNERS}/epochs-{epochs}", done / count, words)
+            yield Part(part(epochs), done / count, words)
