@@ -39,7 +39,7 @@ def announce(
         f"{_origin(configuration, network)}"
         f"  {counted(len(network.sites), 'site')}{_division(configuration)}, "
         f"{counted(len(configuration.search.operators), 'operator')}, "
-        f"{', '.join(_trials(*sweep) for sweep in experiment.sweeps(configuration))}, "
+        f"{', '.join(_trials(*sweep) for sweep in experiment.sweeps(configuration)) or 'no search'}, "
         f"{counted(configuration.final.folds, 'fold')}\n"
         f"  at most {counted(sum(plan.values()), 'epoch')} ({', '.join(f'{name} {n:,}' for name, n in plan.items())})\n"
         f"  about {duration(seconds)} on {counted(workers(configuration).count, 'worker')} of this machine\n"
