@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
+from safs_ray.losses import Targets
 from safs_ray.randomness import generator
 
 Array = npt.NDArray[np.generic]
@@ -44,6 +45,11 @@ class Examples:
 
     def __len__(self) -> int:
         return len(self.labels)
+
+    @property
+    def targets(self) -> Targets:
+        """What the outputs for these images should be."""
+        return Targets(self.labels)
 
     def __getitem__(self, chosen: slice | Tensor) -> Examples:
         return Examples(self.inputs[chosen], self.labels[chosen])

@@ -220,7 +220,7 @@ class Trainer:
         total = torch.zeros(len(self.networks), device=training.context.device)  # there: no synchronisation per batch
         for batch in batches(self._train, training.hyperparameters.batch_size, order, augment):
             images = batch.inputs.contiguous(memory_format=self._memory_format)
-            losses = self._cohort.learn(images, batch.labels, training.precision)
+            losses = self._cohort.learn(images, batch.targets, training.loss, training.precision)
             self._rule.before_step()
             self._optimizer.step()
             self._rule.after_step(self._optimizer)

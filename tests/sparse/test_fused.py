@@ -16,6 +16,7 @@ from torch.nn.functional import cross_entropy
 
 from safs_ray.config import Configuration, DataSection, Execution, Hyperparameters, RunSection
 from safs_ray.data import Splits
+from safs_ray.losses import CROSS_ENTROPY, Targets
 from safs_ray.network import Network
 from safs_ray.sparse import plan, program
 from safs_ray.sparse.cohort import Cohort
@@ -58,7 +59,7 @@ def test_equals_the_layers_one_by_one(
         scales = torch.stack([_gradient(parameter) for parameter in layers.scales])
         cross_entropy(fused(images)[0], labels).backward()
         assert_gradients(fused, made, expected, scales)
-        mine = fused.learn(images, labels)  # in place of the gradients that are there
+        mine = fused.learn(images, Targets(labels), CROSS_ENTROPY)  # in place of the gradients that are there
         torch.testing.assert_close(mine, loss.detach()[None], rtol=1e-10, atol=1e-10)
         assert_gradients(fused, made, expected, scales)
 
