@@ -22,6 +22,7 @@ from torch.optim import Adam
 
 from safs_ray import machine
 from safs_ray.config import Costs
+from safs_ray.losses import CROSS_ENTROPY, Targets
 from safs_ray.models import Specification
 from safs_ray.network import Network
 from safs_ray.pruning.allocation import ALLOCATIONS
@@ -114,7 +115,7 @@ def _step(cohort: Cohort, channels: int, size: int, count: int) -> Run:
     rule = FixedMasks(cohort.prunable, {name: weight != 0 for name, weight in cohort.prunable.items()}, steps=1)
 
     def step() -> None:
-        cohort.learn(images, labels)
+        cohort.learn(images, Targets(labels), CROSS_ENTROPY)
         rule.before_step()
         optimizer.step()
         rule.after_step(optimizer)

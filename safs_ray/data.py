@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
+from safs_ray.losses import Targets
 from safs_ray.randomness import generator
 
 Array = npt.NDArray[np.generic]
@@ -39,17 +40,22 @@ class Examples:
         (3, [1, 1])
     """
 
-    images: Tensor
+    inputs: Tensor
     labels: Tensor
 
     def __len__(self) -> int:
         return len(self.labels)
 
+    @property
+    def targets(self) -> Targets:
+        """What the outputs for these images should be."""
+        return Targets(self.labels)
+
     def __getitem__(self, chosen: slice | Tensor) -> Examples:
-        return Examples(self.images[chosen], self.labels[chosen])
+        return Examples(self.inputs[chosen], self.labels[chosen])
 
     def to(self, device: torch.device) -> Examples:
-        return Examples(self.images.to(device), self.labels.to(device))
+        return Examples(self.inputs.to(device), self.labels.to(device))
 
     def statistics(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
         """Mean and standard deviation of each channel, of pixels scaled to [0, 1].
@@ -59,7 +65,7 @@ class Examples:
             >>> Examples(images, torch.tensor([0])).statistics()
             ((0.5,), (0.5,))
         """
-        channels = self.images.transpose(0, 1).flatten(1)
+        channels = self.inputs.transpose(0, 1).flatten(1)
         counts = torch.stack([torch.bincount(channel, minlength=256) for channel in channels]).double()
         levels = torch.arange(256, dtype=torch.float64) / 255
         weights = counts / counts.sum(1, keepdim=True)
@@ -84,12 +90,12 @@ class Dataset:
 
     @property
     def channels(self) -> int:
-        return self.pool.images.shape[1]
+        return self.pool.inputs.shape[1]
 
     @property
     def size(self) -> int:
         """Side of the square images in pixels."""
-        return self.pool.images.shape[2]
+        return self.pool.inputs.shape[2]
 
     def name_of(self, label: int) -> str:
         """A class as a person knows it."""
@@ -120,9 +126,9 @@ class Dataset:
     def arrays(self) -> dict[str, Array]:
         """The content as numpy, which Ray's object store shares without a copy."""
         return {
-            "pool.images": self.pool.images.numpy(),
+            "pool.inputs": self.pool.inputs.numpy(),
             "pool.labels": self.pool.labels.numpy(),
-            "test.images": self.test.images.numpy(),
+            "test.inputs": self.test.inputs.numpy(),
             "test.labels": self.test.labels.numpy(),
             "classes": np.array(self.classes),
         }
@@ -133,15 +139,15 @@ class Dataset:
 
         Examples:
             >>> images, labels = np.zeros((4, 1, 8, 8), np.uint8), np.array([0, 1, 0, 1])
-            >>> parts = {"pool.images": images, "pool.labels": labels, "test.images": images, "test.labels": labels}
+            >>> parts = {"pool.inputs": images, "pool.labels": labels, "test.inputs": images, "test.labels": labels}
             >>> dataset = Dataset.from_arrays({**parts, "classes": np.array(2)})
             >>> len(dataset.pool), dataset.channels, dataset.size, dataset.classes
             (4, 1, 8, 2)
         """
         tensors = as_tensors(arrays)
         return cls(
-            Examples(tensors["pool.images"], tensors["pool.labels"]),
-            Examples(tensors["test.images"], tensors["test.labels"]),
+            Examples(tensors["pool.inputs"], tensors["pool.labels"]),
+            Examples(tensors["test.inputs"], tensors["test.labels"]),
             int(arrays["classes"]),
         )
 
@@ -244,7 +250,7 @@ def batches(
     permutation = torch.randperm(len(examples), generator=order).to(examples.labels.device)
     for chosen in permutation.tensor_split(batch_count(len(examples), batch_size)):
         # index_select: seven times faster than brackets, and no second copy of all images.
-        yield Examples(augment(examples.images.index_select(0, chosen)), examples.labels.index_select(0, chosen))
+        yield Examples(augment(examples.inputs.index_select(0, chosen)), examples.labels.index_select(0, chosen))
 
 
 def batch_count(examples: int, batch_size: int) -> int:

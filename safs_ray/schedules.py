@@ -94,7 +94,7 @@ def evidence(network: Network, section: PruningSection, training: Training) -> E
     device = training.context.device
     few = training.context.splits.train[: section.images].to(device)
     module = network.build().to(device).train(network.lacks_statistics)
-    images = network.specification.normalised(few.images)
+    images = network.specification.normalised(few.inputs)
     return Evidence(module, images, few.labels, derive(training.seed, "scores"), network.sites)
 
 
@@ -209,7 +209,7 @@ def _mean(networks: Iterable[Network]) -> Network:
 
 def _recalibrated(network: Network, training: Training) -> Network:
     """The network with the running statistics of its batch normalisation taken anew from the training images."""
-    device, images = training.context.device, training.context.splits.train.images
+    device, images = training.context.device, training.context.splits.train.inputs
     module = network.build().to(device)
     parts = images.tensor_split(batch_count(len(images), evaluation_batch(images)))
     update_bn((network.specification.normalised(part.to(device)) for part in parts), module)

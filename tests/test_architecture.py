@@ -24,6 +24,7 @@ ROOMS = (
     "checkpoints",
     "randomness",
     "references",
+    "losses",
     "data",
     "tensorfile",
     "sources",

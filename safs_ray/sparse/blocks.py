@@ -8,7 +8,6 @@ alone.
 
 from __future__ import annotations
 
-import math
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -18,6 +17,7 @@ from numba.core import cgutils, types
 
 from safs_ray.sparse.kernels import add_up, combine, correlate, gather, pool, unpool
 from safs_ray.sparse.lanes import LANES, Floats, Indices, compiled, load, operation, store, sum_of, times
+from safs_ray.sparse.losses import Goal, lose
 
 Addresses = npt.NDArray[np.int64]
 Step = npt.NDArray[np.int64]
@@ -104,7 +104,7 @@ class Gradients(NamedTuple):
     All are zeros at first.
 
     Attributes:
-        losses: (candidates,), mean cross-entropies.
+        losses: (candidates,), means over the batch.
         values: (candidates, values), gradients.
         parameters: (candidates, sites, most parameters), gradients.
         lanes: (candidates, sites, most parameters, LANES), those of the parameters by lane.
@@ -238,32 +238,6 @@ def add_gradients(program: Program, step: Step, source: Floats, gradient: Floats
 
 
 @compiled
-def cross_entropy(gradients: Floats, logits: Floats, labels: npt.NDArray[np.int64], count: int) -> float:
-    """The sum of a block's cross-entropies, and the gradients of their mean over ``count`` images.
-
-    Args:
-        gradients: (classes, LANES), written; 0 in the lanes behind the last image.
-        logits: (classes, LANES).
-        labels: of the block's images.
-    """
-    total = 0.0
-    gradients[:] = 0
-    for lane in range(len(labels)):
-        largest = logits[0, lane]
-        for row in range(1, len(logits)):
-            largest = max(largest, logits[row, lane])
-        norm = 0.0
-        for row in range(len(logits)):
-            gradients[row, lane] = math.exp(logits[row, lane] - largest)
-            norm += gradients[row, lane]
-        total += math.log(norm) + largest - logits[labels[lane], lane]
-        for row in range(len(logits)):
-            own = gradients[row, lane] / norm
-            gradients[row, lane] = (own - (1.0 if row == labels[lane] else 0.0)) / count
-    return total
-
-
-@compiled
 def read(program: Program, images: Images, first: int, room: Room) -> int:
     """Take the next LANES images (N, C * H * W), or those that are left; returns where the block ends."""
     last = min(first + LANES, len(images))
@@ -287,7 +261,7 @@ def learn(
     program: Program,
     candidates: Candidates,
     images: Images,
-    labels: npt.NDArray[np.int64],
+    goal: Goal,
     room: Room,
     found: Gradients,
 ) -> None:
@@ -298,8 +272,7 @@ def learn(
         last = read(program, images, first, room)
         for k in range(len(found.losses)):
             ahead(program, candidates, k, room)
-            own = labels[first:last]
-            loss = cross_entropy(room.gradients[logits:], room.neurons[logits:], own, len(images))
+            loss = lose(goal, first, last, room.gradients[logits:], room.neurons[logits:], len(images))
             found.losses[k] += loss / len(images)
             back(program, candidates, k, room, found)
         first = last

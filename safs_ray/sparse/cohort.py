@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor, autocast, nn
-from torch.nn.functional import cross_entropy
 
+from safs_ray.losses import Loss, Targets
 from safs_ray.network import Network
 
 
@@ -51,14 +51,16 @@ class Cohort(nn.Module):
     def load(self, number: int, state: Mapping[str, Tensor]) -> None:
         """Let a network go on from what :meth:`state` gave."""
 
-    def learn(self, images: Tensor, labels: Tensor, precision: torch.dtype = torch.float32) -> Tensor:
-        """The mean cross-entropy of each network, (networks,); its gradients replace those of the parameters.
+    def learn(self, images: Tensor, targets: Targets, loss: Loss, precision: torch.dtype = torch.float32) -> Tensor:
+        """The mean loss of each network, (networks,); its gradients replace those of the parameters.
 
         Args:
             precision: what layers compute in.
         """
         with autocast(images.device.type, precision, enabled=precision is torch.bfloat16):
-            losses = torch.stack([cross_entropy(logits.float(), labels) for logits in self(images)])
+            outputs = self(images)
+            whole = outputs.to(torch.promote_types(outputs.dtype, torch.float32))
+            losses = torch.stack([loss(each, targets) for each in whole])
         self.zero_grad()
         losses.sum().backward()  # type: ignore[no-untyped-call]
         return losses.detach()

@@ -22,6 +22,7 @@ from torch import nn
 from safs_ray import machine
 from safs_ray.activations import find_sites
 from safs_ray.config import TYPICAL, Cost, Costs
+from safs_ray.losses import CROSS_ENTROPY, Targets
 from safs_ray.models import Specification
 from safs_ray.network import Network, state_of
 from safs_ray.pruning.masks import prunable_weights
@@ -133,7 +134,7 @@ def _step(cohort: Cohort) -> Callable[[], object]:
     images = torch.randint(0, 256, (IMAGES, 3, SIDE, SIDE), dtype=torch.uint8, generator=draws)
     labels = torch.randint(0, 10, (IMAGES,), generator=draws)
     cohort.train().freeze_scales()
-    return lambda: cohort.learn(images, labels)
+    return lambda: cohort.learn(images, Targets(labels), CROSS_ENTROPY)
 
 
 def _fastest(steps: Sequence[Callable[[], object]]) -> list[float]:

@@ -10,12 +10,14 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from safs_ray.losses import Loss, Targets
 from safs_ray.network import Network
 from safs_ray.operators import lookup
 from safs_ray.sparse import blocks
 from safs_ray.sparse.blocks import Candidates, Gradients, Room
 from safs_ray.sparse.cohort import Cohort
 from safs_ray.sparse.lanes import LANES
+from safs_ray.sparse.losses import goal_of
 from safs_ray.sparse.operators import compiled
 from safs_ray.sparse.plan import Plan
 from safs_ray.sparse.program import program
@@ -66,9 +68,16 @@ class FusedCohort(Cohort):
     def forward(self, images: Tensor) -> Tensor:
         return cast(Tensor, _Logits.apply(self, self._pixels(images), *self._learned))
 
-    def learn(self, images: Tensor, labels: Tensor, precision: torch.dtype = torch.float32) -> Tensor:  # noqa: ARG002
+    def learn(
+        self,
+        images: Tensor,
+        targets: Targets,
+        loss: Loss,
+        precision: torch.dtype = torch.float32,  # noqa: ARG002
+    ) -> Tensor:
         found, pixels = self._nothing(), self._pixels(images).numpy()
-        blocks.learn(self._program, self._candidates(learning=True), pixels, labels.numpy(), self._room, found)
+        goal = goal_of(loss, targets, found.values.dtype)
+        blocks.learn(self._program, self._candidates(learning=True), pixels, goal, self._room, found)
         for parameter, gradient in zip(self._learned, self._gradients(found), strict=True):
             parameter.grad = gradient if parameter.requires_grad else None
         return torch.from_numpy(found.losses)

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import torch
 
 from safs_ray.config import Execution, Hyperparameters
+from safs_ray.losses import CROSS_ENTROPY, Loss
 from safs_ray.network import Network
 from safs_ray.pruning.rules import FixedMasks, MakeRule
 from safs_ray.references import is_reference
@@ -25,6 +26,7 @@ class Training:
         seed: seed of the batches and the augmentation.
         learn_scales: whether alpha and beta are learned (stage 2) or stay as they are (stage 1).
         mask_rule: what becomes of the network's masks while it trains.
+        loss: what its outputs are told by the targets.
     """
 
     context: Context
@@ -33,6 +35,7 @@ class Training:
     seed: int
     learn_scales: bool = False
     mask_rule: MakeRule = FixedMasks
+    loss: Loss = CROSS_ENTROPY
 
     @property
     def precision(self) -> torch.dtype:

@@ -31,7 +31,7 @@ def announce(
         seconds: that the run will take.
     """
     plan = experiment.plan(configuration)
-    data = splits.train.images.shape
+    data = splits.train.inputs.shape
     console.print(
         f"{configuration.run.name}: {configuration.model.name} on {configuration.data.source}, "
         f"{len(splits.train):,} training, {len(splits.validation):,} validation and {len(splits.test):,} test "

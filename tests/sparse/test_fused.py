@@ -16,6 +16,7 @@ from torch.nn.functional import cross_entropy
 
 from safs_ray.config import Configuration, DataSection, Execution, Hyperparameters, RunSection
 from safs_ray.data import Splits
+from safs_ray.losses import CROSS_ENTROPY, Targets
 from safs_ray.network import Network
 from safs_ray.sparse import plan, program
 from safs_ray.sparse.cohort import Cohort
@@ -58,7 +59,7 @@ def test_equals_the_layers_one_by_one(
         scales = torch.stack([_gradient(parameter) for parameter in layers.scales])
         cross_entropy(fused(images)[0], labels).backward()
         assert_gradients(fused, made, expected, scales)
-        mine = fused.learn(images, labels)  # in place of the gradients that are there
+        mine = fused.learn(images, Targets(labels), CROSS_ENTROPY)  # in place of the gradients that are there
         torch.testing.assert_close(mine, loss.detach()[None], rtol=1e-10, atol=1e-10)
         assert_gradients(fused, made, expected, scales)
 
@@ -190,7 +191,7 @@ def test_images_of_another_kind_are_refused_before_they_are_read(
         monkeypatch.setattr(program, "CACHED_BYTES", 0)
     module = executable(pruned.network, "sparse", CPU)
     assert isinstance(module.cohort, execution)
-    images = splits.validation.images
+    images = splits.validation.inputs
     for wrong in (images[..., 1:], images.float(), images[:, 0]):
         with pytest.raises(ValueError, match=r"images must be uint8 \(N, 1, 8, 8\), not torch\.\w+ \("):
             module(wrong)
@@ -198,7 +199,7 @@ def test_images_of_another_kind_are_refused_before_they_are_read(
 
 def test_copies_and_pickles_compute_the_same(pruned: Result, splits: Splits) -> None:
     module = executable(pruned.network.assign(("srs", "acon")), "sparse", CPU).eval()
-    logits = module(splits.validation.images)
+    logits = module(splits.validation.inputs)
     for other in (copy.deepcopy(module), pickle.loads(pickle.dumps(module))):
-        assert torch.equal(other(splits.validation.images), logits)
+        assert torch.equal(other(splits.validation.inputs), logits)
         assert not other.training

@@ -1,0 +1,112 @@
+"""Losses in the compiled pass: of a block of images, while it is in the cache."""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from safs_ray.losses import Loss, Targets
+from safs_ray.sparse.lanes import Doubles, Floats, compiled
+
+Classes = npt.NDArray[np.int64]
+
+CROSS_ENTROPY = 0
+KINDS = {"cross entropy": CROSS_ENTROPY}
+"""The kernel of each loss, by its name."""
+
+
+class Goal(NamedTuple):
+    """A loss, and what it wants of a batch of N images.
+
+    Attributes:
+        classes: (N,), or empty.
+        values: (N, any number), or empty.
+    """
+
+    kind: int
+    settings: Doubles
+    classes: Classes
+    values: Floats
+
+
+def goal_of(loss: Loss, targets: Targets, dtype: np.dtype[np.floating]) -> Goal:
+    """A loss of a batch as plain arrays, values in the type of the network."""
+    classes, values = (tensor.numpy() for tensor in loss.prepared(targets))
+    return Goal(KINDS[loss.name], np.array(loss.settings), classes, np.ascontiguousarray(values, dtype))
+
+
+@compiled
+def lose(goal: Goal, first: int, last: int, gradients: Floats, outputs: Floats, count: int) -> float:
+    """The sum of the losses of a block's images, and the gradients of their mean over ``count`` images.
+
+    Args:
+        first, last: the block's images in the batch are those from the first on, before the last.
+        gradients: (outputs, LANES), written; 0 in the lanes behind the last image.
+        outputs: (outputs, LANES).
+    """
+    gradients[:] = 0
+    classes, values = goal.classes[first:last], goal.values[first:last]
+    if goal.kind == CROSS_ENTROPY:
+        return cross_entropy(gradients, outputs, classes, values, goal.settings, count)
+    raise ValueError
+
+
+@compiled
+def cross_entropy(
+    gradients: Floats, logits: Floats, classes: Classes, soft: Floats, settings: Doubles, count: int
+) -> float:
+    """See :class:`safs_ray.losses.CrossEntropy`.
+
+    With p = softmax(z) and q = softmax(z / T) the gradient is
+    (1 - w) (p - (1 - s) y - s / K) + w T (q - softmax(teacher / T)).
+
+    Args:
+        soft: the teacher's probabilities.
+        settings: smoothing s, share w and temperature T.
+    """
+    smoothing, share, temperature = settings[0], settings[1], settings[2]
+    total = 0.0
+    for lane in range(len(classes)):
+        largest = logits[0, lane]
+        for row in range(1, len(logits)):
+            largest = max(largest, logits[row, lane])
+        norm, sum_of_logits = 0.0, 0.0
+        for row in range(len(logits)):
+            gradients[row, lane] = math.exp(logits[row, lane] - largest)
+            norm += gradients[row, lane]
+            sum_of_logits += logits[row, lane]
+        reached = logits[classes[lane], lane]
+        if smoothing:
+            reached += smoothing * (sum_of_logits / len(logits) - reached)
+        total += (1 - share) * (math.log(norm) + largest - reached)
+        for row in range(len(logits)):
+            own = gradients[row, lane] / norm
+            wanted = smoothing / len(logits) + (1 - smoothing if row == classes[lane] else 0.0)
+            gradients[row, lane] = (1 - share) * (own - wanted) / count
+        if share:
+            total += share * temperature * add_soft(gradients, logits, lane, largest, soft[lane], settings, count)
+    return total
+
+
+@compiled
+def add_soft(
+    gradients: Floats, logits: Floats, lane: int, largest: float, soft: Floats, settings: Doubles, count: int
+) -> float:
+    """T times the cross-entropy of an image at the temperature T; adds the gradient of its part of the loss.
+
+    Args:
+        largest: of the image's logits.
+        soft: the teacher's probabilities of the image.
+    """
+    share, temperature = settings[1], settings[2]
+    norm, reached = 0.0, 0.0
+    for row in range(len(logits)):
+        norm += math.exp((logits[row, lane] - largest) / temperature)
+        reached += soft[row] * logits[row, lane]
+    for row in range(len(logits)):
+        own = math.exp((logits[row, lane] - largest) / temperature) / norm
+        gradients[row, lane] += share * temperature * (own - soft[row]) / count
+    return float(temperature * math.log(norm) + largest - reached)

@@ -1,0 +1,90 @@
+"""Compiled losses against torch's, in float64."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from torch import nn
+
+from safs_ray.losses import CROSS_ENTROPY, CrossEntropy, Loss, Targets
+from safs_ray.sparse import plan
+from safs_ray.sparse.fused import FusedCohort
+from safs_ray.sparse.lanes import LANES
+from safs_ray.sparse.losses import KINDS, goal_of, lose
+from safs_ray.sparse.module import SparseCohort
+from safs_ray.sparse.program import is_chain
+from tests.sparse.test_module import architecture, architectures, drawn_network, images_and_labels
+from tests.test_losses import LOSSES, drawn
+
+
+@given(
+    loss=LOSSES,
+    images=st.integers(1, LANES),
+    first=st.integers(0, 3),
+    outputs=st.integers(1, 12),
+    seed=st.integers(0, 9),
+)
+@settings(max_examples=60, deadline=None)
+def test_lose_is_the_loss_of_torch(loss: Loss, images: int, first: int, outputs: int, seed: int) -> None:
+    logits, targets = drawn(first + images, outputs, seed)
+    own = logits[first:].clone().requires_grad_()
+    taught = None if targets.taught is None else targets.taught[first:]
+    expected = loss(own, Targets(targets.labels[first:], taught))
+    (gradient,) = torch.autograd.grad(expected, own)
+    block, found = np.zeros((outputs, LANES)), np.full((outputs, LANES), np.nan)
+    block[:, :images] = logits[first:].T
+    value = lose(goal_of(loss, targets, block.dtype), first, first + images, found, block, images)
+    assert value / images == pytest.approx(expected.item(), rel=1e-10, abs=1e-12)
+    torch.testing.assert_close(torch.from_numpy(found[:, :images].T.copy()), gradient, rtol=1e-9, atol=1e-12)
+    assert (found[:, images:] == 0).all()
+
+
+def test_lose_of_unlikely_classes_is_exact() -> None:
+    """The hard cross-entropy of logits 0 and 1000 is 1000, and no exponential overflows."""
+    block, found = np.zeros((2, LANES), np.float32), np.zeros((2, LANES), np.float32)
+    block[1] = 1000
+    goal = goal_of(CROSS_ENTROPY, Targets(torch.zeros(LANES, dtype=torch.int64)), block.dtype)
+    assert lose(goal, 0, LANES, found, block, LANES) == 1000 * LANES
+    assert found.tolist() == [[-1 / LANES] * LANES, [1 / LANES] * LANES]
+
+
+def test_every_loss_has_a_kernel() -> None:
+    assert {loss.name for loss in Loss.__subclasses__()} == KINDS.keys()
+    assert len(set(KINDS.values())) == len(KINDS)
+
+
+@given(
+    drawn=architectures(),
+    loss=LOSSES,
+    kept=st.floats(0.02, 1),
+    count=st.sampled_from([1, 33, 64]),
+    seed=st.integers(0, 99),
+)
+@settings(max_examples=15, deadline=None, suppress_health_check=list(HealthCheck))
+def test_learn_has_the_gradients_of_any_loss_in_every_execution(
+    drawn: tuple[int, int, Callable[[], nn.Module]], loss: CrossEntropy, kept: float, count: int, seed: int
+) -> None:
+    channels, size, build = drawn
+    with architecture(build) as name:
+        network = drawn_network(name, channels, size, kept, seed)
+        made = plan.make(network, network.build())
+        if not is_chain(made):
+            return
+        images, labels = images_and_labels(count, channels, size, seed)
+        draws = torch.Generator().manual_seed(seed)
+        layers = SparseCohort(made, network, network.build())
+        taught = torch.randn(layers(images)[0].shape, dtype=torch.float64, generator=draws)
+        fused = FusedCohort(made, [network, network])
+        one, two = (cohort.learn(images, Targets(labels, taught), loss) for cohort in (layers, fused))
+        torch.testing.assert_close(two, one.expand(2), rtol=1e-10, atol=1e-10)
+        expected = torch.cat(
+            [values.grad if values.grad is not None else 0 * values for values in layers.values.values()]
+        )
+        assert fused.values.grad is not None
+        for gradient in fused.values.grad[:, : made.values]:
+            torch.testing.assert_close(gradient, expected, rtol=1e-9, atol=1e-9 * max(1.0, float(expected.abs().max())))
