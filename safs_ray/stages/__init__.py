@@ -38,6 +38,7 @@ from safs_ray.stages.preparing import check, folds, load, searchable, set_up, sp
 from safs_ray.stages.pruning import prune
 from safs_ray.stages.result import METRICS, Result, untrained
 from safs_ray.stages.searching import Search, search
+from safs_ray.stages.teaching import teach
 
 __all__ = [
     "METRICS",
@@ -53,6 +54,7 @@ __all__ = [
     "searchable",
     "set_up",
     "specify",
+    "teach",
     "test",
     "train_dense",
     "train_finalist",
