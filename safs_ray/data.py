@@ -9,6 +9,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
@@ -264,7 +265,7 @@ def batches(
     permutation = torch.randperm(len(examples), generator=order).to(examples.labels.device)
     for chosen in permutation.tensor_split(batch_count(len(examples), batch_size)):
         # index_select: seven times faster than brackets, and no second copy of all images.
-        batch = examples.mapped(lambda each, chosen=chosen: each.index_select(0, chosen))  # type: ignore[misc]
+        batch = examples.mapped(partial(torch.index_select, dim=0, index=chosen))
         yield replace(batch, images=augment(batch.images))
 
 

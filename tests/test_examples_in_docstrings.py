@@ -18,6 +18,7 @@ CALLED = {
     "storage": ["Folder"],
     "references": ["is_reference"],
     "randomness": ["derive"],
+    "losses": ["CrossEntropy", "Targets"],
     "data": ["Examples", "Dataset", "Folds"],
     "sources": ["load"],
     "operators": ["lookup", "find"],
