@@ -15,6 +15,7 @@ PACKAGE = Path(safs_ray.__file__).parent
 
 CALLED = {
     "config.reading": ["load", "validate", "overridden"],
+    "config.training": ["TrainingSection"],
     "storage": ["Folder"],
     "references": ["is_reference"],
     "randomness": ["derive"],

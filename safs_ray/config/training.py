@@ -31,3 +31,18 @@ class TrainingSection(Section):
         "(SWA, Izmailov et al. 2018), which is kept where it is more accurate than any single epoch; 0: none. "
         "Evaluations of the search, which are short, have none",
     )
+
+    @property
+    def words(self) -> list[str]:
+        """What of it is on, for a person.
+
+        Examples:
+            >>> TrainingSection(label_smoothing=0.1, average=0.25).words
+            ['label smoothing 0.1', 'the mean of the last 25% of the epochs']
+        """
+        share, temperature = self.distillation.share, self.distillation.temperature
+        return [
+            *([f"label smoothing {self.label_smoothing:g}"] if self.label_smoothing else []),
+            *([f"distillation {share:g} at temperature {temperature:g}"] if share else []),
+            *([f"the mean of the last {self.average:.0%} of the epochs"] if self.average else []),
+        ]
