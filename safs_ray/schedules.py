@@ -7,23 +7,19 @@ accuracy. Those that change masks within one training hand a rule to it; the oth
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
 
-from torch import Tensor
-from torch.optim.swa_utils import update_bn
-
 from safs_ray import pruning
-from safs_ray.accuracy import accuracy, evaluation_batch
+from safs_ray.accuracy import accuracy
 from safs_ray.config import PruningSection
-from safs_ray.data import batch_count
 from safs_ray.network import Network
 from safs_ray.pruning.rules import RULES
 from safs_ray.pruning.scores import Evidence
 from safs_ray.randomness import derive
 from safs_ray.references import resolve
-from safs_ray.training import Trainer, Training, TrainingResult, digest, diverging, train
+from safs_ray.training import Mean, Trainer, Training, TrainingResult, digest, diverging, train
 
 BLAMED = "pruning.hyperparameters.learning_rate"
 
@@ -172,7 +168,7 @@ def _averaged(ticket: Network, index: int, task: Task) -> tuple[Network, float]:
     if checkpoints and (saved := checkpoints.load(key)):
         return replace(ticket, state=saved["state"]), saved["core_seconds"]
     start = time.process_time()
-    mean = _recalibrated(_mean(_visited(ticket, index, task)), training)
+    mean = Mean(network.state for network in _visited(ticket, index, task)).of(ticket, training.context)
     spent = time.process_time() - start
     if checkpoints and spent >= checkpoints.seconds:
         checkpoints.save(key, {"state": dict(mean.state), "core_seconds": spent})
@@ -185,7 +181,7 @@ def _visited(ticket: Network, index: int, task: Task) -> Iterator[Network]:
     for particle in range(particles):
         seed = derive(task.training.seed, "particle", index, particle)
         context = replace(task.training.context.after((index * particles + particle) * epochs), checkpoints=None)
-        training = replace(task.training, seed=seed, context=context)
+        training = replace(task.training, seed=seed, context=context, average=0.0)
         trainer = Trainer([ticket], training)
         while trainer.epoch < epochs:
             trainer.run_epoch()
@@ -194,23 +190,3 @@ def _visited(ticket: Network, index: int, task: Task) -> Iterator[Network]:
             context.report(trainer.epoch, trainer.standing.accuracy)
             if trainer.epoch > epochs - max(1, round(AVERAGED * epochs)):
                 yield trainer.current()
-
-
-def _mean(networks: Iterable[Network]) -> Network:
-    """The network whose weights are the mean of these networks', which have the same masks; at least one."""
-    sums: dict[str, Tensor] = {}
-    count = 0
-    for network in networks:
-        count += 1
-        for name, tensor in network.state.items():
-            sums[name] = sums.get(name, 0) + tensor.double()
-    return replace(network, state={name: (sums[name] / count).to(network.state[name].dtype) for name in sums})
-
-
-def _recalibrated(network: Network, training: Training) -> Network:
-    """The network with the running statistics of its batch normalisation taken anew from the training images."""
-    device, images = training.context.device, training.context.splits.train.inputs
-    module = network.build().to(device)
-    parts = images.tensor_split(batch_count(len(images), evaluation_batch(images)))
-    update_bn((network.specification.normalised(part.to(device)) for part in parts), module)
-    return network.after(module)

@@ -15,9 +15,11 @@ PACKAGE = Path(safs_ray.__file__).parent
 
 CALLED = {
     "config.reading": ["load", "validate", "overridden"],
+    "config.training": ["TrainingSection"],
     "storage": ["Folder"],
     "references": ["is_reference"],
     "randomness": ["derive"],
+    "losses": ["CrossEntropy", "Targets"],
     "data": ["Examples", "Dataset", "Folds"],
     "sources": ["load"],
     "operators": ["lookup", "find"],

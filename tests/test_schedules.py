@@ -19,7 +19,7 @@ from safs_ray.randomness import derive
 from safs_ray.schedules import SCHEDULES, Task
 from safs_ray.stages import Result
 from safs_ray.storage import Folder
-from safs_ray.training import Context, Trainer, Training
+from safs_ray.training import Context, Mean, Trainer, Training
 
 SGD = {"optimizer": "sgd", "learning_rate": 0.05, "momentum": 0.9, "nesterov": True, "weight_decay": 1e-3}
 
@@ -155,7 +155,9 @@ def test_swamp_prunes_the_mean_of_the_round_before(dense: Result, splits: Splits
     chosen = section("swamp", sparsity=0.9, fraction=0.7, epochs=1)
     given = task(dense.network, splits, chosen)
     first = chosen.model_copy(update={"sparsity": 0.7})
-    mean = schedules._mean(schedules._visited(schedules.prune_once(dense.network, first, given.training), 0, given))
+    ticket = schedules.prune_once(dense.network, first, given.training)
+    visited = [network.state for network in schedules._visited(ticket, 0, given)]
+    mean = Mean(visited).of(ticket, given.training.context)
     network = schedules.follow(given).network
     expected = pruning.find_masks(schedules.evidence(mean, chosen, given.training), chosen, mean.masks)
     assert all(torch.equal(mask, expected[name]) for name, mask in network.masks.items())
@@ -188,30 +190,6 @@ def test_after_an_interruption_it_ends_as_if_there_had_been_none(
     assert resumed.accuracy == whole.accuracy
     if schedule != "swamp":
         assert (resumed.core_seconds_before > 0) == (last <= schedules.epochs(given.section))
-
-
-def test_statistics_of_normalisation_are_taken_anew(splits: Splits, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of the mean of networks, which are not the mean of the networks' statistics."""
-
-    class Normalised(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.norm, self.act, self.fc = nn.BatchNorm2d(1), nn.ReLU(), nn.Linear(64, 10)
-
-        def forward(self, x: Tensor) -> Tensor:
-            output: Tensor = self.fc(self.act(self.norm(x)).flatten(1))
-            return output
-
-    monkeypatch.setitem(ARCHITECTURES, "normalised", Architecture(lambda _: Normalised()))
-    mean, deviation = splits.train.statistics()
-    network = Network.initial(Specification("normalised", 1, 8, 10, mean, deviation), seed=0)
-    given = task(network, splits, section("swamp", epochs=1))
-    found = schedules._recalibrated(network, given.training)
-    assert found.state["norm.running_mean"].item() == pytest.approx(0, abs=1e-4), "the images are normalised"
-    assert found.state["norm.running_var"].item() == pytest.approx(1, abs=1e-2)
-    for name in network.state:
-        if "running" not in name and "num_batches" not in name:
-            assert torch.equal(found.state[name], network.state[name]), name
 
 
 def test_evidence_is_the_network_and_the_first_training_images_as_it_sees_them(dense: Result, splits: Splits) -> None:

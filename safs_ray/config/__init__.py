@@ -29,6 +29,7 @@ from safs_ray.config.search import (
 )
 from safs_ray.config.section import Section, at_home
 from safs_ray.config.start import DataSection, DenseSection, ModelSection
+from safs_ray.config.training import DistillationSection, TrainingSection
 from safs_ray.config.tune import FinalSection, ResourcesSection, TuneSection
 
 __all__ = [
@@ -46,6 +47,7 @@ __all__ = [
     "Costs",
     "DataSection",
     "DenseSection",
+    "DistillationSection",
     "Execution",
     "FinalSection",
     "FinetuneSection",
@@ -66,6 +68,7 @@ __all__ = [
     "SgdRanges",
     "SpaceSection",
     "TpeSection",
+    "TrainingSection",
     "TuneSection",
     "at_home",
     "counted",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pydantic import model_validator
 
+from safs_ray.config.names import REFERENCE
 from safs_ray.config.pruning import PruningSection
 from safs_ray.config.recipes import AUTO
 from safs_ray.config.refusals import counted
@@ -11,6 +12,7 @@ from safs_ray.config.run import RunSection
 from safs_ray.config.search import FinetuneSection, SearchSection
 from safs_ray.config.section import Section
 from safs_ray.config.start import DataSection, DenseSection, ModelSection
+from safs_ray.config.training import TrainingSection
 from safs_ray.config.tune import FinalSection, TuneSection
 
 
@@ -21,6 +23,7 @@ class Configuration(Section):
     data: DataSection = DataSection()
     model: ModelSection = ModelSection()
     dense: DenseSection = DenseSection()
+    training: TrainingSection = TrainingSection()
     pruning: PruningSection = PruningSection()
     search: SearchSection = SearchSection()
     finetune: FinetuneSection = FinetuneSection()
@@ -73,7 +76,18 @@ class Configuration(Section):
             )
         if self.model.pruned and self.search.when != "after":
             raise ValueError(f"search.when={self.search.when} does not go with model.pruned=true; allowed: after")
+        if self.training.distillation.share and (lacks := self._lacks_teacher):
+            share = f"training.distillation.share={self.training.distillation.share:g}"
+            raise ValueError(f"{share} needs a dense network to learn from, and {lacks}; allowed: 0")
         return self
+
+    @property
+    def _lacks_teacher(self) -> str:
+        """Why no dense network is known that classifies; a user's own function may return one that is trained."""
+        if self.model.pruned:
+            return "model.pruned=true begins with a sparse one"
+        untrained = not (self.dense.epochs or self.model.weights or REFERENCE.fullmatch(self.model.name))
+        return "dense.epochs=0 leaves it untrained" if untrained else ""
 
     @model_validator(mode="after")
     def _rungs_lie_within_a_trial(self) -> Configuration:

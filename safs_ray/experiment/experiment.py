@@ -59,6 +59,8 @@ def _prune(configuration: Configuration, specification: Specification, executor:
         log.info("%spruning and retraining", "" if configuration.model.weights else "dense training, ")
         dense = Stage(DENSE, dense_epochs(configuration), lambda _, context: stages.train_dense(specification, context))
         executor.run([dense])
+        if configuration.training.distillation.share:
+            executor.teach(DENSE)
         if configuration.pruning.recipe == AUTO:
             tried = choose_pruner(configuration, executor)
         else:

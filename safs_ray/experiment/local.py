@@ -57,7 +57,7 @@ class InProcess:
     ) -> None:
         self._configuration, self._device = configuration, device or torch.device("cpu")
         self._clock = clock or Clock({})
-        self._folds = stages.folds(configuration, dataset)
+        self._dataset, self._folds = dataset, stages.folds(configuration, dataset)
         self._results = dict(results or {})
         self._ledger = Ledger()
 
@@ -75,6 +75,12 @@ class InProcess:
     def result(self, name: str) -> Result:
         """A result that is there."""
         return self._results[name]
+
+    def teach(self, name: str) -> None:
+        """Let all that is trained from now on have the logits of a result's network."""
+        context = Context(self._configuration, self._folds.search(), self._device)
+        logits = stages.teach(self._results[name], self._dataset.pool, context)
+        self._folds = stages.folds(self._configuration, self._dataset.taught(logits))
 
     def sweep(self, course: Course, start: str, assignment: Assignment | None) -> list[Outcome]:
         """What the trials of a sweep have found, one after the other."""

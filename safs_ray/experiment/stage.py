@@ -96,6 +96,9 @@ class Executor(Protocol):
     def result(self, name: str) -> Result:
         """A result that is there."""
 
+    def teach(self, name: str) -> None:
+        """Let all that is trained from now on have the logits of a result's network; see :func:`stages.teach`."""
+
     def sweep(self, course: Course, start: str, assignment: Assignment | None) -> list[Outcome]:
         """What the trials of a sweep have found, by number.
 

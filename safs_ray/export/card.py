@@ -124,7 +124,12 @@ def _making(run: FinishedRun) -> list[str]:
         f"{counted(search['trials'], 'trial')}, {counted(search['evaluations'], 'evaluation')} trained, among the "
         f"operators {', '.join(configuration.search.operators)}",
         f"- last training: {counted(configuration.final.epochs, 'epoch')} with "
-        + ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in run.results["hyperparameters"].items()),
+        + ", ".join(
+            [
+                *(f"{name.replace('_', ' ')} {value}" for name, value in run.results["hyperparameters"].items()),
+                *configuration.training.words,
+            ]
+        ),
         f"- seed {configuration.run.seed}, from which every random draw follows",
         f"- made with {_versions(run.text)}; exported with Python {platform.python_version()}, torch "
         f"{torch.__version__}",

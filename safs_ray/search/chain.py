@@ -16,7 +16,7 @@ from safs_ray.search.evaluation import WORST_COST, Evaluation, Memory, canonical
 from safs_ray.search.evaluator import Evaluator
 from safs_ray.search.fine_tuning import FineTuning
 from safs_ray.search.strategy import make, upcoming
-from safs_ray.training import Context, Training
+from safs_ray.training import Context, Training, sparse_training
 
 
 class Chain:
@@ -184,7 +184,10 @@ class Chain:
         """The fine-tuning of the best candidate, from the pruned weights again."""
         if self._fine_tuning is None:
             section, seed = self._context.configuration.finetune, derive(self._context.seed, "fine-tuning")
-            training = replace(self._evaluator.training, epochs=section.epochs, seed=seed, learn_scales=True)
+            average = self._context.configuration.training.average
+            training = replace(
+                self._evaluator.training, epochs=section.epochs, seed=seed, learn_scales=True, average=average
+            )
             self._fine_tuning = FineTuning(self._network.assign(self.best), training, section.epochs_per_step)
         return self._fine_tuning
 
@@ -192,7 +195,8 @@ class Chain:
 def _short_training(context: Context, hyperparameters: Hyperparameters) -> Training:
     """The training of every candidate: of all candidates of a run with the same batches."""
     configuration, seed = context.configuration, derive(context.seed, "evaluation")
-    return Training(context, hyperparameters, configuration.search.epochs, seed, mask_rule=rule_of(configuration))
+    epochs, rule = configuration.search.epochs, rule_of(configuration)
+    return replace(sparse_training(context, hyperparameters, epochs, seed, mask_rule=rule), average=0.0)
 
 
 def _first_candidate(section: SearchSection, assignment: Assignment, told: bool, seed: int) -> Assignment:

@@ -5,6 +5,7 @@ The data flow of an experiment::
     train_dense ─ prune ─┬─ search ─ train_finalist ─ finish   the row "SAFS", on each fold
                          └─ finish                             the row "pruned", with the network's own activations
 
+``teach`` gives the images of a data set the logits of the dense network, which the trainings after it may learn from.
 ``from_file`` takes the place of ``train_dense``, or of both, where a network is there to start from. ``finish`` and
 ``test`` alone read the test images, once.
 
@@ -38,6 +39,7 @@ from safs_ray.stages.preparing import check, folds, load, searchable, set_up, sp
 from safs_ray.stages.pruning import prune
 from safs_ray.stages.result import METRICS, Result, untrained
 from safs_ray.stages.searching import Search, search
+from safs_ray.stages.teaching import teach
 
 __all__ = [
     "METRICS",
@@ -53,6 +55,7 @@ __all__ = [
     "searchable",
     "set_up",
     "specify",
+    "teach",
     "test",
     "train_dense",
     "train_finalist",

@@ -12,7 +12,7 @@ from safs_ray.randomness import derive
 from safs_ray.search.recipe import Recipe
 from safs_ray.stages.preparing import searchable
 from safs_ray.stages.result import Result, trained
-from safs_ray.training import Context, Trainer, Training
+from safs_ray.training import Context, Trainer, Training, sparse_training
 
 
 def train_finalist(network: Network, context: Context, recipe: Recipe, number: int) -> Result:
@@ -61,4 +61,4 @@ def _begun(network: Network, recipe: Recipe, context: Context) -> Network:
 def _last_training(recipe: Recipe, context: Context, seed: int) -> Training:
     configuration = context.configuration
     epochs, rule = configuration.final.epochs, rule_of(configuration)
-    return Training(context, recipe.hyperparameters, epochs, seed, recipe.learn_scales, rule)
+    return sparse_training(context, recipe.hyperparameters, epochs, seed, recipe.learn_scales, rule)

@@ -12,7 +12,7 @@ from safs_ray.randomness import derive
 from safs_ray.schedules import Task
 from safs_ray.stages.beginning import dense_training
 from safs_ray.stages.result import Result, untrained
-from safs_ray.training import Context, Trainer, Training
+from safs_ray.training import Context, Trainer, sparse_training
 
 
 def prune(network: Network, context: Context) -> Result:
@@ -32,7 +32,7 @@ def prune(network: Network, context: Context) -> Result:
         rewound, before = _early(network, section.rewind, context)
         context = context.after(section.rewind)
     seed = derive(context.seed, "retraining")
-    training = Training(context, section.hyperparameters, section.epochs, seed)
+    training = sparse_training(context, section.hyperparameters, section.epochs, seed)
     pruned, score, retraining_before = schedules.follow(Task(network, section, training, rewound))
     if warning := pruned.survey.warning:
         warnings.warn(warning, stacklevel=2)

@@ -20,6 +20,7 @@ from safs_ray.pruning.rules import FixedMasks
 from safs_ray.randomness import generator
 from safs_ray.sparse.cohort import Cohort
 from safs_ray.sparse.execution import cohort
+from safs_ray.training.averaging import Mean
 from safs_ray.training.training import Training
 
 
@@ -34,7 +35,7 @@ class Standing:
     Attributes:
         best: the network as it was after its best epoch; the one given before there is one.
         best_epoch: the epoch of the highest validation accuracy, among those after which the network had reached
-            its sparsity; 0 before the first of them.
+            its sparsity, or the last one where the mean of the last ones is better; 0 before the first of them.
         best_accuracy: that accuracy, in [0, 1]; 0 before there is one.
         curve: validation accuracy after every epoch, in [0, 1]; 0 after that in which it diverged, the last.
         diverged: whether the loss became infinite or NaN; the network learns nothing after that.
@@ -107,6 +108,7 @@ class Trainer:
         self._rule = training.mask_rule(weights, masks, steps)
         self._optimizer = _optimizer(self._cohort, training.hyperparameters)
         self._schedule = SCHEDULES[training.hyperparameters.schedule](self._optimizer, training.epochs)
+        self._means = [Mean() for _ in networks]
         self._kept_at = time.monotonic()
         self._key = training.key(networks) if self._checkpoints else ""
         if self._checkpoints and (saved := self._checkpoints.load(self._key)):
@@ -127,6 +129,7 @@ class Trainer:
             losses = self._pass_over_training_images()
         self.epoch += 1
         self._validate([math.isfinite(loss) for loss in losses])
+        self._average()
         self.core_seconds += time.process_time() - start
         self._keep()
 
@@ -167,6 +170,25 @@ class Trainer:
         else:
             self._schedule.step()
 
+    def _average(self) -> None:
+        """Take the weights after each of the last epochs into a mean, which after all of them may be the best."""
+        training = self.training
+        if not self._rule.complete or self.epoch <= training.epochs - training.averaged:
+            return
+        for number, (mean, standing) in enumerate(zip(self._means, self.standings, strict=True)):
+            if standing.diverged:
+                continue
+            mean.add(self._cohort.state(number))
+            if self.epoch == training.epochs and mean.count > 1:
+                self._judge(mean.of(self.current(number), training.context), standing)
+
+    def _judge(self, mean: Network, standing: Standing) -> None:
+        """Let the mean of the last epochs be the best where it is no less accurate than any of them."""
+        context = self.training.context
+        reached = accuracy(mean, self._validation, context.device, context.configuration.run)
+        if reached >= standing.best_accuracy:
+            standing.best, standing.best_epoch, standing.best_accuracy = mean, self.epoch, reached
+
     def _keep(self) -> None:
         """Write a checkpoint when the last one is old, and after a long training: a stage may be made of several."""
         checkpoints = self._checkpoints
@@ -198,6 +220,7 @@ class Trainer:
             "networks": [self._cohort.state(number) for number in range(len(self.networks))],
             "optimizer": self._optimizer.state_dict(),
             "schedule": self._schedule.state_dict(),
+            "means": [mean.state_dict() for mean in self._means],
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -209,6 +232,8 @@ class Trainer:
             self._cohort.load(number, network)
         self._optimizer.load_state_dict(state["optimizer"])
         self._schedule.load_state_dict(state["schedule"])
+        for mean, saved in zip(self._means, state["means"], strict=True):
+            mean.load_state_dict(saved)
 
     def _pass_over_training_images(self) -> list[float]:
         """One epoch of weight updates; returns the mean loss of each network."""

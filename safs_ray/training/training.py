@@ -9,8 +9,8 @@ from dataclasses import dataclass
 
 import torch
 
-from safs_ray.config import Execution, Hyperparameters
-from safs_ray.losses import CROSS_ENTROPY, Loss
+from safs_ray.config import Execution, Hyperparameters, refusal
+from safs_ray.losses import CROSS_ENTROPY, CrossEntropy, Loss
 from safs_ray.network import Network
 from safs_ray.pruning.rules import FixedMasks, MakeRule
 from safs_ray.references import is_reference
@@ -27,6 +27,7 @@ class Training:
         learn_scales: whether alpha and beta are learned (stage 2) or stay as they are (stage 1).
         mask_rule: what becomes of the network's masks while it trains.
         loss: what its outputs are told by the targets.
+        average: fraction of the epochs, the last ones, over which the mean of its weights is taken.
     """
 
     context: Context
@@ -36,6 +37,13 @@ class Training:
     learn_scales: bool = False
     mask_rule: MakeRule = FixedMasks
     loss: Loss = CROSS_ENTROPY
+    average: float = 0.0
+
+    @property
+    def averaged(self) -> int:
+        """How many epochs, the last ones, the mean is over; 0 where it would be one."""
+        count = round(self.average * self.epochs)
+        return count if count > 1 else 0
 
     @property
     def precision(self) -> torch.dtype:
@@ -72,6 +80,27 @@ class Training:
         chosen, device = self.hyperparameters.model_dump(), self.context.device.type
         fingerprints = [network.fingerprint for network in networks]
         return digest(fingerprints, chosen, self.epochs, self.seed, self.learn_scales, device)
+
+
+def sparse_training(
+    context: Context,
+    hyperparameters: Hyperparameters,
+    epochs: int,
+    seed: int,
+    learn_scales: bool = False,
+    mask_rule: MakeRule = FixedMasks,
+) -> Training:
+    """The training of a sparse network, of one that becomes sparse, or of a candidate: all rows of a table share it.
+
+    Raises:
+        ConfigurationError: it shall learn from a teacher, and there is none.
+    """
+    section = context.configuration.training
+    share = section.distillation.share
+    if share and context.splits.train.taught is None:
+        raise refusal("training.distillation.share", share, "the images have no logits of a teacher; see stages.teach")
+    loss = CrossEntropy(section.label_smoothing, share, section.distillation.temperature)
+    return Training(context, hyperparameters, epochs, seed, learn_scales, mask_rule, loss, section.average)
 
 
 def digest(*values: object) -> str:

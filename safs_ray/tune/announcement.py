@@ -36,7 +36,7 @@ def announce(
         f"{configuration.run.name}: {configuration.model.name} on {configuration.data.source}, "
         f"{len(splits.train):,} training, {len(splits.validation):,} validation and {len(splits.test):,} test "
         f"images of {data[1]}x{data[2]}x{data[3]}, {network.specification.classes} classes\n"
-        f"{_origin(configuration, network)}"
+        f"{_origin(configuration, network)}{_training(configuration)}"
         f"  {counted(len(network.sites), 'site')}{_division(configuration)}, "
         f"{counted(len(configuration.search.operators), 'operator')}, "
         f"{', '.join(_trials(*sweep) for sweep in experiment.sweeps(configuration)) or 'no search'}, "
@@ -64,6 +64,12 @@ def _expectation(configuration: Configuration) -> str:
     """A line on what the search gained where it was measured."""
     expected = experiment.expectation(configuration)
     return f"  expect     {expected}\n" if expected else ""
+
+
+def _training(configuration: Configuration) -> str:
+    """A line on what sparse networks learn from beside their labels, and on means."""
+    words = configuration.training.words
+    return f"  trained with {', '.join(words)}\n" if words else ""
 
 
 def _division(configuration: Configuration) -> str:

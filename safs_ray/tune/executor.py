@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from typing import Any
 
 import ray
 from ray.util.queue import Queue
@@ -20,7 +21,7 @@ from safs_ray.stages import Result
 from safs_ray.storage import Folder
 from safs_ray.tune.board import BoardClient, open_board
 from safs_ray.tune.sweep import run_sweep
-from safs_ray.tune.tasks import Run, run_stages
+from safs_ray.tune.tasks import Run, logits_of, run_stages
 from safs_ray.tune.warm_start import EARLIER
 
 
@@ -34,7 +35,8 @@ class OnRay:
 
     def __init__(self, configuration: Configuration, dataset: Dataset, folder: Folder, clock: Clock) -> None:
         self._folder, self._clock = folder, clock
-        self._images, self._without_test = ray.put(dataset.arrays()), ray.put(dataset.without_test().arrays())
+        self._dataset = dataset
+        self._images, self._without_test = _shared(dataset)
         news = Queue(actor_options={"num_cpus": 0, "max_restarts": -1, "max_task_retries": -1})
         self._run = Run(configuration, folder, news)
         self._board = f"board of {folder}"
@@ -52,6 +54,11 @@ class OnRay:
     def result(self, name: str) -> Result:
         """A result in the run folder."""
         return self._run.result(name)
+
+    def teach(self, name: str) -> None:
+        """Let all that is trained from now on have the logits of a result's network, through the object store."""
+        logits = logits_of(self._run, name, self._without_test)
+        self._images, self._without_test = _shared(self._dataset.taught(logits))
 
     def sweep(self, course: Course, start: str, assignment: Assignment | None) -> list[Outcome]:
         """What the trials of a sweep have found; see :func:`safs_ray.tune.sweep.run_sweep`."""
@@ -72,3 +79,8 @@ class OnRay:
         folder = self._folder / "networks" / place
         for name in set(folder.folders()) - set(but):
             (folder / name).delete()
+
+
+def _shared(dataset: Dataset) -> tuple[Any, Any]:
+    """References to the data in the object store, with the test images and without."""
+    return ray.put(dataset.arrays()), ray.put(dataset.without_test().arrays())

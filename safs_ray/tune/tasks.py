@@ -17,7 +17,7 @@ from ray.util.queue import Empty, Queue
 from safs_ray import stages
 from safs_ray.checkpoints import Checkpoints
 from safs_ray.config import Configuration
-from safs_ray.data import Array, Dataset, Splits
+from safs_ray.data import Array, Dataset, Splits, as_tensors
 from safs_ray.experiment import Stage
 from safs_ray.experiment.progress import Clock, StageProgress
 from safs_ray.log import log
@@ -122,6 +122,9 @@ SECONDS_BETWEEN = 0.5
 CHECKPOINTS = "checkpoints"
 """Folder of a run, with one for each stage and sweep that is under way."""
 
+LOGITS = "logits"
+"""Part of the checkpoints that keeps what a teacher says of the training images."""
+
 RECIPE = "recipe.json"
 """File of a folder of networks: the recipe that they were made with."""
 
@@ -157,6 +160,30 @@ def run_stages(run: Run, wanted: Sequence[tuple[Stage, Any]], clock: Clock) -> N
                 case _:
                     progress.epoch(*news)
         ray.get(done)
+
+
+def logits_of(run: Run, name: str, arrays: Any) -> torch.Tensor:
+    """The logits of a result's network on the pool; a run that goes on has them from before, to the bit.
+
+    Args:
+        arrays: of the data, in Ray's object store.
+    """
+    need = run.configuration.tune.resources
+    task = ray.remote(teach).options(num_cpus=need.cpu, num_gpus=need.gpu or 0, max_retries=3)
+    found: dict[str, Array] = ray.get(task.remote(run, arrays, name))
+    return as_tensors(found)[LOGITS]
+
+
+def teach(run: Run, arrays: dict[str, Array], name: str) -> dict[str, Array]:
+    """Ray task: the logits of a result's network on the pool."""
+    device, checkpoints, teacher = stages.set_up(run.configuration), run.checkpoints(LOGITS), run.result(name)
+    kept = checkpoints.load(teacher.network.fingerprint)
+    if kept is None:
+        dataset = Dataset.from_arrays(arrays)
+        context = Context(run.configuration, stages.folds(run.configuration, dataset).search(), device)
+        kept = {LOGITS: stages.teach(teacher, dataset.pool, context)}
+        checkpoints.save(teacher.network.fingerprint, kept)
+    return {LOGITS: kept[LOGITS].numpy()}
 
 
 def _news(queue: Queue) -> Iterator[News]:

@@ -352,6 +352,19 @@ class TestRulesBetweenKeys:
         values = {"model": {"weights": "w.pt", "pruned": True}, "search": {"when": "before"}}
         assert message(values) == "search.when=before does not go with model.pruned=true; allowed: after"
 
+    def test_distillation_needs_a_dense_network_that_was_trained(self) -> None:
+        taught = {"training": {"distillation": {"share": 0.5}}}
+        assert message({**taught, "dense": {"epochs": 0}}) == (
+            "training.distillation.share=0.5 needs a dense network to learn from, and dense.epochs=0 leaves it "
+            "untrained; allowed: 0"
+        )
+        assert message({**taught, "model": {"weights": "w.pt", "pruned": True}}) == (
+            "training.distillation.share=0.5 needs a dense network to learn from, and model.pruned=true begins with a "
+            "sparse one; allowed: 0"
+        )
+        for model in ({"weights": "w.pt"}, {"name": "mine:trained"}):
+            assert validate({**taught, "dense": {"epochs": 0}, "model": model}).training.distillation.share == 0.5
+
     def test_mean_and_deviation_go_together(self) -> None:
         told = "must have as many values, one for each channel"
         assert message({"data": {"mean": [0.5]}}) == f"data: mean=[0.5] and deviation=null {told}"

@@ -337,3 +337,25 @@ def test_an_experiment_in_process_equals_that_on_ray(
     for row, same in zip(mine["rows"], other["rows"], strict=True):
         assert {**row, "core_seconds": 0} == {**same, "core_seconds": 0}
     assert accuracies_of(mine["finalists"]) == accuracies_of(other["finalists"])
+
+
+class Taught(Recorded):
+    """Keeps what was there when the teacher was named."""
+
+    def teach(self, name: str) -> None:
+        self.kept.append(f"{name} after {','.join(self.stages)}")
+        super().teach(name)
+
+
+def test_experiment_with_distillation_has_its_teacher_before_anything_is_pruned(
+    dataset: Dataset, specification: Specification
+) -> None:
+    words = ("training.distillation.share=0.5", "tune.trials=1", "final.folds=1", "final.epochs=1")
+    executor = Taught(configured(*words), dataset)
+    assert experiment.run(configured(*words), specification, executor)["finished"]
+    assert executor.kept[0] == "dense after dense"
+    plain = Taught(configured(*words[1:]), dataset)
+    experiment.run(configured(*words[1:]), specification, plain)
+    assert not [name for name in plain.kept if name.startswith("dense")]
+    assert plain.result("pruned").network.fingerprint != executor.result("pruned").network.fingerprint
+    assert plain.result("dense").network.fingerprint == executor.result("dense").network.fingerprint

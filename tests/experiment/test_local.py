@@ -55,6 +55,28 @@ def test_in_process_a_stage_sees_the_images_of_its_fold(
             assert mine.inputs.equal(other.inputs)
 
 
+def test_in_process_all_that_follows_has_the_logits_of_a_teacher(
+    executor: InProcess, dataset: Dataset, dense: Result, pruned: Result, context: Context
+) -> None:
+    seen: list[Context] = []
+
+    def make(_: Result | None, context: Context) -> Result:
+        seen.append(context)
+        return pruned
+
+    executor.keep("dense", dense)
+    executor.run([Stage("before", 1, make)])
+    executor.teach("dense")
+    executor.run([Stage("search", 1, make), Stage("last", 1, make, fold=1)])
+    assert [context.splits.train.taught is None for context in seen] == [True, False, False]
+    logits = stages.teach(dense, dataset.pool, context)
+    folds = stages.folds(context.configuration, dataset.taught(logits))
+    for each, splits in zip(seen[1:], (folds.search(), folds.final(1)), strict=True):
+        assert each.splits.train.taught is not None
+        assert splits.train.taught is not None
+        assert each.splits.train.taught.equal(splits.train.taught)
+
+
 def test_in_process_the_trials_of_a_sweep_have_hyperparameters_of_their_own(
     configuration: Configuration, executor: InProcess
 ) -> None:

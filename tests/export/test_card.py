@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from safs_ray import export
+from safs_ray.config import DistillationSection, TrainingSection
 from safs_ray.export.card import card
 from safs_ray.export.finished import FinishedRun
 from safs_ray.storage import Folder
@@ -60,3 +61,12 @@ def test_a_network_that_came_pruned_is_said_to(run: FinishedRun, exported: expor
     given = run.configuration.model.model_copy(update={"weights": "mine.pt", "pruned": True})
     text = card(replace(run, configuration=run.configuration.model_copy(update={"model": given})), exported)
     assert "- network: taken from mine.pt, pruned already\n" in text
+
+
+def test_tells_how_the_network_was_trained_beyond_its_hyperparameters(
+    run: FinishedRun, exported: export.ExportedFile
+) -> None:
+    section = TrainingSection(distillation=DistillationSection(share=0.5, temperature=2.0), average=0.25)
+    taught = replace(run, configuration=run.configuration.model_copy(update={"training": section}))
+    assert "distillation 0.5 at temperature 2, the mean of the last 25% of the epochs" in card(taught, exported)
+    assert "distillation" not in card(run, exported).partition("```")[0]

@@ -7,7 +7,7 @@ import pytest
 from rich.console import Console
 
 from safs_ray import machine, stages
-from safs_ray.config import Configuration
+from safs_ray.config import Configuration, TrainingSection
 from safs_ray.data import Dataset
 from safs_ray.experiment import forecasting
 from safs_ray.stages import Result
@@ -28,6 +28,9 @@ def test_of_one_there_is_no_plural(
     lines = [line.strip() for line in console.file.getvalue().splitlines()]
     assert lines[2] == "2 sites, 4 operators, 1 trial of 1 evaluation and a fine-tuning, 1 fold"
     assert lines[4] == "about 70 s on 1 worker of this machine"
+    taught = run.model_copy(update={"training": TrainingSection(label_smoothing=0.1)})
+    announce(taught, splits, stages.check(run, dataset, splits), Folder("/runs/mine"), 70.0, console)
+    assert "\n  trained with label smoothing 0.1\n" in console.file.getvalue()
 
 
 def test_forecast_leaves_out_what_is_done(

@@ -6,7 +6,10 @@ from pathlib import Path
 
 import pytest
 import ray
+import torch
 
+from safs_ray import stages
+from safs_ray.checkpoints import Checkpoints
 from safs_ray.config import Configuration
 from safs_ray.data import Dataset
 from safs_ray.experiment import Stage
@@ -123,3 +126,27 @@ def test_on_ray_only_stages_that_test_are_given_the_test_images(executor: OnRay,
 
     blind, seeing = executor.run([Stage("blind", 1, count), Stage("seeing", 1, count, tests=True)])
     assert (blind.core_seconds, seeing.core_seconds > 0) == (0, True)
+
+
+def test_on_ray_every_training_has_the_logits_of_a_teacher_and_a_run_that_goes_on_has_the_same(
+    executor: OnRay, four: Configuration, dataset: Dataset, dense: Result, context: Context, tmp_path: Path
+) -> None:
+    def total(_: Result | None, context: Context) -> Result:
+        assert context.splits.train.taught is not None
+        return Result(dense.network, 0.5, context.splits.train.taught.double().sum().item())
+
+    def totals(executor: OnRay, name: str) -> list[float]:
+        executor.teach("dense")
+        made = executor.run([Stage(f"{name}-search", 1, total), Stage(f"{name}-last", 1, total, fold=1, tests=True)])
+        return [result.core_seconds for result in made]
+
+    executor.keep("dense", dense)
+    folds = stages.folds(four, dataset.taught(stages.teach(dense, dataset.pool, context)))
+    expected = [splits.train.targets.taught for splits in (folds.search(), folds.final(1))]
+    sums = [logits.double().sum().item() for logits in expected if logits is not None]
+    assert totals(executor, "begun") == sums
+    kept = Checkpoints(Folder.at(tmp_path / "checkpoints" / "logits"))
+    assert kept.folder.names() == [dense.network.fingerprint]
+    kept.save(dense.network.fingerprint, {"logits": torch.ones(len(dataset.pool), 10)})
+    again = OnRay(four, dataset, executor._folder, Clock({}))
+    assert totals(again, "resumed") == [10.0 * len(splits.train) for splits in (folds.search(), folds.final(1))]

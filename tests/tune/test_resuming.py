@@ -111,6 +111,29 @@ def test_after_kill_9_among_the_finalists_the_same_one_wins_as_in_one_process(ti
 
 
 @pytest.mark.slow
+def test_a_distilled_run_that_is_killed_ends_as_one_never_disturbed(tiny: Path, folder: Path) -> None:
+    overrides = (
+        "training.distillation.share=0.5", "training.label_smoothing=0.1", "training.average=0.5", "tune.trials=2",
+        "final.folds=1", "final.epochs=4",
+    )  # fmt: skip
+    whole = start(str(tiny), "run.name=distilled", *overrides)
+    output, _ = whole.communicate(timeout=ENDS)
+    assert whole.returncode == 0, output
+    assert "the dense network teaches the sparse ones" in output
+    assert interrupted_at("step  3 of  6", signal.SIGKILL, str(tiny), "run.name=killed", *overrides)[0] < 0
+    resumed = start("--resume", str(folder / "runs" / "killed"))
+    output, _ = resumed.communicate(timeout=ENDS)
+    assert resumed.returncode == 0, output
+    ends = [results(folder / "runs" / name) for name in ("distilled", "killed")]
+    assert untimed(folder / "runs" / "killed") == untimed(folder / "runs" / "distilled")
+    accuracies = [
+        [(row["name"], row["validation_accuracy"], row["test_accuracy"]) for row in end["rows"]] for end in ends
+    ]
+    assert accuracies[0] == accuracies[1]
+    assert ends[0]["assignment"] == ends[1]["assignment"]
+
+
+@pytest.mark.slow
 def test_a_finished_run_goes_on_with_more_and_longer_trials(folder: Path, tiny: Path) -> None:
     process = start(str(tiny), "run.name=further", "tune.trials=2", "tune.max_t=5")
     output, _ = process.communicate(timeout=ENDS)
