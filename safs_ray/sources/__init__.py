@@ -7,7 +7,6 @@ memory hold for all sources alike.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -26,11 +25,8 @@ from safs_ray.sources.part import Part
 from safs_ray.sources.repeats import warn_of_repeats
 from safs_ray.sources.tables import parquet
 
-FOLDERS: dict[str, Callable[[Path, Decoder], tuple[Part, Part]]] = {
-    "parquet": parquet,
-    "imagefolder": imagefolder,
-}
-"""What reads the image files of a folder."""
+FOLDERS = ("parquet", "imagefolder")
+"""Kinds of sources that are the image files of a folder."""
 
 DIGITS_SIZE = 28
 """Pixels to which the digits are enlarged where no size is given."""
@@ -69,12 +65,18 @@ def _parts(section: DataSection) -> tuple[Part, Part]:
         raise refusal("data.alpha", section.alpha, f"is for image files, those of {' and '.join(FOLDERS)}, alone")
     if section.layout != "NCHW" and not function:
         raise refusal("data.layout", section.layout, "is for images that your own package.module:function returns")
+    for key in ("image_column", "label_column"):
+        if (column := getattr(section, key)) and not (files and kind == "parquet"):
+            raise refusal(f"data.{key}", column, "is for tables of images, those of parquet:FOLDER, alone")
     if section.source == "digits":
         return digits()
     if section.source in TORCHVISION:
         return torchvision(section)
     if files:
-        return FOLDERS[kind](Path(argument), Decoder(section.source, section.size, section.alpha))
+        decoder = Decoder(section.source, section.size, section.alpha)
+        if kind == "parquet":
+            return parquet(Path(argument), decoder, section.image_column, section.label_column)
+        return imagefolder(Path(argument), decoder)
     if downsampled:
         return imagenet16(Path(argument), int(downsampled[1] or CLASSES))
     if function:
@@ -119,7 +121,7 @@ def _dataset(section: DataSection, train: Part, test: Part, classes: int) -> Dat
             f"data.size: training and test images of shapes {shapes} are not squares of one size; "
             "data.size=PIXELS resizes all"
         )
-    return Dataset(pool, tests, classes, train.names)
+    return Dataset(pool, tests, classes, train.names[:classes])
 
 
 def _examples(images: Array, labels: Array, size: int | None, source: str) -> Examples:

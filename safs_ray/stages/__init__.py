@@ -34,6 +34,7 @@ Examples:
 """
 
 from safs_ray.stages.beginning import from_file, train_dense
+from safs_ray.stages.classes import read_classes, write_classes
 from safs_ray.stages.finishing import finish, test, train_finalist
 from safs_ray.stages.preparing import check, flushes_subnormals, folds, load, searchable, set_up, specify
 from safs_ray.stages.pruning import prune
@@ -52,6 +53,7 @@ __all__ = [
     "from_file",
     "load",
     "prune",
+    "read_classes",
     "search",
     "searchable",
     "set_up",
@@ -61,4 +63,5 @@ __all__ = [
     "train_dense",
     "train_finalist",
     "untrained",
+    "write_classes",
 ]
