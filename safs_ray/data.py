@@ -18,17 +18,21 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from safs_ray.losses import Targets
+from safs_ray.mapped import MappedRows
 from safs_ray.randomness import generator
 
 Array = npt.NDArray[np.generic]
 Counts = npt.NDArray[np.int64]
 
+COUNTED_AT_A_TIME = 4096
+"""Images whose pixels are counted at a time: they may be more than memory holds."""
 
-def as_tensors(arrays: Mapping[str, Array]) -> dict[str, Tensor]:
+
+def as_tensors(arrays: Mapping[str, Array | MappedRows]) -> dict[str, Tensor]:
     """Views of numpy arrays, which may be read-only: nothing in the package writes to such a tensor."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
-        return {name: torch.from_numpy(array) for name, array in arrays.items()}
+        return {name: array if isinstance(array, Tensor) else torch.from_numpy(array) for name, array in arrays.items()}
 
 
 @dataclass(frozen=True)
@@ -74,8 +78,8 @@ class Examples:
             >>> Examples(images, torch.tensor([0])).statistics()
             ((0.5,), (0.5,))
         """
-        channels = self.inputs.transpose(0, 1).flatten(1)
-        counts = torch.stack([torch.bincount(channel, minlength=256) for channel in channels]).double()
+        parts = self.inputs.split(COUNTED_AT_A_TIME)  # type: ignore[no-untyped-call]
+        counts = torch.stack([_levels(part) for part in parts]).sum(0).double()
         levels = torch.arange(256, dtype=torch.float64) / 255
         weights = counts / counts.sum(1, keepdim=True)
         mean = weights @ levels
@@ -136,20 +140,20 @@ class Dataset:
         """The same with a teacher's logits (N, classes) of the images of the pool."""
         return replace(self, pool=replace(self.pool, taught=logits))
 
-    def arrays(self) -> dict[str, Array]:
-        """The content as numpy, which Ray's object store shares without a copy."""
+    def arrays(self) -> dict[str, Array | MappedRows]:
+        """The content as numpy, which Ray's object store shares without a copy; what lies in a file as it is."""
         taught = self.pool.taught
         return {
             **({} if taught is None else {"pool.taught": taught.numpy()}),
-            "pool.inputs": self.pool.inputs.numpy(),
+            "pool.inputs": _array(self.pool.inputs),
             "pool.labels": self.pool.labels.numpy(),
-            "test.inputs": self.test.inputs.numpy(),
+            "test.inputs": _array(self.test.inputs),
             "test.labels": self.test.labels.numpy(),
             "classes": np.array(self.classes),
         }
 
     @classmethod
-    def from_arrays(cls, arrays: dict[str, Array]) -> Dataset:
+    def from_arrays(cls, arrays: Mapping[str, Array | MappedRows]) -> Dataset:
         """The inverse of :meth:`arrays`; the tensors are views, read-only where the arrays are.
 
         Examples:
@@ -165,6 +169,16 @@ class Dataset:
             Examples(tensors["test.inputs"], tensors["test.labels"]),
             int(arrays["classes"]),
         )
+
+
+def _array(inputs: Tensor) -> Array | MappedRows:
+    return inputs if isinstance(inputs, MappedRows) else inputs.numpy()
+
+
+def _levels(images: Tensor) -> Tensor:
+    """How often each of the 256 values is in each channel of images (N, C, H, W): (C, 256)."""
+    channels = images.transpose(0, 1).flatten(1)
+    return torch.stack([torch.bincount(channel, minlength=256) for channel in channels])
 
 
 def block_size(pool: int, validation: float) -> int:

@@ -37,6 +37,11 @@ class DataSection(Section):
     limit: Images | None = Field(
         None, description="largest number of training and of test images to use, a fixed sample; null: all"
     )
+    memory: Literal["hold", "map"] = Field(
+        "hold",
+        description="where decoded image files are kept. hold: in memory, several times; map: in a file beside the "
+        "run, which all trials of a machine share and which may be larger than memory",
+    )
     image_column: Column | None = Field(
         None, description="column of images in the tables of parquet:FOLDER; default: image or img"
     )

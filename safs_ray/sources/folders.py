@@ -65,6 +65,7 @@ class Classes:
             labels,
             lambda chosen: decoder.decoded(((paths[row], paths[row]) for row in chosen), len(chosen)),
             tuple(names),
+            tuple(paths),
         )
 
 

@@ -30,11 +30,13 @@ class Part:
         labels: (N,), integers.
         read: gives the images (n, C, H, W), uint8, of n ascending indices.
         names: of the classes, by their labels; empty where the source has none.
+        files: paths of all files that images are read from; empty where the source has none.
     """
 
     labels: Array
     read: Callable[[Indices], Array]
     names: tuple[str, ...] = ()
+    files: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.labels)

@@ -211,7 +211,8 @@ def _joined(tables: Sequence[Table], decoder: Decoder) -> Part:
             if len(own := chosen[(chosen >= begin) & (chosen < end)] - begin):
                 yield from table.images(own)
 
-    return Part(np.concatenate(labels), lambda chosen: decoder.decoded(files(chosen), len(chosen)), names[0])
+    paths = tuple(str(table.path) for table in tables)
+    return Part(np.concatenate(labels), lambda chosen: decoder.decoded(files(chosen), len(chosen)), names[0], paths)
 
 
 def _class_names(schema: pa.Schema, column: str) -> tuple[str, ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 import torch
 
@@ -18,6 +19,7 @@ from safs_ray.pruning.scores import find_score
 from safs_ray.references import is_reference, resolve
 from safs_ray.search import contract as search_contract
 from safs_ray.stages.rehearsal import rehearse
+from safs_ray.storage import Folder
 
 
 def set_up(configuration: Configuration) -> torch.device:
@@ -57,9 +59,15 @@ def load(configuration: Configuration) -> Dataset:
             resources.
     """
     _check_without_images(configuration)
-    dataset = sources.load(configuration.data)
+    dataset = sources.load(configuration.data, _images_folder(configuration))
     _check_classes(configuration, dataset)
     return dataset.arranged(configuration.run.seed, configuration.data.validation, configuration.final.folds)
+
+
+def _images_folder(configuration: Configuration) -> Path | None:
+    """Where decoded images may lie: beside the run, where that is on a disk."""
+    place = Folder.at(configuration.run.storage)
+    return None if place.root else Path(place.path) / ".images"
 
 
 def folds(configuration: Configuration, dataset: Dataset) -> Folds:
