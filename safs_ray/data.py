@@ -22,13 +22,16 @@ from safs_ray.mapped import MappedRows
 from safs_ray.randomness import generator
 
 Array = npt.NDArray[np.generic]
+Arrays = Mapping[str, Array | MappedRows]
+"""The content of a data set, as it goes from one process to another."""
+
 Counts = npt.NDArray[np.int64]
 
 COUNTED_AT_A_TIME = 4096
 """Images whose pixels are counted at a time: they may be more than memory holds."""
 
 
-def as_tensors(arrays: Mapping[str, Array | MappedRows]) -> dict[str, Tensor]:
+def as_tensors(arrays: Arrays) -> dict[str, Tensor]:
     """Views of numpy arrays, which may be read-only: nothing in the package writes to such a tensor."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
@@ -140,7 +143,7 @@ class Dataset:
         """The same with a teacher's logits (N, classes) of the images of the pool."""
         return replace(self, pool=replace(self.pool, taught=logits))
 
-    def arrays(self) -> dict[str, Array | MappedRows]:
+    def arrays(self) -> Arrays:
         """The content as numpy, which Ray's object store shares without a copy; what lies in a file as it is."""
         taught = self.pool.taught
         return {
@@ -153,7 +156,7 @@ class Dataset:
         }
 
     @classmethod
-    def from_arrays(cls, arrays: Mapping[str, Array | MappedRows]) -> Dataset:
+    def from_arrays(cls, arrays: Arrays) -> Dataset:
         """The inverse of :meth:`arrays`; the tensors are views, read-only where the arrays are.
 
         Examples:

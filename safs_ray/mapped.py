@@ -97,10 +97,11 @@ class MappedRows(Tensor):
         if func in _DESCRIBING:
             with torch._C.DisableTorchFunctionSubclass():
                 return func(*args, **(kwargs or {}))
-        if args and isinstance(args[0], MappedRows) and (kwargs or {}) in ({}, {"dim": 0}):
-            for lazily in _lazily(func, *args):
+        named = dict(kwargs or {})
+        if args and isinstance(args[0], MappedRows) and named.keys() <= {"dim", "index"}:
+            for lazily in _lazily(func, *args, *named.values()):
                 return lazily
-        read = tree_map_only(MappedRows, MappedRows.read, (list(args), dict(kwargs or {})))
+        read = tree_map_only(MappedRows, MappedRows.read, (list(args), named))
         return func(*read[0], **read[1])
 
 

@@ -14,6 +14,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from safs_ray import data
 from safs_ray.data import Dataset, Examples, Folds, batches
 from safs_ray.mapped import MappedRows
 from safs_ray.randomness import generator
@@ -73,6 +74,7 @@ def test_parts_of_mapped_rows_are_those_of_a_tensor(
         lambda images: images[3],
         lambda images: images.transpose(0, 1).flatten(1),
         lambda images: images.index_select(0, ORDER[:9]),
+        lambda images: torch.index_select(images, dim=0, index=ORDER[:9]),
         lambda images: torch.cat([images, images]),
         lambda images: images.contiguous(memory_format=torch.channels_last),
         lambda images: images[2:, :1],
@@ -95,7 +97,15 @@ def test_a_pickle_of_mapped_rows_opens_the_file_and_holds_numbers_alone(mapped: 
     assert torch.equal(again, HELD[ORDER[:5]])
 
 
-def test_folds_and_batches_of_mapped_rows_are_those_of_a_tensor(mapped: MappedRows) -> None:
+def test_folds_and_batches_of_mapped_rows_are_those_of_a_tensor(
+    mapped: MappedRows, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def read_few(rows: MappedRows, read: Callable[[MappedRows], Tensor] = MappedRows.read) -> Tensor:
+        assert len(rows) <= 8
+        return read(rows)
+
+    monkeypatch.setattr(data, "COUNTED_AT_A_TIME", 8)
+    monkeypatch.setattr(MappedRows, "read", read_few)
     labels = torch.arange(40) % 4
     found = []
     for images in (mapped, HELD):

@@ -19,6 +19,7 @@ import numpy.typing as npt
 
 from safs_ray import machine
 from safs_ray.config import DataSection, counted, refusal
+from safs_ray.data import Array
 from safs_ray.sources.images import in_pieces, widened
 from safs_ray.sources.part import Part
 
@@ -86,12 +87,14 @@ class Store:
         Raises:
             ConfigurationError: as the images of a part do, or the disk has no room.
         """
-        try:
-            with self._alone(key):
-                if not self.holds(key):
-                    self._make(key, train, test)
-        finally:
-            shutil.rmtree(self._begun, ignore_errors=True)
+        with self._alone(key):
+            if self.holds(key):
+                return
+            shutil.rmtree(self._begun, ignore_errors=True)  # of a process that was killed
+            try:
+                self._make(key, train, test)
+            finally:
+                shutil.rmtree(self._begun, ignore_errors=True)
 
     def _make(self, key: str, train: Part, test: Part) -> None:
         many = counted(len(train) + len(test), "image")
@@ -102,6 +105,9 @@ class Store:
             whole = self._widened(part, channels)
             whole.flush()  # type: ignore[attr-defined]
             Path(whole.filename).rename(self._begun / f"{name}.npy")  # type: ignore[attr-defined]
+        for other in self._begun.iterdir():
+            if other.stem not in PARTS:  # what became too narrow
+                other.unlink()
         shutil.rmtree(self.folder / key, ignore_errors=True)  # one that is damaged
         self._begun.rename(self.folder / key)
 
@@ -114,7 +120,7 @@ class Store:
             reason = f"{self.folder} cannot hold decoded images ({error.strerror or error})"
             raise refusal("data.memory", "map", reason) from None
 
-    def _widened(self, images: Pixels, channels: int) -> Pixels:
+    def _widened(self, images: Array, channels: int) -> Array:
         if images.shape[1] == channels:
             return images
         wider = self.room(len(images), channels, *images.shape[2:])
@@ -128,8 +134,9 @@ class Store:
         with self._writing():
             self.folder.mkdir(parents=True, exist_ok=True)
         with (self.folder / f".{key}.lock").open("w") as lock:
-            with suppress(OSError):  # a file system without locks: then the set may be decoded twice
+            with suppress(OSError):  # of a file system without locks: there the set may be decoded twice
                 fcntl.flock(lock, fcntl.LOCK_EX)
+                self._begun = self.folder / f".{key}.partial"
             yield
 
 

@@ -103,7 +103,7 @@ def tables(folder: Path, source: str) -> dict[str, list[Path]]:
         log.warning("data.source=%s: all tables are of training images, for no name says a split", source)
         said = {path: {"train"} for path in found}
     _tell_of_others(said, source)
-    splits: dict[str, list[Path]] = {}
+    splits: dict[str, list[PurePath]] = {}
     for path, names in said.items():
         if len(names) == 1:
             splits.setdefault(min(names), []).append(path)

@@ -81,6 +81,7 @@ def test_mapped_images_are_those_of_memory(train: list[bytes], test: list[bytes]
     assert_equal(mapped.test, held.test)
     assert mapped.pool.statistics() == held.pool.statistics()
     assert (mapped.classes, mapped.channels, mapped.size) == (held.classes, held.channels, held.size)
+    assert sorted(file.name for file in Path("runs/.images").glob("[!.]*/*")) == ["test.npy", "train.npy"]
 
 
 def test_a_folder_of_images_is_mapped() -> None:
@@ -119,6 +120,16 @@ def test_mapped_images_that_are_damaged_are_decoded_again(caplog: pytest.LogCapt
         file.unlink() if damaged is None else file.write_bytes(damaged)
         assert_equal(loaded("map").pool, loaded("hold").pool)
     assert len(caplog.messages) == 4
+
+
+def test_what_a_killed_process_has_begun_is_replaced() -> None:
+    write([png(0), png(1)], [png(2), png(3)])
+    loaded("map")
+    [place] = Path("runs/.images").glob("[!.]*")
+    place.rename(place.with_name(f".{place.name}.partial"))
+    (place.with_name(f".{place.name}.partial") / "test.npy").write_bytes(b"")
+    assert_equal(loaded("map").test, loaded("hold").test)
+    assert [entry.name for entry in Path("runs/.images").iterdir() if entry.suffix != ".lock"] == [place.name]
 
 
 def test_an_image_that_cannot_be_read_leaves_no_file_behind() -> None:
