@@ -101,8 +101,6 @@ class _Quantisation:
 
     def _put(self, one: Pass, values: Planes, grid: Grid) -> None:
         """Keep what a pass gives for the images, and what its numbers stand for."""
-        if not np.isfinite(values).all():
-            raise UnsupportedError(f"value {one.out} is not finite for the images that ranges are taken from")
         self._values.put(one.out, values.astype(np.float32), 0)
         self._grids[one.out] = grid
 
@@ -118,7 +116,7 @@ class _Quantisation:
         return Pixels(read, round(scale * (1 << PIXEL_BITS)), summands.tolist())
 
     def _sums(self, weigh: Weigh) -> Sums:
-        sums = planes.sums(self._values, weigh, *self._size(weigh), len(self._images), np.float64)
+        sums = self._exact_sums(weigh)
         functions = [each for function in weigh.functions for each in _by_parameters(function)]
         applied = [partial(_apply, each) for each in functions]
         ranges = [chosen(sums[own.first : own.end], function) for own, function in zip(functions, applied, strict=True)]
@@ -137,10 +135,15 @@ class _Quantisation:
         return Sums(whole, factors, parts)
 
     def _logits(self, weigh: Weigh) -> Logits:
-        sums = planes.sums(self._values, weigh, *self._size(weigh), len(self._images), np.float64)
-        whole, units = self._whole(weigh, sums, np.zeros(len(sums)))
+        whole, units = self._whole(weigh, self._exact_sums(weigh), np.zeros(len(weigh.bias)))
         self._unit = float(units.max())
         return Logits(whole, np.rint(units / self._unit * (1 << LOGIT_BITS)).astype(np.int64))
+
+    def _exact_sums(self, weigh: Weigh) -> Planes:
+        sums = planes.sums(self._values, weigh, *self._size(weigh), len(self._images), np.float64)
+        if not np.isfinite(sums).all():
+            raise UnsupportedError("its values are not finite for the images that ranges are taken from")
+        return sums
 
     def _whole(self, weigh: Weigh, wanted: Planes, firsts: Numbers) -> tuple[Weigh, Numbers]:
         """Sums of whole numbers, and what a sum of 1 stands for in each channel.

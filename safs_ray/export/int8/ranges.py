@@ -13,10 +13,10 @@ from safs_ray.export.int8.integers import LEAST, LEVELS
 
 Numbers = npt.NDArray[np.floating[Any]]
 
-SAMPLE = 8192
+SAMPLE = 4096
 """Numbers that a range is chosen by, beside the least and the largest."""
 
-CANDIDATES, ROUNDS = 24, 3
+CANDIDATES, ROUNDS = 12, 3
 """Ends of a range that are tried in a round, and rounds, each four times finer than the one before."""
 
 
@@ -63,15 +63,15 @@ def chosen(numbers: Numbers, function: Callable[[Numbers], Numbers]) -> Range:
         function: of numbers, one by one.
     """
     ends = float(numbers.min()), float(numbers.max())
-    numbers = np.append(_sample(numbers.ravel()), ends)
-    wanted, span = function(numbers), ends[1] - ends[0]
+    sample, weights = _sample(numbers.ravel(), ends)
+    wanted, span = function(sample), ends[1] - ends[0]
 
     def error(candidate: tuple[float, float]) -> float:
         own = Range.between(*candidate)
         values = function(own.numbers)
         given = holding(values)
-        found = given.numbers[given.levels(values)][own.levels(numbers)]
-        return float(np.square(found - wanted).mean())
+        found = given.numbers[given.levels(values)][own.levels(sample)]
+        return float(np.square(found - wanted) @ weights)
 
     for fineness in range(ROUNDS):
         for end in (0, 1):
@@ -88,8 +88,9 @@ def _moved(ends: tuple[float, float], end: int, span: float) -> list[tuple[float
     return [each for each in found if each[0] <= each[1]]
 
 
-def _sample(numbers: Numbers) -> Numbers:
-    """Some of many numbers, the same ones every time."""
-    if len(numbers) <= SAMPLE:
-        return numbers
-    return np.random.default_rng(0).choice(numbers, SAMPLE, replace=False)
+def _sample(numbers: Numbers, ends: tuple[float, float]) -> tuple[Numbers, Numbers]:
+    """Some of many numbers, the same ones every time, and the ends; and how many numbers each stands for."""
+    if len(numbers) > SAMPLE:
+        chosen = np.random.default_rng(0).integers(len(numbers), size=SAMPLE)
+        return np.append(numbers[chosen], ends), np.append(np.full(SAMPLE, len(numbers) / SAMPLE), [1.0, 1.0])
+    return numbers, np.ones(len(numbers))
