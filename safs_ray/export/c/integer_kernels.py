@@ -262,6 +262,9 @@ SLIDE_MEAN = (
     )
 )
 
+SLIDES = {True: (SLIDE_LARGEST, "slide_largest"), False: (SLIDE_MEAN, "slide_mean")}
+"""The loop over any windows, and its name, by whether it is for the largest numbers."""
+
 COLLECT = """
 static void collect(int8_t *memory, const struct lists *lists)
 {

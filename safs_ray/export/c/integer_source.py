@@ -10,6 +10,7 @@ from safs_ray.engine.layout import Cells, Layout
 from safs_ray.engine.passes import Collect, Slide, Weigh, planes_of
 from safs_ray.export.c import integer_kernels as kernels
 from safs_ray.export.c.tables import Tables, array, type_of_counts
+from safs_ray.export.c.windows import INTEGERS, inside, lies_inside
 from safs_ray.export.int8.integers import (
     LEAST,
     LOGIT_BITS,
@@ -150,12 +151,14 @@ class IntegerSource(Tables):
             name = self.structure("lists", f"lists_{number}", f"{{{begin}, {listed}, {table.shape[1]}}}")
             self.calls.append(f"collect(memory, &{name})")
             return
-        kind, loop = ("largest", kernels.SLIDE_LARGEST) if factors == "0" else ("mean", kernels.SLIDE_MEAN)
+        loop, called = kernels.SLIDES[factors == "0"]
+        if lies_inside(one.window, self.layout.cells[one.out], source):
+            loop, called = inside(one.window, factors == "0", INTEGERS)
         self.use(kernels.WINDOWS, loop)
         pairs = ", ".join(f"{{{pair[0]}, {pair[1]}}}" for pair in one.window)
         fields = f"{begin},\n    {source.height}, {source.width}, {source.pitch}, {pairs}"
         name = self.structure("windows", f"windows_{number}", f"{{\n    {fields}\n}}")
-        self.calls.append(f"slide_{kind}(memory, &{name})")
+        self.calls.append(f"{called}(memory, &{name})")
 
     def _planes(self, value: int, first: int = 0, count: int | None = None) -> str:
         """The structure of some planes of a value."""

@@ -23,6 +23,7 @@ from safs_ray.engine.passes import (
 from safs_ray.export.c import kernels
 from safs_ray.export.c.expressions import function_of, is_identity
 from safs_ray.export.c.tables import Tables, array, type_of_counts
+from safs_ray.export.c.windows import FLOATS, inside, lies_inside
 from safs_ray.models import Specification
 
 SMALL, SLACK = 96, kernels.VECTOR // 2
@@ -78,8 +79,9 @@ class Source(Tables):
 
     def _tables_of_images(self) -> Iterator[str]:
         (read,) = (each for each in self._passes.passes if isinstance(each, Read))
-        for name in ("mean", "deviation"):
-            yield array("float", name, getattr(self._specification, name))
+        mean, deviation = np.array(self._specification.mean), np.array(self._specification.deviation)
+        yield array("float", "factors", (1 / (255 * deviation)).tolist())
+        yield array("float", "summands", (-mean / deviation).tolist())
         yield f"static const struct planes images = {self._planes(self.layout.cells[read.out])};"
 
     def _write(self, number: int, one: Pass) -> None:
@@ -143,17 +145,20 @@ class Source(Tables):
         self.calls.append(f"scale(memory, &{planes}, {sources}, {gate})")
 
     def _windows(self, number: int, slide: Slide) -> None:
-        self.use(kernels.WINDOWS, kernels.SLIDE)
-        source = self.layout.cells[int(slide.planes.value[0])]
+        source, own = self.layout.cells[int(slide.planes.value[0])], self.layout.cells[slide.out]
+        loop, called = kernels.SLIDE, "slide"
+        if lies_inside(slide.window, own, source):
+            loop, called = inside(slide.window, slide.weights is None, FLOATS)
+        self.use(kernels.WINDOWS, loop)
         fields = [
-            self._planes(self.layout.cells[slide.out]),
+            self._planes(own),
             self.table(f"sources_{number}", self.layout.at(slide.planes).astype(np.uint32)),
             f"{source.height}, {source.width}, {source.pitch}",
             ", ".join(f"{{{pair[0]}, {pair[1]}}}" for pair in slide.window),
             self._weights_or_none(number, slide.weights),
         ]
         name = self.structure("windows", f"windows_{number}", f"{{{', '.join(fields)}}}")
-        self.calls.append(f"slide(memory, &{name})")
+        self.calls.append(f"{called}(memory, &{name})")
 
     def _lists(self, number: int, collect: Collect) -> None:
         self.use(kernels.LISTS, kernels.COLLECT)
