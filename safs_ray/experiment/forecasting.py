@@ -61,15 +61,27 @@ class Workers:
         return self.start + max(trainings / self.count, 1) * seconds_each if trainings else 0.0
 
 
+class SecondsPerEpoch(NamedTuple):
+    """Of the network as it is, as sparse as it will be, and so with other operators; on the cores of one trial."""
+
+    dense: float
+    sparse: float
+    candidate: float
+
+
 def forecast(configuration: Configuration, network: Network, splits: Splits, workers: Workers) -> dict[str, float]:
     """The seconds that each part of an experiment takes, by its name, in the order of the parts.
 
     A part is a sweep, or the stages of one kind. The time of an epoch is measured, of the network as it is and of one
     as sparse as it will be.
     """
+    return parts_of(configuration, seconds_per_epoch(configuration, network, splits), workers)
+
+
+def parts_of(configuration: Configuration, epoch: SecondsPerEpoch, workers: Workers) -> dict[str, float]:
+    """The same by what an epoch takes."""
     final, when, pruning = configuration.final, configuration.search.when, configuration.pruning
-    seconds = _seconds_per_epoch(configuration, network, splits)
-    dense, sparse, candidate = seconds.dense, seconds.sparse, seconds.candidate
+    dense, sparse, candidate = epoch
     searched = candidate if when == "after" else dense
     last = dense if when == "during" else mean((sparse, candidate))  # half of the rows have operators that were found
     masks_change = pruning.schedule not in ("one shot", "iterative", "swamp")
@@ -123,15 +135,7 @@ def _steps_of_trials(strengths: Sequence[float], rungs: Sequence[int], quantile:
             yield steps
 
 
-class _Seconds(NamedTuple):
-    """Seconds of an epoch: of the network as it is, as sparse as it will be, and so with other operators."""
-
-    dense: float
-    sparse: float
-    candidate: float
-
-
-def _seconds_per_epoch(configuration: Configuration, network: Network, splits: Splits) -> _Seconds:
+def seconds_per_epoch(configuration: Configuration, network: Network, splits: Splits) -> SecondsPerEpoch:
     """Measure the time of an epoch on the cores of one trial."""
     threads = torch.get_num_threads()
     torch.set_num_threads(configuration.tune.resources.cpu)
@@ -140,7 +144,7 @@ def _seconds_per_epoch(configuration: Configuration, network: Network, splits: S
         sparse = _measured(configuration, pruned, splits)
         dense = sparse if network.masks else _measured(configuration, network, splits)
         candidates = [_measured(configuration, each, splits) for each in _candidates(configuration, pruned)]
-        return _Seconds(dense, sparse, mean(candidates))
+        return SecondsPerEpoch(dense, sparse, mean(candidates))
     finally:
         torch.set_num_threads(threads)
 
