@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import random
 import time
+from bisect import insort
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from statistics import mean
 from typing import NamedTuple
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -115,24 +115,32 @@ def expected_steps(configuration: Configuration, course: Course, trials: int) ->
     rungs, draws = course.rungs(configuration), random.Random(0)
     if not rungs:
         return [course.steps]
-    quantile = 100 * (1 - 1 / configuration.tune.reduction_factor)
+    quantile = 1 - 1 / configuration.tune.reduction_factor
     sweeps = ([draws.random() for _ in range(min(trials, MOST_TRIALS))] for _ in range(SWEEPS))
     return [steps for trials in sweeps for steps in _steps_of_trials(trials, rungs, quantile, course.steps)]
 
 
 def _steps_of_trials(strengths: Sequence[float], rungs: Sequence[int], quantile: float, steps: int) -> Iterator[int]:
     """How far each trial comes, in their order."""
-    reached: dict[int, list[float]] = {rung: [] for rung in rungs}
+    reached: dict[int, list[float]] = {rung: [] for rung in rungs}  # ascending
     for strength in strengths:
         for rung in rungs:
             before = reached[rung]
-            stopped = bool(before) and strength < np.percentile(before, quantile)
-            before.append(strength)
+            stopped = bool(before) and strength < _quantile(before, quantile)
+            insort(before, strength)
             if stopped:
                 yield rung
                 break
         else:
             yield steps
+
+
+def _quantile(ascending: Sequence[float], part: float) -> float:
+    """That below which a part of the values lies, between two of them by a straight line, as ASHA's percentile."""
+    place = part * (len(ascending) - 1)
+    low = int(place)
+    high = min(low + 1, len(ascending) - 1)
+    return ascending[low] + (place - low) * (ascending[high] - ascending[low])
 
 
 def seconds_per_epoch(configuration: Configuration, network: Network, splits: Splits) -> SecondsPerEpoch:

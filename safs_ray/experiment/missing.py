@@ -10,7 +10,7 @@ from safs_ray.config import AUTO, Configuration, counted
 from safs_ray.experiment.finalists import finalist_trainings
 from safs_ray.experiment.planning import sweeps
 from safs_ray.experiment.pruners import part, rounds
-from safs_ray.experiment.rows import rows_of
+from safs_ray.experiment.rows import sparse_rows
 from safs_ray.experiment.stage import FINAL, Executor, finalists_place, part_of
 from safs_ray.search.course import Sweep
 
@@ -47,5 +47,5 @@ def missing(configuration: Configuration, left_out: Sequence[str], begun: Counte
             of = finalist_trainings(configuration, trials)
             yield f"{out} of {counted(of, 'training')} of the finalists of {course.sweep}"
     if out := count[FINAL]:
-        of = (len(rows_of(configuration)) - (not configuration.model.pruned)) * configuration.final.folds
+        of = len(sparse_rows(configuration)) * configuration.final.folds
         yield f"{out} of {counted(of, 'final training')}"
