@@ -74,8 +74,7 @@ def test_within_more_there_is_up_to_four_times_as_much() -> None:
 
 def test_within_after_pruning_in_one_shot_the_search_comes_before_longer_trainings() -> None:
     steps = {
-        name: ladder(*configured("quickstart", f"pruning.recipe={name}"))
-        for name in ("gradual", "one-shot-global")
+        name: ladder(*configured("quickstart", f"pruning.recipe={name}")) for name in ("gradual", "one-shot-global")
     }
     whole_search = {name: next(step for step in rising if step.tune.trials == 12) for name, rising in steps.items()}
     assert whole_search["gradual"].final.epochs == 80
@@ -140,7 +139,9 @@ def test_in_words_what_was_cut_and_what_has_grown() -> None:
     ]
 
 
-EPOCH = st.tuples(st.floats(0.01, 60), st.floats(0.05, 1)).map(lambda two: SecondsPerEpoch(two[0], two[0] * two[1], two[0] * two[1]))
+EPOCH = st.tuples(st.floats(0.01, 60), st.floats(0.05, 1)).map(
+    lambda two: SecondsPerEpoch(two[0], two[0] * two[1], two[0] * two[1])
+)
 
 
 @settings(max_examples=15, deadline=None)
