@@ -102,7 +102,7 @@ def within(seconds: float, configuration: Configuration, given: Collection[str],
         24
         >>> within(4, whole, set(), forecast)
         Traceback (most recent call last):
-        safs_ray.config.refusals.ConfigurationError: run.budget=30s: dense training takes about 5 s at its ...
+        safs_ray.config.refusals.ConfigurationError: run.budget=30s: does not hold dense training, which ...
     """
     steps = ladder(configuration, given)
     _check(seconds, configuration, forecast(steps[0]))
@@ -138,13 +138,15 @@ def _check(seconds: float, configuration: Configuration, least: Mapping[str, flo
     if sum(needed.values()) <= seconds:
         return
     names = {DENSE: "dense training", PRUNERS: "pruning", PRUNED: "pruning", FINAL: "final evaluation"}
-    what = dict.fromkeys(names[first] for part in needed if (first := part.partition("/")[0]) in names)
-    before = configuration.run.budget_seconds - seconds  # what it has taken until now
+    *others, last = dict.fromkeys(names[first] for part in needed if (first := part.partition("/")[0]) in names)
+    what = f"{', '.join(others)} and {last}" if others else last
+    before = max(0.0, configuration.run.budget_seconds - seconds)
     enough = 10 * math.ceil((1.1 * sum(needed.values()) + before) / 10)
+    until_now = f", and it has taken {duration(before)} until now" if before >= 1 else ""
     raise refusal(
         "run.budget",
         configuration.run.budget,
-        f"{' and '.join(what)} take about {duration(sum(needed.values()))} here at their shortest; "
+        f"does not hold {what}, which take about {duration(sum(needed.values()))} here at their shortest{until_now}; "
         f"allowed: {enough}s or more",
     )
 

@@ -98,7 +98,7 @@ def follows(later: str, part: str) -> bool:
 
     A better pruner is worth more than the search, so the choice of a pruner may take its time.
     """
-    return not part.startswith(PRUNERS) or later.startswith((PRUNERS, FINAL, END))
+    return not part.startswith(PRUNERS) or later.startswith(PRUNERS) or later in (FINAL, END)
 
 
 class StageProgress:

@@ -58,7 +58,7 @@ def test_within_less_the_trainings_are_shorter_and_the_search_smaller() -> None:
     whole, beside = configured("best", "run.budget=4m")
     chosen = within(240, whole, beside, by(MNIST))
     assert some_of(whole, *EPOCHS) == [20, 20, 4, 12, 4, 20]
-    assert some_of(chosen, *EPOCHS) == [14, 14, 3, 9, 3, 14]
+    assert some_of(chosen, *EPOCHS) == [17, 17, 3, 9, 3, 17]
     assert some_of(chosen, *BREADTH) == [2, 2, 4, 1, 1]
     assert chosen.pruning.tried == ("gradual", "gsm")
     assert (chosen.pruning.recipe, chosen.final.folds, chosen.run.budget) == ("auto", 3, "4m")
@@ -105,9 +105,9 @@ def test_within_the_rules_between_keys_hold_where_some_are_given() -> None:
 @pytest.mark.parametrize(
     ("words", "told"),
     [
-        ([], r"^run.budget=30s: dense training and pruning and final evaluation take about 85 s here at their "
-             r"shortest; allowed: 100s or more$"),
-        (["dense.epochs=60"], r"^run.budget=30s: .* take about 4 min .*; allowed: 290s or more$"),
+        ([], r"^run.budget=30s: does not hold dense training, pruning and final evaluation, which take about 6\d s here "
+             r"at their shortest; allowed: [78]0s or more$"),
+        (["dense.epochs=60"], r"^run.budget=30s: .* which take about 4 min .*; allowed: 2[67]0s or more$"),
     ],
 )  # fmt: skip
 def test_within_a_budget_that_does_not_hold_the_dense_training_is_refused(words: list[str], told: str) -> None:
@@ -126,10 +126,10 @@ def test_within_a_search_that_is_given_is_no_reason_for_a_refusal() -> None:
 
 def test_in_words_what_was_cut_and_what_has_grown() -> None:
     whole, beside = configured("best", "run.budget=4m", "final.epochs=30")
-    chosen, told = planned(whole, beside, 240, by(MNIST))
+    _, told = planned(whole, beside, 240, by(MNIST))
     assert told == [
-        f"budget     4 min, of which about {seconds(chosen, MNIST):.0f} s are planned".replace("197 s", "3 min"),
-        "  less     dense.epochs=14 (20), pruning.epochs=14 (20), pruning.recipes=[gradual, gsm] (7), "
+        "budget     4 min, of which about 4 min are planned",
+        "  less     dense.epochs=17 (20), pruning.epochs=17 (20), pruning.recipes=[gradual, gsm] (7), "
         "final.finalists=1 (2), final.seeds=1 (2), search.epochs=3 (4), search.steps=2 (8), tune.trials=2 (8), "
         "finetune.epochs=9 (12), finetune.epochs_per_step=3 (4), tune.grace_period=4 (8)",
         "  as given final.epochs=30",
