@@ -5,9 +5,14 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterable
+from typing import Any
 
 Keep = Callable[[], None]
 """Puts a budget down where a crash does not reach it."""
+
+
+def _nothing() -> None:
+    """What keeps a budget that lives as long as the process does."""
 
 
 class Budget:
@@ -31,7 +36,7 @@ class Budget:
         began: float | None = None,
     ) -> None:
         self.seconds, self.left_out = seconds, list(left_out)
-        self.keep: Keep = lambda: None
+        self.keep: Keep = _nothing
         self._began = (time.monotonic() if began is None else began) - spent
 
     @property
@@ -43,6 +48,10 @@ class Budget:
     def left(self) -> float:
         """Seconds, from now on; negative beyond the end."""
         return self.seconds - self.spent
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Without what keeps it: Tune writes down a copy of all that it is given."""
+        return {**vars(self), "keep": _nothing}
 
     def leave_out(self, name: str) -> None:
         """Leave a stage or a sweep out for good."""

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import time
 
 from safs_ray.config import CONFIGURATION, Configuration
+from safs_ray.experiment.budget import Budget
 from safs_ray.experiment.budgeting import planned
 from safs_ray.experiment.forecasting import SecondsPerEpoch, parts_of
+from safs_ray.log import duration
 from safs_ray.tune.announcement import workers
 from safs_ray.tune.invocation import Invocation
 
@@ -28,3 +31,10 @@ def in_budget(
         return configuration, []
     left = configuration.run.budget_seconds - (time.monotonic() - invocation.began)
     return planned(configuration, invocation.beside_budget, left, lambda some: parts_of(some, epoch, workers(some)))
+
+
+def left_of(budget: Budget) -> list[str]:
+    """A line on what a run that goes on has left of its budget; none without one."""
+    if math.isinf(budget.seconds):
+        return []
+    return [f"budget     {duration(budget.seconds)}, of which {duration(max(0.0, budget.left))} are left"]

@@ -73,7 +73,9 @@ def changed(begun: Mapping[str, Any], words: Sequence[str]) -> Configuration:
     if after.tune.trials < before.tune.trials:
         raise refusal("tune.trials", after.tune.trials, f"the run was begun with {before.tune.trials}; allowed: more")
     if after.run.budget_seconds < before.run.budget_seconds:
-        raise refusal("run.budget", after.run.budget, f"the run was begun with {before.run.budget}; allowed: more")
+        raise refusal(
+            "run.budget", after.run.budget, f"the run was begun with {before.run.budget or 'null'}; allowed: more"
+        )
     if after.iterations < before.iterations:
         raise refusal("tune.max_t", after.tune.max_t, f"trials had {counted(before.iterations, 'step')}; allowed: more")
     return after

@@ -29,7 +29,7 @@ from safs_ray.report.table import show
 from safs_ray.storage import DamagedError, Folder, blaming, shown
 from safs_ray.training import Context
 from safs_ray.tune.announcement import announce, forecast, measured
-from safs_ray.tune.budgeting import in_budget
+from safs_ray.tune.budgeting import in_budget, left_of
 from safs_ray.tune.causes import reason
 from safs_ray.tune.changes import note, pending, reopens
 from safs_ray.tune.connection import connect, interrupt
@@ -81,10 +81,11 @@ def _run(invocation: Invocation, console: Console) -> dict[str, Any]:
             _write_down(configuration, dataset, folder)
             if given:
                 given.save(_given_stage(configuration, folder))  # as if the stage had been done
-        seconds = forecast(configuration, epoch, folder)
-        if configuration.run.verbose:
-            announce(configuration, splits, network, folder, sum(seconds.values()), told, console)
         with spending(configuration, folder, invocation.began) as budget:
+            seconds = forecast(configuration, epoch, folder)
+            if configuration.run.verbose:
+                told = told or left_of(budget)
+                announce(configuration, splits, network, folder, sum(seconds.values()), told, console)
             return _on_ray(configuration, dataset, folder, Clock(seconds, budget))
 
 

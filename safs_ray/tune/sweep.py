@@ -228,7 +228,7 @@ def _fit(tuner: Tuner, trials: int, folder: Folder, budget_ended: Callable[[], b
     return [error for _, error in failures]
 
 
-def _outcomes(past: Past, failures: Sequence[Exception], budget_ended: bool) -> list[Outcome]:
+def _outcomes(past: Past, failures: Sequence[Exception], budget_ended: bool = False) -> list[Outcome]:
     """What the trials that reached their end, or that of the budget, have found.
 
     Args:

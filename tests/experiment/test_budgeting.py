@@ -105,8 +105,8 @@ def test_within_the_rules_between_keys_hold_where_some_are_given() -> None:
 @pytest.mark.parametrize(
     ("words", "told"),
     [
-        ([], r"^run.budget=30s: does not hold dense training, pruning and final evaluation, which take about 6\d s here "
-             r"at their shortest; allowed: [78]0s or more$"),
+        ([], r"^run.budget=30s: does not hold dense training, pruning and final evaluation, which take about 6\d s "
+             r"here at their shortest; allowed: [78]0s or more$"),
         (["dense.epochs=60"], r"^run.budget=30s: .* which take about 4 min .*; allowed: 2[67]0s or more$"),
     ],
 )  # fmt: skip
