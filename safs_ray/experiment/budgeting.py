@@ -102,7 +102,7 @@ def within(seconds: float, configuration: Configuration, given: Collection[str],
         24
         >>> within(4, whole, set(), forecast)
         Traceback (most recent call last):
-        safs_ray.config.refusals.ConfigurationError: run.budget=30s: does not hold dense training, which ...
+        safs_ray.config.refusals.ConfigurationError: run.budget=30s: does not hold dense training: at the ...
     """
     steps = ladder(configuration, given)
     _check(seconds, configuration, forecast(steps[0]))
@@ -142,11 +142,11 @@ def _check(seconds: float, configuration: Configuration, least: Mapping[str, flo
     what = f"{', '.join(others)} and {last}" if others else last
     before = max(0.0, configuration.run.budget_seconds - seconds)
     enough = 10 * math.ceil((1.1 * sum(needed.values()) + before) / 10)
-    until_now = f", and it has taken {duration(before)} until now" if before >= 1 else ""
+    until_now = f", after {duration(before)} until now" if before >= 1 else ""
     raise refusal(
         "run.budget",
         configuration.run.budget,
-        f"does not hold {what}, which take about {duration(sum(needed.values()))} here at their shortest{until_now}; "
+        f"does not hold {what}: at the shortest about {duration(sum(needed.values()))} here{until_now}; "
         f"allowed: {enough}s or more",
     )
 

@@ -105,9 +105,9 @@ def test_within_the_rules_between_keys_hold_where_some_are_given() -> None:
 @pytest.mark.parametrize(
     ("words", "told"),
     [
-        ([], r"^run.budget=30s: does not hold dense training, pruning and final evaluation, which take about 6\d s "
-             r"here at their shortest; allowed: [78]0s or more$"),
-        (["dense.epochs=60"], r"^run.budget=30s: .* which take about 4 min .*; allowed: 2[67]0s or more$"),
+        ([], r"^run.budget=30s: does not hold dense training, pruning and final evaluation: at the shortest about "
+             r"6\d s here; allowed: [78]0s or more$"),
+        (["dense.epochs=60"], r"^run.budget=30s: .* at the shortest about 4 min here; allowed: 2[67]0s or more$"),
     ],
 )  # fmt: skip
 def test_within_a_budget_that_does_not_hold_the_dense_training_is_refused(words: list[str], told: str) -> None:
@@ -144,7 +144,7 @@ EPOCH = st.tuples(st.floats(0.01, 60), st.floats(0.05, 1)).map(
 )
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=8, deadline=None)
 @given(st.sampled_from(SHIPPED), EPOCH, st.floats(100, 1e5), st.floats(1, 20))
 def test_within_holds_its_budget_and_more_time_gives_less_of_nothing(
     name: str, epoch: SecondsPerEpoch, budget: float, factor: float

@@ -33,7 +33,7 @@ from safs_ray.tune.__main__ import main
         (["run.budget=soon"], "run.budget=soon: must be a time above 0, such as 20m, 2h, 600s or 1h30m, or null"),
         (
             ["run.budget=1s"],
-            "run.budget=1s: does not hold dense training, pruning and final evaluation, which take about",
+            "run.budget=1s: does not hold dense training, pruning and final evaluation: at the shortest",
         ),
         (["tune.warm_start=/nowhere"], "tune.warm_start=/nowhere: holds no config.yaml"),
         (["nonsense"], "override=nonsense: must be key.path=value"),
