@@ -100,9 +100,6 @@ def within(seconds: float, configuration: Configuration, given: Collection[str],
         ...     return {"dense": float(some.dense.epochs)}
         >>> within(30, whole, set(), forecast).dense.epochs
         24
-        >>> within(4, whole, set(), forecast)
-        Traceback (most recent call last):
-        safs_ray.config.refusals.ConfigurationError: run.budget=30s: does not hold dense training: at the ...
     """
     steps = ladder(configuration, given)
     _check(seconds, configuration, forecast(steps[0]))

@@ -28,7 +28,7 @@ SHARES = (4, 2, 1)
 def choose_pruner(configuration: Configuration, executor: Executor) -> Tried:
     """Try the recipes of ``pruning.recipe`` auto, and keep what the best of them made as the pruned network.
 
-    A budget that ends meanwhile leaves tries out, but not the first.
+    A budget that ends meanwhile leaves tries out, but not that of the best in all epochs.
 
     Raises:
         ConfigurationError: no recipe made the network sparse.
@@ -37,7 +37,8 @@ def choose_pruner(configuration: Configuration, executor: Executor) -> Tried:
     log.info("pruners: %s", ", ".join(left), extra=event("pruners", recipes=left))
     for epochs, count in rounds(configuration):
         names = left[:count]
-        executor.run([_try(configuration, name, epochs, bool(tried) or name != names[0]) for name in names])
+        needed = names[0] if epochs == configuration.pruning.epochs else None
+        executor.run([_try(configuration, name, epochs, expendable=name != needed) for name in names])
         there = [name for name in names if executor.has(place(name, epochs))]
         made = {name: executor.result(place(name, epochs)) for name in there}
         for name, result in made.items():

@@ -149,14 +149,16 @@ def test_without_a_training_of_the_default_recipe_it_wins(
     assert results["finalists"] == {}
 
 
-def test_of_pruners_whose_budget_ends_the_best_that_was_tried_goes_on(
+def test_of_pruners_whose_budget_ends_the_best_is_trained_in_all_epochs(
     dataset: Dataset, specification: Specification, dense: Result
 ) -> None:
     auto = configured("pruning.recipe=auto", "pruning.recipes=[gradual, erk, synflow]", "pruning.epochs=4")
     executor, results = ran(auto, dataset, specification, {"dense": dense}, Fixed(0))
-    assert {name: known["epochs"] for name, known in results["pruners"].items()} == {"gradual": [1]}
-    tried = executor.result("pruners/gradual/epochs-1")
+    assert {name: known["epochs"] for name, known in results["pruners"].items()} == {"gradual": [4]}
+    tried = executor.result("pruners/gradual/epochs-4")
     assert executor.result("pruned") is tried
     assert results["budget"]["missing"][:3] == [
-        "2 of 3 pruners tried for 1 epoch", "1 of 2 pruners tried for 2 epochs", "1 of 1 pruner tried for 4 epochs"
-    ]  # fmt: skip
+        "3 of 3 pruners tried for 1 epoch",
+        "2 of 2 pruners tried for 2 epochs",
+        "the rest of SAFS, of whose 3 trials 0 had begun",
+    ]
