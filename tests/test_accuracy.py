@@ -11,7 +11,7 @@ from safs_ray.network import Network
 
 
 def test_accuracy_counts_exactly_and_gives_nothing_for_nan(device: torch.device) -> None:
-    specification = Specification("mlp", 1, 8, 10, (0.5,), (0.5,))
+    specification = Specification("mlp", (1, 8, 8), 10, (0.5,), (0.5,))
     network = Network.initial(specification, seed=0)
     images = torch.randint(0, 256, (25, 1, 8, 8), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():

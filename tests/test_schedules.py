@@ -204,7 +204,7 @@ def test_statistics_of_normalisation_are_taken_anew(splits: Splits, monkeypatch:
 
     monkeypatch.setitem(ARCHITECTURES, "normalised", Architecture(lambda _: Normalised()))
     mean, deviation = splits.train.statistics()
-    network = Network.initial(Specification("normalised", 1, 8, 10, mean, deviation), seed=0)
+    network = Network.initial(Specification("normalised", (1, 8, 8), 10, mean, deviation), seed=0)
     given = task(network, splits, section("swamp", epochs=1))
     found = schedules._recalibrated(network, given.training)
     assert found.state["norm.running_mean"].item() == pytest.approx(0, abs=1e-4), "the images are normalised"
@@ -245,7 +245,7 @@ def test_initial_weights_are_scored_by_the_statistics_of_the_images(
     splits: Splits, monkeypatch: pytest.MonkeyPatch, score: str
 ) -> None:
     monkeypatch.setitem(ARCHITECTURES, "deep", Architecture(lambda _: Deep()))
-    network = Network.initial(Specification("deep", 1, 8, 10, (0.5,), (0.25,)), seed=0)
+    network = Network.initial(Specification("deep", (1, 8, 8), 10, (0.5,), (0.25,)), seed=0)
     given = task(network, splits, section("one shot", score=score, allocation="global", sparsity=0.7))
     assert schedules.evidence(network, given.section, given.training).module.training
     pruned = schedules.prune_once(network, given.section, given.training)

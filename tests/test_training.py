@@ -300,7 +300,7 @@ def test_a_training_that_diverges_says_so_and_stops(pruned: Result, splits: Spli
 
 
 def test_images_are_normalised_by_channel() -> None:
-    specification = Specification("mlp", 2, 1, 10, (0.0, 0.5), (1.0, 0.25))
+    specification = Specification("mlp", (2, 1, 1), 10, (0.0, 0.5), (1.0, 0.25))
     images = torch.tensor([[[[255]], [[255]]], [[[0]], [[0]]]], dtype=torch.uint8)
     assert specification.normalised(images).flatten(1).tolist() == [[1.0, 2.0], [0.0, -2.0]]
 
@@ -333,7 +333,7 @@ def test_bf16_goes_on_bit_for_bit(pruned: Result, splits: Splits) -> None:
 
 
 def test_the_memory_format_changes_no_more_than_roundings(splits: Splits) -> None:
-    network = Network.initial(Specification("resnet18", 1, 8, 10, (0.5,), (0.25,)), seed=0)
+    network = Network.initial(Specification("resnet18", (1, 8, 8), 10, (0.5,), (0.25,)), seed=0)
     chosen = Hyperparameters(optimizer="sgd", learning_rate=1e-3, batch_size=32)
     few = Splits(splits.train[:64], splits.validation[:8], splits.test)
     plain, last = (
@@ -350,7 +350,7 @@ def test_what_is_chosen_follows_from_the_device(splits: Splits) -> None:
         return Training(Context(Configuration(run=run), splits, torch.device(device)), Hyperparameters(), 1, 0)
 
     cpu, gpu = (training(device, RunSection()) for device in ("cpu", "cuda"))
-    ours = Network.initial(Specification("mlp", 1, 8, 10, (0.5,), (0.25,)), seed=0)
+    ours = Network.initial(Specification("mlp", (1, 8, 8), 10, (0.5,), (0.25,)), seed=0)
     own = replace(ours, specification=replace(ours.specification, model="mine:network"))
     assert (cpu.precision, cpu.memory_format(ours)) == (torch.float32, torch.contiguous_format)
     assert gpu.memory_format(ours) == torch.channels_last

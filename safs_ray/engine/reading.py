@@ -59,13 +59,13 @@ class Foreign(Other):
     Attributes:
         name: of the node.
         reason: why no step does it.
-        shape: of its value, for one image.
+        shapes: of what it takes, and of its value, for one image.
     """
 
     name: str
     reason: str
     run: Callable[[Sequence[Tensor]], Tensor]
-    shape: tuple[int, ...]
+    shapes: tuple[tuple[int, ...], ...]
 
 
 HARDSIGMOID = Operator("hardsigmoid", F.hardsigmoid, "min(max(0, z + 3), 6) / 6", "Howard et al. 2019")
@@ -214,7 +214,7 @@ def _foreign(node: fx.Node, owner: fx.GraphModule, shapes: Shapes, reason: str) 
             return cast(Tensor, getattr(arguments[0], str(node.target))(*arguments[1:], **settings))
         return cast(Tensor, cast(Callable[..., Any], node.target)(*arguments, **settings))
 
-    return Foreign(node.name, reason, run, shapes[node])
+    return Foreign(node.name, reason, run, tuple(shapes[each] for each in (*inputs, node)))
 
 
 def _in_place(node: fx.Node, owner: fx.GraphModule) -> bool:

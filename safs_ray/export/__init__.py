@@ -86,7 +86,7 @@ def write(network: Network, name: str, folder: Folder, dense_weights: bool = Fal
 
     Examples:
         >>> from safs_ray.models import Specification
-        >>> network = Network.initial(Specification("mlp", 1, 8, 10, mean=(0.5,), deviation=(0.5,)), seed=0)
+        >>> network = Network.initial(Specification("mlp", (1, 8, 8), 10, mean=(0.5,), deviation=(0.5,)), seed=0)
         >>> write(network, "safetensors", Folder.at("deployed")).format
         'safetensors'
         >>> Folder.at("deployed").names()
@@ -117,7 +117,7 @@ def write(network: Network, name: str, folder: Folder, dense_weights: bool = Fal
 
 
 class _Expected:
-    """The logits of a network for random images of all contrasts.
+    """The outputs of a network for random inputs of all contrasts.
 
     Attributes:
         largest: of them.
@@ -127,10 +127,9 @@ class _Expected:
     def __init__(self, network: Network) -> None:
         original = executable(network, "dense", torch.device("cpu")).eval()
         draws = generator(0, "export")
-        shape = network.specification.example(16).shape
-        images = torch.rand(shape, generator=draws) * 256 * torch.rand(16, 1, 1, 1, generator=draws)
-        self._batches = torch.split(images.to(torch.uint8), [1, 15])  # any size of batch must do
-        self._logits = torch.cat([original(batch) for batch in self._batches])
+        inputs = network.specification.drawn(16, draws)
+        self._batches = torch.split(inputs, [1, 15])  # any size of batch must do
+        self._logits = torch.cat([network.specification.restored(original(batch)) for batch in self._batches])
         self.largest = self._logits.abs().max().item()
 
     @torch.inference_mode()

@@ -12,6 +12,7 @@ from safs_ray.config import Configuration, counted
 from safs_ray.export import ExportedFile
 from safs_ray.export.finished import FinishedRun
 from safs_ray.export.formats import FORMATS, describe
+from safs_ray.models import Specification
 from safs_ray.network import Network
 from safs_ray.operators import lookup
 
@@ -39,12 +40,15 @@ def card(run: FinishedRun, exported: ExportedFile) -> str:
 def _summary(network: Network, configuration: Configuration) -> str:
     kind = network.specification
     return (
-        f"A sparse {kind.model} that classifies images of {kind.channels}x{kind.size}x{kind.size} into {kind.classes} "
-        f"classes, trained on {configuration.data.source}. {network.nonzero_weights:,} of its "
-        f"{network.prunable_count:,} convolution and linear weights are nonzero: sparsity "
-        f"{_percent(network.sparsity, 2)} %. safs_ray searched its activation functions and learned their scales by "
-        "Sparse Activation Function Search ([SAFS, AutoML 2023](https://arxiv.org/abs/2305.10964))."
+        f"A sparse {kind.model} that {_task(kind)}, trained on {configuration.data.source}. "
+        f"{network.nonzero_weights:,} of its {network.prunable_count:,} convolution and linear weights are nonzero: "
+        f"sparsity {_percent(network.sparsity, 2)} %. safs_ray searched its activation functions and learned their scales "
+        "by Sparse Activation Function Search ([SAFS, AutoML 2023](https://arxiv.org/abs/2305.10964))."
     )
+
+
+def _task(kind: Specification) -> str:
+    return f"classifies {kind.noun}s of {kind.size} into {kind.outputs} classes"
 
 
 def _use(network: Network, exported: ExportedFile) -> list[str]:
@@ -53,18 +57,32 @@ def _use(network: Network, exported: ExportedFile) -> list[str]:
         ", ".join(f"`{file}`, {size:,} bytes" for file, size in exported.files.items()) + ":",
         "",
         f"```{'c' if exported.format == 'c' else 'python'}",
-        chosen.usage,
+        chosen.usage.replace("image", kind.noun),
         "```",
         "",
         *(f"- {name}: {text}" for name, text in describe(kind).items()),
-        f"- normalisation inside: (pixel / 255 - mean) / deviation; by channel, mean {list(kind.mean)}, deviation "
-        f"{list(kind.deviation)}",
+        *_normalisation(kind),
         *(
-            f"- {trial.runtime} loaded it in {trial.load:.2f} s, and took {1000 * trial.image:.3g} ms for an image, on "
-            "the machine that exported it"
+            f"- {trial.runtime} loaded it in {trial.load:.2f} s, and took {1000 * trial.image:.3g} ms for one "
+            f"{kind.noun}, on the machine that exported it"
             for trial in exported.trials
         ),
     ]
+
+
+def _normalisation(kind: Specification) -> list[str]:
+    """What is inside the network, or nothing."""
+    if not kind.mean:
+        return []
+    value = {"uint8": "pixel / 255" if kind.is_of_images else "value / 255"}.get(kind.kind, "value")
+    lines = [
+        f"- normalisation inside: ({value} - mean) / deviation; by channel, mean {list(kind.mean)}, deviation "
+        f"{list(kind.deviation)}"
+    ]
+    if kind.target_mean:
+        scale = f"mean {list(kind.target_mean)}, deviation {list(kind.target_deviation)}"
+        lines.append(f"- values are given in the units of the targets: output * deviation + mean, {scale}")
+    return lines
 
 
 def _accuracy(run: FinishedRun) -> list[str]:
@@ -140,8 +158,8 @@ def _versions(text: str) -> str:
 def _limits(run: FinishedRun) -> list[str]:
     kind, source, survey = run.best.network.specification, run.configuration.data.source, run.best.network.survey
     lines = [
-        f"- It was trained and tested on images of {source} alone; how it does on others is not known. Images of "
-        f"another size than {kind.size}x{kind.size} must be resized first, with their channels in the same order.",
+        f"- It was trained and tested on {kind.noun}s of {source} alone; how it does on others is not known."
+        + _resizing(kind),
         "- Operators, hyperparameters and weights were chosen by validation accuracy, which therefore is optimistic.",
         "- The softmax of its logits is not calibrated.",
     ]
@@ -151,6 +169,13 @@ def _limits(run: FinishedRun) -> list[str]:
         have = f"classes {'has' if constant == 1 else 'have'}"
         lines.append(f"- {constant} of {survey.outputs} {have} a logit that is the same for every image.")
     return lines
+
+
+def _resizing(kind: Specification) -> str:
+    if not kind.is_of_images:
+        return ""
+    size = "x".join(map(str, kind.shape[1:]))
+    return f" Images of another size than {size} must be resized first, with their channels in the same order."
 
 
 def _spread(values: Mapping[str, Any]) -> str:

@@ -82,7 +82,7 @@ def measure(network: Network, test: Examples | None) -> Iterator[Measurement | s
             continue
         for number, runtime in enumerate(FORMATS[name].runtimes):
             if runtime.is_installed():
-                images = network.specification.example(max(BATCHES)).byte()
+                images = network.specification.drawn(max(BATCHES), torch.Generator().manual_seed(0))
                 with ProcessPoolExecutor(1, get_context("spawn")) as process:
                     yield process.submit(_measured, name, number, files, small, images, test).result()
 
@@ -94,7 +94,7 @@ def write(measurements: Sequence[Measurement], folder: Folder) -> None:
 
 def _small() -> Network:
     """A network that makes a program load what any network needs."""
-    return Network.initial(Specification("mlp", 1, 4, 2, (0.5,), (0.5,)), seed=0)
+    return Network.initial(Specification("mlp", (1, 4, 4), 2, (0.5,), (0.5,)), seed=0)
 
 
 def _measured(name: str, number: int, files: Files, small: Files, images: Tensor, test: Examples | None) -> Measurement:
@@ -102,7 +102,6 @@ def _measured(name: str, number: int, files: Files, small: Files, images: Tensor
     torch.set_num_threads(1)
     runtime = FORMATS[name].runtimes[number]
     runtime.load(small)(torch.zeros(1, 1, 4, 4, dtype=torch.uint8))
-    images = torch.randint(0, 256, images.shape, dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
     with torch.inference_mode():
         before = _forget_largest()
         start = time.perf_counter()

@@ -51,7 +51,7 @@ class FusedCohort(Cohort):
         code = [[compiled(name, dtype == torch.float32) for name in network.assignment] for network in networks]
         self._code = tuple(np.array([[each[way] for each in own] for own in code]) for way in range(3))
         self._plan, self._program = plan, program(plan, first)
-        self._pixels = first.specification.pixels
+        self._pixels = first.specification.rows
         self._networks = networks
         self._states = [dict(network.state) for network in networks]
         self._names = [_names(network) for network in networks]

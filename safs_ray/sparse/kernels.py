@@ -10,8 +10,11 @@ so that results are the same bits from run to run.
 
 from __future__ import annotations
 
-import numpy as np
+from typing import Any
+
 import numpy.typing as npt
+from numba.core import types
+from numba.extending import overload
 
 from safs_ray.sparse.lanes import (
     LANES,
@@ -261,14 +264,26 @@ def mix(
                 store(out, row, plus_product(rest, a, load(gradient, row)))
 
 
+def level(levels: Floats, channel: int, value: float) -> float:
+    """What a value of an image becomes, in compiled code: a byte its level, a number itself."""
+    raise NotImplementedError
+
+
+@overload(level, inline="always")
+def _level(levels: Any, channel: Any, value: Any) -> Any:  # noqa: ARG001
+    if isinstance(value, types.Integer):
+        return lambda levels, channel, value: levels[channel, value]
+    return lambda levels, channel, value: value  # noqa: ARG005
+
+
 @compiled
-def gather(out: Floats, images: npt.NDArray[np.uint8], levels: Floats, channels: Indices, pixels: Indices) -> None:
-    """The rows of pixels of uint8 images; lanes beyond the last image become 0.
+def gather(out: Floats, images: npt.NDArray[Any], levels: Floats, channels: Indices, pixels: Indices) -> None:
+    """The rows of pixels of images; lanes beyond the last image become 0.
 
     Args:
         out: (blocks, rows, LANES), written.
-        images: (N, C * H * W).
-        levels: (C, 256), what a channel's 256 values become.
+        images: (N, C * H * W), bytes, or numbers that are normalised.
+        levels: (C, 256), what a channel's 256 bytes become.
         channels, pixels: of every row; ``pixels`` counts through all channels.
     """
     count = images.shape[0]
@@ -277,6 +292,6 @@ def gather(out: Floats, images: npt.NDArray[np.uint8], levels: Floats, channels:
         for row in range(out.shape[1]):
             channel, pixel = channels[row], pixels[row]
             for lane in range(known):
-                out[block, row, lane] = levels[channel, images[block * LANES + lane, pixel]]
+                out[block, row, lane] = level(levels, channel, images[block * LANES + lane, pixel])
             for lane in range(known, LANES):
                 out[block, row, lane] = 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from typing import cast
 
 import torch
 
@@ -11,6 +12,7 @@ from safs_ray.accuracy import evaluation_batch
 from safs_ray.config import Configuration, counted, refusal
 from safs_ray.data import Dataset, Folds, Splits, batch_count
 from safs_ray.models import Specification
+from safs_ray.models.specification import Kind
 from safs_ray.network import Network
 from safs_ray.operators import check_names, find
 from safs_ray.pruning import contract as pruning_contract
@@ -67,12 +69,24 @@ def specify(configuration: Configuration, dataset: Dataset, splits: Splits) -> S
     mean, deviation = configuration.data.mean, configuration.data.deviation
     if not mean or not deviation:
         mean, deviation = splits.train.statistics()
-    if len(mean) != dataset.channels:
-        raise refusal("data.mean", mean, f"the images have {counted(dataset.channels, 'channel')}")
+    inputs = dataset.pool.inputs
+    indices = int(inputs.max()) + 1 if inputs.dtype == torch.int64 else 0
+    if len(mean) != (0 if indices else dataset.shape[0]):
+        has = "indices, which are not normalised" if indices else counted(dataset.shape[0], "channel")
+        raise refusal("data.mean", mean, f"the inputs have {has}")
     name, exclude = configuration.model.name, configuration.model.exclude
     if exclude is None:
         exclude = models.find(name).exclude
-    return Specification(name, dataset.channels, dataset.size, dataset.classes, mean, deviation, exclude)
+    return Specification(
+        name,
+        dataset.shape,
+        dataset.outputs,
+        mean,
+        deviation,
+        exclude,
+        kind=cast(Kind, str(inputs.dtype).removeprefix("torch.")),
+        indices=indices,
+    )
 
 
 def searchable(network: Network, configuration: Configuration) -> Network:
@@ -133,8 +147,10 @@ def _check_without_images(configuration: Configuration) -> None:
 
 def _check_classes(configuration: Configuration, dataset: Dataset) -> None:
     """Refuse classes that cannot be in the validation images of every fold and in what all train on."""
+    if not dataset.pool.has_classes:
+        return
     folds = configuration.final.folds
-    counts, tested = (torch.bincount(part.labels, minlength=dataset.classes) for part in (dataset.pool, dataset.test))
+    counts, tested = (torch.bincount(part.labels, minlength=dataset.outputs) for part in (dataset.pool, dataset.test))
     scarce = torch.nonzero((counts <= folds) & (counts + tested > 0)).flatten().tolist()
     if scarce:
         few = f"class {dataset.name_of(scarce[0])} has {counted(int(counts[scarce[0]]), 'training image')}"
@@ -150,10 +166,10 @@ def _check_outputs(configuration: Configuration, network: Network) -> None:
     A network that cannot be traced has its layers in the order in which it defines them.
     """
     last, weight = list(network.prunable().items())[-1]
-    classes, prunes = network.specification.classes, not configuration.model.pruned
-    if prunes and configuration.pruning.structure == "filters" and len(weight) != classes:
-        has = f"{last} has {counted(len(weight), 'output')} for {classes} classes"
-        reason = f"keeps the last layer whole, which must give the logits; {has}"
+    outputs, prunes = network.specification.outputs, not configuration.model.pruned
+    if prunes and configuration.pruning.structure == "filters" and len(weight) != outputs:
+        has = f"{last} has {counted(len(weight), 'output')} for {outputs} of the network"
+        reason = f"keeps the last layer whole, which must give the network's outputs; {has}"
         raise refusal("pruning.structure", "filters", reason)
 
 
@@ -177,7 +193,7 @@ def _check_batches(
         largest = min(batch_size, sizes[0])
         takes, room = COPIES * needs.weights + largest * needs.image, machine.free_memory()
         if takes > room and configuration.run.address == "local" and not _on_gpu(configuration):
-            images = f"{counted(largest, 'image')} of {'x'.join(map(str, splits.train.inputs.shape[1:]))}"
+            images = f"{counted(largest, specification.noun)} of {specification.size}"
             there = f"and {machine.readable(room)} of memory are free"
             raise refusal(key, batch_size, f"a step of training with {images} takes {machine.readable(takes)}, {there}")
 

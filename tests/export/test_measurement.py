@@ -47,5 +47,5 @@ def test_accuracy_counts_what_is_right_and_finite() -> None:
 
 def test_measure_goes_on_where_a_form_cannot_be(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("safs_ray.export.measurement.FORMATS", {"nothing": FORMATS["torch"]})
-    network = Network.initial(Specification("mlp", 1, 4, 2, (0.5,), (0.5,)), 0)
+    network = Network.initial(Specification("mlp", (1, 4, 4), 2, (0.5,), (0.5,)), 0)
     assert list(measurement.measure(network, None)) == ["format=nothing: allowed: safetensors, onnx, torch, c"]

@@ -104,7 +104,7 @@ def test_tensors_and_arrays_are_taken(function: str) -> None:
     assert loaded.pool.labels.tolist() == [0, 1, 2, 0, 1, 2]
     assert loaded.pool.labels.dtype == torch.int64
     assert np.array_equal(loaded.test.inputs.numpy(), IMAGES[:2])
-    assert (loaded.classes, loaded.channels, loaded.size) == (3, 3, 4)
+    assert (loaded.outputs, loaded.shape) == (3, (3, 4, 4))
 
 
 def test_images_are_resized() -> None:
@@ -197,7 +197,7 @@ def test_channels_that_come_last_are_recognised_before_a_size_would_hide_them() 
 
 
 def test_square_images_of_many_channels_are_no_other_layout() -> None:
-    assert load_from("many_channels").channels == 12
+    assert load_from("many_channels").shape[0] == 12
 
 
 @pytest.mark.parametrize("source", ["digits", "imagefolder:images", "imagenet16:folder"])

@@ -32,7 +32,7 @@ CPU = torch.device("cpu")
 
 
 def masked(model: str, channels: int, size: int, sparsity: float) -> Network:
-    specification = Specification(model, channels, size, 10, (0.5,) * channels, (0.25,) * channels)
+    specification = Specification(model, (channels, size, size), 10, (0.5,) * channels, (0.25,) * channels)
     network = Network.initial(specification, seed=0)
     return network.masked(layer({name: weight.abs() for name, weight in network.prunable().items()}, sparsity))
 

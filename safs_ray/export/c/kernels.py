@@ -283,10 +283,13 @@ static void collect(float *memory, const struct lists *lists)
 }
 """
 
+BYTE, NUMBER = "pixel / 255.0f", "pixel"
+"""What is normalised of a byte, and of a number."""
+
 READ = """
 static float normalised(float pixel, size_t channel)
 {
-    return (pixel / 255.0f - mean[channel]) / deviation[channel];
+    return ($VALUE - mean[channel]) / deviation[channel];
 }
 
 #define READ(NAME, TYPE) \\
@@ -301,6 +304,6 @@ static float normalised(float pixel, size_t channel)
         } \\
     }
 
-READ(read_bytes, uint8_t)
-READ(read_floats, float)
 """
+
+READ_BYTES, READ_FLOATS = "READ(read_bytes, uint8_t)", "READ(read_floats, float)"

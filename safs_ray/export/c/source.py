@@ -69,7 +69,7 @@ class Source:
             *(each for each in (kernels.WINDOWS, kernels.LISTS) if each in self._kernels),
             *self._tables_of_images(),
             *(each for each in self._kernels if each not in (kernels.WINDOWS, kernels.LISTS)),
-            kernels.READ,
+            *self._reading(),
             *(text for _, text in self._functions.values()),
             *self._tables,
             "static void run(float *memory)",
@@ -78,6 +78,14 @@ class Source:
             "}",
             interface,
         ])  # fmt: skip
+
+    def _reading(self) -> Iterator[str]:
+        """What reads an input: of bytes also as floats from 0 to 255."""
+        bytes_too = self._specification.kind == "uint8"
+        yield kernels.READ.replace("$VALUE", kernels.BYTE if bytes_too else kernels.NUMBER)
+        if bytes_too:
+            yield kernels.READ_BYTES
+        yield kernels.READ_FLOATS
 
     @property
     def logits(self) -> Cells:
