@@ -55,9 +55,14 @@ class Examples:
         """What the outputs for these images should be."""
         return Targets(self.labels)
 
+    @property
     def has_classes(self) -> bool:
         """Whether each example is of one class."""
         return self.labels.dtype == torch.int64
+
+    def standardised(self, change: Callable[[Tensor], Tensor]) -> Examples:
+        """These with their labels as a network computes them."""
+        return replace(self, labels=change(self.labels))
 
     def __getitem__(self, chosen: slice | Tensor) -> Examples:
         return Examples(self.inputs[chosen], self.labels[chosen])
@@ -124,8 +129,9 @@ class Dataset:
         """The same with the pool in an order drawn from the seed, as :class:`Folds` wants it.
 
         It begins with a block of validation examples for each fold. Where there are classes, each block has of every
-        one its share of the pool, rounded down or up, but one example at least where the block is large enough for all; and
-        where so many classes need that one example, the others give way. Those behind the blocks are in random order.
+        one its share of the pool, rounded down or up, but one example at least where the block is large enough for all;
+        and where so many classes need that one example, the others give way. Those behind the blocks are in random
+        order.
 
         Args:
             validation, folds: as of :class:`Folds`; every class must have more images than there are folds.

@@ -25,6 +25,7 @@ ROOMS = (
     "randomness",
     "references",
     "losses",
+    "metrics",
     "data",
     "tensorfile",
     "sources",

@@ -63,7 +63,7 @@ def test_learns_and_remembers_its_best_epoch(dense: Result, splits: Splits, devi
     done = trainer(dense.network, splits, report=lambda _, accuracy: seen.append(accuracy)).run()
     assert done.epoch == len(seen) == 4
     assert done.standing.best_accuracy == max(seen) > 0.3
-    assert accuracy(done.standing.best, splits.validation, device, RunSection()) == done.standing.best_accuracy
+    assert accuracy(done.standing.best, splits.validation, device, Configuration()) == done.standing.best_accuracy
 
 
 def test_best_weights_are_copies(dense: Result, splits: Splits) -> None:
@@ -187,13 +187,13 @@ def test_the_best_network_has_the_masks_of_its_epoch(
     while running.epoch < 6:
         running.run_epoch()
         seen[running.epoch] = running.current()
-        assert accuracy(seen[running.epoch], splits.validation, device, RunSection()) == running.standing.accuracy
+        assert accuracy(seen[running.epoch], splits.validation, device, Configuration()) == running.standing.accuracy
     assert len({network.fingerprint for network in seen.values()}) == 6
     best = running.standing.best
     assert best.fingerprint == seen[running.standing.best_epoch].fingerprint
     for name, mask in best.masks.items():
         assert (best.state[name][~mask] == 0).all()
-    assert accuracy(best, splits.validation, device, RunSection()) == running.standing.best_accuracy
+    assert accuracy(best, splits.validation, device, Configuration()) == running.standing.best_accuracy
 
 
 def test_only_epochs_at_the_final_sparsity_can_be_the_best(dense: Result, splits: Splits) -> None:
@@ -320,7 +320,7 @@ def test_bf16_trains_weights_of_float32_and_keeps_zeros(pruned: Result, splits: 
 
 def test_accuracy_is_that_of_float32(pruned: Result, splits: Splits, device: torch.device) -> None:
     trained = trainer(pruned.network, splits, run=RunSection(precision="bf16")).run()
-    assert trained.standing.best_accuracy == accuracy(trained.standing.best, splits.validation, device, RunSection())
+    assert trained.standing.best_accuracy == accuracy(trained.standing.best, splits.validation, device, Configuration())
 
 
 def test_bf16_goes_on_bit_for_bit(pruned: Result, splits: Splits) -> None:

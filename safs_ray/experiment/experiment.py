@@ -48,7 +48,8 @@ def run(configuration: Configuration, specification: Specification, executor: Ex
         log_survey(best.network.survey)
     starts = {row: executor.result(start_of(configuration, row)) for row in recipes}
     table = results(best, recipes[Row.SAFS], starts, finals, executor.evaluations(), finalists, tried)
-    return {**table, "wall_seconds": time.monotonic() - began, "finished": True}
+    metric = configuration.data.measure
+    return {**table, "metric": metric, "wall_seconds": time.monotonic() - began, "finished": True}
 
 
 def _prune(configuration: Configuration, specification: Specification, executor: Executor) -> Tried:

@@ -15,6 +15,7 @@ from safs_ray.export.formats import FORMATS, describe
 from safs_ray.models import Specification
 from safs_ray.network import Network
 from safs_ray.operators import lookup
+from safs_ray.report.wording import called
 
 CARD = "MODEL_CARD.md"
 
@@ -24,7 +25,7 @@ def card(run: FinishedRun, exported: ExportedFile) -> str:
     network = run.best.network
     sections = {
         "Use": _use(network, exported),
-        "Accuracy": _accuracy(run),
+        called("Accuracy", run.configuration.data.measure): _accuracy(run),
         "Activations": _activations(network),
         "What the export changed": _changes(exported),
         "How it was made": _making(run),
@@ -40,15 +41,20 @@ def card(run: FinishedRun, exported: ExportedFile) -> str:
 def _summary(network: Network, configuration: Configuration) -> str:
     kind = network.specification
     return (
-        f"A sparse {kind.model} that {_task(kind)}, trained on {configuration.data.source}. "
+        f"A sparse {kind.model} that {_task(kind, configuration)}, trained on {configuration.data.source}. "
         f"{network.nonzero_weights:,} of its {network.prunable_count:,} convolution and linear weights are nonzero: "
-        f"sparsity {_percent(network.sparsity, 2)} %. safs_ray searched its activation functions and learned their scales "
-        "by Sparse Activation Function Search ([SAFS, AutoML 2023](https://arxiv.org/abs/2305.10964))."
+        f"sparsity {_percent(network.sparsity, 2)} %. safs_ray searched its activation functions and learned their "
+        "scales by Sparse Activation Function Search ([SAFS, AutoML 2023](https://arxiv.org/abs/2305.10964))."
     )
 
 
-def _task(kind: Specification) -> str:
-    return f"classifies {kind.noun}s of {kind.size} into {kind.outputs} classes"
+def _task(kind: Specification, configuration: Configuration) -> str:
+    takes = f"{kind.noun}s of {kind.size}"
+    return {
+        "classification": f"classifies {takes} into {counted(kind.outputs, 'class', 'classes')}",
+        "multilabel": f"tells which of {counted(kind.outputs, 'label')} apply to {takes}",
+        "regression": f"predicts {counted(kind.outputs, 'value')} of {takes}",
+    }[configuration.data.task]
 
 
 def _use(network: Network, exported: ExportedFile) -> list[str]:
@@ -91,13 +97,14 @@ def _accuracy(run: FinishedRun) -> list[str]:
         spreads = " | ".join(_spread(row[name]) for name in ("validation_accuracy", "test_accuracy"))
         lines.append(f"| {row['name']} | {spreads} | {_percent(row['sparsity'], 2)} | {row['nonzero_weights']:,} |")
     validation, test = run.best.validation_accuracy, run.best.test_accuracy
+    measure, noun = run.configuration.data.measure, run.best.network.specification.noun
     masks = " from the same masks" if run.configuration.search.when == "after" else ""
     return [
         *lines,
         "",
         "Mean ± standard deviation over the folds of the final evaluation, where there are several. All sparse rows "
         f"were trained equally long{masks}. This is the SAFS network of the fold with the highest "
-        f"validation accuracy: {_percent(validation)} % on validation images, {_percent(test or 0)} % on test images.",
+        f"validation {measure}: {_percent(validation)} % on validation {noun}s, {_percent(test or 0)} % on test {noun}s.",
     ]
 
 
@@ -157,17 +164,19 @@ def _versions(text: str) -> str:
 
 def _limits(run: FinishedRun) -> list[str]:
     kind, source, survey = run.best.network.specification, run.configuration.data.source, run.best.network.survey
+    measure = run.configuration.data.measure
     lines = [
         f"- It was trained and tested on {kind.noun}s of {source} alone; how it does on others is not known."
         + _resizing(kind),
-        "- Operators, hyperparameters and weights were chosen by validation accuracy, which therefore is optimistic.",
-        "- The softmax of its logits is not calibrated.",
+        f"- Operators, hyperparameters and weights were chosen by validation {measure}, which therefore is optimistic.",
     ]
+    if run.configuration.data.task == "classification":
+        lines.append("- The softmax of its logits is not calibrated.")
     if survey.reached is None:
         lines.append("- Whether every class has a logit that differs from image to image is not known.")
     elif constant := survey.outputs - survey.reached:
         have = f"classes {'has' if constant == 1 else 'have'}"
-        lines.append(f"- {constant} of {survey.outputs} {have} a logit that is the same for every image.")
+        lines.append(f"- {constant} of {survey.outputs} {have} a logit that is the same for every {kind.noun}.")
     return lines
 
 

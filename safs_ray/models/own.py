@@ -13,7 +13,6 @@ from safs_ray.dropout import switch_off
 from safs_ray.models.specification import Specification
 from safs_ray.references import resolve
 
-
 OF_IMAGES = ("channels", "size", "classes")
 """Keywords that all functions for images were called with."""
 

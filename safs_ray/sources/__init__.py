@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from safs_ray.config import ConfigurationError, DataSection, refusal
 from safs_ray.data import Array, Dataset, Examples, as_tensors
@@ -21,7 +22,8 @@ from safs_ray.sources.folders import imagefolder
 from safs_ray.sources.imagenet16 import CLASSES, imagenet16
 from safs_ray.sources.images import resized, widened
 from safs_ray.sources.named import TORCHVISION, digits, torchvision
-from safs_ray.sources.own import own
+from safs_ray.sources.numbers import table
+from safs_ray.sources.own import npz, own
 from safs_ray.sources.part import Part
 from safs_ray.sources.repeats import warn_of_repeats
 from safs_ray.sources.tables import parquet
@@ -32,7 +34,12 @@ FOLDERS: dict[str, Callable[[Path, Decoder], tuple[Part, Part]]] = {
 }
 """What reads the image files of a folder."""
 
-DIGITS_SIZE = 28
+ARRAYS = ("table", "npz")
+"""Kinds of sources that are files of numbers."""
+
+OWN = "your own package.module:function"
+
+DIGITS_SIZE = 28, 28
 """Pixels to which the digits are enlarged where no size is given."""
 
 
@@ -49,14 +56,16 @@ def load(section: DataSection) -> Dataset:
         (torch.Size([100, 1, 8, 8]), 10)
     """
     parts = _parts(section)
-    classes = _classes(section.source, *parts)
+    outputs = _outputs(section, *parts)
     train, test = (part.sample(section.limit) for part in parts)
     for name, part in (("training", train), ("test", test)):
         if len(part) < 2:
             raise refusal("data.source", section.source, f"needs at least two {name} images, has {len(part)}")
-    _check_trained(section.source, *parts)
-    dataset = _dataset(section, train, test, classes)
-    warn_of_repeats(dataset, section.source)
+    if section.task == "classification":
+        _check_trained(section.source, *parts)
+    dataset = _dataset(section, train, test, outputs)
+    if dataset.pool.has_classes:
+        warn_of_repeats(dataset, section.source)
     return dataset
 
 
@@ -64,24 +73,45 @@ def _parts(section: DataSection) -> tuple[Part, Part]:
     kind, _, argument = section.source.partition(":")
     downsampled = re.fullmatch(r"imagenet16(?:-(\d{1,6}))?", kind) if argument else None
     files = bool(argument) and kind in FOLDERS
-    function = is_reference(section.source) and not (files or downsampled)
+    function = is_reference(section.source) and not (files or downsampled or kind in ARRAYS)
     if section.alpha != "white" and not files:
         raise refusal("data.alpha", section.alpha, f"is for image files, those of {' and '.join(FOLDERS)}, alone")
-    if section.layout != "NCHW" and not function:
-        raise refusal("data.layout", section.layout, "is for images that your own package.module:function returns")
+    arrays = function or kind == "npz"
+    if section.layout != "NCHW" and not arrays:
+        raise refusal("data.layout", section.layout, f"is for images that {OWN} returns, or npz:FILE holds")
+    if section.label_column and kind != "table":
+        raise refusal("data.label_column", section.label_column, "is for tables of numbers, table:FOLDER, alone")
+    if section.task != "classification" and not (arrays or kind == "table"):
+        raise refusal("data.task", section.task, f"takes table:FOLDER, npz:FILE or {OWN}; {section.source} has classes")
     if section.source == "digits":
         return digits()
     if section.source in TORCHVISION:
         return torchvision(section)
     if files:
-        return FOLDERS[kind](Path(argument), Decoder(section.source, section.size, section.alpha))
+        return FOLDERS[kind](Path(argument), Decoder(section.source, section.sides, section.alpha))
     if downsampled:
         return imagenet16(Path(argument), int(downsampled[1] or CLASSES))
+    if kind == "table" and argument:
+        return table(Path(argument), section)
+    if kind == "npz" and argument:
+        return npz(Path(argument), section)
     if function:
-        return own(section.source, section.layout)
+        return own(section)
     known = ["digits", *TORCHVISION, *(f"{name}:FOLDER" for name in FOLDERS)]
-    others = "imagenet16:FOLDER, imagenet16-CLASSES:FOLDER or package.module:function"
+    others = "imagenet16:FOLDER, imagenet16-CLASSES:FOLDER, table:FOLDER, npz:FILE or package.module:function"
     raise refusal("data.source", section.source, f"allowed: {', '.join(known)}, {others}")
+
+
+def _outputs(section: DataSection, train: Part, test: Part) -> int:
+    """How many numbers a network computes: of classes, one more than the highest label."""
+    if section.task == "classification":
+        return _classes(section.source, train, test)
+    columns = [part.labels.shape[1] for part in (train, test)]
+    if columns[0] != columns[1]:
+        raise refusal(
+            "data.source", section.source, f"train_labels have {columns[0]} columns, test_labels {columns[1]}"
+        )
+    return int(columns[0])
 
 
 def _classes(source: str, *parts: Part) -> int:
@@ -95,6 +125,9 @@ def _classes(source: str, *parts: Part) -> int:
         raise refusal("data.source", source, f"labels must be 0, 1, …, one for each class; found {wrong}")
     if lowest == highest:
         raise refusal("data.source", source, f"needs images of at least two classes, has those of class {lowest}")
+    if lowest == 1 and len(np.unique(labels)) == highest:
+        reason = f"labels must be 0, 1, …, one for each class; these are 1 to {highest}: subtract 1"
+        raise refusal("data.source", source, reason)
     return int(highest) + 1
 
 
@@ -104,24 +137,46 @@ def _check_trained(source: str, train: Part, test: Part) -> None:
         raise refusal("data.source", source, f"has test images of class {min(lacking)}, but no training images of it")
 
 
-def _dataset(section: DataSection, train: Part, test: Part, classes: int) -> Dataset:
-    """Read the images and bring them to one size and the same channels."""
-    images = train.images(), test.images()
+def _dataset(section: DataSection, train: Part, test: Part, outputs: int) -> Dataset:
+    """Read the inputs, and bring images to one size and the same channels."""
+    inputs = train.images(), test.images()
+    if inputs[0].ndim == 4 and inputs[0].dtype == np.uint8:
+        images = _alike(section, *inputs)
+    else:
+        _check_plain(section, inputs[0])
+        images = tuple(as_tensors({"inputs": each})["inputs"] for each in inputs)
+    labels = (torch.from_numpy(_as_targets(part.labels)) for part in (train, test))
+    pool, tests = (Examples(*pair) for pair in zip(images, labels, strict=True))
+    return Dataset(pool, tests, outputs, train.names)
+
+
+def _as_targets(labels: Array) -> Array:
+    """Classes as int64, (N,); values, (N, outputs), as they are."""
+    return labels.astype(np.int64) if labels.ndim == 1 else labels
+
+
+def _alike(section: DataSection, *images: Array) -> tuple[Tensor, ...]:
+    """Images of one size with the same channels.
+
+    Raises:
+        ConfigurationError: they have several sizes.
+    """
     channels = max(part.shape[1] for part in images)
-    size = section.size or (DIGITS_SIZE if section.source == "digits" else None)
-    pool, tests = (
-        _examples(widened(part, channels), labels, size, section.source)
-        for part, labels in zip(images, (train.labels, test.labels), strict=True)
-    )
-    if pool.inputs.shape[1:] != tests.inputs.shape[1:] or pool.inputs.shape[2] != pool.inputs.shape[3]:
-        shapes = f"{tuple(pool.inputs.shape[1:])} and {tuple(tests.inputs.shape[1:])}"
+    sides = section.sides or (DIGITS_SIZE if section.source == "digits" else None)
+    wide = (as_tensors({"images": widened(part, channels)})["images"] for part in images)
+    pool, tests = (resized(part, sides, section.source) for part in wide)
+    if pool.shape[1:] != tests.shape[1:]:
+        shapes = f"{tuple(pool.shape[1:])} and {tuple(tests.shape[1:])}"
         raise ConfigurationError(
-            f"data.size: training and test images of shapes {shapes} are not squares of one size; "
-            "data.size=PIXELS resizes all"
+            f"data.size: training and test images of shapes {shapes} are not of one size; data.size=PIXELS or "
+            "data.size=HEIGHTxWIDTH resizes all"
         )
-    return Dataset(pool, tests, classes, train.names)
+    return pool, tests
 
 
-def _examples(images: Array, labels: Array, size: int | None, source: str) -> Examples:
-    tensor = as_tensors({"images": images})["images"]
-    return Examples(resized(tensor, size, source), torch.from_numpy(labels.astype(np.int64)))
+def _check_plain(section: DataSection, inputs: Array) -> None:
+    """Refuse what is for images alone."""
+    are = f"is for images, uint8 (N, C, H, W); these inputs are {inputs.dtype} of shape {inputs.shape}"
+    for key, value in (("size", section.size), ("crop", section.crop), ("flip", section.flip)):
+        if value:
+            raise refusal(f"data.{key}", value, are)

@@ -28,16 +28,16 @@ File = tuple[str, str | io.BytesIO]
 class Decoder:
     """Decodes the image files of one set, those to train on first: they decide what becomes of more than 8 bits."""
 
-    def __init__(self, source: str, size: int | None, alpha: Alpha = "white") -> None:
+    def __init__(self, source: str, sides: tuple[int, int] | None, alpha: Alpha = "white") -> None:
         """What holds for all images of the set.
 
         Args:
             source: as ``data.source`` has it, for messages.
-            size: side in pixels to resize images to; None leaves them as they are.
+            sides: height and width in pixels to resize images to; None leaves them as they are.
             alpha: "white" composes transparent pixels on white; "keep" gives all images an alpha channel.
         """
         self.source = source
-        self._size = size
+        self._sides = sides
         self._alpha = alpha
         self._scales: dict[str, Scale] = {}
 
@@ -60,12 +60,11 @@ class Decoder:
         try:
             image = read(file, self._alpha)
             if isinstance(image, Image.Image):
-                size = self._size
-                image = image.resize((size, size), Image.Resampling.BILINEAR) if size else image
+                image = image.resize(self._sides[::-1], Image.Resampling.BILINEAR) if self._sides else image
                 return channels_first(np.asarray(image))
             if not np.isfinite(image).all():
                 raise ValueError("it has pixels that are not finite")
-            return shrunk(channels_first(image), self._size) if self._size else channels_first(image)
+            return shrunk(channels_first(image), self._sides) if self._sides else channels_first(image)
         except Exception as error:  # each of Pillow's decoders raises errors of its own
             fault = f"{name} is not an image ({one_line(error).split(' <')[0]})"
             raise refusal("data.source", self.source, fault) from None

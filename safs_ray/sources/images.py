@@ -24,18 +24,23 @@ RESIZED_AT_A_TIME = 2**26
 """Values, as floats, that are resized at a time."""
 
 
-def require_memory(source: str, count: int, *shape: int, copies: int = COPIES) -> None:
-    """Refuse images (C, H, W), of one byte for each value, that memory cannot hold so many times.
+def require_memory(source: str, count: int, *shape: int, copies: int = COPIES, each: int = 1) -> None:
+    """Refuse images (C, H, W), or inputs of another shape, that memory cannot hold so many times.
+
+    Args:
+        each: bytes of a value.
 
     Raises:
         ConfigurationError: naming both sizes.
     """
-    size, free = count * math.prod(shape), machine.free_memory()
+    size, free = each * count * math.prod(shape), machine.free_memory()
     if copies * size > free:
         take = f"{'takes' if count == 1 else 'take'} {machine.readable(size)}"
-        images = f"{counted(count, 'image')} of {'x'.join(map(str, shape))} {take}"
+        images = f"{counted(count, 'image' if len(shape) == 3 else 'input')} of {'x'.join(map(str, shape))} {take}"
         held = f"which a run holds {copies} times, and {machine.readable(free)} of memory are free"
-        way_out = "data.size=PIXELS makes them smaller, data.limit=COUNT takes fewer"
+        way_out = "data.limit=COUNT takes fewer"
+        if len(shape) == 3:
+            way_out = f"data.size=PIXELS makes them smaller, {way_out}"
         raise refusal("data.source", source, f"{images}, {held}; {way_out}")
 
 
@@ -53,18 +58,18 @@ def widened(images: npt.NDArray[T], channels: int) -> npt.NDArray[T]:
     return np.take(images, [*colours, *range(1, own)], axis=-3)
 
 
-def resized(images: Tensor, size: int | None, source: str) -> Tensor:
-    """Images (N, C, H, W), uint8, with both sides ``size`` pixels long; as they are without one."""
-    if size is None or (images.shape[2], images.shape[3]) == (size, size):
+def resized(images: Tensor, sides: tuple[int, int] | None, source: str) -> Tensor:
+    """Images (N, C, H, W), uint8, of this height and width; as they are without them."""
+    if sides is None or tuple(images.shape[2:]) == sides:
         return images
     count, channels = images.shape[:2]
-    require_memory(source, count, channels, size, size)
+    require_memory(source, count, channels, *sides)
     parts = [
-        interpolate(part.float(), (size, size), mode="bilinear", antialias=True, align_corners=False)
+        interpolate(part.float(), sides, mode="bilinear", antialias=True, align_corners=False)
         .round()
         .clamp(0, 255)
         .to(torch.uint8)
-        for part in torch.split(images, max(1, RESIZED_AT_A_TIME // (channels * size**2)))
+        for part in torch.split(images, max(1, RESIZED_AT_A_TIME // (channels * math.prod(sides))))
     ]
     return torch.cat(parts)
 

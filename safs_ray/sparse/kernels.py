@@ -13,8 +13,6 @@ from __future__ import annotations
 from typing import Any
 
 import numpy.typing as npt
-from numba.core import types
-from numba.extending import overload
 
 from safs_ray.sparse.lanes import (
     LANES,
@@ -264,18 +262,6 @@ def mix(
                 store(out, row, plus_product(rest, a, load(gradient, row)))
 
 
-def level(levels: Floats, channel: int, value: float) -> float:
-    """What a value of an image becomes, in compiled code: a byte its level, a number itself."""
-    raise NotImplementedError
-
-
-@overload(level, inline="always")
-def _level(levels: Any, channel: Any, value: Any) -> Any:  # noqa: ARG001
-    if isinstance(value, types.Integer):
-        return lambda levels, channel, value: levels[channel, value]
-    return lambda levels, channel, value: value  # noqa: ARG005
-
-
 @compiled
 def gather(out: Floats, images: npt.NDArray[Any], levels: Floats, channels: Indices, pixels: Indices) -> None:
     """The rows of pixels of images; lanes beyond the last image become 0.
@@ -283,7 +269,7 @@ def gather(out: Floats, images: npt.NDArray[Any], levels: Floats, channels: Indi
     Args:
         out: (blocks, rows, LANES), written.
         images: (N, C * H * W), bytes, or numbers that are normalised.
-        levels: (C, 256), what a channel's 256 bytes become.
+        levels: (C, 256), what a channel's 256 bytes become; (0, 256) for numbers.
         channels, pixels: of every row; ``pixels`` counts through all channels.
     """
     count = images.shape[0]
@@ -291,7 +277,11 @@ def gather(out: Floats, images: npt.NDArray[Any], levels: Floats, channels: Indi
         known = min(LANES, count - block * LANES)
         for row in range(out.shape[1]):
             channel, pixel = channels[row], pixels[row]
-            for lane in range(known):
-                out[block, row, lane] = level(levels, channel, images[block * LANES + lane, pixel])
+            if len(levels):
+                for lane in range(known):
+                    out[block, row, lane] = levels[channel, int(images[block * LANES + lane, pixel])]
+            else:
+                for lane in range(known):
+                    out[block, row, lane] = images[block * LANES + lane, pixel]
             for lane in range(known, LANES):
                 out[block, row, lane] = 0

@@ -10,16 +10,20 @@ import torch
 from safs_ray import machine, models, sources
 from safs_ray.accuracy import evaluation_batch
 from safs_ray.config import Configuration, counted, refusal
-from safs_ray.data import Dataset, Folds, Splits, batch_count
+from safs_ray.data import Dataset, Folds, Splits, batch_count, moments
+from safs_ray.losses import CROSS_ENTROPY
+from safs_ray.metrics import metric_of
 from safs_ray.models import Specification
 from safs_ray.models.specification import Kind
 from safs_ray.network import Network
 from safs_ray.operators import check_names, find
 from safs_ray.pruning import contract as pruning_contract
 from safs_ray.pruning.scores import find_score
+from safs_ray.randomness import generator
 from safs_ray.references import is_reference, resolve
 from safs_ray.search import contract as search_contract
 from safs_ray.stages.rehearsal import rehearse
+from safs_ray.training.goal import check_weights, loss_of
 
 
 def set_up(configuration: Configuration) -> torch.device:
@@ -77,16 +81,17 @@ def specify(configuration: Configuration, dataset: Dataset, splits: Splits) -> S
     name, exclude = configuration.model.name, configuration.model.exclude
     if exclude is None:
         exclude = models.find(name).exclude
-    return Specification(
-        name,
-        dataset.shape,
-        dataset.outputs,
-        mean,
-        deviation,
-        exclude,
-        kind=cast(Kind, str(inputs.dtype).removeprefix("torch.")),
-        indices=indices,
-    )
+    kind = cast(Kind, str(inputs.dtype).removeprefix("torch."))
+    scales = _scales_of_targets(configuration, splits)
+    return Specification(name, dataset.shape, dataset.outputs, mean, deviation, exclude, kind, indices, *scales)
+
+
+def _scales_of_targets(configuration: Configuration, splits: Splits) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and deviation of the values to predict, by output; none of classes, of labels, and of a loss of a user's."""
+    section = configuration.data
+    if section.task != "regression" or is_reference(section.chosen_loss):
+        return (), ()
+    return moments(splits.train.labels.T)
 
 
 def searchable(network: Network, configuration: Configuration) -> Network:
@@ -114,7 +119,9 @@ def check(configuration: Configuration, dataset: Dataset, splits: Splits) -> Net
         images = counted(len(splits.train), "image")
         allowed = f"{counted(configuration.final.folds, 'fold')} of it leave {images} to train on; at least 2"
         raise refusal("data.validation", configuration.data.validation, allowed)
+    check_weights(configuration.data, dataset.outputs)
     specification = specify(configuration, dataset, splits)
+    _check_goal(configuration, specification, splits)
     models.check(specification, (1, 2, min(evaluation_batch(splits.train.inputs), len(splits.validation))))
     _check_batches(configuration, specification, dataset, splits)
     network = Network.initial(specification, configuration.run.seed)
@@ -126,6 +133,24 @@ def check(configuration: Configuration, dataset: Dataset, splits: Splits) -> Net
     if models.is_own(specification):
         rehearse(network, configuration, splits)
     return network
+
+
+def _check_goal(configuration: Configuration, specification: Specification, splits: Splits) -> None:
+    """Refuse a loss or a metric of a user's own that takes no outputs and labels as there are here."""
+    section, few = configuration.data, splits.train[:TRIED]
+    outputs = torch.rand(len(few), specification.outputs, generator=generator(0, "outputs"), requires_grad=True)
+    metric = metric_of(section)
+    metric.of(metric.seen(outputs.detach()[None], few.labels)[0], few.labels)
+    loss = loss_of(section, splits.train, CROSS_ENTROPY)
+    try:
+        loss(outputs, few.standardised(specification.standardised).targets).backward()  # type: ignore[no-untyped-call]
+    except Exception as error:  # the user's function runs, and may raise anything
+        reason = f"must return the mean loss of outputs {tuple(outputs.shape)}, a scalar with a gradient"
+        raise refusal("data.loss", section.chosen_loss, f"{reason} ({type(error).__name__}: {error})") from None
+
+
+TRIED = 8
+"""Examples that a loss and a metric are tried on."""
 
 
 def _check_own_parts(configuration: Configuration) -> None:
