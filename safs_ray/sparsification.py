@@ -128,6 +128,9 @@ def sparsify(
     configuration = _configured(words, settings)
     dataset = stages.load(configuration)
     splits = stages.folds(configuration, dataset).search()
+    if _predicts_in_units(configuration, dataset, splits):
+        words.append("data.scale_targets=false")
+        configuration = _configured(words, settings)
     network = stages.check(configuration, dataset, splits)
     if sparsity is None:
         network = network.masked({name: weight != 0 for name, weight in network.prunable().items()})
@@ -159,6 +162,16 @@ def _epochs(configuration: Configuration, begin: Result, splits: Splits) -> list
         "final.epochs": configuration.final.epochs,
     }
     return [f"{key}={math.ceil(part * epochs)}" for key, epochs in of_quickstart.items()]
+
+
+def _predicts_in_units(configuration: Configuration, dataset: Dataset, splits: Splits) -> bool:
+    """Whether a network that comes predicts values as they are, so that it was trained on such."""
+    data = configuration.data
+    if data.task != "regression" or data.scale_targets is not None:
+        return False
+    plain = configuration.model_copy(update={"data": data.model_copy(update={"scale_targets": False})})
+    network = stages.check(plain, dataset, splits)
+    return untrained(network, Context(plain, splits)).validation_accuracy >= TRAINED
 
 
 def _guessing(configuration: Configuration, examples: Examples) -> float:

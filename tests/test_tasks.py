@@ -18,7 +18,8 @@ from safs_ray.sparsification import Sparsified
 from safs_ray.storage import Folder
 
 SHORT = (
-    "dense.epochs=12", "dense.hyperparameters.learning_rate=0.01", "pruning.recipe=one-shot-global", "pruning.epochs=2", "search.steps=2", "search.epochs=1",
+    "dense.epochs=12", "dense.hyperparameters.learning_rate=0.01", "pruning.recipe=one-shot-global",
+    "pruning.epochs=2", "search.steps=2", "search.epochs=1",
     "finetune.epochs=1", "finetune.epochs_per_step=1", "tune.trials=2", "tune.grace_period=1", "final.epochs=2",
     "final.finalists=1", "run.verbose=0", "data.validation=0.2",
 )  # fmt: skip
@@ -150,6 +151,21 @@ def test_a_network_of_indices_runs_with_all_weights_and_says_so(caplog: pytest.L
         sparsified(of_texts(), "run.execution=sparse")
     sparsified(of_texts(), "dense.epochs=1", "pruning.epochs=0", "final.epochs=1")
     assert any("runs with all weights, zeros included: 0 is a Embedding" in each.message for each in caplog.records)
+
+
+def test_a_network_that_was_trained_on_values_as_they_are_is_pruned_as_it_comes() -> None:
+    draws = torch.Generator().manual_seed(0)
+    inputs = torch.randn(120, 4, generator=draws)
+    module = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 1))
+    with torch.no_grad():
+        module[2].bias += 1000
+        mean, deviation = inputs[30:].mean(0), inputs[30:].std(0, correction=0)
+        targets = module((inputs - mean) / deviation)
+    own = (f"data.mean={mean.tolist()}", f"data.deviation={deviation.tolist()}", "data.task=regression")
+    data = (inputs[30:], targets[30:]), (inputs[:30], targets[:30])
+    found = safs_ray.sparsify(module, *data, sparsity=0, settings=[*SHORT, *own, "final.epochs=1"])
+    assert found.network.specification.target_mean == ()
+    assert found.results["rows"][0]["test_accuracy"]["mean"] == pytest.approx(1, abs=1e-5)
 
 
 def mean_absolute(outputs: Tensor, labels: Tensor) -> Tensor:

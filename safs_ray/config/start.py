@@ -93,6 +93,12 @@ class DataSection(Section):
         description="weights of the classes in the loss, or of labels where they apply. balanced: the rarer, the "
         "larger; or a number for each",
     )
+    scale_targets: bool | None = Field(
+        None,
+        description="regression: the network computes values whose mean and deviation were taken out, which are put "
+        "back where it is used; false for a network that was trained on values as they are; default: true, unless "
+        "model.weights is given",
+    )
     folder: HomePath = Field("data", description="folder of torchvision's data sets, to which they are downloaded")
     size: Annotated[int | str | None, BeforeValidator(_size)] = Field(
         None,

@@ -104,7 +104,8 @@ def _accuracy(run: FinishedRun) -> list[str]:
         "",
         "Mean ± standard deviation over the folds of the final evaluation, where there are several. All sparse rows "
         f"were trained equally long{masks}. This is the SAFS network of the fold with the highest "
-        f"validation {measure}: {_percent(validation)} % on validation {noun}s, {_percent(test or 0)} % on test {noun}s.",
+        f"validation {measure}: {_percent(validation)} % on validation {noun}s, {_percent(test or 0)} % on test "
+        f"{noun}s.",
     ]
 
 

@@ -89,7 +89,8 @@ def specify(configuration: Configuration, dataset: Dataset, splits: Splits) -> S
 def _scales_of_targets(configuration: Configuration, splits: Splits) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Mean and deviation of the values to predict, by output; none of classes, of labels, and of a loss of a user's."""
     section = configuration.data
-    if section.task != "regression" or is_reference(section.chosen_loss):
+    wanted = configuration.model.weights is None if section.scale_targets is None else section.scale_targets
+    if section.task != "regression" or is_reference(section.chosen_loss) or not wanted:
         return (), ()
     return moments(splits.train.labels.T)
 
