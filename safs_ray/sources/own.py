@@ -9,7 +9,7 @@ from typing import Any, Literal, NoReturn
 import numpy as np
 from torch import Tensor
 
-from safs_ray.config import DataSection, counted, refusal
+from safs_ray.config import ConfigurationError, DataSection, counted, refusal
 from safs_ray.data import Array
 from safs_ray.references import resolve
 from safs_ray.sources.images import one_line, require_memory
@@ -61,19 +61,23 @@ def npz(file: Path, section: DataSection) -> tuple[Part, Part]:
         ConfigurationError: there is no such file, it is damaged, or holds other arrays.
     """
     try:
-        with np.load(file, allow_pickle=False) as held:
-            names = next((names for names in SPELLINGS if set(names) <= set(held.files)), None)
-            if names is None:
-                needed = f"must hold {', '.join(RETURNED)}; it holds {', '.join(held.files) or 'nothing'}"
-                raise refusal("data.source", section.source, needed)
-            arrays = {part: np.asarray(held[name]) for part, name in zip(RETURNED, names, strict=True)}
-    except (OSError, ValueError, EOFError) as error:  # ConfigurationError is a ValueError
-        if isinstance(error, FileNotFoundError):
-            raise refusal("data.source", section.source, f"there is no file {file}") from None
-        if str(error).startswith("data.source"):
-            raise
+        return parts(_held(file, section), section)
+    except ConfigurationError:
+        raise
+    except FileNotFoundError:
+        raise refusal("data.source", section.source, f"there is no file {file}") from None
+    except Exception as error:  # numpy and zipfile raise many kinds
         raise refusal("data.source", section.source, f"{file.name} cannot be read ({one_line(error)})") from None
-    return parts(arrays, section)
+
+
+def _held(file: Path, section: DataSection) -> dict[str, Array]:
+    """The arrays of a file, by the names in RETURNED."""
+    with np.load(file, allow_pickle=False) as held:
+        names = next((names for names in SPELLINGS if set(names) <= set(held.files)), None)
+        if names is None:
+            needed = f"must hold {', '.join(RETURNED)}; it holds {', '.join(held.files) or 'nothing'}"
+            raise refusal("data.source", section.source, needed)
+        return {part: np.asarray(held[name]) for part, name in zip(RETURNED, names, strict=True)}
 
 
 def parts(arrays: Mapping[str, Array], section: DataSection) -> tuple[Part, Part]:
@@ -83,6 +87,9 @@ def parts(arrays: Mapping[str, Array], section: DataSection) -> tuple[Part, Part
         ConfigurationError: they are not as :func:`own` says, or the shapes of the parts differ.
     """
     train, test = (_part(arrays, part, section) for part in ("train", "test"))
+    kinds = [_type(arrays[f"{part}_inputs"]) for part in ("train", "test")]
+    if kinds[0] != kinds[1]:
+        raise refusal("data.source", section.source, f"train_inputs are {kinds[0]}, test_inputs {kinds[1]}")
     shapes = [arrays[f"{part}_inputs"].shape[1:] for part in ("train", "test")]
     images = arrays["train_inputs"].ndim == 4 and arrays["train_inputs"].dtype == np.uint8
     if images:  # which can be resized
@@ -95,6 +102,11 @@ def parts(arrays: Mapping[str, Array], section: DataSection) -> tuple[Part, Part
         have = f"train_inputs are of shape {('N', *shapes[0])}, test_inputs of {('N', *shapes[1])}".replace("'", "")
         raise refusal("data.source", section.source, have)
     return train, test
+
+
+def _type(inputs: Array) -> str:
+    """As a run has it."""
+    return "float32" if inputs.dtype.kind == "f" else str(inputs.dtype)
 
 
 def _array(value: Any, part: str, name: str) -> Array:
