@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -11,11 +12,14 @@ from sklearn.datasets import load_breast_cancer, load_diabetes
 from torch import Tensor, nn
 
 import safs_ray
-from safs_ray import export
-from safs_ray.config import ConfigurationError
+from safs_ray import config, export, stages
+from safs_ray.config import ConfigurationError, Hyperparameters
 from safs_ray.export.loading import load
+from safs_ray.network import Network
+from safs_ray.references import lend
 from safs_ray.sparsification import Sparsified
 from safs_ray.storage import Folder
+from safs_ray.training import Context, Trainer, Training
 
 SHORT = (
     "dense.epochs=12", "dense.hyperparameters.learning_rate=0.01", "pruning.recipe=one-shot-global",
@@ -218,3 +222,29 @@ def test_what_does_not_fit_is_refused_in_one_line(settings: Sequence[str], told:
         safs_ray.sparsify(module, train, test, settings=[*SHORT, *settings])
     assert told in str(refused.value)
     assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize("name", ["values", "labels", "signals"])
+def test_a_training_that_is_interrupted_goes_on_to_the_bit(name: str, tmp_path: Path) -> None:
+    module, train, test, own = CASES[name]()
+    source, model = lend(lambda: (*train, *test), "data"), lend(lambda: copy.deepcopy(module), "net")
+    settings = [f"data.source={source}", f"model.name={model}", "run.execution=sparse", *own]
+    configuration = config.validate(config.overridden({}, settings))
+    dataset = stages.load(configuration)
+    context = Context(configuration, stages.folds(configuration, dataset).search())
+    dense = Network.initial(stages.specify(configuration, dataset, context.splits), 0)
+    network = dense.masked({each: weight > 0 for each, weight in dense.prunable().items()})
+    training = Training(context, Hyperparameters(batch_size=64), epochs=4, seed=0, learn_scales=True)
+    whole, first, second = (Trainer([network], training) for _ in range(3))
+    whole.run()
+    for _ in range(2):
+        first.run_epoch()
+    torch.save(first.state_dict(), tmp_path / "state")
+    second.load_state_dict(torch.load(tmp_path / "state", weights_only=False))
+    second.run()
+    assert second.current().fingerprint == whole.current().fingerprint
+    assert second.standing.curve == whole.standing.curve
+    if name == "signals":
+        return  # with batch normalisation each is trained alone
+    several = Trainer([network, network.assign(["tanh"] * len(network.sites))], training).run()
+    assert several.current(0).fingerprint == whole.current().fingerprint
