@@ -211,6 +211,7 @@ def test_a_loss_and_a_metric_of_ones_own() -> None:
         (["data.class_weights=[1, 2, 3]"], "data.class_weights"),
         (["data.crop=2"], "data.crop=2: is for images, uint8 (N, C, H, W); these inputs are float32 of shape"),
         (["data.size=8"], "data.size=8: is for images, uint8"),
+        (["model.name=mlp"], "model.name=mlp: takes numbers, and these inputs are indices"),
         (["model.name=lenet5"], "takes images (C, H, W), and these inputs are float32 of shape (10,)"),
         (["data.task=multilabel"], "must be 0 and 1 of shape (N, labels) with N=332"),
         ([], "train_labels must be integers of shape (332,), are float64 of shape (332,); data.task=regression takes"),
@@ -221,6 +222,8 @@ def test_what_does_not_fit_is_refused_in_one_line(settings: Sequence[str], told:
     if "weights" in told or "model" in told or "images" in told:
         train, test = ((inputs, (labels > 150).long()) for inputs, labels in (train, test))
         module = linear(10, 2)
+    if "indices" in told:
+        module, train, test, _ = of_texts()
     with pytest.raises(ConfigurationError) as refused:
         safs_ray.sparsify(module, train, test, settings=[*SHORT, *settings])
     assert told in str(refused.value)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections import OrderedDict
 from collections.abc import Iterator
 from typing import cast
@@ -47,7 +46,7 @@ def mlp(specification: Specification) -> nn.Module:
     return nn.Sequential(
         OrderedDict(
             flatten=nn.Flatten(),
-            fc1=nn.Linear(math.prod(specification.shape), 300),
+            fc1=nn.Linear(specification.values(), 300),
             act1=nn.ReLU(),
             fc2=nn.Linear(300, 100),
             act2=nn.ReLU(),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
@@ -144,6 +145,17 @@ class Specification:
             return outputs
         mean, deviation = (outputs.new_tensor(values) for values in (self.target_mean, self.target_deviation))
         return outputs * deviation + mean
+
+    def values(self) -> int:
+        """How many numbers an input has, for an architecture that takes numbers of any shape.
+
+        Raises:
+            ConfigurationError: inputs are indices.
+        """
+        if self.kind == "int64":
+            takes = "takes numbers, and these inputs are indices, which an embedding takes"
+            raise refusal("model.name", self.model, f"{takes}; allowed: your own package.module:function")
+        return math.prod(self.shape)
 
     def sides(self) -> tuple[int, int]:
         """Height and width of the images that an architecture takes.

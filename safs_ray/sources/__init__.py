@@ -34,8 +34,8 @@ FOLDERS: dict[str, Callable[[Path, Decoder], tuple[Part, Part]]] = {
 }
 """What reads the image files of a folder."""
 
-ARRAYS = ("table", "npz")
-"""Kinds of sources that are files of numbers."""
+ARRAYS: dict[str, Callable[[Path, DataSection], tuple[Part, Part]]] = {"table": table, "npz": npz}
+"""What reads files of numbers."""
 
 OWN = "your own package.module:function"
 
@@ -73,16 +73,9 @@ def _parts(section: DataSection) -> tuple[Part, Part]:
     kind, _, argument = section.source.partition(":")
     downsampled = re.fullmatch(r"imagenet16(?:-(\d{1,6}))?", kind) if argument else None
     files = bool(argument) and kind in FOLDERS
-    function = is_reference(section.source) and not (files or downsampled or kind in ARRAYS)
-    if section.alpha != "white" and not files:
-        raise refusal("data.alpha", section.alpha, f"is for image files, those of {' and '.join(FOLDERS)}, alone")
-    arrays = function or kind == "npz"
-    if section.layout != "NCHW" and not arrays:
-        raise refusal("data.layout", section.layout, f"is for images that {OWN} returns, or npz:FILE holds")
-    if section.label_column and kind != "table":
-        raise refusal("data.label_column", section.label_column, "is for tables of numbers, table:FOLDER, alone")
-    if section.task != "classification" and not (arrays or kind == "table"):
-        raise refusal("data.task", section.task, f"takes table:FOLDER, npz:FILE or {OWN}; {section.source} has classes")
+    arrays = bool(argument) and kind in ARRAYS
+    function = is_reference(section.source) and not (files or downsampled or arrays)
+    _check_keys(section, files, arrays or function)
     if section.source == "digits":
         return digits()
     if section.source in TORCHVISION:
@@ -91,15 +84,30 @@ def _parts(section: DataSection) -> tuple[Part, Part]:
         return FOLDERS[kind](Path(argument), Decoder(section.source, section.sides, section.alpha))
     if downsampled:
         return imagenet16(Path(argument), int(downsampled[1] or CLASSES))
-    if kind == "table" and argument:
-        return table(Path(argument), section)
-    if kind == "npz" and argument:
-        return npz(Path(argument), section)
+    if arrays:
+        return ARRAYS[kind](Path(argument), section)
     if function:
         return own(section)
     known = ["digits", *TORCHVISION, *(f"{name}:FOLDER" for name in FOLDERS)]
     others = "imagenet16:FOLDER, imagenet16-CLASSES:FOLDER, table:FOLDER, npz:FILE or package.module:function"
     raise refusal("data.source", section.source, f"allowed: {', '.join(known)}, {others}")
+
+
+def _check_keys(section: DataSection, files: bool, arrays: bool) -> None:
+    """Refuse keys that are for other sources.
+
+    Args:
+        files: whether the source is image files.
+        arrays: whether it is arrays or tables of any kind of number.
+    """
+    if section.alpha != "white" and not files:
+        raise refusal("data.alpha", section.alpha, f"is for image files, those of {' and '.join(FOLDERS)}, alone")
+    if section.layout != "NCHW" and (not arrays or section.source.startswith("table:")):
+        raise refusal("data.layout", section.layout, f"is for images that {OWN} returns, or npz:FILE holds")
+    if section.label_column and not section.source.startswith("table:"):
+        raise refusal("data.label_column", section.label_column, "is for tables of numbers, table:FOLDER, alone")
+    if section.task != "classification" and not arrays:
+        raise refusal("data.task", section.task, f"takes table:FOLDER, npz:FILE or {OWN}; {section.source} has classes")
 
 
 def _outputs(section: DataSection, train: Part, test: Part) -> int:

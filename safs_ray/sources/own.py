@@ -87,21 +87,23 @@ def parts(arrays: Mapping[str, Array], section: DataSection) -> tuple[Part, Part
         ConfigurationError: they are not as :func:`own` says, or the shapes of the parts differ.
     """
     train, test = (_part(arrays, part, section) for part in ("train", "test"))
+    _check_alike(arrays, section)
+    return train, test
+
+
+def _check_alike(arrays: Mapping[str, Array], section: DataSection) -> None:
+    """Refuse parts of different types or shapes; images may have different sizes, for they can be resized."""
     kinds = [_type(arrays[f"{part}_inputs"]) for part in ("train", "test")]
     if kinds[0] != kinds[1]:
-        raise refusal("data.source", section.source, f"train_inputs are {kinds[0]}, test_inputs {kinds[1]}")
-    shapes = [arrays[f"{part}_inputs"].shape[1:] for part in ("train", "test")]
-    images = arrays["train_inputs"].ndim == 4 and arrays["train_inputs"].dtype == np.uint8
-    if images:  # which can be resized
+        _refuse(section, f"train_inputs are {kinds[0]}, test_inputs {kinds[1]}")
+    one, other = (arrays[f"{part}_inputs"].shape[1:] for part in ("train", "test"))
+    if len(one) == len(other) == 3 and kinds[0] == "uint8":
         place = section.layout.index("C") - 1
-        channels = [shape[place] for shape in shapes]
-        if channels[0] != channels[1]:
-            have = f"train_inputs have {counted(channels[0], 'channel')}"
-            raise refusal("data.source", section.source, f"{have}, test_inputs {channels[1]}")
-    elif shapes[0] != shapes[1]:
-        have = f"train_inputs are of shape {('N', *shapes[0])}, test_inputs of {('N', *shapes[1])}".replace("'", "")
-        raise refusal("data.source", section.source, have)
-    return train, test
+        if one[place] != other[place]:
+            _refuse(section, f"train_inputs have {counted(one[place], 'channel')}, test_inputs {other[place]}")
+    elif one != other:
+        shapes = (f"(N, {', '.join(map(str, shape))})" for shape in (one, other))
+        _refuse(section, "train_inputs are of shape {}, test_inputs of {}".format(*shapes))
 
 
 def _type(inputs: Array) -> str:
