@@ -5,6 +5,7 @@ What none of them does is left to torch: its node runs as it stands, between the
 
 from __future__ import annotations
 
+import math
 import operator
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -171,12 +172,15 @@ def _product(node: fx.Node, inputs: Sequence[fx.Node], shapes: Shapes) -> Operat
 
 
 def _mean(node: fx.Node, taken: tuple[int, ...], given: tuple[int, ...]) -> Operation | None:
-    """The mean of whole planes."""
-    dimensions = node.args[1] if len(node.args) > 1 else node.kwargs.get("dim")
-    whole = len(taken) == 3 and given in (taken[:1], (taken[0], 1, 1))
-    if not whole or not isinstance(dimensions, list | tuple) or len(dimensions) != 2:
+    """The mean of whole planes, or signals."""
+    told = node.args[1] if len(node.args) > 1 else node.kwargs.get("dim")
+    dimensions = [each for each in (told if isinstance(told, list | tuple) else [told]) if isinstance(each, int)]
+    behind = list(range(2, 1 + len(taken)))  # the batch and the channels
+    if not behind or sorted(each % (1 + len(taken)) for each in dimensions) != behind:
         return None
-    pixels = taken[1] * taken[2]
+    if given not in (taken[:1], (taken[0], *(1 for _ in behind))):
+        return None
+    pixels = math.prod(taken[1:])
     return Average(np.arange(pixels)[None], np.array([1 / pixels]))
 
 
