@@ -119,7 +119,7 @@ def _lines(
 def write_network(model: str, sparsity: float, operator: str, allocation: str, place: Path) -> list[int]:
     """Write a network as every way reads it; the bytes of its numbers, and of the exported files."""
     name, channels, size = MODELS[model]
-    specification = Specification(name, channels, size, CLASSES, (0.5,) * channels, (0.25,) * channels)
+    specification = Specification(name, (channels, size, size), CLASSES, (0.5,) * channels, (0.25,) * channels)
     dense = Network.initial(specification, seed=0)
     dense = dense.assign([operator] * len(dense.sites))
     masked = dense.masked(masks(dense, allocation, sparsity))

@@ -90,7 +90,7 @@ def known(model: str) -> str:
 def network_of(model: str, operator: str) -> Network:
     """A dense network with initial weights and one operator at every site."""
     channels, size, _ = SHAPES[model]
-    specification = Specification(model, channels, size, 10, (0.5,) * channels, (0.25,) * channels)
+    specification = Specification(model, (channels, size, size), 10, (0.5,) * channels, (0.25,) * channels)
     network = Network.initial(specification, seed=0)
     return network.assign([operator] * len(network.sites))
 

@@ -1,4 +1,4 @@
-"""How many of the images a network classifies correctly, a batch without gradients at a time."""
+"""How good the outputs of networks are by a metric, a batch without gradients at a time."""
 
 from __future__ import annotations
 
@@ -9,45 +9,44 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor
 
-from safs_ray.config import RunSection, counted
+from safs_ray.config import Configuration, counted
 from safs_ray.data import Examples
+from safs_ray.metrics import Metric, metric_of
+from safs_ray.models import Specification
 from safs_ray.network import Network
 from safs_ray.sparse.cohort import Cohort
 from safs_ray.sparse.execution import executable
 
 EVALUATION_BATCH = 1000
-"""Images in a batch without gradients, where they are no larger than 3x32x32; fewer of larger ones."""
+"""Inputs in a batch without gradients, where they are no larger than 3x32x32; fewer of larger ones."""
 
 
-def accuracy(network: Network, examples: Examples, device: torch.device, run: RunSection) -> float:
-    """Fraction of the examples that the network classifies correctly, executed as the run says."""
-    with enough_memory(device, "the network with all images"):
+def accuracy(network: Network, examples: Examples, device: torch.device, configuration: Configuration) -> float:
+    """How good a network is by the run's metric, executed as the run says."""
+    run = configuration.run
+    with enough_memory(device, "the network with all inputs"):
         module, examples = executable(network, run.execution, device, run.known_costs), examples.to(device)
-    return accuracies(module.cohort, examples)[0]
+    return accuracies(module.cohort, examples, metric_of(configuration.data), network.specification)[0]
 
 
 @torch.inference_mode()
-def accuracies(cohort: Cohort, examples: Examples) -> list[float]:
-    """Of each network of a cohort, as :func:`accuracy` has it of one."""
+def accuracies(cohort: Cohort, examples: Examples, metric: Metric, specification: Specification) -> list[float]:
+    """Of each network of a cohort, as :func:`accuracy` has it of one.
+
+    Args:
+        specification: of all of them, which says the units of what they predict.
+    """
     cohort.eval()
     size = evaluation_batch(examples.inputs)
-    with enough_memory(examples.inputs.device, f"a batch of {counted(size, 'image')} without gradients"):
-        return _shares_correct(cohort, examples, size)
+    with enough_memory(examples.inputs.device, f"a batch of {counted(size, specification.noun)} without gradients"):
+        pairs = zip(torch.split(examples.inputs, size), torch.split(examples.labels, size), strict=True)
+        seen = [metric.seen(specification.restored(cohort(inputs)), labels) for inputs, labels in pairs]
+    return [metric.of(each, examples.labels) for each in torch.cat(seen, 1)]
 
 
-def _shares_correct(cohort: Cohort, examples: Examples, size: int) -> list[float]:
-    counts = []
-    for images, labels in zip(torch.split(examples.inputs, size), torch.split(examples.labels, size), strict=True):
-        logits = cohort(images)
-        # The argmax of NaN is a class like any other: a broken network must not score by chance.
-        counts.append(((logits.argmax(2) == labels) & logits.isfinite().all(2)).sum(1))
-    correct: list[int] = torch.stack(counts).sum(0).tolist()
-    return [count / len(examples) for count in correct]
-
-
-def evaluation_batch(images: Tensor) -> int:
-    """How many of such images (N, C, H, W) a batch without gradients takes."""
-    return max(1, min(EVALUATION_BATCH, EVALUATION_BATCH * 3 * 32 * 32 // math.prod(images.shape[1:])))
+def evaluation_batch(inputs: Tensor) -> int:
+    """How many of such inputs (N, …) a batch without gradients takes."""
+    return max(1, min(EVALUATION_BATCH, EVALUATION_BATCH * 3 * 32 * 32 // math.prod(inputs.shape[1:])))
 
 
 @contextmanager

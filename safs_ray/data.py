@@ -1,4 +1,4 @@
-"""Images as uint8 tensors in memory: folds, batches and augmentation.
+"""Examples as tensors in memory: folds, batches and augmentation.
 
 Batches are slices of one permuted tensor and augmentation is a tensor operation on the batch, so no Python
 runs per image. Every draw comes from a generator given by the caller.
@@ -40,7 +40,11 @@ def as_tensors(arrays: Arrays) -> dict[str, Tensor]:
 
 @dataclass(frozen=True)
 class Examples:
-    """Images (N, C, H, W), uint8, and their labels (N,), int64.
+    """Inputs and what is to be predicted of them.
+
+    Attributes:
+        inputs: (N, …): uint8, as images (N, C, H, W) are, float32, or int64 for the indices of an embedding.
+        labels: classes (N,), int64; or float32 (N, outputs): values, or of each label whether it applies, 1 or 0.
 
     Attributes:
         taught: the logits (N, classes) of a network that others learn from; None without one.
@@ -63,6 +67,15 @@ class Examples:
         """What the outputs for these images should be."""
         return Targets(self.labels, self.taught)
 
+    @property
+    def has_classes(self) -> bool:
+        """Whether each example is of one class."""
+        return self.labels.dtype == torch.int64
+
+    def standardised(self, change: Callable[[Tensor], Tensor]) -> Examples:
+        """These with their labels as a network computes them."""
+        return replace(self, labels=change(self.labels))
+
     def __getitem__(self, chosen: slice | Tensor) -> Examples:
         return self.mapped(lambda each: each[chosen])
 
@@ -74,13 +87,20 @@ class Examples:
         return Examples(change(self.inputs), change(self.labels), None if self.taught is None else change(self.taught))
 
     def statistics(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
-        """Mean and standard deviation of each channel, of pixels scaled to [0, 1].
+        """Mean and standard deviation of each channel, or feature; of bytes scaled to [0, 1]. Of indices none.
 
         Examples:
             >>> images = torch.tensor([0, 0, 255, 255], dtype=torch.uint8).view(1, 1, 2, 2)
             >>> Examples(images, torch.tensor([0])).statistics()
             ((0.5,), (0.5,))
+            >>> Examples(torch.tensor([[1.0, 7.0], [3.0, 7.0]]), torch.tensor([0, 1])).statistics()
+            ((2.0, 7.0), (1.0, 1.0))
         """
+        if self.inputs.dtype == torch.int64:
+            return (), ()
+        if self.inputs.dtype != torch.uint8 or self.inputs.dim() != 4:
+            channels = self.inputs.transpose(0, 1).flatten(1)
+            return moments(channels, 255 if self.inputs.dtype == torch.uint8 else 1)
         parts = self.inputs.split(COUNTED_AT_A_TIME)  # type: ignore[no-untyped-call]
         counts = torch.stack([_levels(part) for part in parts]).sum(0).double()
         levels = torch.arange(256, dtype=torch.float64) / 255
@@ -90,28 +110,33 @@ class Examples:
         return tuple(mean.tolist()), tuple(deviation.tolist())
 
 
+def moments(channels: Tensor, unit: float = 1) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and standard deviation of each row of numbers, in units of so much; a constant one has the deviation 1."""
+    found = [torch.var_mean(channel.double() / unit, correction=0) for channel in channels]
+    deviations = (variance.sqrt().item() for variance, _ in found)
+    constant = (bool((channel == channel[0]).all()) for channel in channels)
+    mean = tuple(mean.item() for _, mean in found)
+    return mean, tuple(1.0 if same else own for own, same in zip(deviations, constant, strict=True))
+
+
 @dataclass(frozen=True)
 class Dataset:
-    """A source's images for training and validation (the pool), its test images, and its classes.
+    """A source's examples for training and validation (the pool), and those for the test.
 
     Attributes:
-        classes: one more than the highest label.
+        outputs: how many numbers a network computes for an input: of classes one more than the highest.
         names: of the classes, by label; empty where the source has none.
     """
 
     pool: Examples
     test: Examples
-    classes: int
+    outputs: int
     names: tuple[str, ...] = ()
 
     @property
-    def channels(self) -> int:
-        return self.pool.inputs.shape[1]
-
-    @property
-    def size(self) -> int:
-        """Side of the square images in pixels."""
-        return self.pool.inputs.shape[2]
+    def shape(self) -> tuple[int, ...]:
+        """Of one input."""
+        return tuple(self.pool.inputs.shape[1:])
 
     def name_of(self, label: int) -> str:
         """A class as a person knows it."""
@@ -120,16 +145,18 @@ class Dataset:
     def arranged(self, seed: int, validation: float, folds: int) -> Dataset:
         """The same with the pool in an order drawn from the seed, as :class:`Folds` wants it.
 
-        It begins with a block of validation images for each fold. Each block has of every class its share of the pool,
-        rounded down or up, but one image at least where the block is large enough for all classes; and where so many
-        classes need that one image, the others give way. The images behind the blocks are in random order.
+        It begins with a block of validation examples for each fold. Where there are classes, each block has of every
+        one its share of the pool, rounded down or up, but one example at least where the block is large enough for all;
+        and where so many classes need that one example, the others give way. Those behind the blocks are in random
+        order.
 
         Args:
             validation, folds: as of :class:`Folds`; every class must have more images than there are folds.
         """
         draws = generator(seed, "pool")
         shuffled = torch.randperm(len(self.pool), generator=draws)
-        classes = np.unique(self.pool.labels[shuffled].numpy(), return_inverse=True)[1]
+        labels = self.pool.labels[shuffled].numpy() if self.pool.has_classes else np.zeros(len(self.pool))
+        classes = np.unique(labels, return_inverse=True)[1]
         offset = torch.rand((), generator=draws, dtype=torch.float64).item()
         dealt = _dealt(np.bincount(classes), block_size(len(self.pool), validation), folds, offset)
         order = np.argsort(_block_of_each(classes, dealt), kind="stable")
@@ -152,7 +179,7 @@ class Dataset:
             "pool.labels": self.pool.labels.numpy(),
             "test.inputs": _array(self.test.inputs),
             "test.labels": self.test.labels.numpy(),
-            "classes": np.array(self.classes),
+            "outputs": np.array(self.outputs),
         }
 
     @classmethod
@@ -162,15 +189,15 @@ class Dataset:
         Examples:
             >>> images, labels = np.zeros((4, 1, 8, 8), np.uint8), np.array([0, 1, 0, 1])
             >>> parts = {"pool.inputs": images, "pool.labels": labels, "test.inputs": images, "test.labels": labels}
-            >>> dataset = Dataset.from_arrays({**parts, "classes": np.array(2)})
-            >>> len(dataset.pool), dataset.channels, dataset.size, dataset.classes
-            (4, 1, 8, 2)
+            >>> dataset = Dataset.from_arrays({**parts, "outputs": np.array(2)})
+            >>> len(dataset.pool), dataset.shape, dataset.outputs
+            (4, (1, 8, 8), 2)
         """
         tensors = as_tensors(arrays)
         return cls(
             Examples(tensors["pool.inputs"], tensors["pool.labels"], tensors.get("pool.taught")),
             Examples(tensors["test.inputs"], tensors["test.labels"]),
-            int(arrays["classes"]),
+            int(arrays["outputs"]),
         )
 
 
@@ -243,7 +270,7 @@ class Folds:
 
     Examples:
         >>> examples = Examples(torch.zeros(10, 1, 2, 2, dtype=torch.uint8), torch.arange(10) % 2)
-        >>> folds = Folds(Dataset(examples, examples, classes=2), validation=0.2, count=3)
+        >>> folds = Folds(Dataset(examples, examples, outputs=2), validation=0.2, count=3)
         >>> len(folds.search().train), len(folds.search().validation), len(folds.final(0).train)
         (4, 2, 8)
     """

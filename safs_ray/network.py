@@ -46,7 +46,7 @@ class Network:
         groups: how many sites the channels of each activation are divided into; see :meth:`grouped`.
 
     Examples:
-        >>> network = Network.initial(Specification("mlp", 1, 8, 10, mean=(0.5,), deviation=(0.5,)), seed=0)
+        >>> network = Network.initial(Specification("mlp", (1, 8, 8), 10, mean=(0.5,), deviation=(0.5,)), seed=0)
         >>> network.sites, network.assignment
         (('act1', 'act2'), ('relu', 'relu'))
         >>> {name: tuple(weight.shape) for name, weight in network.prunable().items()}
@@ -91,7 +91,7 @@ class Network:
         return cls(specification, sited.sites, sited.defaults, state, {})
 
     def build(self) -> nn.Module:
-        """A new module with this state, on the CPU, in training mode; it computes logits (N, classes)."""
+        """A new module with this state, on the CPU, in training mode; it computes outputs (N, outputs)."""
         sited = _sited(self.specification)
         if self.groups > 1:
             sited = sited.grouped(self.groups)
@@ -285,7 +285,9 @@ class Network:
         return {name: tensor for name, tensor in self.state.items() if not name.startswith(activations)}
 
     def _digest(self, tensors: Mapping[str, Tensor]) -> str:
-        digest = hashlib.sha256(repr((self.specification, self.groups, self.sites, self.assignment)).encode())
+        rest = repr((self.groups, self.sites, self.assignment))
+        described = f"({self.specification.signature}, {rest.removeprefix('(')}"
+        digest = hashlib.sha256(described.encode())
         for name, array in sorted((name, tensor.numpy()) for name, tensor in tensors.items()):
             digest.update(f"{name} {array.dtype} {array.shape}".encode())
             digest.update(np.ascontiguousarray(array).tobytes())

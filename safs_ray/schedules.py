@@ -14,12 +14,14 @@ from functools import partial
 from safs_ray import pruning
 from safs_ray.accuracy import accuracy
 from safs_ray.config import PruningSection
+from safs_ray.losses import CROSS_ENTROPY
 from safs_ray.network import Network
 from safs_ray.pruning.rules import RULES
 from safs_ray.pruning.scores import Evidence
 from safs_ray.randomness import derive
 from safs_ray.references import resolve
 from safs_ray.training import Mean, Trainer, Training, TrainingResult, digest, diverging, train
+from safs_ray.training.goal import loss_of
 
 BLAMED = "pruning.hyperparameters.learning_rate"
 
@@ -91,7 +93,9 @@ def evidence(network: Network, section: PruningSection, training: Training) -> E
     few = training.context.splits.train[: section.images].to(device)
     module = network.build().to(device).train(network.lacks_statistics)
     images = network.specification.normalised(few.inputs)
-    return Evidence(module, images, few.labels, derive(training.seed, "scores"), network.sites)
+    labels = network.specification.standardised(few.labels)
+    loss = loss_of(training.context.configuration.data, training.context.splits.train, CROSS_ENTROPY)
+    return Evidence(module, images, labels, derive(training.seed, "scores"), network.sites, loss)
 
 
 def one_shot(task: Task) -> TrainingResult:
@@ -135,7 +139,7 @@ def swamp(task: Task) -> TrainingResult:
     for index, sparsity in enumerate(task.section.sparsities):
         network, own = _averaged(_ticket(network, sparsity, task), index, task)
         before += own
-    score = accuracy(network, context.splits.validation, context.device, context.configuration.run)
+    score = accuracy(network, context.splits.validation, context.device, context.configuration)
     return TrainingResult(network, score, before)
 
 

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from safs_ray import config, experiment, stages
 from safs_ray.config import Configuration
-from safs_ray.data import Array, Dataset, Splits
+from safs_ray.data import Array, Dataset, Examples, Splits
 from safs_ray.display import telling
 from safs_ray.engine.module import inference_module
 from safs_ray.experiment import BEST, PRUNED, Workers
@@ -28,17 +28,19 @@ from safs_ray.experiment.forecasting import parts_of, seconds_per_epoch
 from safs_ray.experiment.local import InProcess
 from safs_ray.experiment.progress import Clock
 from safs_ray.log import duration, log, percent
+from safs_ray.metrics import metric_of
 from safs_ray.network import Network
 from safs_ray.references import lend
 from safs_ray.report.table import show
 from safs_ray.stages import Result, untrained
 from safs_ray.training import Context
 
-Images = Tensor | Array
-"""uint8 (N, C, H, W)."""
+Inputs = Tensor | Array
+"""uint8 images (N, C, H, W); or uint8 or float32 (N, …); or int64 (N, …), indices of an embedding."""
 
 Labels = Tensor | Array
-"""Integers (N,), from 0."""
+"""Integers (N,), from 0; with ``data.task=regression`` numbers (N,) or (N, outputs), with ``multilabel`` 0 and 1
+(N, labels)."""
 
 TRAINED = 0.25
 """A network whose accuracy lies so far between that of guessing and 1 was trained before it was given."""
@@ -72,7 +74,7 @@ class Sparsified:
 
     @property
     def module(self) -> nn.Module:
-        """The network as a module from uint8 images (N, C, H, W) to logits (N, classes), in evaluation mode."""
+        """The network as a module from inputs (N, …), such as uint8 images, to outputs, in evaluation mode."""
         return inference_module(self.network)
 
     def __str__(self) -> str:
@@ -83,8 +85,8 @@ class Sparsified:
 
 def sparsify(
     module: nn.Module,
-    train: tuple[Images, Labels],
-    test: tuple[Images, Labels],
+    train: tuple[Inputs, Labels],
+    test: tuple[Inputs, Labels],
     sparsity: float | None = 0.99,
     settings: Sequence[str] = (),
     budget: str | None = None,
@@ -96,15 +98,15 @@ def sparsify(
     with fewer epochs for more than a thousand images.
 
     Args:
-        module: from images (N, C, H, W), normalised, to logits (N, classes). It stays as it is. A network that
-            classifies the images already is pruned as it comes; another one is trained first.
-        train: images to train on and to choose by, and their labels.
-        test: images for the last line of the table, and their labels.
+        module: from inputs (N, …), normalised, such as images (N, C, H, W), to logits (N, classes), or values. It stays
+            as it is. A network that predicts the labels already is pruned as it comes; another one is trained first.
+        train: inputs to train on and to choose by, and their labels.
+        test: inputs for the last line of the table, and their labels.
         sparsity: fraction of the convolution and linear weights that become zero, in [0, 1); None for a network that
             is pruned already, whose zeros stay.
         settings: ``key.path=value``, as the command takes them, such as ``"tune.trials=20"``, or
-            ``"data.mean=[0.5]"`` with ``"data.deviation=[0.25]"`` for a network that was trained on images
-            normalised so. Without them images are normalised by the training images.
+            ``"data.task=regression"``, or ``"data.mean=[0.5]"`` with ``"data.deviation=[0.25]"`` for a network that was
+            trained on inputs normalised so. Without them inputs are normalised by those of the training.
         budget: time that it may take, such as ``"20m"`` or ``"1h30m"``, from which the lengths of the trainings, the
             pruners that are tried and the search follow, but for what the settings name. None for as long as it takes.
 
@@ -136,6 +138,9 @@ def sparsify(
     configuration = _configured(words, settings)
     dataset = stages.load(configuration)
     splits = stages.folds(configuration, dataset).search()
+    if _predicts_in_units(configuration, dataset, splits):
+        words.append("data.scale_targets=false")
+        configuration = _configured(words, settings)
     network = stages.check(configuration, dataset, splits)
     if sparsity is None:
         network = network.masked({name: weight != 0 for name, weight in network.prunable().items()})
@@ -152,10 +157,11 @@ def _configured(words: Sequence[str], settings: Sequence[str]) -> Configuration:
 
 def _epochs(configuration: Configuration, begin: Result, splits: Splits) -> list[str]:
     """The epochs that suit the number of images, and what the network has learned already."""
-    labels, part = splits.validation.labels, max(FEWEST_EPOCHS, min(1.0, MANY / len(splits.train)))
-    guessing = labels.bincount().max().item() / len(labels)
+    part = max(FEWEST_EPOCHS, min(1.0, MANY / len(splits.train)))
+    guessing = _guessing(configuration, splits.validation)
     trained = begin.validation_accuracy >= guessing + TRAINED * (1 - guessing)
-    has = f"the network as it comes classifies {percent(begin.validation_accuracy).strip()} of the validation images"
+    reached = f"{configuration.data.measure} {percent(begin.validation_accuracy).strip()}"
+    has = f"the network as it comes reaches validation {reached}"
     log.info("%s, guessing %s: it is %s", has, percent(guessing).strip(), "kept" if trained else "trained first")
     of_quickstart = {
         "dense.epochs": 0 if trained else configuration.dense.epochs,
@@ -166,6 +172,26 @@ def _epochs(configuration: Configuration, begin: Result, splits: Splits) -> list
         "final.epochs": configuration.final.epochs,
     }
     return [f"{key}={math.ceil(part * epochs)}" for key, epochs in of_quickstart.items()]
+
+
+def _predicts_in_units(configuration: Configuration, dataset: Dataset, splits: Splits) -> bool:
+    """Whether a network that comes predicts values as they are, so that it was trained on such."""
+    data = configuration.data
+    if data.task != "regression" or data.scale_targets is not None:
+        return False
+    plain = configuration.model_copy(update={"data": data.model_copy(update={"scale_targets": False})})
+    network = stages.check(plain, dataset, splits)
+    return untrained(network, Context(plain, splits)).validation_accuracy >= TRAINED
+
+
+def _guessing(configuration: Configuration, examples: Examples) -> float:
+    """What the metric is where all examples get the outputs that the most would want."""
+    metric, labels = metric_of(configuration.data), examples.labels
+    if examples.has_classes:
+        outputs = labels.bincount().double().expand(len(labels), -1)
+    else:
+        outputs = labels.mean(0).expand(len(labels), -1)
+    return metric.of(metric.seen(outputs[None], labels)[0], labels)
 
 
 def _run(

@@ -540,7 +540,7 @@ class TestArchitectures:
 
     @staticmethod
     def built(model: str, size: int, channels: int = 1) -> tuple[nn.Module, Tensor]:
-        specification = Specification(model, channels, size, 10, (0.5,) * channels, (0.25,) * channels)
+        specification = Specification(model, (channels, size, size), 10, (0.5,) * channels, (0.25,) * channels)
         images = torch.randn(1, channels, size, size, generator=torch.Generator().manual_seed(0))
         return build(specification, seed=0), images
 
@@ -570,7 +570,7 @@ class TestArchitectures:
     @pytest.mark.parametrize(("model", "count"), [("vgg16", 15), ("resnet18", 17)])
     def test_networks_for_large_images_have_as_many_sites(self, model: str, count: int) -> None:
         with torch.device("meta"):
-            module = build(Specification(model, 1, 64, 10, (0.5,), (0.25,)), seed=0)
+            module = build(Specification(model, (1, 64, 64), 10, (0.5,), (0.25,)), seed=0)
             assert len(find_sites(module, torch.zeros(1, 1, 64, 64)).sites) == count
 
 

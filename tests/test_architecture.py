@@ -26,6 +26,7 @@ ROOMS = (
     "references",
     "losses",
     "mapped",
+    "metrics",
     "data",
     "tensorfile",
     "sources",

@@ -73,7 +73,7 @@ class TestDataset:
         seen = dataset(20).without_test()
         assert len(seen.test) == 0
         assert numbers(seen.pool) == set(range(20))
-        assert (seen.classes, seen.channels, seen.size) == (10, 1, 2)
+        assert (seen.outputs, seen.shape) == (10, (1, 2, 2))
 
     def test_arranging_follows_from_the_seed_and_keeps_images_with_their_labels(self) -> None:
         first, again, other = (dataset(50).arranged(seed, 0.1, 3) for seed in (0, 0, 1))
@@ -95,8 +95,8 @@ class TestDataset:
             assert torch.equal(part.inputs, other.inputs)
             assert torch.equal(part.labels, other.labels)
             assert (other.inputs.dtype, other.labels.dtype) == (torch.uint8, torch.int64)
-        assert again.classes == 10
-        assert type(again.classes) is int
+        assert again.outputs == 10
+        assert type(again.outputs) is int
 
     def test_arrays_round_trip_without_test_images(self) -> None:
         again = Dataset.from_arrays(dataset(9).without_test().arrays())
@@ -129,7 +129,7 @@ def of_classes(counts: Sequence[int]) -> Dataset:
 def validated(dataset: Dataset, validation: float, folds: int) -> list[list[int]]:
     """How many images of each class each fold validates on."""
     blocks = (Folds(dataset, validation, folds).final(fold).validation for fold in range(folds))
-    return [torch.bincount(block.labels, minlength=dataset.classes).tolist() for block in blocks]
+    return [torch.bincount(block.labels, minlength=dataset.outputs).tolist() for block in blocks]
 
 
 class TestArranging:

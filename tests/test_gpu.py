@@ -15,7 +15,7 @@ from safs_ray.training import Context, Trainer, Training
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="torch finds no GPU")
 
 CHOSEN = Hyperparameters(learning_rate=5e-3, batch_size=32)
-CONVOLUTIONAL = Specification("resnet18", 1, 8, 10, (0.5,), (0.25,))
+CONVOLUTIONAL = Specification("resnet18", (1, 8, 8), 10, (0.5,), (0.25,))
 
 
 def trainer(network: Network, splits: Splits, device: str, run: RunSection) -> Trainer:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import pytest
 import torch
@@ -9,7 +10,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.nn.functional import cross_entropy, one_hot
 
-from safs_ray.losses import CROSS_ENTROPY, CrossEntropy, Targets
+from safs_ray.losses import CROSS_ENTROPY, BinaryCrossEntropy, CrossEntropy, Loss, MeanSquaredError, Targets
 
 LOSSES = st.builds(
     CrossEntropy,
@@ -24,6 +25,35 @@ def drawn(count: int, outputs: int, seed: int) -> tuple[Tensor, Targets]:
     draws = torch.Generator().manual_seed(seed)
     logits, taught = 10 * torch.randn(2, count, outputs, dtype=torch.float64, generator=draws)
     return logits, Targets(torch.randint(outputs, (count,), generator=draws), taught)
+
+
+@st.composite
+def goals(draw: st.DrawFn) -> tuple[Loss, Callable[[int, int], tuple[Tensor, Targets]]]:
+    """A loss of values, of labels or of weighed classes; and what draws so many outputs and targets from a seed."""
+    width = draw(st.integers(1, 6))
+    weights = tuple(draw(st.lists(st.floats(0.1, 5), min_size=width, max_size=width)))
+    kind = draw(st.sampled_from(["values", "labels", "classes"]))
+    loss: Loss = {
+        "values": MeanSquaredError(),
+        "labels": BinaryCrossEntropy(draw(st.sampled_from([weights, ()]))),
+        "classes": CrossEntropy(draw(st.sampled_from([0.0, 0.2])), weights=weights),
+    }[kind]
+
+    def drawn_of_kind(count: int, seed: int) -> tuple[Tensor, Targets]:
+        outputs, targets = drawn(count, width, seed)
+        assert targets.taught is not None
+        labels = {"values": targets.taught, "labels": (targets.taught > 0).double(), "classes": targets.labels}[kind]
+        return outputs, Targets(labels)
+
+    return loss, drawn_of_kind
+
+
+def test_class_weights_multiply_the_losses_of_the_examples() -> None:
+    logits, targets = drawn(33, 4, 0)
+    each = cross_entropy(logits, targets.labels, reduction="none")
+    weights = torch.tensor([1.0, 2.0, 0.5, 4.0])
+    found = CrossEntropy(weights=tuple(weights.tolist()))(logits, Targets(targets.labels))
+    torch.testing.assert_close(found, (each * weights[targets.labels]).mean())
 
 
 @given(loss=LOSSES, count=st.integers(1, 40), outputs=st.integers(1, 12), seed=st.integers(0, 99))

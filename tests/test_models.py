@@ -18,7 +18,7 @@ from safs_ray.pruning.masks import prunable_weights
 
 def specification(model: str, size: int, channels: int = 1, classes: int = 10) -> Specification:
     exclude = ARCHITECTURES[model].exclude if model in ARCHITECTURES else ()
-    return Specification(model, channels, size, classes, (0.5,) * channels, (0.25,) * channels, exclude)
+    return Specification(model, (channels, size, size), classes, (0.5,) * channels, (0.25,) * channels, exclude)
 
 
 def prunable(module: nn.Module) -> int:
@@ -74,7 +74,7 @@ class TestSpecification:
         assert specification("lenet5", 28).example().shape == (2, 1, 28, 28)
 
     def test_json_round_trips(self) -> None:
-        original = Specification("vgg16", 3, 32, 100, (0.1, 0.2, 0.3), (0.4, 0.5, 0.6), ("a*", "b"))
+        original = Specification("vgg16", (3, 32, 32), 100, (0.1, 0.2, 0.3), (0.4, 0.5, 0.6), ("a*", "b"))
         assert Specification.from_json(json.loads(json.dumps(original.as_json()))) == original
 
 
@@ -244,7 +244,7 @@ class TestLocalViTT:
             torch.testing.assert_close(own(tokens), tokens + reference(normed, normed, normed)[0])
 
     def test_the_feed_forward_layer_sees_the_neighbours_of_a_token_and_never_the_class_token(self) -> None:
-        block = Block(side=4).eval()
+        block = Block((4, 4)).eval()
         block.attention = nn.Identity()  # type: ignore[assignment]
         block.feed_forward.excitation = nn.Identity()  # it looks at all
         tokens = torch.randn(1, 17, 192, generator=torch.Generator().manual_seed(0))

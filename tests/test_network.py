@@ -21,7 +21,7 @@ from safs_ray.storage import DamagedError, Folder
 
 @pytest.fixture
 def specification() -> Specification:
-    return Specification("lenet5", 1, 28, 10, (0.1,), (0.3,))
+    return Specification("lenet5", (1, 28, 28), 10, (0.1,), (0.3,))
 
 
 @pytest.fixture
@@ -100,7 +100,7 @@ class TestDamage:
     @pytest.mark.parametrize("name", ["network.safetensors", "network.json"])
     def test_a_file_cut_anywhere(self, folder: Path, name: str) -> None:
         whole, draws = (folder / name).read_bytes(), random.Random(0)
-        for end in [0, 1, len(whole) - 2, *draws.sample(range(len(whole)), 20)]:
+        for end in [0, 1, len(whole) - 2, *draws.sample(range(len(whole) - 1), 20)]:
             (folder / name).write_bytes(whole[:end])
             assert self.told(folder, name).startswith("it is no ")
 
@@ -245,7 +245,7 @@ class TestGrouped:
     def test_a_site_whose_channels_are_not_known_is_refused(self, monkeypatch: pytest.MonkeyPatch) -> None:
         tokens = nn.Sequential(nn.Flatten(), nn.Unflatten(1, (4, 4)), nn.ReLU(), nn.Flatten(), nn.Linear(16, 2))
         monkeypatch.setitem(ARCHITECTURES, "tokens", Architecture(lambda _: tokens))
-        network = Network.initial(Specification("tokens", 1, 4, 2, (0.1,), (0.3,)), seed=0)
+        network = Network.initial(Specification("tokens", (1, 4, 4), 2, (0.1,), (0.3,)), seed=0)
         with pytest.raises(ConfigurationError, match=r"search\.groups=2: site 2 takes \(2, 4, 4\); allowed where"):
             network.grouped(2)
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from safs_ray import pruning, schedules
 from safs_ray.accuracy import accuracy
 from safs_ray.checkpoints import Checkpoints
-from safs_ray.config import Configuration, ConfigurationError, PruningSection, RunSection
+from safs_ray.config import Configuration, ConfigurationError, PruningSection
 from safs_ray.data import Splits
 from safs_ray.models import ARCHITECTURES, Architecture, Specification
 from safs_ray.network import Network
@@ -59,7 +59,7 @@ def test_ends_at_the_exact_count_with_the_score_of_its_network(
     network, score, epochs = reported(task(dense.network, splits, chosen))
     total = network.prunable_count
     assert network.nonzero_weights == total - round(0.9 * total)
-    assert score == accuracy(network, splits.validation, device, RunSection())
+    assert score == accuracy(network, splits.validation, device, Configuration())
     assert epochs == list(range(1, schedules.epochs(chosen) + 1)), "every epoch is reported once, in order"
     for name, mask in network.masks.items():
         assert (network.state[name][~mask] == 0).all()
@@ -223,7 +223,7 @@ def test_initial_weights_are_scored_by_the_statistics_of_the_images(
     splits: Splits, monkeypatch: pytest.MonkeyPatch, score: str
 ) -> None:
     monkeypatch.setitem(ARCHITECTURES, "deep", Architecture(lambda _: Deep()))
-    network = Network.initial(Specification("deep", 1, 8, 10, (0.5,), (0.25,)), seed=0)
+    network = Network.initial(Specification("deep", (1, 8, 8), 10, (0.5,), (0.25,)), seed=0)
     given = task(network, splits, section("one shot", score=score, allocation="global", sparsity=0.7))
     assert schedules.evidence(network, given.section, given.training).module.training
     pruned = schedules.prune_once(network, given.section, given.training)

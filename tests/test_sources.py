@@ -88,7 +88,7 @@ class TestDigits:
         assert digits.test.inputs.shape == (360, 1, 28, 28)
         assert digits.pool.inputs.dtype == digits.test.inputs.dtype == torch.uint8
         assert digits.pool.labels.dtype == torch.int64
-        assert (digits.classes, digits.channels, digits.size) == (10, 1, 28)
+        assert (digits.outputs, digits.shape) == (10, (1, 28, 28))
         assert digits.pool.inputs.max() > 250
         assert digits.pool.inputs.min() == 0
 
@@ -119,7 +119,7 @@ class TestDigits:
             for image, label in zip(part.inputs, part.labels, strict=True):
                 same = (source.inputs == image).flatten(1).all(1)
                 assert source.labels[same].tolist() == [label]
-        assert limited.classes == 10
+        assert limited.outputs == 10
 
     def test_a_limit_beyond_the_images_takes_all(self) -> None:
         assert len(load_from("digits", size=8, limit=1500).pool) == 1437
@@ -134,7 +134,7 @@ class TestParquet:
         loaded = load_from(f"parquet:{tmp_path}")
         assert_holds(loaded.pool, train, [0, 1, 0, 1])
         assert_holds(loaded.test, test, [0, 1, 0])
-        assert (loaded.classes, loaded.channels, loaded.size) == (2, 3 if len(shape) == 3 else 1, 5)
+        assert (loaded.outputs, loaded.shape) == (2, (3 if len(shape) == 3 else 1, 5, 5))
 
     @pytest.mark.parametrize("kind", [pa.binary(), pa.large_binary()])
     def test_images_may_be_plain_bytes(self, tmp_path: Path, kind: pa.DataType) -> None:
@@ -144,7 +144,7 @@ class TestParquet:
             pq.write_table(table, tmp_path / f"{name}.parquet")
         loaded = load_from(f"parquet:{tmp_path}")
         assert_holds(loaded.pool, images, [3, 0])
-        assert loaded.classes == 4
+        assert loaded.outputs == 4
 
     def test_gray_training_images_get_the_channels_of_coloured_test_images(self, tmp_path: Path) -> None:
         gray, colour = pixels(3, 5, 5), pixels(2, 5, 5, 3)
@@ -351,7 +351,7 @@ class TestImageFolder:
         loaded = load_from(f"imagefolder:{tmp_path}")
         assert_holds(loaded.pool, images[:3], [0, 0, 1])
         assert_holds(loaded.test, images[3:], [0, 1])
-        assert loaded.classes == 2
+        assert loaded.outputs == 2
 
     def test_images_are_resized_with_pillows_bilinear_filter(self, tmp_path: Path) -> None:
         images = self.write(tmp_path)
@@ -398,7 +398,7 @@ class TestImageFolder:
             (tmp_path / part / "ape").mkdir()
         loaded = load_from(f"imagefolder:{tmp_path}")
         assert_holds(loaded.pool, images[:3], [0, 0, 1])
-        assert loaded.classes == 2
+        assert loaded.outputs == 2
         assert caplog.messages == [
             f"data.source=imagefolder:{tmp_path}: skipped train/ape without images, test/ape without images"
         ]
@@ -491,7 +491,7 @@ class TestDownloads:
         loaded = load_from(name, folder=str(tmp_path))
         assert_holds(loaded.pool, train, [9, 8, 7])
         assert_holds(loaded.test, test, [9, 8])
-        assert (loaded.classes, loaded.channels, loaded.size) == (10, 1, 28)
+        assert (loaded.outputs, loaded.shape) == (10, (1, 28, 28))
 
     @pytest.mark.parametrize("kind", [CIFAR10, CIFAR100])
     def test_cifar_is_read_in_its_layout(self, tmp_path: Path, kind: Any) -> None:

@@ -63,7 +63,7 @@ def test_learns_and_remembers_its_best_epoch(dense: Result, splits: Splits, devi
     done = trainer(dense.network, splits, report=lambda _, accuracy: seen.append(accuracy)).run()
     assert done.epoch == len(seen) == 4
     assert done.standing.best_accuracy == max(seen) > 0.3
-    assert accuracy(done.standing.best, splits.validation, device, RunSection()) == done.standing.best_accuracy
+    assert accuracy(done.standing.best, splits.validation, device, Configuration()) == done.standing.best_accuracy
 
 
 def test_best_weights_are_copies(dense: Result, splits: Splits) -> None:
@@ -187,13 +187,13 @@ def test_the_best_network_has_the_masks_of_its_epoch(
     while running.epoch < 6:
         running.run_epoch()
         seen[running.epoch] = running.current()
-        assert accuracy(seen[running.epoch], splits.validation, device, RunSection()) == running.standing.accuracy
+        assert accuracy(seen[running.epoch], splits.validation, device, Configuration()) == running.standing.accuracy
     assert len({network.fingerprint for network in seen.values()}) == 6
     best = running.standing.best
     assert best.fingerprint == seen[running.standing.best_epoch].fingerprint
     for name, mask in best.masks.items():
         assert (best.state[name][~mask] == 0).all()
-    assert accuracy(best, splits.validation, device, RunSection()) == running.standing.best_accuracy
+    assert accuracy(best, splits.validation, device, Configuration()) == running.standing.best_accuracy
 
 
 def test_only_epochs_at_the_final_sparsity_can_be_the_best(dense: Result, splits: Splits) -> None:
@@ -300,7 +300,7 @@ def test_a_training_that_diverges_says_so_and_stops(pruned: Result, splits: Spli
 
 
 def test_images_are_normalised_by_channel() -> None:
-    specification = Specification("mlp", 2, 1, 10, (0.0, 0.5), (1.0, 0.25))
+    specification = Specification("mlp", (2, 1, 1), 10, (0.0, 0.5), (1.0, 0.25))
     images = torch.tensor([[[[255]], [[255]]], [[[0]], [[0]]]], dtype=torch.uint8)
     assert specification.normalised(images).flatten(1).tolist() == [[1.0, 2.0], [0.0, -2.0]]
 
@@ -320,7 +320,7 @@ def test_bf16_trains_weights_of_float32_and_keeps_zeros(pruned: Result, splits: 
 
 def test_accuracy_is_that_of_float32(pruned: Result, splits: Splits, device: torch.device) -> None:
     trained = trainer(pruned.network, splits, run=RunSection(precision="bf16")).run()
-    assert trained.standing.best_accuracy == accuracy(trained.standing.best, splits.validation, device, RunSection())
+    assert trained.standing.best_accuracy == accuracy(trained.standing.best, splits.validation, device, Configuration())
 
 
 def test_bf16_goes_on_bit_for_bit(pruned: Result, splits: Splits) -> None:
@@ -333,7 +333,7 @@ def test_bf16_goes_on_bit_for_bit(pruned: Result, splits: Splits) -> None:
 
 
 def test_the_memory_format_changes_no_more_than_roundings(splits: Splits) -> None:
-    network = Network.initial(Specification("resnet18", 1, 8, 10, (0.5,), (0.25,)), seed=0)
+    network = Network.initial(Specification("resnet18", (1, 8, 8), 10, (0.5,), (0.25,)), seed=0)
     chosen = Hyperparameters(optimizer="sgd", learning_rate=1e-3, batch_size=32)
     few = Splits(splits.train[:64], splits.validation[:8], splits.test)
     plain, last = (
@@ -350,7 +350,7 @@ def test_what_is_chosen_follows_from_the_device(splits: Splits) -> None:
         return Training(Context(Configuration(run=run), splits, torch.device(device)), Hyperparameters(), 1, 0)
 
     cpu, gpu = (training(device, RunSection()) for device in ("cpu", "cuda"))
-    ours = Network.initial(Specification("mlp", 1, 8, 10, (0.5,), (0.25,)), seed=0)
+    ours = Network.initial(Specification("mlp", (1, 8, 8), 10, (0.5,), (0.25,)), seed=0)
     own = replace(ours, specification=replace(ours.specification, model="mine:network"))
     assert (cpu.precision, cpu.memory_format(ours)) == (torch.float32, torch.contiguous_format)
     assert gpu.memory_format(ours) == torch.channels_last

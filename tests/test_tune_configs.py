@@ -43,7 +43,9 @@ def test_each_builds_the_network_it_names(path: str, sites: int) -> None:
     model = config.load(FOLDER / f"{path}.yaml").model.name
     channels, size = (1, 28) if model == "lenet5" else (3, 32)
     nothing = (0.0,) * channels
-    assert len(Network.initial(Specification(model, channels, size, 10, nothing, nothing), seed=0).sites) == sites
+    assert (
+        len(Network.initial(Specification(model, (channels, size, size), 10, nothing, nothing), seed=0).sites) == sites
+    )
 
 
 def test_the_quickstart_is_the_manual_and_names_every_key() -> None:

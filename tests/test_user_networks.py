@@ -95,7 +95,7 @@ def made(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Network]:
 
     def make(function: Callable[[], nn.Module], sparsity: float | None = None) -> Network:
         monkeypatch.setitem(ARCHITECTURES, "mine", Architecture(lambda _: function()))
-        network = Network.initial(Specification("mine", 1, 8, 10, (0.5,), (0.25,)), seed=0)
+        network = Network.initial(Specification("mine", (1, 8, 8), 10, (0.5,), (0.25,)), seed=0)
         if sparsity is None:
             return network
         scores = {name: weight.abs() for name, weight in network.prunable().items()}

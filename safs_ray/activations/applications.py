@@ -62,6 +62,10 @@ def record(module: nn.Module, example: Tensor) -> Recording:
         example: of the shape of a batch (N, C, H, W) that the network accepts.
     """
     network = copy.deepcopy(module).requires_grad_(False)
+    if not example.is_floating_point():  # indices have no gradient: what they choose has one in their place
+        for child in network.modules():
+            if isinstance(child, nn.Embedding | nn.EmbeddingBag):
+                child.requires_grad_(True)
     seen: dict[Place, Application] = {}
     training = _outputs(network.train(), noise(example), seen)
     evaluation = _outputs(network.eval(), noise(example), seen)
@@ -73,7 +77,8 @@ def record(module: nn.Module, example: Tensor) -> Recording:
 def _outputs(network: nn.Module, inputs: Tensor, seen: dict[Place, Application]) -> Any:
     """What the network gives for a batch; adds the activations that it applies and that were not seen yet."""
     with torch.enable_grad(), _Recorder(network) as recorder:
-        batch = inputs.detach().requires_grad_().clone()  # which may be changed in place
+        batch = inputs.detach()
+        batch = (batch.requires_grad_() if batch.is_floating_point() else batch).clone()  # it may be changed in place
         outputs = network(batch)
     recorder.is_gate(outputs)  # what the network ends with is none of its activations
     for application in recorder.applications:
@@ -82,7 +87,9 @@ def _outputs(network: nn.Module, inputs: Tensor, seen: dict[Place, Application])
 
 
 def noise(example: Tensor) -> Tensor:
-    """Fixed random numbers of the shape of an example."""
+    """Fixed random numbers of the shape of an example; of indices the first two."""
+    if not example.is_floating_point():
+        return torch.randint(2, example.shape, generator=generator(0, "noise")).to(example.device, example.dtype)
     return torch.randn(example.shape, generator=generator(0, "noise"), device="cpu").to(example.device, example.dtype)
 
 

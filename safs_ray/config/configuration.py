@@ -11,7 +11,7 @@ from safs_ray.config.refusals import counted
 from safs_ray.config.run import RunSection
 from safs_ray.config.search import FinetuneSection, SearchSection
 from safs_ray.config.section import Section
-from safs_ray.config.start import DataSection, DenseSection, ModelSection
+from safs_ray.config.start import LOSS_OF, DataSection, DenseSection, ModelSection
 from safs_ray.config.training import TrainingSection
 from safs_ray.config.tune import FinalSection, TuneSection
 
@@ -84,6 +84,19 @@ class Configuration(Section):
         if self.training.distillation.share and (lacks := self._lacks_teacher):
             share = f"training.distillation.share={self.training.distillation.share:g}"
             raise ValueError(f"{share} needs a dense network to learn from, and {lacks}; allowed: 0")
+        return self
+
+    @model_validator(mode="after")
+    def _softened_classes_are_classes(self) -> Configuration:
+        """A teacher's probabilities and smoothed labels belong to the cross-entropy of classes."""
+        training, loss = self.training, self.data.chosen_loss
+        softened = {
+            "training.label_smoothing": training.label_smoothing,
+            "training.distillation.share": training.distillation.share,
+        }
+        for key, value in softened.items():
+            if value and loss != LOSS_OF["classification"]:
+                raise ValueError(f"{key}={value:g} goes with cross entropy, and the loss is {loss}; allowed: 0")
         return self
 
     @property

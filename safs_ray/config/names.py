@@ -25,6 +25,10 @@ STRATEGIES = ("lahc", "random", "annealing", "genetic", "tpe")
 
 SCORES = ("magnitude", "random", "snip", "grasp", "synflow")
 
+LOSSES = ("cross entropy", "mean squared error", "binary cross entropy")
+
+METRICS = ("accuracy", "balanced accuracy", "r2", "mean average precision")
+
 SCHEDULES = ("one shot", "gradual", "iterative", "gsm", "swamp", "rigl")
 
 REFERENCE = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*")

@@ -7,6 +7,7 @@ beginning of the memory of values, indices have 32 bits. Every sum has one order
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from enum import IntEnum
 from functools import cache
 
@@ -82,7 +83,7 @@ def bordering() -> str:
 
 
 class Reading(IntEnum):
-    """The further arguments of reading images: LEVELS has what a channel's 256 values become."""
+    """The further arguments of reading images: LEVELS has what a channel's 256 bytes become."""
 
     HEIGHT = 4
     WIDTH = 5
@@ -90,23 +91,40 @@ class Reading(IntEnum):
     LEVELS = 7
 
 
+Read = Callable[[Kernel, Value, Value], Value]
+"""Writes the code that reads a number of a channel, at its place in an image."""
+
+
 @cache
-def reading() -> str:
+def reading_bytes() -> str:
     """The code that reads an image, (channels, height, width) of bytes."""
+
+    def read(kernel: Kernel, channel: Value, place: Value) -> Value:
+        levels = kernel.shift(kernel.given(Reading.LEVELS), kernel.times(channel, 256))
+        level = kernel.builder.zext(kernel.load(BYTE, kernel.shared(Call.IMAGES), place, 1), WORD)
+        return kernel.load(vector(1), levels, level)
+
+    return _reading(read)
+
+
+@cache
+def reading_numbers() -> str:
+    """The code that reads an input, (channels, height, width) of numbers."""
+    return _reading(lambda kernel, _, place: kernel.load(vector(1), kernel.shared(Call.IMAGES), place))
+
+
+def _reading(read: Read) -> str:
     kernel = Kernel("read")
     given = {field: kernel.given(field) for field in Reading}
     pixels = kernel.times(given[Reading.HEIGHT], given[Reading.WIDTH])
     kernel.clear_cells()
     with kernel.loop(kernel.begin, kernel.end) as channel:
         cell = kernel.cell(channel)
-        image = kernel.plus(kernel.shared(Call.IMAGES), kernel.times(channel, pixels))
-        levels = kernel.shift(given[Reading.LEVELS], kernel.times(channel, 256))
         with kernel.loop(0, given[Reading.HEIGHT]) as row:
-            taken = kernel.plus(image, kernel.times(row, given[Reading.WIDTH]))
+            first = kernel.plus(kernel.times(channel, pixels), kernel.times(row, given[Reading.WIDTH]))
             written = kernel.line(cell, row, given[Reading.PITCH])
             with kernel.loop(0, given[Reading.WIDTH]) as column:
-                level = kernel.builder.zext(kernel.load(BYTE, taken, column, 1), WORD)
-                kernel.store(kernel.load(vector(1), levels, level), written, column)
+                kernel.store(read(kernel, channel, kernel.plus(first, column)), written, column)
     return kernel.finished()
 
 

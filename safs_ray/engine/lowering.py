@@ -166,10 +166,9 @@ class _Lowering:
 
     def _foreign(self, index: int, step: Step, foreign: Foreign) -> View:
         views = [self._view(each) for each in step.inputs]
-        shapes = [_shape(self._steps[each]) for each in step.inputs]
         out = self._new(step.channels, step)
         inputs = [view.places for view in views]
-        done = passes.Foreign(out, inputs, [*shapes, foreign.shape], foreign.run, foreign.name, foreign.reason)
+        done = passes.Foreign(out, inputs, foreign.shapes, foreign.run, foreign.name, foreign.reason)
         return self._written(index, done)
 
     def _form(self, index: int, rows: Numbers) -> Form:
@@ -254,10 +253,6 @@ class _Lowering:
         places.value[:] = -1
         places.value[rows], places.channel[rows] = one.out, np.arange(len(rows))
         return View(places, step.height, step.width)
-
-
-def _shape(step: Step) -> tuple[int, ...]:
-    return (step.channels,) if step.pixels == 1 else (step.channels, step.height, step.width)
 
 
 def _function(operator: Operator, tensors: Sequence[Tensor], rows: Numbers, first: int, end: int) -> Function:

@@ -1,4 +1,4 @@
-"""A network that is only used, as a torch module: images to logits by the engine."""
+"""A network that is only used, as a torch module: inputs to outputs by the engine."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from safs_ray.engine import costs, lowering, reading
 from safs_ray.engine.costs import Cost
 from safs_ray.engine.passes import Passes
 from safs_ray.engine.program import Program
+from safs_ray.models import Specification
 from safs_ray.network import Network
 from safs_ray.sparse.execution import executable
 from safs_ray.sparse.graph import Step, UnsupportedError
@@ -25,7 +26,9 @@ CPU = torch.device("cpu")
 def inference_module(
     network: Network, execution: Execution = "auto", device: torch.device = CPU, threads: int = 1
 ) -> nn.Module:
-    """A network that is only used, as a module in evaluation mode: uint8 images (N, C, H, W) to logits (N, classes).
+    """A network that is only used, as a module in evaluation mode: inputs (N, …) to outputs (N, outputs).
+
+    Inputs are as the data have them, such as uint8 images (N, C, H, W).
 
     Args:
         execution: "dense" computes with all weights, "sparse" with nonzeros alone, on a CPU; "auto" as is expected to
@@ -37,11 +40,27 @@ def inference_module(
         ConfigurationError: sparse execution was demanded and cannot be.
     """
     if execution == "dense" or device.type != "cpu":
-        return executable(network, execution, device).eval()
+        return _restoring(executable(network, execution, device).eval(), network)
     try:
-        return _fastest(network, execution, threads)
+        return _restoring(_fastest(network, execution, threads), network)
     except UnsupportedError:
-        return executable(network, execution, device).eval()
+        return _restoring(executable(network, execution, device).eval(), network)
+
+
+def _restoring(module: nn.Module, network: Network) -> nn.Module:
+    """A module that gives values in the units of their targets."""
+    return RestoringModule(module, network.specification) if network.specification.target_mean else module
+
+
+class RestoringModule(nn.Module):
+    """A network whose outputs are brought to the units of the values that it predicts."""
+
+    def __init__(self, module: nn.Module, specification: Specification) -> None:
+        super().__init__()
+        self.module, self._specification = module, specification
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        return self._specification.restored(self.module(inputs))
 
 
 def _fastest(network: Network, execution: Execution, threads: int) -> nn.Module:
@@ -67,13 +86,15 @@ def read(network: Network) -> tuple[Sequence[Step], Passes]:
     """
     if network.dtype != torch.float32:
         raise UnsupportedError(f"its weights are {network.dtype}, not torch.float32")
+    if network.specification.kind == "int64":
+        raise UnsupportedError("it takes indices")
     module = network.build()
     steps = reading.read(module, network.specification.example())
     return steps, lowering.lower(network, module, steps)
 
 
 class EngineModule(nn.Module):
-    """uint8 images (N, C, H, W) to logits (N, classes), by nonzero weights alone; without gradients.
+    """Inputs (N, …) to outputs (N, outputs), by nonzero weights alone; without gradients.
 
     Args:
         passes: of the network, as :func:`read` gives them; found out where they are not given.
@@ -90,10 +111,10 @@ class EngineModule(nn.Module):
         super().__init__()
         passes = passes or read(network)[1]
         try:
-            self._program = Program(passes, network.specification.levels(), threads)
+            self._program = Program(passes, _levels(network.specification), threads)
         except NotCompilableError as error:
             raise UnsupportedError(str(error)) from error
-        self._pixels = network.specification.pixels
+        self._pixels = network.specification.rows
         self._lock = threading.Lock()
         self.foreign = tuple(each.name for each in passes.foreign)
         self.eval()
@@ -108,6 +129,11 @@ class EngineModule(nn.Module):
         return f"{self._program.bytes / 1e6:.1f} MB{beside}"
 
 
+def _levels(specification: Specification) -> Tensor | None:
+    """What the bytes of images become; None where inputs are numbers."""
+    return specification.levels() if specification.kind == "uint8" else None
+
+
 class _Way:
     """A way to compute a network, which is made when a batch first goes it."""
 
@@ -120,7 +146,7 @@ class _Way:
 
 
 class FastestModule(nn.Module):
-    """uint8 images (N, C, H, W) to logits (N, classes), each batch by the way that is expected to be the fastest."""
+    """Inputs (N, …) to outputs (N, outputs), each batch by the way that is expected to be the fastest."""
 
     def __init__(self, ways: Sequence[_Way]) -> None:
         super().__init__()

@@ -20,6 +20,7 @@ from safs_ray.engine.layout import Layout
 from safs_ray.engine.passes import Foreign, Passes, Places, planes_of
 from safs_ray.engine.tables import Loop, Tables
 from safs_ray.sparse import native
+from safs_ray.sparse.graph import plane_shape
 
 Words = npt.NDArray[np.int64]
 
@@ -28,7 +29,7 @@ class Program:
     """A program in memory of its own, which one call at a time may use.
 
     Args:
-        levels: (channels, 256), what the values of a pixel become.
+        levels: (channels, 256), what the bytes of images become; None where inputs are numbers.
         threads: that share the channels of every loop.
 
     Attributes:
@@ -38,16 +39,17 @@ class Program:
         NotCompilableError: an operator cannot be compiled.
     """
 
-    def __init__(self, found: Passes, levels: Tensor, threads: int) -> None:
+    def __init__(self, found: Passes, levels: Tensor | None, threads: int) -> None:
         self._layout = Layout(found)
         self._tables = Tables(self._layout)
         self._memory = torch.zeros(self._layout.size)
         self._threads, self.classes = threads, found.values[found.logits].channels
+        images = found.values[found.passes[0].out]
         calls = np.zeros((threads, len(Call)), np.int64)
         calls[:, Call.MEMORY] = self._memory.data_ptr()
         self._shared = {
             Shared.CALLS: self._tables.address(calls, np.int64),
-            Shared.IMAGE_BYTES: found.values[found.passes[0].out].pixels * len(levels),
+            Shared.IMAGE_BYTES: images.pixels * images.channels * (4 if levels is None else 1),
             Shared.LOGITS_BYTES: 4 * self.classes,
             Shared.THREADS: threads,
             Shared.BARRIER: self._tables.address([0], np.int64),
@@ -60,7 +62,7 @@ class Program:
         return self._tables.bytes + self._memory.nbytes
 
     def run(self, images: Tensor) -> Tensor:
-        """The logits (N, classes) of images of bytes (N, pixels), whose memory is contiguous."""
+        """The logits (N, classes) of inputs (N, values), bytes or numbers, whose memory is contiguous."""
         logits = torch.empty(len(images), self.classes)
         if len(self._parts) == 1:
             self._parts[0](images, logits)
@@ -70,7 +72,7 @@ class Program:
                 part(images[number : number + 1], logits[number : number + 1])
         return logits
 
-    def _parts_of(self, found: Passes, levels: Tensor) -> Iterator[Callable[[Tensor, Tensor], None]]:
+    def _parts_of(self, found: Passes, levels: Tensor | None) -> Iterator[Callable[[Tensor, Tensor], None]]:
         """What torch does, and the machine code between."""
         loops: list[list[Loop]] = []
         for one in found.passes:
@@ -123,7 +125,7 @@ class Program:
 
     def _places(self, planes: Places, shape: tuple[int, ...]) -> Tensor:
         """Where all pixels of planes lie, in the shape of their value."""
-        row, column = np.indices(shape[1:]) if len(shape) > 1 else np.zeros((2, 1), np.int64)
+        row, column = np.indices(plane_shape(shape)[1:])
         channel = np.repeat(np.arange(len(planes)), row.size)
         read = planes[channel]
         shifts = np.tile(row.ravel(), len(planes)), np.tile(column.ravel(), len(planes))

@@ -5,6 +5,7 @@ What none of them does is left to torch: its node runs as it stands, between the
 
 from __future__ import annotations
 
+import math
 import operator
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -59,13 +60,13 @@ class Foreign(Other):
     Attributes:
         name: of the node.
         reason: why no step does it.
-        shape: of its value, for one image.
+        shapes: of what it takes, and of its value, for one image.
     """
 
     name: str
     reason: str
     run: Callable[[Sequence[Tensor]], Tensor]
-    shape: tuple[int, ...]
+    shapes: tuple[tuple[int, ...], ...]
 
 
 HARDSIGMOID = Operator("hardsigmoid", F.hardsigmoid, "min(max(0, z + 3), 6) / 6", "Howard et al. 2019")
@@ -171,12 +172,15 @@ def _product(node: fx.Node, inputs: Sequence[fx.Node], shapes: Shapes) -> Operat
 
 
 def _mean(node: fx.Node, taken: tuple[int, ...], given: tuple[int, ...]) -> Operation | None:
-    """The mean of whole planes."""
-    dimensions = node.args[1] if len(node.args) > 1 else node.kwargs.get("dim")
-    whole = len(taken) == 3 and given in (taken[:1], (taken[0], 1, 1))
-    if not whole or not isinstance(dimensions, list | tuple) or len(dimensions) != 2:
+    """The mean of whole planes, or signals."""
+    told = node.args[1] if len(node.args) > 1 else node.kwargs.get("dim")
+    dimensions = [each for each in (told if isinstance(told, list | tuple) else [told]) if isinstance(each, int)]
+    behind = list(range(2, 1 + len(taken)))  # the batch and the channels
+    if not behind or sorted(each % (1 + len(taken)) for each in dimensions) != behind:
         return None
-    pixels = taken[1] * taken[2]
+    if given not in (taken[:1], (taken[0], *(1 for _ in behind))):
+        return None
+    pixels = math.prod(taken[1:])
     return Average(np.arange(pixels)[None], np.array([1 / pixels]))
 
 
@@ -214,7 +218,7 @@ def _foreign(node: fx.Node, owner: fx.GraphModule, shapes: Shapes, reason: str) 
             return cast(Tensor, getattr(arguments[0], str(node.target))(*arguments[1:], **settings))
         return cast(Tensor, cast(Callable[..., Any], node.target)(*arguments, **settings))
 
-    return Foreign(node.name, reason, run, shapes[node])
+    return Foreign(node.name, reason, run, tuple(shapes[each] for each in (*inputs, node)))
 
 
 def _in_place(node: fx.Node, owner: fx.GraphModule) -> bool:

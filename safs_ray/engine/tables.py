@@ -89,11 +89,11 @@ class Tables:
         self._arrays.append(kept)
         return int(kept.ctypes.data)
 
-    def loops(self, one: Pass, levels: Tensor) -> Iterator[Loop]:
+    def loops(self, one: Pass, levels: Tensor | None) -> Iterator[Loop]:
         """The loops of a pass, in any order.
 
         Args:
-            levels: (channels, 256), what the values of a pixel become.
+            levels: (channels, 256), what the bytes of images become; None where inputs are numbers.
 
         Raises:
             NotCompilableError: its operator cannot be compiled.
@@ -118,15 +118,16 @@ class Tables:
         """The loop that gives the logits away."""
         return self._loop(kernels.writing(), "write", self._layout.cells[logits], {})
 
-    def _reading(self, read: Read, levels: Tensor) -> Loop:
+    def _reading(self, read: Read, levels: Tensor | None) -> Loop:
         cells = self._layout.cells[read.out]
         words = {
             Reading.HEIGHT: cells.height,
             Reading.WIDTH: cells.width,
             Reading.PITCH: cells.pitch,
-            Reading.LEVELS: self.address(levels, np.float32),
+            Reading.LEVELS: 0 if levels is None else self.address(levels, np.float32),
         }
-        return self._loop(kernels.reading(), "read", cells, words)
+        code = kernels.reading_numbers() if levels is None else kernels.reading_bytes()
+        return self._loop(code, "read", cells, words)
 
     def _weighing(self, weigh: Weigh) -> Iterator[Loop]:
         starts, bias = self.address(weigh.starts, np.int32), self.address(weigh.bias, np.float32)

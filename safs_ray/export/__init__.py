@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from statistics import median
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -27,6 +28,7 @@ from safs_ray.export.int8.integers import IntegerProgram
 from safs_ray.export.int8.quantisation import quantised
 from safs_ray.export.measurement import accuracy
 from safs_ray.export.slim import slim
+from safs_ray.metrics import Metric
 from safs_ray.models import Specification
 from safs_ray.network import Network
 from safs_ray.randomness import generator
@@ -34,7 +36,7 @@ from safs_ray.sources.images import one_line
 from safs_ray.sparse.execution import executable
 from safs_ray.storage import Folder
 
-__all__ = ["Accuracies", "ExportedFile", "Trial", "write", "write_int8"]
+__all__ = ["Accuracies", "ExportedFile", "Test", "Trial", "write", "write_int8"]
 
 TOLERANCE = 1e-3
 """Difference of logits that rounding may make, as a fraction of the largest logit."""
@@ -42,8 +44,19 @@ TOLERANCE = 1e-3
 TURNS = 5
 """Times that an image is run, to tell how long it takes."""
 
-Test = tuple[str, Examples]
-"""Images that accuracies are measured with, behind what they are."""
+
+class Test(NamedTuple):
+    """Images that accuracies are measured with.
+
+    Attributes:
+        noun: what they are.
+        metric: of the run.
+    """
+
+    noun: str
+    images: Examples
+    metric: Metric
+
 
 RANGE_IMAGES, RANGE_NUMBERS = 256, 2**22
 """Images that ranges are taken from at most, fewer where the largest value of all has more numbers; 16 at least."""
@@ -122,7 +135,7 @@ def write(network: Network, name: str, folder: Folder, dense_weights: bool = Fal
 
     Examples:
         >>> from safs_ray.models import Specification
-        >>> network = Network.initial(Specification("mlp", 1, 8, 10, mean=(0.5,), deviation=(0.5,)), seed=0)
+        >>> network = Network.initial(Specification("mlp", (1, 8, 8), 10, mean=(0.5,), deviation=(0.5,)), seed=0)
         >>> write(network, "safetensors", Folder.at("deployed")).format
         'safetensors'
         >>> Folder.at("deployed").names()
@@ -158,14 +171,14 @@ def write_int8(network: Network, images: Tensor, folder: Folder, test: Test | No
     Args:
         images: uint8 (N, C, H, W), such as the network is to classify; those of the validation. 256 of them do.
         folder: gets ``network.c`` and ``network.h``.
-        test: images that the accuracies before and after are measured with, and what they are, a noun.
+        test: images that the accuracies before and after are measured with.
 
     Raises:
         ConfigurationError: C cannot express this network, there are no such images, or there is no C compiler.
 
     Examples:
         >>> from safs_ray.models import Specification
-        >>> network = Network.initial(Specification("mlp", 1, 8, 10, mean=(0.5,), deviation=(0.5,)), seed=0)
+        >>> network = Network.initial(Specification("mlp", (1, 8, 8), 10, mean=(0.5,), deviation=(0.5,)), seed=0)
         >>> images = torch.randint(0, 256, (32, 1, 8, 8), dtype=torch.uint8)
         >>> write_int8(network, images, Folder.at("integers")).format
         'int8'
@@ -183,7 +196,7 @@ def write_int8(network: Network, images: Tensor, folder: Folder, test: Test | No
     if difference:
         raise refusal("format", "c", f"computes other logits than 8-bit integers have, by {difference:.2g}")
     original, predict = _original(network), chosen.runtimes[0].load(files)
-    accuracies = test and Accuracies(test[0], len(test[1]), accuracy(original, test[1]), accuracy(predict, test[1]))
+    accuracies = test and _accuracies(test, original, predict)
     logits = original(images)
     worst, largest = (predict(images) - logits).abs().max().item(), logits.abs().max().item()
     count = counted(len(images), "image")
@@ -192,6 +205,11 @@ def write_int8(network: Network, images: Tensor, folder: Folder, test: Test | No
     return ExportedFile(
         formats.INT8, sum(sizes.values()), smaller, clauses, on, worst, largest, (trial,), sizes, accuracies
     )
+
+
+def _accuracies(test: Test, before: Predict, after: Predict) -> Accuracies:
+    found = (accuracy(predict, test.images, test.metric) for predict in (before, after))
+    return Accuracies(test.noun, len(test.images), *found)
 
 
 def _put(files: Files, folder: Folder) -> Mapping[str, int]:
@@ -218,13 +236,17 @@ def _refusing(name: str, network: Network) -> Iterator[None]:
 
 
 def _check_images(specification: Specification, images: Tensor) -> None:
-    """Refuse images that the network does not take.
+    """Refuse what a network of 8-bit integers does not take.
 
     Raises:
-        ConfigurationError: they are not such images, or none.
+        ConfigurationError: they are not the images that the network takes, or none, or it takes or gives no such thing.
     """
+    if not specification.is_of_images or specification.target_mean:
+        what = f"{specification.kind} ({', '.join(map(str, specification.shape))})"
+        gives = "values" if specification.target_mean else "logits"
+        raise refusal("format", "c", f"has 8-bit integers from images to logits alone; this gives {gives} of {what}")
     try:
-        specification.pixels(images)
+        specification.rows(images)
     except ValueError as error:
         raise refusal("images", str(tuple(images.shape)), str(error)) from None
     if not len(images):
@@ -240,7 +262,8 @@ def _some(images: Tensor, passes: Passes) -> Tensor:
 
 def _original(network: Network) -> Predict:
     """A network as torch computes it, with all weights."""
-    return torch.inference_mode()(executable(network, "dense", torch.device("cpu")).eval())
+    module, restored = executable(network, "dense", torch.device("cpu")).eval(), network.specification.restored
+    return torch.inference_mode()(lambda inputs: restored(module(inputs)))
 
 
 def _defined(program: IntegerProgram) -> Predict:
@@ -249,7 +272,7 @@ def _defined(program: IntegerProgram) -> Predict:
 
 
 class _Expected:
-    """The logits of random images of all contrasts.
+    """The outputs for random inputs of all contrasts.
 
     Args:
         predict: gives them.
@@ -260,9 +283,7 @@ class _Expected:
 
     def __init__(self, specification: Specification, predict: Predict) -> None:
         draws = generator(0, "export")
-        images = torch.rand(specification.example(16).shape, generator=draws) * 256
-        images *= torch.rand(16, 1, 1, 1, generator=draws)
-        self._batches = torch.split(images.to(torch.uint8), [1, 15])  # any size of batch must do
+        self._batches = torch.split(specification.drawn(16, draws), [1, 15])  # any size of batch must do
         self._logits = torch.cat([predict(batch) for batch in self._batches])
         self.largest = self._logits.abs().max().item()
 

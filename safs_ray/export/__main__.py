@@ -22,6 +22,7 @@ from safs_ray.export import formats, measurement
 from safs_ray.export.card import CARD, card, in_integers
 from safs_ray.export.finished import FinishedRun
 from safs_ray.export.measurement import Measurement
+from safs_ray.metrics import metric_of
 from safs_ray.report.table import STYLE
 from safs_ray.sources.images import one_line
 from safs_ray.storage import Folder
@@ -64,7 +65,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _in_integers(run: FinishedRun, folder: Folder) -> export.ExportedFile:
     """Quantise by the validation images, and measure with the test images, or those where there are none."""
     splits = run.splits()
-    test = ("test image", splits.test) if len(splits.test) else ("validation image", splits.validation)
+    noun, images = ("test image", splits.test) if len(splits.test) else ("validation image", splits.validation)
+    test = export.Test(noun, images, metric_of(run.configuration.data))
     return export.write_int8(run.best.network, splits.validation.inputs, folder, test)
 
 
@@ -80,22 +82,22 @@ def _measure(run: FinishedRun, folder: Folder, console: Console) -> None:
         console.print(f"the test images cannot be read, so no accuracy is measured: {error}", soft_wrap=True)
         test = None
     found: list[Measurement] = []
-    for each in measurement.measure(run.best.network, test):
+    for each in measurement.measure(run.best.network, test, metric_of(run.configuration.data)):
         if isinstance(each, str):
             console.print(each, soft_wrap=True)
         else:
             found.append(each)
     measurement.write(found, folder)
-    console.print(_table(found))
+    console.print(_table(found, run.configuration.data.measure))
     console.print(f"on one thread; as JSON in {folder}/{measurement.FILE}", soft_wrap=True)
 
 
-def _table(found: Sequence[Measurement]) -> Table:
+def _table(found: Sequence[Measurement], measure: str) -> Table:
     table = Table(**STYLE)
     for heading in ("format", "run by"):
         table.add_column(heading)
     latencies = [f"ms for {batch} (median, 99 %)" for batch in measurement.BATCHES]
-    for heading in ("bytes", "load s", "memory MB", *latencies, "test accuracy %"):
+    for heading in ("bytes", "load s", "memory MB", *latencies, f"test {measure} %"):
         table.add_column(heading, justify="right")
     for each in found:
         times = [f"{own.median:.3g}, {own.most:.3g}" for own in each.latency.values()]

@@ -12,8 +12,10 @@ from safs_ray.config import Configuration, counted
 from safs_ray.export import Accuracies, ExportedFile
 from safs_ray.export.finished import FinishedRun
 from safs_ray.export.formats import FORMATS, INT8, INT8_USAGE, describe
+from safs_ray.models import Specification
 from safs_ray.network import Network
 from safs_ray.operators import lookup
+from safs_ray.report.wording import called
 from safs_ray.stages.classes import told
 
 CARD = "MODEL_CARD.md"
@@ -24,7 +26,7 @@ def card(run: FinishedRun, exported: ExportedFile) -> str:
     network = run.best.network
     sections = {
         "Use": _use(run, exported),
-        "Accuracy": [*_accuracy(run), *_in_integers(exported)],
+        called("Accuracy", run.configuration.data.measure): [*_accuracy(run), *_in_integers(exported)],
         "Activations": _activations(network),
         "What the export changed": _changes(exported),
         "How it was made": _making(run),
@@ -40,33 +42,56 @@ def card(run: FinishedRun, exported: ExportedFile) -> str:
 def _summary(network: Network, configuration: Configuration) -> str:
     kind = network.specification
     return (
-        f"A sparse {kind.model} that classifies images of {kind.channels}x{kind.size}x{kind.size} into {kind.classes} "
-        f"classes, trained on {configuration.data.source}. {network.nonzero_weights:,} of its "
-        f"{network.prunable_count:,} convolution and linear weights are nonzero: sparsity "
-        f"{_percent(network.sparsity, 2)} %. safs_ray searched its activation functions and learned their scales by "
-        "Sparse Activation Function Search ([SAFS, AutoML 2023](https://arxiv.org/abs/2305.10964))."
+        f"A sparse {kind.model} that {_task(kind, configuration)}, trained on {configuration.data.source}. "
+        f"{network.nonzero_weights:,} of its {network.prunable_count:,} convolution and linear weights are nonzero: "
+        f"sparsity {_percent(network.sparsity, 2)} %. safs_ray searched its activation functions and learned their "
+        "scales by Sparse Activation Function Search ([SAFS, AutoML 2023](https://arxiv.org/abs/2305.10964))."
     )
+
+
+def _task(kind: Specification, configuration: Configuration) -> str:
+    takes = f"{kind.noun}s of {kind.size}"
+    return {
+        "classification": f"classifies {takes} into {counted(kind.outputs, 'class', 'classes')}",
+        "multilabel": f"tells which of {counted(kind.outputs, 'label')} apply to {takes}",
+        "regression": f"predicts {counted(kind.outputs, 'value')} of {takes}",
+    }[configuration.data.task]
 
 
 def _use(run: FinishedRun, exported: ExportedFile) -> list[str]:
     kind, name = run.best.network.specification, exported.format
+    usage = INT8_USAGE if name == INT8 else FORMATS[name].usage
     return [
         ", ".join(f"`{file}`, {size:,} bytes" for file, size in exported.files.items()) + ":",
         "",
         f"```{'c' if name in ('c', INT8) else 'python'}",
-        INT8_USAGE if name == INT8 else FORMATS[name].usage,
+        usage.replace("image", kind.noun),
         "```",
         "",
         *(f"- {name}: {text}" for name, text in describe(kind, exported.format).items()),
         *([f"- classes, in the order of the logits: {told(run.classes)}"] if run.classes else []),
-        f"- normalisation inside: (pixel / 255 - mean) / deviation; by channel, mean {list(kind.mean)}, deviation "
-        f"{list(kind.deviation)}",
+        *_normalisation(kind),
         *(
-            f"- {trial.runtime} loaded it in {trial.load:.2f} s, and took {1000 * trial.image:.3g} ms for an image, on "
-            "the machine that exported it"
+            f"- {trial.runtime} loaded it in {trial.load:.2f} s, and took {1000 * trial.image:.3g} ms for one "
+            f"{kind.noun}, on the machine that exported it"
             for trial in exported.trials
         ),
     ]
+
+
+def _normalisation(kind: Specification) -> list[str]:
+    """What is inside the network, or nothing."""
+    if not kind.mean:
+        return []
+    value = {"uint8": "pixel / 255" if kind.is_of_images else "value / 255"}.get(kind.kind, "value")
+    lines = [
+        f"- normalisation inside: ({value} - mean) / deviation; by channel, mean {list(kind.mean)}, deviation "
+        f"{list(kind.deviation)}"
+    ]
+    if kind.target_mean:
+        scale = f"mean {list(kind.target_mean)}, deviation {list(kind.target_deviation)}"
+        lines.append(f"- values are given in the units of the targets: output * deviation + mean, {scale}")
+    return lines
 
 
 def _accuracy(run: FinishedRun) -> list[str]:
@@ -75,13 +100,15 @@ def _accuracy(run: FinishedRun) -> list[str]:
         spreads = " | ".join(_spread(row[name]) for name in ("validation_accuracy", "test_accuracy"))
         lines.append(f"| {row['name']} | {spreads} | {_percent(row['sparsity'], 2)} | {row['nonzero_weights']:,} |")
     validation, test = run.best.validation_accuracy, run.best.test_accuracy
+    measure, noun = run.configuration.data.measure, run.best.network.specification.noun
     masks = " from the same masks" if run.configuration.search.when == "after" else ""
     return [
         *lines,
         "",
         "Mean ± standard deviation over the folds of the final evaluation, where there are several. All sparse rows "
         f"were trained equally long{masks}. This is the SAFS network of the fold with the highest "
-        f"validation accuracy: {_percent(validation)} % on validation images, {_percent(test or 0)} % on test images.",
+        f"validation {measure}: {_percent(validation)} % on validation {noun}s, {_percent(test or 0)} % on test "
+        f"{noun}s.",
     ]
 
 
@@ -156,18 +183,27 @@ def _versions(text: str) -> str:
 
 def _limits(run: FinishedRun) -> list[str]:
     kind, source, survey = run.best.network.specification, run.configuration.data.source, run.best.network.survey
+    measure = run.configuration.data.measure
     lines = [
-        f"- It was trained and tested on images of {source} alone; how it does on others is not known. Images of "
-        f"another size than {kind.size}x{kind.size} must be resized first, with their channels in the same order.",
-        "- Operators, hyperparameters and weights were chosen by validation accuracy, which therefore is optimistic.",
-        "- The softmax of its logits is not calibrated.",
+        f"- It was trained and tested on {kind.noun}s of {source} alone; how it does on others is not known."
+        + _resizing(kind),
+        f"- Operators, hyperparameters and weights were chosen by validation {measure}, which therefore is optimistic.",
     ]
+    if run.configuration.data.task == "classification":
+        lines.append("- The softmax of its logits is not calibrated.")
     if survey.reached is None:
         lines.append("- Whether every class has a logit that differs from image to image is not known.")
     elif constant := survey.outputs - survey.reached:
         have = f"classes {'has' if constant == 1 else 'have'}"
-        lines.append(f"- {constant} of {survey.outputs} {have} a logit that is the same for every image.")
+        lines.append(f"- {constant} of {survey.outputs} {have} a logit that is the same for every {kind.noun}.")
     return lines
+
+
+def _resizing(kind: Specification) -> str:
+    if not kind.is_of_images:
+        return ""
+    size = "x".join(map(str, kind.shape[1:]))
+    return f" Images of another size than {size} must be resized first, with their channels in the same order."
 
 
 def _spread(values: Mapping[str, Any]) -> str:

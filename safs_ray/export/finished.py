@@ -9,7 +9,6 @@ from typing import Any
 from safs_ray import config, stages
 from safs_ray.config import CONFIGURATION, RESULTS, Configuration, ConfigurationError, refusal
 from safs_ray.data import Splits
-from safs_ray.experiment import Row
 from safs_ray.sources.images import one_line
 from safs_ray.stages import Result, read_classes
 from safs_ray.storage import Folder
@@ -53,8 +52,7 @@ class FinishedRun:
         Raises:
             ConfigurationError: they cannot be read.
         """
-        (row,) = (each for each in self.results["rows"] if each["name"] == Row.SAFS)
-        accuracies = row["validation_accuracy"]["values"]
+        accuracies = self.results["rows"][-1]["validation_accuracy"]["values"]
         folds = stages.folds(self.configuration, stages.load(self.configuration))
         return folds.final(accuracies.index(max(accuracies)))
 

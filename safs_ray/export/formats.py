@@ -22,7 +22,7 @@ from safs_ray.network import Network, forget_modules
 from safs_ray.references import is_lent
 
 Predict = Callable[[Tensor], Tensor]
-"""uint8 images (N, C, H, W) to logits (N, classes)."""
+"""Inputs (N, …) as a user has them, such as uint8 images (N, C, H, W), to outputs (N, outputs)."""
 
 Files = Mapping[str, bytes]
 """Contents by name; the first is the one that others belong to."""
@@ -90,15 +90,21 @@ def find(name: str, dense_weights: bool = False) -> Format:
     return format
 
 
+NORMALISED = "the normalisation is part of the network"
+
+
 def describe(specification: Specification, name: str = "") -> dict[str, str]:
     """What a file of a format takes and gives, for people who have only the file."""
-    size = specification.size
-    logits = "int32 (classes,), times NETWORK_UNIT" if name == INT8 else f"float32 (N, {specification.classes})"
-    return {
-        "input": f"images: uint8 (N, {specification.channels}, {size}, {size}), pixels from 0 to 255; "
-        "the normalisation is part of the network",
-        "output": f"logits: {logits}",
+    shape = ", ".join(map(str, specification.shape))
+    values = {
+        "uint8": f"{'pixels' if specification.is_of_images else 'values'} from 0 to 255; {NORMALISED}",
+        "float32": f"as they are measured; {NORMALISED}",
+        "int64": f"indices from 0 to {specification.indices - 1}",
     }
+    numbers = "int32 (classes,), times NETWORK_UNIT" if name == INT8 else f"float32 (N, {specification.outputs})"
+    outputs = f"{'values' if specification.target_mean else 'logits'}: {numbers}"
+    kind = specification.kind
+    return {"input": f"{specification.noun}s: {kind} (N, {shape}), {values[kind]}", "output": outputs}
 
 
 def _write_safetensors(network: Network) -> tuple[Files, str]:
@@ -138,7 +144,8 @@ def _write_dense_onnx(network: Network) -> tuple[Files, str]:
 
 def _onnx(network: Network) -> tuple[Any, str]:
     program, note = _program(network)
-    return onnx_file.convert(program, describe(network.specification)), note
+    specification = network.specification
+    return onnx_file.convert(program, f"{specification.noun}s", describe(specification)), note
 
 
 def _in_onnx_runtime(files: Files) -> Predict:
@@ -147,7 +154,8 @@ def _in_onnx_runtime(files: Files) -> Predict:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
     session = onnxruntime.InferenceSession(files["network.onnx"], options, providers=["CPUExecutionProvider"])
-    return lambda images: torch.from_numpy(session.run(None, {"images": images.numpy()})[0])
+    name = session.get_inputs()[0].name
+    return lambda inputs: torch.from_numpy(session.run(None, {name: inputs.numpy()})[0])
 
 
 def _in_openvino(files: Files) -> Predict:
@@ -157,13 +165,13 @@ def _in_openvino(files: Files) -> Predict:
     exact = {"INFERENCE_PRECISION_HINT": "f32"}  # it computes in bfloat16 where the processor can
     one = {"INFERENCE_NUM_THREADS": 1, "NUM_STREAMS": 1}
     compiled = core.compile_model(core.read_model(files["network.onnx"]), "CPU", {**exact, **one})
-    return lambda images: torch.from_numpy(compiled({"images": images.numpy()})[0])
+    return lambda inputs: torch.from_numpy(compiled([inputs.numpy()])[0])
 
 
 def _program(network: Network) -> tuple[torch.export.ExportedProgram, str]:
     """The network as a graph of torch's own functions, and what was cut."""
     module, note = deploy(network)
-    example = network.specification.example().to(torch.uint8)
+    example = network.specification.drawn(2, torch.Generator().manual_seed(0))
     batch = torch.export.Dim("batch", min=1)
     program = torch.export.export(module, (example,), dynamic_shapes={"images": {0: batch}})
     for node in program.graph.nodes:

@@ -35,7 +35,7 @@ def load(path: str | Path, execution: Execution = "auto", device: str = "cpu", t
 
     Examples:
         >>> from safs_ray.models import Specification
-        >>> network = Network.initial(Specification("mlp", 1, 8, 10, mean=(0.5,), deviation=(0.5,)), seed=0)
+        >>> network = Network.initial(Specification("mlp", (1, 8, 8), 10, mean=(0.5,), deviation=(0.5,)), seed=0)
         >>> network.save(Folder.at("mine"))
         >>> module = load("mine", execution="dense")
         >>> module(torch.zeros(3, 1, 8, 8, dtype=torch.uint8)).shape

@@ -23,6 +23,7 @@ from safs_ray.data import Examples
 from safs_ray.export import formats
 from safs_ray.export.formats import FORMATS, Files, Predict
 from safs_ray.export.slim import slim
+from safs_ray.metrics import Metric
 from safs_ray.models import Specification
 from safs_ray.network import Network
 from safs_ray.storage import Folder
@@ -68,11 +69,11 @@ class Measurement:
     accuracy: float | None
 
 
-def measure(network: Network, test: Examples | None) -> Iterator[Measurement | str]:
+def measure(network: Network, test: Examples | None, metric: Metric) -> Iterator[Measurement | str]:
     """Each form by each program that is installed, in a process of its own; or why there is none, a sentence.
 
     Args:
-        test: what the accuracy is measured with.
+        test: what the accuracy is measured with, by the metric.
     """
     for name in FORMATS:
         try:
@@ -82,9 +83,9 @@ def measure(network: Network, test: Examples | None) -> Iterator[Measurement | s
             continue
         for number, runtime in enumerate(FORMATS[name].runtimes):
             if runtime.is_installed():
-                images = network.specification.example(max(BATCHES)).byte()
+                images = network.specification.drawn(max(BATCHES), torch.Generator().manual_seed(0))
                 with ProcessPoolExecutor(1, get_context("spawn")) as process:
-                    yield process.submit(_measured, name, number, files, small, images, test).result()
+                    yield process.submit(_measured, name, number, files, small, images, test, metric).result()
 
 
 def write(measurements: Sequence[Measurement], folder: Folder) -> None:
@@ -94,15 +95,16 @@ def write(measurements: Sequence[Measurement], folder: Folder) -> None:
 
 def _small() -> Network:
     """A network that makes a program load what any network needs."""
-    return Network.initial(Specification("mlp", 1, 4, 2, (0.5,), (0.5,)), seed=0)
+    return Network.initial(Specification("mlp", (1, 4, 4), 2, (0.5,), (0.5,)), seed=0)
 
 
-def _measured(name: str, number: int, files: Files, small: Files, images: Tensor, test: Examples | None) -> Measurement:
+def _measured(
+    name: str, number: int, files: Files, small: Files, images: Tensor, test: Examples | None, metric: Metric
+) -> Measurement:
     """All measurements of a form in this process."""
     torch.set_num_threads(1)
     runtime = FORMATS[name].runtimes[number]
     runtime.load(small)(torch.zeros(1, 1, 4, 4, dtype=torch.uint8))
-    images = torch.randint(0, 256, images.shape, dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
     with torch.inference_mode():
         before = _forget_largest()
         start = time.perf_counter()
@@ -111,7 +113,7 @@ def _measured(name: str, number: int, files: Files, small: Files, images: Tensor
         predict(images[:1])
         memory = _largest() - before
         latency = {batch: _latency(predict, images[:batch]) for batch in BATCHES}
-        correct = None if test is None else accuracy(predict, test)
+        correct = None if test is None else accuracy(predict, test, metric)
     size = sum(map(len, files.values()))
     return Measurement(name, runtime.name, size, load, memory, latency, correct)
 
@@ -127,13 +129,11 @@ def _latency(predict: Predict, images: Tensor) -> Latency:
     return Latency(float(np.median(times)), float(np.quantile(times, 0.99)))
 
 
-def accuracy(predict: Predict, test: Examples) -> float:
-    """The fraction of images that logits classify correctly."""
-    correct = 0
-    for images, labels in zip(test.inputs.split(PIECE), test.labels.split(PIECE), strict=True):  # type: ignore[no-untyped-call]
-        logits = predict(images)
-        correct += int(((logits.argmax(1) == labels) & logits.isfinite().all(1)).sum())
-    return correct / len(test)
+def accuracy(predict: Predict, test: Examples, metric: Metric) -> float:
+    """What the metric is of what a form computes, from 0 to 1."""
+    pairs = zip(test.inputs.split(PIECE), test.labels.split(PIECE), strict=True)  # type: ignore[no-untyped-call]
+    seen = [metric.seen(predict(inputs)[None], labels)[0] for inputs, labels in pairs]
+    return metric.of(torch.cat(seen), test.labels)
 
 
 def _forget_largest() -> int:

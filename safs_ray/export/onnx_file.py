@@ -18,10 +18,11 @@ INDEX_BYTES, ENTRY = 8, 120
 """Of a nonzero's place, and about those that one more constant takes."""
 
 
-def convert(program: torch.export.ExportedProgram, remarks: dict[str, str]) -> onnx.ModelProto:
+def convert(program: torch.export.ExportedProgram, name: str, remarks: dict[str, str]) -> onnx.ModelProto:
     """A program as a model of ONNX's standard operations, with every zero stored.
 
     Args:
+        name: of its input.
         remarks: texts that the file shall hold, by name.
     """
     import onnx
@@ -29,7 +30,7 @@ def convert(program: torch.export.ExportedProgram, remarks: dict[str, str]) -> o
 
     converted = torch.onnx.export(
         program,
-        input_names=["images"],
+        input_names=[name],
         output_names=["logits"],
         dynamic_shapes={"images": {0: "batch"}},
         # torch's own is the logarithm of a sigmoid, which is minus infinity below -104

@@ -54,7 +54,7 @@ def deploy(network: Network) -> tuple[DeployedNetwork, str]:
 
 
 class DeployedNetwork(nn.Module):
-    """uint8 images (N, C, H, W), pixels from 0 to 255, to logits (N, classes): the normalisation is inside."""
+    """Inputs (N, …) as a user has them to outputs (N, outputs): the normalisation is inside."""
 
     def __init__(self, network: nn.Module, specification: Specification) -> None:
         super().__init__()
@@ -66,8 +66,8 @@ class DeployedNetwork(nn.Module):
         self.eval().requires_grad_(False)
 
     def forward(self, images: Tensor) -> Tensor:
-        logits: Tensor = self.network(self._specification.normalised(images))
-        return logits
+        outputs: Tensor = self.network(self._specification.normalised(images))
+        return self._specification.restored(outputs)
 
 
 def _scales(before: Network, after: Network) -> str:

@@ -86,7 +86,7 @@ def build(specification: Specification, seed: int) -> nn.Module:
         ConfigurationError: no such architecture, or images that it cannot take.
 
     Examples:
-        >>> specification = Specification("mlp", channels=1, size=8, classes=10, mean=(0.5,), deviation=(0.5,))
+        >>> specification = Specification("mlp", (1, 8, 8), 10, mean=(0.5,), deviation=(0.5,))
         >>> build(specification, seed=0)(specification.example()).shape
         torch.Size([2, 10])
     """

@@ -20,8 +20,9 @@ def lenet5(specification: Specification) -> nn.Module:
     As in the original system, 28x28 images are not padded: the flattened size is 256 there and 400 for 32x32.
     Four sites.
     """
-    specification.require(specification.size in (28, 32), "28x28 or 32x32")
-    side = ((specification.size - 4) // 2 - 4) // 2
+    height, width = specification.sides()
+    specification.require(height == width and height in (28, 32), "28x28 or 32x32")
+    side = ((height - 4) // 2 - 4) // 2
     return nn.Sequential(
         OrderedDict(
             conv1=nn.Conv2d(specification.channels, 6, 5),
@@ -35,21 +36,21 @@ def lenet5(specification: Specification) -> nn.Module:
             act3=nn.ReLU(),
             fc2=nn.Linear(120, 84),
             act4=nn.ReLU(),
-            fc3=nn.Linear(84, specification.classes),
+            fc3=nn.Linear(84, specification.outputs),
         )
     )
 
 
 def mlp(specification: Specification) -> nn.Module:
-    """Two hidden layers of 300 and 100 neurons (LeNet-300-100, LeCun et al. 1998). Two sites."""
+    """Two hidden layers of 300 and 100 neurons (LeNet-300-100, LeCun et al. 1998), for any inputs. Two sites."""
     return nn.Sequential(
         OrderedDict(
             flatten=nn.Flatten(),
-            fc1=nn.Linear(specification.channels * specification.size**2, 300),
+            fc1=nn.Linear(specification.values(), 300),
             act1=nn.ReLU(),
             fc2=nn.Linear(300, 100),
             act2=nn.ReLU(),
-            fc3=nn.Linear(100, specification.classes),
+            fc3=nn.Linear(100, specification.outputs),
         )
     )
 
@@ -60,14 +61,15 @@ def vgg16(specification: Specification) -> nn.Module:
     Below 64 pixels the head is made for small images: global average pooling and layers of 512, 512 and the
     classes. 15 sites either way. There is no dropout: it would draw from the global generator.
     """
-    specification.require(specification.size >= 32, "32x32 or more")
+    side = min(specification.sides())
+    specification.require(side >= 32, "32x32 or more")
     features = nn.Sequential(*_vgg_layers())
     if specification.channels != 3:
         features[0] = nn.Conv2d(specification.channels, 64, 3, padding=1)
-    if specification.size >= SMALL:
+    if side >= SMALL:
         from torchvision.models import vgg  # here: torchvision takes seconds to import, in every worker
 
-        module: nn.Module = vgg.VGG(features, num_classes=specification.classes)
+        module: nn.Module = vgg.VGG(features, num_classes=specification.outputs)
         for place in (2, 5):
             cast(nn.Sequential, module.classifier)[place] = nn.Identity()
         return module
@@ -76,7 +78,7 @@ def vgg16(specification: Specification) -> nn.Module:
         act1=nn.ReLU(),
         fc2=nn.Linear(512, 512),
         act2=nn.ReLU(),
-        fc3=nn.Linear(512, specification.classes),
+        fc3=nn.Linear(512, specification.outputs),
     )
     for layer in features:
         if isinstance(layer, nn.Conv2d):  # as torchvision's VGG does
@@ -110,9 +112,10 @@ def resnet18(specification: Specification) -> nn.Module:
     """
     from torchvision.models import resnet
 
-    specification.require(specification.size >= 8, "8x8 or more")
-    module: nn.Module = resnet.resnet18(weights=None, num_classes=specification.classes)
-    if specification.size < SMALL:
+    side = min(specification.sides())
+    specification.require(side >= 8, "8x8 or more")
+    module: nn.Module = resnet.resnet18(weights=None, num_classes=specification.outputs)
+    if side < SMALL:
         module.conv1 = nn.Conv2d(specification.channels, 64, 3, stride=1, padding=1, bias=False)
         module.maxpool = nn.Identity()
     elif specification.channels != 3:
@@ -129,15 +132,16 @@ def efficientnet_b0(specification: Specification) -> nn.Module:
     """
     from torchvision.models import efficientnet
 
-    specification.require(specification.size >= 8, "8x8 or more")
+    side = min(specification.sides())
+    specification.require(side >= 8, "8x8 or more")
     module: nn.Module = efficientnet.efficientnet_b0(
-        weights=None, num_classes=specification.classes, dropout=0.0, stochastic_depth_prob=0.0
+        weights=None, num_classes=specification.outputs, dropout=0.0, stochastic_depth_prob=0.0
     )
     features = cast(nn.Sequential, module.features)
     for path in [path for path, _ in features.named_modules()]:
         if path.endswith("stochastic_depth"):  # as it stands, it has two graphs: for training and for evaluation
             features.set_submodule(path, nn.Identity())
-    small = specification.size < SMALL
+    small = side < SMALL
     stem = nn.Conv2d(specification.channels, 32, 3, stride=1 if small else 2, padding=1, bias=False)
     nn.init.kaiming_normal_(stem.weight, mode="fan_out")  # as torchvision does
     features.set_submodule("0.0", stem)

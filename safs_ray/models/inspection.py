@@ -66,7 +66,7 @@ def _check_training(specification: Specification, module: nn.Module) -> None:
     try:
         logits.sum().backward()  # type: ignore[no-untyped-call]
     except Exception as error:  # an operation of the user's own may have no gradient
-        raise refused(specification, _failing(images, error)) from None
+        raise refused(specification, _failing(specification, len(images), error)) from None
 
 
 @torch.no_grad()
@@ -81,7 +81,7 @@ def _check_values(specification: Specification, module: nn.Module) -> None:
     images = _images(specification, 2)
     first, again = (_logits(specification, module, images) for _ in range(2))
     if not torch.equal(first, again):
-        raise refused(specification, "computes something else when it is given the same images again")
+        raise refused(specification, f"computes something else when it is given the same {specification.noun}s again")
     if (first >= 0).all() and torch.allclose(first.sum(1), torch.ones(2), atol=1e-4):
         softmax = "returns probabilities, which add up to 1; the loss takes logits: leave the softmax out"
         log.warning("model.name=%s: %s", specification.model, softmax)
@@ -154,25 +154,32 @@ def _random_states() -> tuple[bytes, object, bytes]:
 
 
 def _images(specification: Specification, count: int) -> Tensor:
-    return torch.rand(specification.example(count).shape, generator=generator(0, "images"))
+    """A batch as the network sees it, normalised."""
+    draws = generator(0, "images")
+    if specification.kind == "int64":
+        return specification.drawn(count, draws)
+    return torch.rand(specification.example(count).shape, generator=draws)
 
 
 def _logits(specification: Specification, module: nn.Module, images: Tensor) -> Tensor:
-    count, shape = len(images), "x".join(map(str, images.shape[1:]))
+    count = len(images)
     try:
         logits = module(images)
     except (Exception, SystemExit) as error:  # the user's network runs, and may raise anything
-        raise refused(specification, _failing(images, error)) from None
+        raise refused(specification, _failing(specification, len(images), error)) from None
     if not isinstance(logits, Tensor):
-        raise refused(specification, f"must return logits (N, classes), returns {type(logits).__name__}")
-    if logits.shape != (count, specification.classes):
-        wanted = f"must return logits {(count, specification.classes)} for {counted(count, 'image')} of {shape}"
+        raise refused(
+            specification, f"must return outputs (N, {specification.outputs}), returns {type(logits).__name__}"
+        )
+    if logits.shape != (count, specification.outputs):
+        given = f"{counted(count, specification.noun)} of {specification.size}"
+        wanted = f"must return outputs {(count, specification.outputs)} for {given}"
         raise refused(specification, f"{wanted}, returns {tuple(logits.shape)}")
     if not logits.isfinite().all():
-        raise refused(specification, "returns logits that are NaN or infinite")
+        raise refused(specification, "returns outputs that are NaN or infinite")
     return logits
 
 
-def _failing(images: Tensor, error: BaseException) -> str:
-    shape = "x".join(map(str, images.shape[1:]))
-    return f"fails on {counted(len(images), 'image')} of {shape} ({type(error).__name__}: {error})"
+def _failing(specification: Specification, count: int, error: BaseException) -> str:
+    given = f"{counted(count, specification.noun)} of {specification.size}"
+    return f"fails on {given} ({type(error).__name__}: {error})"

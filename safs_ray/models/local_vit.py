@@ -19,28 +19,28 @@ def localvit_t(specification: Specification) -> nn.Module:
     22 sites beside the squeeze-excitation blocks: two in each feed-forward layer. There is no dropout: it would
     draw from the global generator.
     """
-    patch = 4 if specification.size < SMALL else 16
-    specification.require(specification.size % patch == 0, f"a multiple of {patch} pixels")
-    return LocalViT(specification.channels, specification.size, specification.classes, patch)
+    height, width = specification.sides()
+    patch = 4 if min(height, width) < SMALL else 16
+    specification.require(height % patch == width % patch == 0, f"a multiple of {patch} pixels")
+    return LocalViT(specification.channels, (height // patch, width // patch), specification.outputs, patch)
 
 
 class LocalViT(nn.Module):
-    """Images (N, channels, size, size) to logits (N, classes), which are read from a class token.
+    """Images (N, channels, H, W) to outputs (N, outputs), which are read from a class token.
 
     The published network has a feed-forward layer in its last block too. Only image tokens pass through it, and
     nothing reads them any more, so it is left out: the logits are the same without it.
     """
 
-    def __init__(self, channels: int, size: int, classes: int, patch: int) -> None:
+    def __init__(self, channels: int, sides: tuple[int, int], outputs: int, patch: int) -> None:
         super().__init__()
-        side = size // patch
         self.patches = nn.Conv2d(channels, WIDTH, patch, stride=patch)
         self.token = nn.Parameter(torch.zeros(1, 1, WIDTH))
-        self.position = nn.Parameter(torch.zeros(1, 1 + side**2, WIDTH))
-        self.blocks = nn.Sequential(*(Block(side) for _ in range(DEPTH - 1)))
+        self.position = nn.Parameter(torch.zeros(1, 1 + sides[0] * sides[1], WIDTH))
+        self.blocks = nn.Sequential(*(Block(sides) for _ in range(DEPTH - 1)))
         self.attention = SelfAttention()
         self.norm = nn.LayerNorm(WIDTH, eps=1e-6)
-        self.head = nn.Linear(WIDTH, classes)
+        self.head = nn.Linear(WIDTH, outputs)
         for parameter in (self.token, self.position):
             nn.init.trunc_normal_(parameter, std=0.02)
         for layer in self.modules():
@@ -57,17 +57,17 @@ class LocalViT(nn.Module):
 
 
 class Block(nn.Module):
-    """Self-attention over all tokens (N, 1 + side**2, WIDTH), then the feed-forward layer over the image's."""
+    """Self-attention over all tokens (N, 1 + rows * columns, WIDTH), then the feed-forward layer over the image's."""
 
-    def __init__(self, side: int) -> None:
+    def __init__(self, sides: tuple[int, int]) -> None:
         super().__init__()
-        self.side = side
+        self.sides = sides
         self.attention = SelfAttention()
         self.feed_forward = _feed_forward()
 
     def forward(self, tokens: Tensor) -> Tensor:
         tokens = self.attention(tokens)
-        image = tokens[:, 1:].transpose(1, 2).unflatten(2, (self.side, self.side))  # type: ignore[no-untyped-call]
+        image = tokens[:, 1:].transpose(1, 2).unflatten(2, self.sides)  # type: ignore[no-untyped-call]
         image = image + self.feed_forward(image)
         return torch.cat((tokens[:, :1], image.flatten(2).transpose(1, 2)), dim=1)
 

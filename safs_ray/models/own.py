@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import inspect
+from typing import Any
 
 from torch import nn
 
@@ -11,6 +12,9 @@ from safs_ray.config import ConfigurationError, refusal
 from safs_ray.dropout import hold_in_evaluation, switch_off
 from safs_ray.models.specification import Specification
 from safs_ray.references import resolve
+
+OF_IMAGES = ("channels", "size", "classes")
+"""Keywords that all functions for images were called with."""
 
 
 def build(specification: Specification) -> nn.Module:
@@ -41,22 +45,33 @@ def fresh_copy(specification: Specification) -> nn.Module:
 def original(specification: Specification) -> nn.Module:
     """The module that the user's function returns.
 
-    The function is called with those of the keywords channels, size and classes that it takes.
+    The function is called with those of the keywords that it takes: shape and outputs, or channels, size, which is
+    (height, width) of images that are not square, and classes. One that takes any keyword gets the last three.
 
     Raises:
         ConfigurationError: there is no such function, it fails, or it returns no module.
     """
     function = resolve(specification.model, "model.name")
-    images = {"channels": specification.channels, "size": specification.size, "classes": specification.classes}
+    known = _keywords(specification)
     try:
         parameters = inspect.signature(function).parameters
         takes_all = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values())
-        module = function(**{name: value for name, value in images.items() if takes_all or name in parameters})
+        wanted = [name for name in known if name in parameters or (takes_all and name in OF_IMAGES)]
+        module = function(**{name: known[name] for name in wanted})
     except (Exception, SystemExit) as error:  # the user's function runs, and may raise anything
         raise refused(specification, f"fails ({type(error).__name__}: {error})") from None
     if not isinstance(module, nn.Module):
         raise refused(specification, f"must return a torch.nn.Module, returns {type(module).__name__}")
     return module
+
+
+def _keywords(specification: Specification) -> dict[str, Any]:
+    """What the user's function may want to know."""
+    keywords = {"shape": specification.shape, "outputs": specification.outputs, "classes": specification.outputs}
+    if len(specification.shape) == 3:
+        height, width = specification.shape[1:]
+        keywords |= {"size": height if height == width else (height, width)}
+    return {**keywords, "channels": specification.channels}
 
 
 def _uncompiled(module: nn.Module) -> nn.Module:

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy
 
 from safs_ray.config import refusal
+from safs_ray.losses import CROSS_ENTROPY, Loss, Targets
 from safs_ray.pruning.linear import linearised
 from safs_ray.pruning.masks import prunable_weights
 from safs_ray.randomness import generator
@@ -24,12 +24,13 @@ class Evidence:
     """What a score may look at; it changes nothing of it.
 
     Attributes:
-        module: computes logits (N, classes); its prunable weights are scored. Where it has been trained it is in
+        module: computes outputs (N, outputs); its prunable weights are scored. Where it has been trained it is in
             evaluation mode; initial weights are scored in training mode, for their normalisations have no statistics.
-        images: normalised images (N, C, H, W), N at least 1.
-        labels: their classes (N,).
+        images: normalised images (N, C, H, W), or other inputs, N at least 1.
+        labels: their classes (N,), or values (N, outputs).
         seed: of random scores.
         sites: names of the submodules that apply activations.
+        loss: that the network is trained with.
     """
 
     module: nn.Module
@@ -37,6 +38,7 @@ class Evidence:
     labels: Tensor
     seed: int = 0
     sites: tuple[str, ...] = ()
+    loss: Loss = CROSS_ENTROPY
 
     @property
     def weights(self) -> dict[str, Tensor]:
@@ -95,6 +97,8 @@ def synflow(evidence: Evidence) -> dict[str, Tensor]:
     Raises:
         ConfigurationError: the network is not linear without its activations.
     """
+    if not evidence.images.is_floating_point():
+        raise refusal("pruning.score", "synflow", f"takes numbers, and this network takes indices; {OTHERS}")
     linear = linearised(evidence.module, evidence.sites)
     weights = prunable_weights(linear.module)
     ones = torch.ones_like(evidence.images[:1], dtype=torch.float64).requires_grad_()
@@ -157,7 +161,7 @@ def _gradients(evidence: Evidence, temperature: float) -> dict[str, Tensor]:
     weights = evidence.weights
     sums = {name: torch.zeros_like(weight) for name, weight in weights.items()}
     for images, labels in evidence.batches():
-        loss = cross_entropy(evidence.module(images) / temperature, labels, reduction="sum")
+        loss = evidence.loss.summed(evidence.module(images) / temperature, Targets(labels))
         gradients = torch.autograd.grad(loss, list(weights.values()), materialize_grads=True)
         for name, gradient in zip(weights, gradients, strict=True):
             sums[name] += gradient
@@ -169,7 +173,7 @@ def _hessian_products(evidence: Evidence, temperature: float, vector: Mapping[st
     weights = list(evidence.weights.values())
     sums = {name: torch.zeros_like(part) for name, part in vector.items()}
     for images, labels in evidence.batches():
-        loss = cross_entropy(evidence.module(images) / temperature, labels, reduction="sum")
+        loss = evidence.loss.summed(evidence.module(images) / temperature, Targets(labels))
         gradients = torch.autograd.grad(loss, weights, create_graph=True, materialize_grads=True)
         projection = torch.stack([(g * v).sum() for g, v in zip(gradients, vector.values(), strict=True)]).sum()
         products = torch.autograd.grad(projection, weights, materialize_grads=True)

@@ -73,7 +73,7 @@ def _report(record: Record, file: str | None, folder: str | None, console: Conso
         for part, state in page.status(record):
             console.print(f"  {part}: {state}")
         if record.rows:
-            show_rows(record.rows, console)
+            show_rows(record.rows, record.measure, console)
     drawn = page.figures(record)
     if file is None:  # into the run's own folder
         with blaming("run", shown(record.folder)):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 from xml.etree import ElementTree
 
@@ -13,8 +13,10 @@ import matplotlib
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Paper
+from matplotlib.text import Text
 from matplotlib.ticker import LogLocator, NullLocator
 
+from safs_ray.report.wording import called
 from safs_ray.storage import Folder
 
 PALETTE = {
@@ -104,6 +106,17 @@ class Panel:
     height: int = 200
     margins: Margins = Margins()
 
+    def called(self, measure: str) -> Panel:
+        """The same with the name of a run's metric in place of accuracy."""
+
+        def draw(axes: Axes) -> None:
+            self.draw(axes)
+            for text in axes.findobj(Text):
+                if "ccuracy" in text.get_text():
+                    text.set_text(called(text.get_text(), measure))
+
+        return replace(self, title=called(self.title, measure), draw=draw)
+
 
 @dataclass(frozen=True)
 class Absent:
@@ -112,6 +125,10 @@ class Absent:
     name: str
     title: str
     reason: str
+
+    def called(self, measure: str) -> Absent:
+        """The same with the name of a run's metric in place of accuracy."""
+        return replace(self, title=called(self.title, measure), reason=called(self.reason, measure))
 
 
 @dataclass(frozen=True)
@@ -127,6 +144,12 @@ class Figure:
     title: str
     caption: str
     panels: tuple[Panel, ...]
+
+    def called(self, measure: str) -> Figure:
+        """The same with the name of a run's metric in place of accuracy."""
+        panels = tuple(panel.called(measure) for panel in self.panels)
+        title, caption = called(self.title, measure), called(self.caption, measure)
+        return replace(self, title=title, caption=caption, panels=panels)
 
     def drawings(self) -> list[tuple[str, int]]:
         """For each panel an inline SVG element, which fills the width that it is given, and its own width in pixels."""

@@ -9,7 +9,7 @@ from safs_ray.config import Hyperparameters
 from safs_ray.experiment import Row
 from safs_ray.report.canvas import Absent, Figure
 from safs_ray.report.figures import groups as drawings
-from safs_ray.report.groups import GAIN, Group, compared, differing, identity
+from safs_ray.report.groups import GAIN, Group, compared, differing, identity, measure_of
 from safs_ray.report.page import environment
 from safs_ray.report.record import Record
 from safs_ray.report.wording import CONFIDENT, interval, listed, points, spread
@@ -32,7 +32,7 @@ def figures(groups: Sequence[Group]) -> dict[str, Figure | Absent]:
         drawings.progress(groups),
         drawings.found_functions(groups),
     )
-    return {figure.name: figure for figure in drawn}
+    return {figure.name: figure.called(measure_of(groups)) for figure in drawn}
 
 
 def render(groups: Sequence[Group], drawn: dict[str, Figure | Absent]) -> str:
@@ -44,6 +44,7 @@ def render(groups: Sequence[Group], drawn: dict[str, Figure | Absent]) -> str:
         .get_template("comparison.html")
         .render(
             groups=groups,
+            measure=measure_of(groups),
             names=names,
             figures=drawn,
             rows=[_row(group, names) for group in groups],

@@ -91,6 +91,12 @@ def _folds(record: Record, name: str) -> list[float]:
     return list(rows[name]["test_accuracy"]["values"]) if name in rows else []
 
 
+def measure_of(groups: Sequence[Group]) -> str:
+    """What the metric of all runs is called."""
+    measures = {record.measure for group in groups for record in group.records}
+    return measures.pop() if len(measures) == 1 else "score"
+
+
 def gain(row: TableRow, pruned: TableRow) -> Estimate:
     """How much better a row of a run is, over the folds that both have: of an unfinished run not all are there."""
     pairs = zip(row["test_accuracy"]["values"], pruned["test_accuracy"]["values"], strict=False)

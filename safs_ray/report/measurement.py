@@ -12,11 +12,11 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
-from torch.nn.functional import cross_entropy
 
 from safs_ray import stages
 from safs_ray.config import Configuration, refusal
 from safs_ray.data import Examples, batch_count
+from safs_ray.losses import CROSS_ENTROPY, Loss, Targets
 from safs_ray.network import Network
 from safs_ray.pruning.flow import reach
 from safs_ray.pruning.masks import prunable_weights
@@ -93,20 +93,19 @@ def _varying(inputs: Tensor) -> Values:
     return values[np.isfinite(values)]
 
 
-def gradient_norms(network: Network, examples: Examples) -> dict[str, float]:
+def gradient_norms(network: Network, examples: Examples, loss: Loss = CROSS_ENTROPY) -> dict[str, float]:
     """The Euclidean norm of the loss's gradient with respect to the weights that are left, by name of the weight.
 
-    The loss is the mean cross-entropy; batch normalisation works as in training.
+    The loss is a mean over the examples; batch normalisation works as in training.
     """
     module = network.build().train()
     weights = prunable_weights(module)
     totals = {name: torch.zeros_like(weight) for name, weight in weights.items()}
     batches = batch_count(len(examples), BATCH)  # nearly equal: of one image batch normalisation knows no statistics
-    for images, labels in zip(
-        examples.inputs.tensor_split(batches), examples.labels.tensor_split(batches), strict=True
-    ):
-        loss = cross_entropy(module(network.specification.normalised(images)), labels, reduction="sum")
-        gradients = torch.autograd.grad(loss, list(weights.values()), materialize_grads=True)
+    wanted = network.specification.standardised(examples.labels)
+    for images, labels in zip(examples.inputs.tensor_split(batches), wanted.tensor_split(batches), strict=True):
+        total = loss.summed(module(network.specification.normalised(images)), Targets(labels))
+        gradients = torch.autograd.grad(total, list(weights.values()), materialize_grads=True)
         for name, gradient in zip(weights, gradients, strict=True):
             totals[name] += gradient * network.masks.get(name, 1) / len(examples)
     return {name: total.norm().item() for name, total in totals.items()}

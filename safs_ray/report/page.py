@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Iterator, Mapping
 from datetime import datetime
+from functools import partial
 from typing import Any
 
 from jinja2 import Environment, PackageLoader
@@ -27,7 +28,7 @@ from safs_ray.report.figures import (
 )
 from safs_ray.report.groups import gain
 from safs_ray.report.record import Record, flattened
-from safs_ray.report.wording import CONFIDENT, NOTHING_BETTER, interval, listed, of_budget, percent, points
+from safs_ray.report.wording import CONFIDENT, NOTHING_BETTER, called, interval, listed, of_budget, percent, points
 from safs_ray.search.course import Sweep
 from safs_ray.storage import shown
 
@@ -59,7 +60,7 @@ def figures(record: Record) -> dict[str, Figure | Absent]:
         gradients.draw(record, images),
         cost.draw(record),
     )
-    return {figure.name: figure for figure in drawn}
+    return {figure.name: figure.called(record.measure) for figure in drawn}
 
 
 def render(record: Record, drawn: Mapping[str, Figure | Absent], written: datetime) -> str:
@@ -77,6 +78,7 @@ def render(record: Record, drawn: Mapping[str, Figure | Absent], written: dateti
             figures=drawn,
             summary=_summary(record),
             status=[] if record.finished else list(status(record)),
+            measured=partial(called, measure=record.measure),
             written=f"{written:%-d %B %Y at %H:%M}",
             rows=[_row(row, record.rows) for row in record.rows],
             spread=_spread(record.rows),
@@ -102,11 +104,11 @@ def _summary(record: Record) -> str:
     if Row.SAFS not in rows or Row.PRUNED not in rows:
         return what
     if won_by_default(record.finalists, Sweep.SAFS):
-        return f"{what} {NOTHING_BETTER} It reaches {percent(rows['pruned']['test_accuracy'])}% test accuracy."
+        return f"{what} {NOTHING_BETTER} It reaches {percent(rows['pruned']['test_accuracy'])}% test {record.measure}."
     test, gained = rows[Row.SAFS]["test_accuracy"], gain(rows[Row.SAFS], rows[Row.PRUNED]).mean
     direction = "above" if gained >= 0 else "below"
     outcome = (
-        f" The activations and hyperparameters found reach {percent(test)}% test accuracy with "
+        f" The activations and hyperparameters found reach {percent(test)}% test {record.measure} with "
         f"{counted(rows[Row.SAFS]['nonzero_weights'], 'weight')}, {abs(100 * gained):.1f} points {direction} the "
         "pruned network"
     )

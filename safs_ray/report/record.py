@@ -61,6 +61,11 @@ class Record:
         return self.folder.name
 
     @property
+    def measure(self) -> str:
+        """What the run's metric is called."""
+        return self.configuration.data.measure
+
+    @property
     def finished(self) -> bool:
         return self.results is not None
 

@@ -13,9 +13,19 @@ from safs_ray.config import Hyperparameters, counted
 from safs_ray.experiment import Row
 from safs_ray.experiment.pruners import words
 from safs_ray.experiment.results import TableRow, won_by_default
-from safs_ray.report.groups import GAIN, Difference, Group, compared, gain
+from safs_ray.report.groups import GAIN, Difference, Group, compared, gain, measure_of
 from safs_ray.report.intervals import Estimate
-from safs_ray.report.wording import CONFIDENT, NOTHING_BETTER, interval, listed, of_budget, percent, points, spread
+from safs_ray.report.wording import (
+    CONFIDENT,
+    NOTHING_BETTER,
+    called,
+    interval,
+    listed,
+    of_budget,
+    percent,
+    points,
+    spread,
+)
 from safs_ray.search.course import Sweep
 
 STYLE: dict[str, Any] = {"box": box.SIMPLE_HEAD, "padding": (0, 1, 0, 0), "pad_edge": False}
@@ -23,9 +33,10 @@ STYLE: dict[str, Any] = {"box": box.SIMPLE_HEAD, "padding": (0, 1, 0, 0), "pad_e
 
 def show(results: dict[str, Any], console: Console) -> None:
     """Print a run's results; within 80 columns."""
-    show_rows(results["rows"], console)
+    measure = results.get("metric", "accuracy")  # of runs before there were others
+    show_rows(results["rows"], measure, console)
     if tried := results.get("pruners"):
-        console.print(f"Pruners tried, validation accuracy: {words(tried)}", soft_wrap=True)
+        console.print(f"Pruners tried, validation {measure}: {words(tried)}", soft_wrap=True)
     for line in of_budget(results.get("budget")):
         console.print(line, soft_wrap=True)
     if won_by_default(results.get("finalists", {}), Sweep.SAFS):
@@ -66,10 +77,11 @@ def _certainty(rows: Sequence[TableRow]) -> str:
     )
 
 
-def show_rows(rows: Sequence[TableRow], console: Console) -> None:
-    """Print the accuracies of a run."""
+def show_rows(rows: Sequence[TableRow], measure: str, console: Console) -> None:
+    """Print how good the networks of a run are, by the metric of this name."""
     finals = len(rows[-1]["test_accuracy"]["values"])
-    console.print(f"Accuracy in per cent, {f'mean ± sd of {finals} folds' if finals > 1 else 'one fold'}")
+    folds = f"mean ± sd of {finals} folds" if finals > 1 else "one fold"
+    console.print(called(f"Accuracy in per cent, {folds}", measure))
     console.print(_accuracies(rows))
 
 
@@ -116,7 +128,8 @@ def show_groups(groups: Sequence[Group], names: Sequence[str], console: Console)
     Args:
         names: of the rows to show.
     """
-    console.print("Test accuracy in per cent, mean ± sd of a group's seeds, or of a single run's folds", soft_wrap=True)
+    means = "mean ± sd of a group's seeds, or of a single run's folds"
+    console.print(f"Test {measure_of(groups)} in per cent, {means}", soft_wrap=True)
     console.print(_groups(groups, names))
     if len(groups) > 1:
         caption = f"Difference from {groups[0].label} in points, with its {CONFIDENT} interval by Student's t"

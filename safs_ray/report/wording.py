@@ -2,12 +2,24 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 from safs_ray.config import Hyperparameters
 from safs_ray.log import duration
 from safs_ray.report.intervals import CONFIDENCE, Estimate
+
+
+def called(text: str, measure: str) -> str:
+    """A text on accuracy as one on the metric of a run.
+
+    Examples:
+        >>> called("Test accuracy in per cent", "R²")
+        'Test R² in per cent'
+    """
+    names = {"accuracy": measure, "Accuracy": f"{measure[:1].upper()}{measure[1:]}"}
+    return re.sub(r"\b[Aa]ccuracy\b", lambda found: names[found[0]], text)
 
 
 def percent(accuracy: dict[str, Any]) -> str:

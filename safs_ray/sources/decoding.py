@@ -14,7 +14,7 @@ from PIL import Image
 from safs_ray.config import counted, refusal
 from safs_ray.data import Array
 from safs_ray.sources.depth import KINDS, Scale, shrunk
-from safs_ray.sources.images import SMALLER, channels_first, in_pieces, one_line, require_memory, widened
+from safs_ray.sources.images import channels_first, in_pieces, one_line, require_memory, widened
 from safs_ray.sources.pictures import Alpha, read
 
 log = logging.getLogger("safs_ray")
@@ -31,17 +31,19 @@ File = tuple[str, str | io.BytesIO]
 class Decoder:
     """Decodes the image files of one set, those to train on first: they decide what becomes of more than 8 bits."""
 
-    def __init__(self, source: str, size: int | None, alpha: Alpha = "white", room: Room | None = None) -> None:
+    def __init__(
+        self, source: str, sides: tuple[int, int] | None, alpha: Alpha = "white", room: Room | None = None
+    ) -> None:
         """What holds for all images of the set.
 
         Args:
             source: as ``data.source`` has it, for messages.
-            size: side in pixels to resize images to; None leaves them as they are.
+            sides: height and width in pixels to resize images to; None leaves them as they are.
             alpha: "white" composes transparent pixels on white; "keep" gives all images an alpha channel.
             room: makes the arrays (N, C, H, W) of decoded images; by default in memory.
         """
         self.source = source
-        self._size = size
+        self._sides = sides
         self._alpha = alpha
         self._room = room or self._in_memory
         self._scales: dict[str, Scale] = {}
@@ -61,7 +63,7 @@ class Decoder:
             return self._stacked(((name, self._read(name, file)) for name, file in files), count)
 
     def _in_memory(self, count: int, *shape: int) -> Pixels:
-        require_memory(self.source, count, *shape, way_out=f"{SMALLER}, data.memory=map keeps them in a file")
+        require_memory(self.source, count, *shape, way_out="data.memory=map keeps them in a file")
         return np.empty((count, *shape), np.uint8)
 
     def _read(self, name: str, file: str | io.BytesIO) -> Array:
@@ -69,12 +71,11 @@ class Decoder:
         try:
             image = read(file, self._alpha)
             if isinstance(image, Image.Image):
-                size = self._size
-                image = image.resize((size, size), Image.Resampling.BILINEAR) if size else image
+                image = image.resize(self._sides[::-1], Image.Resampling.BILINEAR) if self._sides else image
                 return channels_first(np.asarray(image))
             if not np.isfinite(image).all():
                 raise ValueError("it has pixels that are not finite")
-            return shrunk(channels_first(image), self._size) if self._size else channels_first(image)
+            return shrunk(channels_first(image), self._sides) if self._sides else channels_first(image)
         except Exception as error:  # each of Pillow's decoders raises errors of its own
             fault = f"{name} is not an image ({one_line(error).split(' <')[0]})"
             raise refusal("data.source", self.source, fault) from None

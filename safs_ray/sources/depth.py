@@ -57,13 +57,13 @@ class Scale:
         return f"with pixels from {found}; {kept} become 0 to 255"
 
 
-def shrunk(image: Array, size: int) -> Array:
-    """An image (C, H, W) of any number type with both sides ``size`` pixels long, of the same type.
+def shrunk(image: Array, sides: tuple[int, int]) -> Array:
+    """An image (C, H, W) of any number type with this height and width, of the same type.
 
     It is resized in floating point by the filter that images of 8 bits are resized by.
     """
     channels = [Image.fromarray(channel.astype(np.float32)) for channel in image]
-    resized = np.stack([np.asarray(each.resize((size, size), Image.Resampling.BILINEAR)) for each in channels])
+    resized = np.stack([np.asarray(each.resize(sides[::-1], Image.Resampling.BILINEAR)) for each in channels])
     if image.dtype.kind != "f":
         resized = np.rint(resized)
     # Sums of weights that are not quite 1 must not lead beyond the pixels that there are.

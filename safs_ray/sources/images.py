@@ -27,8 +27,8 @@ RESIZED_AT_A_TIME = 2**26
 COPIED_AT_A_TIME = 2**26
 """Bytes that are copied at a time, of what may be larger than memory."""
 
-SMALLER = "data.size=PIXELS makes them smaller, data.limit=COUNT takes fewer"
-"""What makes images take less memory."""
+SMALLER, FEWER = "data.size=PIXELS makes them smaller", "data.limit=COUNT takes fewer"
+"""What makes images take less memory; and what other inputs."""
 
 
 def in_pieces(images: npt.NDArray[T]) -> Iterator[slice]:
@@ -37,18 +37,25 @@ def in_pieces(images: npt.NDArray[T]) -> Iterator[slice]:
     return (slice(begin, begin + step) for begin in range(0, len(images), step))
 
 
-def require_memory(source: str, count: int, *shape: int, copies: int = COPIES, way_out: str = SMALLER) -> None:
-    """Refuse images (C, H, W), of one byte for each value, that memory cannot hold so many times.
+def require_memory(
+    source: str, count: int, *shape: int, copies: int = COPIES, each: int = 1, way_out: str = ""
+) -> None:
+    """Refuse images (C, H, W), or inputs of another shape, that memory cannot hold so many times.
+
+    Args:
+        each: bytes of a value.
+        way_out: what else helps, beside less of them.
 
     Raises:
         ConfigurationError: naming both sizes.
     """
-    size, free = count * math.prod(shape), machine.free_memory()
+    size, free = each * count * math.prod(shape), machine.free_memory()
     if copies * size > free:
         take = f"{'takes' if count == 1 else 'take'} {machine.readable(size)}"
-        images = f"{counted(count, 'image')} of {'x'.join(map(str, shape))} {take}"
+        images = f"{counted(count, 'image' if len(shape) == 3 else 'input')} of {'x'.join(map(str, shape))} {take}"
         held = f"which a run holds {copies} times, and {machine.readable(free)} of memory are free"
-        raise refusal("data.source", source, f"{images}, {held}; {way_out}")
+        ways_out = [SMALLER] * (len(shape) == 3) + [FEWER] + [way_out] * bool(way_out)
+        raise refusal("data.source", source, f"{images}, {held}; {', '.join(ways_out)}")
 
 
 def channels_first(image: Array) -> Array:
@@ -65,18 +72,18 @@ def widened(images: npt.NDArray[T], channels: int) -> npt.NDArray[T]:
     return np.take(images, [*colours, *range(1, own)], axis=-3)
 
 
-def resized(images: Tensor, size: int | None, source: str) -> Tensor:
-    """Images (N, C, H, W), uint8, with both sides ``size`` pixels long; as they are without one."""
-    if size is None or (images.shape[2], images.shape[3]) == (size, size):
+def resized(images: Tensor, sides: tuple[int, int] | None, source: str) -> Tensor:
+    """Images (N, C, H, W), uint8, of this height and width; as they are without them."""
+    if sides is None or tuple(images.shape[2:]) == sides:
         return images
     count, channels = images.shape[:2]
-    require_memory(source, count, channels, size, size)
+    require_memory(source, count, channels, *sides)
     parts = [
-        interpolate(part.float(), (size, size), mode="bilinear", antialias=True, align_corners=False)
+        interpolate(part.float(), sides, mode="bilinear", antialias=True, align_corners=False)
         .round()
         .clamp(0, 255)
         .to(torch.uint8)
-        for part in torch.split(images, max(1, RESIZED_AT_A_TIME // (channels * size**2)))
+        for part in torch.split(images, max(1, RESIZED_AT_A_TIME // (channels * math.prod(sides))))
     ]
     return torch.cat(parts)
 

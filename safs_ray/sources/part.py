@@ -27,8 +27,8 @@ class Part:
     """Labels, and a way to read images.
 
     Attributes:
-        labels: (N,), integers.
-        read: gives the images (n, C, H, W), uint8, of n ascending indices.
+        labels: (N,), integers of classes; or (N, outputs), numbers.
+        read: gives the inputs (n, …), such as images (n, C, H, W), uint8, of n ascending indices.
         names: of the classes, by their labels; empty where the source has none.
         files: paths of all files that images are read from; empty where the source has none.
     """
@@ -55,12 +55,14 @@ class Part:
         return replace(self, labels=self.labels[rows], read=lambda chosen: self.read(rows[chosen]))
 
     def images(self) -> Array:
-        """All of them, (N, C, H, W), uint8."""
+        """All of them, (N, …)."""
         return self.read(np.arange(len(self)))
 
 
 def _in_order_of_draw(labels: Array) -> Indices:
     """Indices of all labels, such that each class is spread evenly over them."""
+    if labels.ndim > 1:  # there are no classes
+        labels = np.zeros(len(labels), np.int64)
     draws = generator(0, "limit")
     shuffled = torch.randperm(len(labels), generator=draws).numpy()
     by_class = shuffled[np.argsort(labels[shuffled], kind="stable")]
@@ -70,9 +72,9 @@ def _in_order_of_draw(labels: Array) -> Indices:
     return by_class[np.argsort(place)]
 
 
-def held(images: Array, labels: Array) -> Part:
-    """Images (N, C, H, W), uint8, that are in memory already."""
-    return Part(labels, lambda chosen: images if len(chosen) == len(images) else images[chosen])
+def held(inputs: Array, labels: Array, names: tuple[str, ...] = ()) -> Part:
+    """Inputs (N, …) that are in memory already."""
+    return Part(labels, lambda chosen: inputs if len(chosen) == len(inputs) else inputs[chosen], names)
 
 
 def set_aside(train: Part, source: str) -> tuple[Part, Part]:

@@ -21,7 +21,8 @@ from safs_ray.sparse.losses import Goal, lose
 
 Addresses = npt.NDArray[np.int64]
 Step = npt.NDArray[np.int64]
-Images = npt.NDArray[np.uint8]
+Images = npt.NDArray[Any]
+"""Bytes, or normalised numbers."""
 
 AFFINE, FIXED, POOL, ACTIVATION = range(4)
 """What a step of a program does."""

@@ -111,7 +111,7 @@ def _probe() -> tuple[Network, nn.Module]:
 
     blocks = [*block(3), *block(CHANNELS), *block(CHANNELS)]
     module = nn.Sequential(*blocks, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(CHANNELS, 10))
-    specification = Specification("probe", 3, SIDE, 10, (0.5,) * 3, (0.25,) * 3)
+    specification = Specification("probe", (3, SIDE, SIDE), 10, (0.5,) * 3, (0.25,) * 3)
     sited = find_sites(module, specification.example(), ())
     installed = sited.install_defaults(module)
     return Network(specification, sited.sites, sited.defaults, state_of(installed), {}), installed

@@ -53,6 +53,18 @@ def _alone(network: Network, execution: Execution, device: torch.device, costs: 
     return _of_nonzeros(network, module, execution, costs) or DenseCohort(network, module, device)
 
 
+def why_dense(network: Network) -> str:
+    """Why a network with masks can only be executed with all of its weights; empty where that is not so."""
+    from safs_ray.sparse import plan
+    from safs_ray.sparse.graph import UnsupportedError
+
+    try:
+        plan.make(network, network.build())
+    except UnsupportedError as reason:
+        return str(reason)
+    return ""
+
+
 def _of_nonzeros(network: Network, module: nn.Module, execution: Execution, costs: Costs) -> Cohort | None:
     """The network over its nonzeros; None where auto expects no gain, or it cannot be.
 

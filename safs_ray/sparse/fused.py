@@ -17,7 +17,7 @@ from safs_ray.sparse import blocks
 from safs_ray.sparse.blocks import Candidates, Gradients, Room
 from safs_ray.sparse.cohort import Cohort
 from safs_ray.sparse.lanes import LANES
-from safs_ray.sparse.losses import goal_of
+from safs_ray.sparse.losses import KINDS, goal_of
 from safs_ray.sparse.operators import compiled
 from safs_ray.sparse.plan import Plan
 from safs_ray.sparse.program import program
@@ -51,7 +51,7 @@ class FusedCohort(Cohort):
         code = [[compiled(name, dtype == torch.float32) for name in network.assignment] for network in networks]
         self._code = tuple(np.array([[each[way] for each in own] for own in code]) for way in range(3))
         self._plan, self._program = plan, program(plan, first)
-        self._pixels = first.specification.pixels
+        self._pixels = first.specification.rows
         self._networks = networks
         self._states = [dict(network.state) for network in networks]
         self._names = [_names(network) for network in networks]
@@ -73,8 +73,10 @@ class FusedCohort(Cohort):
         images: Tensor,
         targets: Targets,
         loss: Loss,
-        precision: torch.dtype = torch.float32,  # noqa: ARG002
+        precision: torch.dtype = torch.float32,
     ) -> Tensor:
+        if loss.name not in KINDS:
+            return super().learn(images, targets, loss, precision)
         found, pixels = self._nothing(), self._pixels(images).numpy()
         goal = goal_of(loss, targets, found.values.dtype)
         blocks.learn(self._program, self._candidates(learning=True), pixels, goal, self._room, found)

@@ -1,8 +1,8 @@
 """A network as a list of steps between planes of neurons, read from its torch.fx graph.
 
-Every value is (channels, pixels) for one image; a flattened value has one pixel. Convolutions, linear layers and
-poolings all are a table that says which pixels of the input's plane a pixel of the output's plane sees; a linear
-layer is a convolution of planes of one pixel.
+Every value is (channels, pixels) for one image; a flattened value has one pixel, and a signal planes of one row.
+Convolutions, linear layers and poolings all are a table that says which pixels of the input's plane a pixel of the
+output's plane sees; a linear layer is a convolution of planes of one pixel.
 """
 
 from __future__ import annotations
@@ -205,9 +205,15 @@ def _shapes(module: fx.GraphModule, example: Tensor) -> dict[fx.Node, tuple[int,
 
 def _planes(shape: tuple[int, ...], node: fx.Node) -> tuple[int, int, int]:
     """Channels, pixels and width."""
-    if len(shape) not in (1, 3):
+    if len(shape) not in (1, 2, 3):
         raise UnsupportedError(f"{node.name} gives a tensor of {len(shape) + 1} dimensions")
-    return shape[0], int(np.prod(shape[1:], dtype=np.int64)), shape[-1] if len(shape) == 3 else 1
+    channels, height, width = plane_shape(shape)
+    return channels, height * width, width
+
+
+def plane_shape(shape: tuple[int, ...]) -> tuple[int, int, int]:
+    """(channels, height, width) of a value for one image: a signal is one row, a flattened value one pixel."""
+    return (shape[0], *(1 for _ in range(3 - len(shape))), *shape[1:])  # type: ignore[return-value]
 
 
 def operation_of(node: fx.Node, owner: fx.GraphModule, shapes: Shapes) -> Operation:
@@ -247,26 +253,52 @@ def _of_module(child: nn.Module, path: str, taken: tuple[int, ...], given: tuple
             return _flattened(taken, given, path)
         case nn.Linear() if len(taken) == 1 and is_plain(child, nn.Linear):
             return Affine(path, np.zeros((1, 1), np.int64), 1, child.bias is not None, taken)
-        case nn.Conv2d() if _slides(child):
-            padding = cast("int | tuple[int, ...]", child.padding)
-            own = window(child.kernel_size, child.stride, padding, child.dilation)
-            return Affine(path, windows(taken, given, own), child.groups, child.bias is not None, taken, own)
+        case nn.Conv1d() | nn.Conv2d() if _slides(child, taken):
+            own = _window(child, taken)
+            return Affine(path, _windows(taken, given, own), child.groups, child.bias is not None, taken, own)
         case nn.BatchNorm1d() | nn.BatchNorm2d() if _normalises(child):
             return Normalisation(path)
-        case nn.MaxPool2d() if not child.return_indices and is_plain(child, nn.MaxPool2d):
-            own = window(child.kernel_size, child.stride, child.padding, cast(Any, child.dilation))
-            return MaxPool(windows(taken, given, own), own)
-        case nn.AvgPool2d() if is_plain(child, nn.AvgPool2d):
+        case nn.MaxPool1d() | nn.MaxPool2d() if not child.return_indices and _is_plain_for(taken, child, MAX_POOLS):
+            own = _window(child, taken)
+            return MaxPool(_windows(taken, given, own), own)
+        case nn.AvgPool1d() | nn.AvgPool2d() if _is_plain_for(taken, child, AVERAGE_POOLS):
             return _average(child, taken, given)
-        case nn.AdaptiveAvgPool2d() if is_plain(child, nn.AdaptiveAvgPool2d):
-            table = adaptive_windows(taken, given)
-            return Average(table, 1 / (table >= 0).sum(1), adaptive_window(taken, given))
+        case nn.AdaptiveAvgPool1d() | nn.AdaptiveAvgPool2d() if _is_plain_for(taken, child, ADAPTIVE_POOLS):
+            table = adaptive_windows(plane_shape(taken), plane_shape(given))
+            return Average(table, 1 / (table >= 0).sum(1), adaptive_window(plane_shape(taken), plane_shape(given)))
     raise UnsupportedError(f"{path} is a {type(child).__name__}, which no step of a sparse network does")
 
 
-def _slides(layer: nn.Conv2d) -> bool:
+Kinds = tuple[type[nn.Module], type[nn.Module]]
+"""A layer of signals, (C, length), and its sibling of images, (C, H, W)."""
+
+CONVOLUTIONS: Kinds = (nn.Conv1d, nn.Conv2d)
+MAX_POOLS: Kinds = (nn.MaxPool1d, nn.MaxPool2d)
+AVERAGE_POOLS: Kinds = (nn.AvgPool1d, nn.AvgPool2d)
+ADAPTIVE_POOLS: Kinds = (nn.AdaptiveAvgPool1d, nn.AdaptiveAvgPool2d)
+
+
+def _is_plain_for(taken: tuple[int, ...], layer: nn.Module, kinds: Kinds) -> bool:
+    """Whether a layer is torch's own for inputs of so many dimensions: with one fewer, torch sees no batch."""
+    return len(taken) in (2, 3) and is_plain(layer, kinds[len(taken) - 2])
+
+
+def _slides(layer: nn.Conv1d | nn.Conv2d, taken: tuple[int, ...]) -> bool:
     """Whether a convolution's kernel slides over an input that is filled up with zeros, by torch's own code."""
-    return layer.padding_mode == "zeros" and not isinstance(layer.padding, str) and is_plain(layer, nn.Conv2d)
+    zeros = layer.padding_mode == "zeros" and not isinstance(layer.padding, str)
+    return zeros and _is_plain_for(taken, layer, CONVOLUTIONS)
+
+
+def _window(layer: Any, taken: tuple[int, ...]) -> Window:
+    """The window of a convolution or pooling; of one over signals it is one row high."""
+    own = window(layer.kernel_size, layer.stride, layer.padding, getattr(layer, "dilation", 1))
+    if len(taken) == 3:
+        return own
+    return Window(*((high, columns) for high, (_, columns) in zip((1, 1, 0, 1), own, strict=True)))
+
+
+def _windows(taken: tuple[int, ...], given: tuple[int, ...], own: Window) -> Table:
+    return windows(plane_shape(taken), plane_shape(given), own)
 
 
 def _normalises(layer: nn.BatchNorm1d | nn.BatchNorm2d) -> bool:
@@ -276,6 +308,10 @@ def _normalises(layer: nn.BatchNorm1d | nn.BatchNorm2d) -> bool:
 
 
 FUNCTIONS: dict[Callable[..., Any], type[nn.Module]] = {
+    F.max_pool1d: nn.MaxPool1d,
+    torch.max_pool1d: nn.MaxPool1d,
+    F.avg_pool1d: nn.AvgPool1d,
+    F.adaptive_avg_pool1d: nn.AdaptiveAvgPool1d,
     F.max_pool2d: nn.MaxPool2d,
     torch.max_pool2d: nn.MaxPool2d,
     F.avg_pool2d: nn.AvgPool2d,
@@ -312,16 +348,16 @@ def _flattened(taken: tuple[int, ...], given: tuple[int, ...], name: str) -> Ope
     return Same()
 
 
-def _average(child: nn.AvgPool2d, taken: tuple[int, ...], given: tuple[int, ...]) -> Operation:
-    own = window(child.kernel_size, child.stride, child.padding)
-    table = windows(taken, given, own)
-    if child.divisor_override:
-        counts = np.full(len(table), child.divisor_override)
+def _average(child: nn.AvgPool1d | nn.AvgPool2d, taken: tuple[int, ...], given: tuple[int, ...]) -> Operation:
+    own = _window(child, taken)
+    table = _windows(taken, given, own)
+    if divisor := getattr(child, "divisor_override", None):
+        counts = np.full(len(table), divisor)
     elif child.count_include_pad:
         rows, columns = (
             np.minimum(np.arange(out) * step - pad + size, before + pad) - (np.arange(out) * step - pad)
             for out, before, size, step, pad in zip(
-                given[1:], taken[1:], own.kernel, own.stride, own.padding, strict=True
+                plane_shape(given)[1:], plane_shape(taken)[1:], own.kernel, own.stride, own.padding, strict=True
             )
         )
         counts = np.multiply.outer(rows, columns).ravel()

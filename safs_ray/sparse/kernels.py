@@ -10,7 +10,8 @@ so that results are the same bits from run to run.
 
 from __future__ import annotations
 
-import numpy as np
+from typing import Any
+
 import numpy.typing as npt
 
 from safs_ray.sparse.lanes import (
@@ -262,13 +263,13 @@ def mix(
 
 
 @compiled
-def gather(out: Floats, images: npt.NDArray[np.uint8], levels: Floats, channels: Indices, pixels: Indices) -> None:
-    """The rows of pixels of uint8 images; lanes beyond the last image become 0.
+def gather(out: Floats, images: npt.NDArray[Any], levels: Floats, channels: Indices, pixels: Indices) -> None:
+    """The rows of pixels of images; lanes beyond the last image become 0.
 
     Args:
         out: (blocks, rows, LANES), written.
-        images: (N, C * H * W).
-        levels: (C, 256), what a channel's 256 values become.
+        images: (N, C * H * W), bytes, or numbers that are normalised.
+        levels: (C, 256), what a channel's 256 bytes become; (0, 256) for numbers.
         channels, pixels: of every row; ``pixels`` counts through all channels.
     """
     count = images.shape[0]
@@ -276,7 +277,11 @@ def gather(out: Floats, images: npt.NDArray[np.uint8], levels: Floats, channels:
         known = min(LANES, count - block * LANES)
         for row in range(out.shape[1]):
             channel, pixel = channels[row], pixels[row]
-            for lane in range(known):
-                out[block, row, lane] = levels[channel, images[block * LANES + lane, pixel]]
+            if len(levels):
+                for lane in range(known):
+                    out[block, row, lane] = levels[channel, int(images[block * LANES + lane, pixel])]
+            else:
+                for lane in range(known):
+                    out[block, row, lane] = images[block * LANES + lane, pixel]
             for lane in range(known, LANES):
                 out[block, row, lane] = 0

@@ -13,8 +13,15 @@ from safs_ray.sparse.lanes import Doubles, Floats, compiled
 
 Classes = npt.NDArray[np.int64]
 
-CROSS_ENTROPY = 0
-KINDS = {"cross entropy": CROSS_ENTROPY}
+WEIGHTS = 3
+"""Where the weights of classes begin among the settings of cross-entropy."""
+
+CROSS_ENTROPY, MEAN_SQUARED_ERROR, BINARY_CROSS_ENTROPY = range(3)
+KINDS = {
+    "cross entropy": CROSS_ENTROPY,
+    "mean squared error": MEAN_SQUARED_ERROR,
+    "binary cross entropy": BINARY_CROSS_ENTROPY,
+}
 """The kernel of each loss, by its name."""
 
 
@@ -51,6 +58,10 @@ def lose(goal: Goal, first: int, last: int, gradients: Floats, outputs: Floats, 
     classes, values = goal.classes[first:last], goal.values[first:last]
     if goal.kind == CROSS_ENTROPY:
         return cross_entropy(gradients, outputs, classes, values, goal.settings, count)
+    if goal.kind == MEAN_SQUARED_ERROR:
+        return mean_squared_error(gradients, outputs, values, count)
+    if goal.kind == BINARY_CROSS_ENTROPY:
+        return binary_cross_entropy(gradients, outputs, values, goal.settings, count)
     raise ValueError
 
 
@@ -61,11 +72,11 @@ def cross_entropy(
     """See :class:`safs_ray.losses.CrossEntropy`.
 
     With p = softmax(z) and q = softmax(z / T) the gradient is
-    (1 - w) (p - (1 - s) y - s / K) + w T (q - softmax(teacher / T)).
+    (1 - w) (p - (1 - s) y - s / K) + w T (q - softmax(teacher / T)), the first part times the weight of the class.
 
     Args:
         soft: the teacher's probabilities.
-        settings: smoothing s, share w and temperature T.
+        settings: smoothing s, share w and temperature T, then the weights of the classes, if there are any.
     """
     smoothing, share, temperature = settings[0], settings[1], settings[2]
     total = 0.0
@@ -81,11 +92,14 @@ def cross_entropy(
         reached = logits[classes[lane], lane]
         if smoothing:
             reached += smoothing * (sum_of_logits / len(logits) - reached)
-        total += (1 - share) * (math.log(norm) + largest - reached)
+        hard = 1 - share
+        if len(settings) > WEIGHTS:
+            hard *= settings[WEIGHTS + classes[lane]]
+        total += hard * (math.log(norm) + largest - reached)
         for row in range(len(logits)):
             own = gradients[row, lane] / norm
             wanted = smoothing / len(logits) + (1 - smoothing if row == classes[lane] else 0.0)
-            gradients[row, lane] = (1 - share) * (own - wanted) / count
+            gradients[row, lane] = hard * (own - wanted) / count
         if share:
             total += share * temperature * add_soft(gradients, logits, lane, largest, soft[lane], settings, count)
     return total
@@ -110,3 +124,44 @@ def add_soft(
         own = math.exp((logits[row, lane] - largest) / temperature) / norm
         gradients[row, lane] += share * temperature * (own - soft[row]) / count
     return float(temperature * math.log(norm) + largest - reached)
+
+
+@compiled
+def mean_squared_error(gradients: Floats, outputs: Floats, values: Floats, count: int) -> float:
+    """See :class:`safs_ray.losses.MeanSquaredError`; the gradient of a mean over K outputs is 2 (z - y) / K.
+
+    Args:
+        values: (images, outputs).
+    """
+    total = 0.0
+    for lane in range(len(values)):
+        for row in range(len(outputs)):
+            difference = outputs[row, lane] - values[lane, row]
+            total += difference * difference / len(outputs)
+            gradients[row, lane] = 2 * difference / len(outputs) / count
+    return total
+
+
+@compiled
+def binary_cross_entropy(gradients: Floats, outputs: Floats, values: Floats, weights: Doubles, count: int) -> float:
+    """See :class:`safs_ray.losses.BinaryCrossEntropy`.
+
+    With s = sigmoid(z), y whether the label applies and w its weight the loss is w y softplus(-z) + (1 - y) softplus(z)
+    and its gradient (1 - y) s - w y (1 - s), each divided by the number of labels. Neither overflows: both are written
+    by exp(-|z|).
+
+    Args:
+        values: (images, labels), from 0 to 1.
+        weights: of the labels, or empty.
+    """
+    total = 0.0
+    for lane in range(len(values)):
+        for row in range(len(outputs)):
+            z, applies = outputs[row, lane], values[lane, row]
+            weighted = applies * weights[row] if len(weights) else applies
+            decay = math.exp(-abs(z))
+            rest = math.log1p(decay)  # softplus(z) = max(z, 0) + rest
+            total += (weighted * (max(-z, 0.0) + rest) + (1 - applies) * (max(z, 0.0) + rest)) / len(outputs)
+            above = (1.0 if z >= 0 else decay) / (1 + decay)
+            gradients[row, lane] = ((1 - applies) * above - weighted * (1 - above)) / len(outputs) / count
+    return total

@@ -20,6 +20,7 @@ from safs_ray.sparse.lanes import LANES, Floats
 from safs_ray.sparse.layers import Normalise, apply, empty, normalise
 from safs_ray.sparse.operators import compiled
 from safs_ray.sparse.plan import Plan
+from safs_ray.sparse.program import levels_of
 from safs_ray.sparse.symbols import NotCompilableError
 
 NOTHING = torch.empty(0)
@@ -64,13 +65,13 @@ class SparseCohort(Cohort):
             if isinstance(step.operation, Normalisation)
         }
         self._dense = {
-            index: cast(nn.Linear | nn.Conv2d, module.get_submodule(step.operation.owner))
+            index: cast(nn.Linear | nn.Conv1d | nn.Conv2d, module.get_submodule(step.operation.owner))
             for index, step in enumerate(plan.steps)
             if index in plan.dense and isinstance(step.operation, Affine)
         }
         self.load(0, network.state)
-        self._flat = network.specification.pixels
-        self._levels = network.specification.levels().to(network.dtype).numpy()
+        self._flat = network.specification.rows
+        self._levels = levels_of(network)
         self._channels, self._pixels = plan.pixels
         self._stages = _stages(plan)
         widest = max(int(live.sum()) for live in plan.live)
@@ -144,7 +145,7 @@ class SparseCohort(Cohort):
                 return own[step.inputs[0]]
         raise TypeError(f"{type(step.operation).__name__} spans the batch")
 
-    def _whole(self, layer: nn.Linear | nn.Conv2d, owner: str) -> dict[str, Tensor]:
+    def _whole(self, layer: nn.Linear | nn.Conv1d | nn.Conv2d, owner: str) -> dict[str, Tensor]:
         """A layer's weight, zeros included, and its bias."""
         slot = self._plan.slots[owner]
         left, bias = torch.split(self.values[owner], [len(slot.weights), len(slot.biases)])
@@ -202,7 +203,9 @@ def _is_compilable(operator: str, single: bool) -> bool:
     return True
 
 
-def _densely(layer: nn.Linear | nn.Conv2d, tensors: Mapping[str, Tensor], affine: Affine, source: Tensor) -> Tensor:
+def _densely(
+    layer: nn.Linear | nn.Conv1d | nn.Conv2d, tensors: Mapping[str, Tensor], affine: Affine, source: Tensor
+) -> Tensor:
     """The value (blocks, neurons, LANES) of a layer that computes with all weights."""
     images = source.transpose(1, 2).reshape(-1, *affine.taken)
     out: Tensor = functional_call(layer, dict(tensors), (images,))

@@ -5,12 +5,13 @@ from __future__ import annotations
 from itertools import accumulate
 
 import numpy as np
+import torch
 
 from safs_ray.network import Network
 from safs_ray.sparse import blocks
 from safs_ray.sparse.blocks import COLUMNS, Program
 from safs_ray.sparse.graph import Activation, Affine, Normalisation, Same, Sum
-from safs_ray.sparse.lanes import LANES, Indices
+from safs_ray.sparse.lanes import LANES, Floats, Indices
 from safs_ray.sparse.layers import Combination, ConstantSums, Layer, Linear, Pool
 from safs_ray.sparse.plan import Plan
 
@@ -47,7 +48,7 @@ class Lists:
 def program(plan: Plan, network: Network) -> Program:
     """The program of a network whose plan is a chain."""
     lists, fixed = Lists(), [np.zeros(0)]
-    levels = network.specification.levels().to(network.dtype).numpy()
+    levels = levels_of(network)
     sites = {site: number for number, site in enumerate(network.sites)}
     places = dict(zip(plan.slots, accumulate(map(len, plan.slots.values()), initial=0), strict=False))
     counts = [int(live.sum()) for live in plan.live]
@@ -83,6 +84,13 @@ def program(plan: Plan, network: Network) -> Program:
         levels,
         *plan.pixels,
     )
+
+
+def levels_of(network: Network) -> Floats:
+    """(C, 256) of a network's bytes, as :func:`safs_ray.sparse.kernels.gather` takes them; of numbers nothing."""
+    specification = network.specification
+    levels = specification.levels() if specification.kind == "uint8" else torch.zeros(0, 256)
+    return levels.to(network.dtype).numpy()
 
 
 def _of(combination: Combination) -> tuple[Indices, Indices, Indices]:

@@ -50,7 +50,7 @@ def finish(network: Network, context: Context, recipe: Recipe, fold: int) -> Res
 
 def test(result: Result, context: Context) -> Result:
     """The result with its accuracy on the test images."""
-    measured = accuracy(result.network, context.splits.test, context.device, context.configuration.run)
+    measured = accuracy(result.network, context.splits.test, context.device, context.configuration)
     return replace(result, test_accuracy=measured)
 
 

@@ -4,22 +4,28 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import cast
 
 import torch
 
 from safs_ray import machine, models, sources
 from safs_ray.accuracy import evaluation_batch
 from safs_ray.config import Configuration, counted, refusal
-from safs_ray.data import Dataset, Folds, Splits, batch_count
+from safs_ray.data import Dataset, Folds, Splits, batch_count, moments
+from safs_ray.losses import CROSS_ENTROPY
+from safs_ray.metrics import metric_of
 from safs_ray.models import Specification
+from safs_ray.models.specification import Kind
 from safs_ray.network import Network
 from safs_ray.operators import check_names, find
 from safs_ray.pruning import contract as pruning_contract
 from safs_ray.pruning.scores import find_score
+from safs_ray.randomness import generator
 from safs_ray.references import is_reference, resolve
 from safs_ray.search import contract as search_contract
 from safs_ray.stages.rehearsal import rehearse
 from safs_ray.storage import Folder
+from safs_ray.training.goal import check_weights, loss_of
 
 
 def set_up(configuration: Configuration) -> torch.device:
@@ -84,12 +90,26 @@ def specify(configuration: Configuration, dataset: Dataset, splits: Splits) -> S
     mean, deviation = configuration.data.mean, configuration.data.deviation
     if not mean or not deviation:
         mean, deviation = splits.train.statistics()
-    if len(mean) != dataset.channels:
-        raise refusal("data.mean", mean, f"the images have {counted(dataset.channels, 'channel')}")
+    inputs = dataset.pool.inputs
+    indices = int(inputs.max()) + 1 if inputs.dtype == torch.int64 else 0
+    if len(mean) != (0 if indices else dataset.shape[0]):
+        has = "indices, which are not normalised" if indices else counted(dataset.shape[0], "channel")
+        raise refusal("data.mean", mean, f"the inputs have {has}")
     name, exclude = configuration.model.name, configuration.model.exclude
     if exclude is None:
         exclude = models.find(name).exclude
-    return Specification(name, dataset.channels, dataset.size, dataset.classes, mean, deviation, exclude)
+    kind = cast(Kind, str(inputs.dtype).removeprefix("torch."))
+    scales = _scales_of_targets(configuration, splits)
+    return Specification(name, dataset.shape, dataset.outputs, mean, deviation, exclude, kind, indices, *scales)
+
+
+def _scales_of_targets(configuration: Configuration, splits: Splits) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and deviation of the values to predict, by output; none of classes, of labels, and of a loss of a user's."""
+    section = configuration.data
+    wanted = configuration.model.weights is None if section.scale_targets is None else section.scale_targets
+    if section.task != "regression" or is_reference(section.chosen_loss) or not wanted:
+        return (), ()
+    return moments(splits.train.labels.T)
 
 
 def searchable(network: Network, configuration: Configuration) -> Network:
@@ -117,7 +137,9 @@ def check(configuration: Configuration, dataset: Dataset, splits: Splits) -> Net
         images = counted(len(splits.train), "image")
         allowed = f"{counted(configuration.final.folds, 'fold')} of it leave {images} to train on; at least 2"
         raise refusal("data.validation", configuration.data.validation, allowed)
+    check_weights(configuration.data, dataset.outputs)
     specification = specify(configuration, dataset, splits)
+    _check_goal(configuration, specification, splits)
     models.check(specification, (1, 2, min(evaluation_batch(splits.train.inputs), len(splits.validation))))
     _check_batches(configuration, specification, dataset, splits)
     network = Network.initial(specification, configuration.run.seed)
@@ -129,6 +151,24 @@ def check(configuration: Configuration, dataset: Dataset, splits: Splits) -> Net
     if models.is_own(specification):
         rehearse(network, configuration, splits)
     return network
+
+
+def _check_goal(configuration: Configuration, specification: Specification, splits: Splits) -> None:
+    """Refuse a loss or a metric of a user's own that takes no outputs and labels as there are here."""
+    section, few = configuration.data, splits.train[:TRIED]
+    outputs = torch.rand(len(few), specification.outputs, generator=generator(0, "outputs"), requires_grad=True)
+    metric = metric_of(section)
+    metric.of(metric.seen(outputs.detach()[None], few.labels)[0], few.labels)
+    loss = loss_of(section, splits.train, CROSS_ENTROPY)
+    try:
+        loss(outputs, few.standardised(specification.standardised).targets).backward()  # type: ignore[no-untyped-call]
+    except Exception as error:  # the user's function runs, and may raise anything
+        reason = f"must return the mean loss of outputs {tuple(outputs.shape)}, a scalar with a gradient"
+        raise refusal("data.loss", section.chosen_loss, f"{reason} ({type(error).__name__}: {error})") from None
+
+
+TRIED = 8
+"""Examples that a loss and a metric are tried on."""
 
 
 def _check_own_parts(configuration: Configuration) -> None:
@@ -150,8 +190,10 @@ def _check_without_images(configuration: Configuration) -> None:
 
 def _check_classes(configuration: Configuration, dataset: Dataset) -> None:
     """Refuse classes that cannot be in the validation images of every fold and in what all train on."""
+    if not dataset.pool.has_classes:
+        return
     folds = configuration.final.folds
-    counts, tested = (torch.bincount(part.labels, minlength=dataset.classes) for part in (dataset.pool, dataset.test))
+    counts, tested = (torch.bincount(part.labels, minlength=dataset.outputs) for part in (dataset.pool, dataset.test))
     scarce = torch.nonzero((counts <= folds) & (counts + tested > 0)).flatten().tolist()
     if scarce:
         few = f"class {dataset.name_of(scarce[0])} has {counted(int(counts[scarce[0]]), 'training image')}"
@@ -167,10 +209,10 @@ def _check_outputs(configuration: Configuration, network: Network) -> None:
     A network that cannot be traced has its layers in the order in which it defines them.
     """
     last, weight = list(network.prunable().items())[-1]
-    classes, prunes = network.specification.classes, not configuration.model.pruned
-    if prunes and configuration.pruning.structure == "filters" and len(weight) != classes:
-        has = f"{last} has {counted(len(weight), 'output')} for {classes} classes"
-        reason = f"keeps the last layer whole, which must give the logits; {has}"
+    outputs, prunes = network.specification.outputs, not configuration.model.pruned
+    if prunes and configuration.pruning.structure == "filters" and len(weight) != outputs:
+        has = f"{last} has {counted(len(weight), 'output')} for {outputs} of the network"
+        reason = f"keeps the last layer whole, which must give the network's outputs; {has}"
         raise refusal("pruning.structure", "filters", reason)
 
 
@@ -194,7 +236,7 @@ def _check_batches(
         largest = min(batch_size, sizes[0])
         takes, room = COPIES * needs.weights + largest * needs.image, machine.free_memory()
         if takes > room and configuration.run.address == "local" and not _on_gpu(configuration):
-            images = f"{counted(largest, 'image')} of {'x'.join(map(str, splits.train.inputs.shape[1:]))}"
+            images = f"{counted(largest, specification.noun)} of {specification.size}"
             there = f"and {machine.readable(room)} of memory are free"
             raise refusal(key, batch_size, f"a step of training with {images} takes {machine.readable(takes)}, {there}")
 

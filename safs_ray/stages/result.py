@@ -67,7 +67,7 @@ class Result:
 
 def untrained(network: Network, context: Context) -> Result:
     """A network that a stage leaves as it is, which costs nothing."""
-    score = accuracy(network, context.splits.validation, context.device, context.configuration.run)
+    score = accuracy(network, context.splits.validation, context.device, context.configuration)
     return Result(network, score, core_seconds=0.0)
 
 

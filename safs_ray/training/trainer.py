@@ -14,6 +14,7 @@ from torch.optim import Optimizer, lr_scheduler
 from safs_ray.accuracy import accuracies, accuracy, enough_memory
 from safs_ray.config import ConfigurationError, Hyperparameters, counted, refusal
 from safs_ray.data import augmentation, batch_count, batches
+from safs_ray.metrics import metric_of
 from safs_ray.network import Network
 from safs_ray.optimizers import OPTIMIZERS, SCHEDULES
 from safs_ray.pruning.rules import FixedMasks
@@ -21,6 +22,7 @@ from safs_ray.randomness import generator
 from safs_ray.sparse.cohort import Cohort
 from safs_ray.sparse.execution import cohort
 from safs_ray.training.averaging import Mean
+from safs_ray.training.goal import loss_of
 from safs_ray.training.training import Training
 
 
@@ -97,9 +99,11 @@ class Trainer:
             training.context.splits,
         )
         with enough_memory(device, "the network with all images"):
-            self._train = splits.train.to(device)
+            self._train = splits.train.standardised(first.specification.standardised).to(device)
             self._validation = splits.validation.to(device)
             self._cohort = _cohort(networks, training)
+        self._loss = loss_of(training.context.configuration.data, splits.train, training.loss)
+        self._metric = metric_of(training.context.configuration.data)
         if not training.learn_scales:
             self._cohort.freeze_scales()
         steps = training.epochs * batch_count(len(self._train), training.hyperparameters.batch_size)
@@ -147,7 +151,8 @@ class Trainer:
     def _batch(self) -> str:
         """A batch in words."""
         shape = "x".join(map(str, self._train.inputs.shape[1:]))
-        return f"{counted(self.training.hyperparameters.batch_size, 'image')} of {shape}"
+        noun = self.networks[0].specification.noun
+        return f"{counted(self.training.hyperparameters.batch_size, noun)} of {shape}"
 
     def _validate(self, finite: Sequence[bool]) -> None:
         """The validation accuracies, which the schedule and the best networks follow.
@@ -155,7 +160,7 @@ class Trainer:
         Args:
             finite: whether the loss of each network is.
         """
-        measured = accuracies(self._cohort, self._validation) if any(finite) else [0.0] * len(finite)
+        measured = self._measured() if any(finite) else [0.0] * len(finite)
         for number, standing in enumerate(self.standings):
             if standing.diverged:
                 continue
@@ -185,9 +190,13 @@ class Trainer:
     def _judge(self, mean: Network, standing: Standing) -> None:
         """Let the mean of the last epochs be the best where it is no less accurate than any of them."""
         context = self.training.context
-        reached = accuracy(mean, self._validation, context.device, context.configuration.run)
+        reached = accuracy(mean, self._validation, context.device, context.configuration)
         if reached >= standing.best_accuracy:
             standing.best, standing.best_epoch, standing.best_accuracy = mean, self.epoch, reached
+
+    def _measured(self) -> list[float]:
+        """The validation accuracy of each network."""
+        return accuracies(self._cohort, self._validation, self._metric, self.networks[0].specification)
 
     def _keep(self) -> None:
         """Write a checkpoint when the last one is old, and after a long training: a stage may be made of several."""
@@ -245,7 +254,7 @@ class Trainer:
         total = torch.zeros(len(self.networks), device=training.context.device)  # there: no synchronisation per batch
         for batch in batches(self._train, training.hyperparameters.batch_size, order, augment):
             images = batch.inputs.contiguous(memory_format=self._memory_format)
-            losses = self._cohort.learn(images, batch.targets, training.loss, training.precision)
+            losses = self._cohort.learn(images, batch.targets, self._loss, training.precision)
             self._rule.before_step()
             self._optimizer.step()
             self._rule.after_step(self._optimizer)
@@ -289,7 +298,7 @@ def train(network: Network, training: Training, blamed: str | None) -> TrainingR
         raise diverging(training, blamed)
     reached = standing.best_accuracy
     if not standing.best_epoch:
-        reached = accuracy(standing.best, context.splits.validation, context.device, context.configuration.run)
+        reached = accuracy(standing.best, context.splits.validation, context.device, context.configuration)
     return TrainingResult(standing.best, reached, trainer.core_seconds_before)
 
 

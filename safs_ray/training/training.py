@@ -61,7 +61,7 @@ class Training:
         A user's own network may view what is channels_last as what it is not, so it gets that only when told to.
         """
         asked = self.context.configuration.run.memory_format
-        own = is_reference(network.specification.model)
+        own = is_reference(network.specification.model) or len(network.specification.shape) != 3
         last = asked == "channels_last" or (asked == "auto" and self.context.device.type == "cuda" and not own)
         return torch.channels_last if last else torch.contiguous_format
 

@@ -40,11 +40,11 @@ def announce(
         budget: lines on what follows from ``run.budget``.
     """
     plan = experiment.plan(configuration)
-    data = splits.train.inputs.shape
+    specification = network.specification
     console.print(
         f"{configuration.run.name}: {configuration.model.name} on {configuration.data.source}, "
         f"{len(splits.train):,} training, {len(splits.validation):,} validation and {len(splits.test):,} test "
-        f"images of {data[1]}x{data[2]}x{data[3]}, {network.specification.classes} classes\n"
+        f"{specification.noun}s of {specification.size}, {_outputs(splits, specification.outputs)}\n"
         f"{_origin(configuration, network)}{_training(configuration)}"
         f"  {counted(len(network.sites), 'site')}{_division(configuration)}, "
         f"{counted(len(configuration.search.operators), 'operator')}, "
@@ -59,6 +59,10 @@ def announce(
         f"  resume     {resume_command(folder)}   (after an interruption)",
         soft_wrap=True,
     )
+
+
+def _outputs(splits: Splits, outputs: int) -> str:
+    return f"{outputs} classes" if splits.train.has_classes else counted(outputs, "output")
 
 
 def _trials(course: Course, count: int) -> str:

@@ -56,8 +56,11 @@ class Trial(tune.Trainable):
     def step(self) -> dict[str, Any]:
         recorded = self._chain.replaying
         evaluation = self._chain.step()
+        metric = self._context.configuration.data.chosen_metric.rpartition(":")[2].replace(" ", "_")
         return {
             **news_of(evaluation),
+            f"validation_{metric}": evaluation.validation_accuracy,  # what TensorBoard calls it
+            f"best_{metric}": evaluation.best_accuracy,
             "fine_tuning": int(evaluation.phase == "fine-tuning"),
             "best_assignment": ",".join(self._chain.best),
             "recorded": "before" if recorded else "now",

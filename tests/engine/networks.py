@@ -24,7 +24,7 @@ def network_of(
     logits = module().eval()(torch.zeros(2, channels, size, size)).shape[1]
     mean, deviation = (0.4, 0.5, 0.6)[:channels], (0.2, 0.25, 0.3)[:channels]
     ARCHITECTURES["under test"] = Architecture(lambda _: module())
-    specification = Specification("under test", channels, size, logits, mean, deviation, exclude)
+    specification = Specification("under test", (channels, size, size), logits, mean, deviation, exclude)
     return drawn(Network.initial(specification, seed), sparsity, seed)
 
 

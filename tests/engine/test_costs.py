@@ -19,7 +19,7 @@ from tests.engine.networks import assert_exact, drawn, images_of
 
 def initial(model: str, channels: int, size: int, sparsity: float) -> Network:
     mean, deviation = (0.5,) * channels, (0.25,) * channels
-    network = Network.initial(Specification(model, channels, size, 10, mean, deviation), seed=0)
+    network = Network.initial(Specification(model, (channels, size, size), 10, mean, deviation), seed=0)
     return drawn(network, sparsity)
 
 

@@ -13,7 +13,7 @@ from safs_ray.randomness import generator
 from safs_ray.sparse import graph
 from safs_ray.sparse.graph import UnsupportedError
 
-SPECIFICATION = Specification("own", 2, 6, 3, (0.0, 0.0), (1.0, 1.0))
+SPECIFICATION = Specification("own", (2, 6, 6), 3, (0.0, 0.0), (1.0, 1.0))
 
 
 def pruned(monkeypatch: pytest.MonkeyPatch, module: nn.Module, dead: dict[str, list[int]]) -> Network:

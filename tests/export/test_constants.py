@@ -12,7 +12,7 @@ from safs_ray.models import ARCHITECTURES, Architecture, Specification
 from safs_ray.network import Network
 from safs_ray.sparse import graph
 
-SPECIFICATION = Specification("own", 1, 2, 2, (0.0,), (1.0,))
+SPECIFICATION = Specification("own", (1, 2, 2), 2, (0.0,), (1.0,))
 
 
 def folded(

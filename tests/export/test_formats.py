@@ -22,7 +22,7 @@ from safs_ray.network import Network
 from safs_ray.operators import OPERATORS
 from safs_ray.storage import Folder
 
-RANGES = Specification("every", 3, 16, 26 * 3 * 256, (0.5, 0.5, 0.5), (0.5, 0.05, 5e-5))
+RANGES = Specification("every", (3, 16, 16), 26 * 3 * 256, (0.5, 0.5, 0.5), (0.5, 0.05, 5e-5))
 """Images of which each channel holds all levels; normalised they span ±1, ±10 and ±10,000."""
 
 
@@ -85,7 +85,7 @@ def at_large_inputs(tmp_path_factory: pytest.TempPathFactory) -> tuple[Tensor, T
     A white pixel, 1 after its division by 255, becomes (1 - mean) / deviation, another value in every channel.
     """
     mean = tuple(2.0 if value < 0 else 0.0 for value in LARGE)
-    specification = Specification("side by side", 5, 1, 26 * 5, mean, tuple(1 / abs(value) for value in LARGE))
+    specification = Specification("side by side", (5, 1, 1), 26 * 5, mean, tuple(1 / abs(value) for value in LARGE))
     folder = Folder.at(tmp_path_factory.mktemp("large"))
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(ARCHITECTURES, "side by side", Architecture(lambda _: Every()))
@@ -130,7 +130,7 @@ def test_an_onnx_file_says_what_it_takes_and_nothing_of_this_machine(model: onnx
 
 @pytest.fixture
 def network() -> Network:
-    network = Network.initial(Specification("mlp", 1, 8, 10, (0.3,), (0.4,)), 0).assign(["swish", "srs"])
+    network = Network.initial(Specification("mlp", (1, 8, 8), 10, (0.3,), (0.4,)), 0).assign(["swish", "srs"])
     masks = {name: weight.abs() > 0.05 for name, weight in network.prunable().items()}
     masks["fc3.weight"][:, 10:] = False
     return network.masked(masks)

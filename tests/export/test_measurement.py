@@ -10,6 +10,7 @@ from safs_ray.data import Examples
 from safs_ray.export import measurement
 from safs_ray.export.__main__ import main
 from safs_ray.export.formats import FORMATS
+from safs_ray.metrics import METRICS
 from safs_ray.models import Specification
 from safs_ray.network import Network
 
@@ -42,10 +43,11 @@ def test_measure_prints_and_writes_what_each_form_costs(
 def test_accuracy_counts_what_is_right_and_finite() -> None:
     test = Examples(torch.zeros(3, 1, 2, 2, dtype=torch.uint8), torch.tensor([0, 1, 0]))
     logits = torch.tensor([[2.0, 1.0], [2.0, 1.0], [2.0, torch.nan]])
-    assert measurement.accuracy(lambda _: logits, test) == pytest.approx(1 / 3)
+    assert measurement.accuracy(lambda _: logits, test, METRICS["accuracy"]) == pytest.approx(1 / 3)
 
 
 def test_measure_goes_on_where_a_form_cannot_be(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("safs_ray.export.measurement.FORMATS", {"nothing": FORMATS["torch"]})
-    network = Network.initial(Specification("mlp", 1, 4, 2, (0.5,), (0.5,)), 0)
-    assert list(measurement.measure(network, None)) == ["format=nothing: allowed: safetensors, onnx, torch, c"]
+    network = Network.initial(Specification("mlp", (1, 4, 4), 2, (0.5,), (0.5,)), 0)
+    told = list(measurement.measure(network, None, METRICS["accuracy"]))
+    assert told == ["format=nothing: allowed: safetensors, onnx, torch, c"]

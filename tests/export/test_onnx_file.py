@@ -21,7 +21,7 @@ from safs_ray.storage import Folder
 
 @pytest.fixture(scope="module")
 def network() -> Network:
-    network = Network.initial(Specification("lenet5", 1, 28, 10, (0.3,), (0.4,)), 0)
+    network = Network.initial(Specification("lenet5", (1, 28, 28), 10, (0.3,), (0.4,)), 0)
     draws = torch.Generator().manual_seed(0)
     masks = {name: torch.rand(each.shape, generator=draws) < 0.1 for name, each in network.prunable().items()}
     return network.masked(masks)

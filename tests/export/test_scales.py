@@ -26,7 +26,7 @@ def fold(monkeypatch: pytest.MonkeyPatch) -> Fold:
             for parameter in module.parameters():
                 parameter.fill_(1)
         monkeypatch.setitem(ARCHITECTURES, "own", Architecture(lambda _: module))
-        network = Network.of(Specification("own", 1, 4, 3, (0.0,), (1.0,)), module).assign(operators)
+        network = Network.of(Specification("own", (1, 4, 4), 3, (0.0,), (1.0,)), module).assign(operators)
         given = {f"{site}.alpha": torch.tensor(alpha) for site, (alpha, _) in scales.items()}
         given |= {f"{site}.beta": torch.tensor(beta) for site, (_, beta) in scales.items()}
         network = replace(network, state={**network.state, **given})

@@ -16,7 +16,7 @@ from safs_ray.models import ARCHITECTURES, Architecture, Specification
 from safs_ray.network import Network
 from safs_ray.randomness import generator
 
-SPECIFICATION = Specification("own", 2, 8, 3, (0.4, 0.6), (0.2, 0.3))
+SPECIFICATION = Specification("own", (2, 8, 8), 3, (0.4, 0.6), (0.2, 0.3))
 
 
 class Residual(nn.Module):

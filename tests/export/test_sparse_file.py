@@ -22,7 +22,7 @@ from safs_ray.storage import DamagedError
 
 @pytest.fixture(scope="module")
 def network() -> Network:
-    dense = Network.initial(Specification("lenet5", 1, 28, 10, (0.1,), (0.3,)), seed=0)
+    dense = Network.initial(Specification("lenet5", (1, 28, 28), 10, (0.1,), (0.3,)), seed=0)
     masks = layer({name: weight.abs() for name, weight in dense.prunable().items()}, 0.99)
     return dense.masked(masks).assign(["acon", "srs", "tanh", "relu"])
 
@@ -69,7 +69,7 @@ def test_batch_normalisation_comes_back_with_its_scalars(monkeypatch: pytest.Mon
         return nn.Sequential(nn.Flatten(), nn.Linear(16, 64), nn.BatchNorm1d(64), nn.ReLU(), nn.Linear(64, 2))
 
     monkeypatch.setitem(ARCHITECTURES, "normalised", Architecture(build))
-    network = Network.initial(Specification("normalised", 1, 4, 2, (0.1,), (0.3,)), seed=0)
+    network = Network.initial(Specification("normalised", (1, 4, 4), 2, (0.1,), (0.3,)), seed=0)
     content = sparse_file.write(network, {})
     assert sparse_file.read(content).fingerprint == network.fingerprint
     assert sparse_file.read(content).state["2.num_batches_tracked"].shape == ()

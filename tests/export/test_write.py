@@ -34,7 +34,7 @@ class Choosing(nn.Module):
 @pytest.fixture
 def choosing(monkeypatch: pytest.MonkeyPatch) -> Network:
     monkeypatch.setitem(ARCHITECTURES, "choosing", Architecture(lambda _: Choosing()))
-    return Network.initial(Specification("choosing", 1, 4, 2, (0.5,), (0.5,)), 0)
+    return Network.initial(Specification("choosing", (1, 4, 4), 2, (0.5,), (0.5,)), 0)
 
 
 def test_a_network_that_a_format_cannot_hold_is_told_in_one_line(choosing: Network, tmp_path: Path) -> None:
@@ -68,7 +68,7 @@ def signed_zeros(content: bytes, name: str) -> int:
 
 @pytest.mark.parametrize("name", formats.FORMATS)
 def test_no_zero_is_written_with_a_sign_where_a_scale_is_negative(name: str, tmp_path: Path) -> None:
-    dense = Network.initial(Specification("mlp", 1, 4, 3, (0.5,), (0.5,)), 0).assign(["tanh", "tanh"])
+    dense = Network.initial(Specification("mlp", (1, 4, 4), 3, (0.5,), (0.5,)), 0).assign(["tanh", "tanh"])
     scales = {"act1.alpha": torch.tensor(-1.5), "act1.beta": torch.tensor(-0.5), "act2.beta": torch.tensor(-2.0)}
     weights = {name: torch.where(weight.abs() > 0.1, weight, 0) for name, weight in dense.prunable().items()}
     zeroed = replace(dense, state={**dense.state, **scales, **weights, "fc2.bias": torch.zeros(100)})
@@ -101,7 +101,9 @@ def test_a_convolutional_network_goes_to_onnx_smaller(tmp_path: Path, monkeypatc
         )  # fmt: skip
 
     monkeypatch.setitem(ARCHITECTURES, "small", Architecture(build))
-    network = Network.initial(Specification("small", 3, 8, 4, (0.5,) * 3, (0.5,) * 3), 0).assign(["symlog", "acon"])
+    network = Network.initial(Specification("small", (3, 8, 8), 4, (0.5,) * 3, (0.5,) * 3), 0).assign(
+        ["symlog", "acon"]
+    )
     masks = {name: torch.ones_like(weight, dtype=torch.bool) for name, weight in network.prunable().items()}
     masks["5.weight"][:, :64] = False
     masks["7.weight"][:, ::2] = False

@@ -38,13 +38,13 @@ def test_batch_normalisation_takes_no_single_image(layer: nn.Module, single: boo
 
 @pytest.mark.parametrize(("name", "size"), [("lenet5", 28), ("mlp", 8), ("resnet18", 8)])
 def test_it_is_known_without_building_the_network(name: str, size: int) -> None:
-    specification = Specification(name, 3, size, 10, (0.1,) * 3, (0.3,) * 3)
+    specification = Specification(name, (3, size, size), 10, (0.1,) * 3, (0.3,) * 3)
     assert footprint_of(specification) == footprint(build(specification, seed=0), specification.example())
 
 
 def test_a_network_larger_than_memory_is_measured_at_once() -> None:
     before, start = psutil.Process().memory_info().rss, time.process_time()
-    needs = footprint_of(Specification("mlp", 10_000, 1024, 10, (0.1,) * 10_000, (0.3,) * 10_000))
+    needs = footprint_of(Specification("mlp", (10_000, 1024, 1024), 10, (0.1,) * 10_000, (0.3,) * 10_000))
     assert needs.weights == 4 * (10_000 * 1024**2 * 300 + 300 + 300 * 100 + 100 + 100 * 10 + 10)
     assert needs.image == 4 * (10_000 * 1024**2 + 300 + 100)
     assert psutil.Process().memory_info().rss - before < 2**28

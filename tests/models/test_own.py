@@ -250,7 +250,7 @@ def _module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def specification(function: str, classes: int = 10) -> Specification:
-    return Specification(f"net_of_a_user:{function}", 1, 4, classes, (0.5,), (0.25,))
+    return Specification(f"net_of_a_user:{function}", (1, 4, 4), classes, (0.5,), (0.25,))
 
 
 @pytest.mark.parametrize("function", ["network", "of_all", "of_classes", "of_nothing"])
@@ -368,8 +368,8 @@ def test_it_is_built_for_training() -> None:
         ("Net", "fails (TypeError: "),
         ("missing", "net_of_a_user has no function missing"),
         ("unfit", "fails on 2 images of 1x4x4 (RuntimeError: "),
-        ("of_list", "must return logits (N, classes), returns list"),
-        ("not_finite", "returns logits that are NaN or infinite"),
+        ("of_list", "must return outputs (N, 10), returns list"),
+        ("not_finite", "returns outputs that are NaN or infinite"),
         ("random", "draws random numbers; turn that off, for no run could be repeated"),
         ("random_by_python", "draws random numbers; turn that off, for no run could be repeated"),
         ("random_by_numpy", "draws random numbers; turn that off, for no run could be repeated"),
@@ -380,8 +380,8 @@ def test_it_is_built_for_training() -> None:
         ("hooked", "has a hook on the gradient of fc1.weight, which no copy of it keeps"),
         ("with_state", "has fc2 with get_extra_state, which is no tensor"),
         ("standardised", "has fc1, a Standardised, that computes with a weight made from its own: zeros would not"),
-        ("squeezing", "must return logits (1, 10) for 1 image of 1x4x4, returns (10,)"),
-        ("of_two", "must return logits (5, 10) for 5 images of 1x4x4, returns (2, 10)"),
+        ("squeezing", "must return outputs (1, 10) for 1 image of 1x4x4, returns (10,)"),
+        ("of_two", "must return outputs (5, 10) for 5 images of 1x4x4, returns (2, 10)"),
         ("lazy", "has lazy layers"),
         ("pruned", "computes weights from other parameters; return the plain network"),
         ("frozen", "freezes fc1.weight; let it be trained, for every weight is, or make it a buffer"),
@@ -400,5 +400,5 @@ def test_logits_of_other_classes_are_refused() -> None:
     with pytest.raises(ConfigurationError) as refused:
         check(specification("of_nothing", classes=7))
     assert str(refused.value) == (
-        "model.name=net_of_a_user:of_nothing: must return logits (2, 7) for 2 images of 1x4x4, returns (2, 10)"
+        "model.name=net_of_a_user:of_nothing: must return outputs (2, 7) for 2 images of 1x4x4, returns (2, 10)"
     )

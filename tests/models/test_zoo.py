@@ -97,7 +97,7 @@ def network(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
         return module
 
     monkeypatch.setitem(ARCHITECTURES, "zoo", Architecture(build))
-    return Network.initial(Specification("zoo", 3, size, 10, (0.5,) * 3, (0.25,) * 3), seed=0)
+    return Network.initial(Specification("zoo", (3, size, size), 10, (0.5,) * 3, (0.25,) * 3), seed=0)
 
 
 def masked(network: Network) -> Network:

@@ -158,7 +158,9 @@ def test_buffers_that_are_no_weights_are_left_alone() -> None:
 @pytest.mark.parametrize("name", sorted(ARCHITECTURES))
 def test_every_output_of_every_dense_network_can_be_reached(name: str) -> None:
     channels, size = (1, 28) if name == "lenet5" else (3, 32)
-    network = Network.initial(Specification(name, channels, size, 10, (0.5,) * channels, (0.5,) * channels), seed=0)
+    network = Network.initial(
+        Specification(name, (channels, size, size), 10, (0.5,) * channels, (0.5,) * channels), seed=0
+    )
     assert network.survey.reached == network.survey.outputs == 10
 
 

@@ -28,6 +28,7 @@ returned = {
     "nothing": None,
     "lists": (images.tolist(), labels, images, labels),
     "floats": (images.float(), labels, images, labels),
+    "from_one": (images, labels + 1, images, labels + 1),
     "gray": (images[:, 0], labels, images, labels),
     "fewer": (images, labels, images[:5], labels),
     "onehot": (images, torch.eye(6), images, labels),
@@ -48,7 +49,7 @@ returned = {
     "wide": (np.zeros((6, 3, 48, 64), np.uint8), labels, np.zeros((6, 3, 48, 64), np.uint8), labels),
     "bands_last": (np.zeros((6, 32, 32, 7), np.uint8), labels, np.zeros((6, 32, 32, 7), np.uint8), labels),
     "many_channels": (images.view(6, 12, 2, 2), labels, images.view(6, 12, 2, 2), labels),
-    "fractions": (images.float() / 255, labels, images.float() / 255, labels),
+    "both_fractions": (images.float() / 255, labels, images.double() / 255, labels),
     "integers": (images.long(), labels, images.long(), labels),
     "deep": (images.int() * 16, labels, images.int() * 16, labels),
     "no_pixels": (images[:, :, :0], labels, images, labels),
@@ -92,6 +93,8 @@ def load_from(function: str, **keys: Any) -> Dataset:
     return load(DataSection(source=f"data_of_a_user:{function}", **keys))
 
 
+KINDS = "must be uint8 or float32 of shape (N, …), such as images (N, C, H, W), or int64 indices"
+
 IMAGES = np.arange(6 * 3 * 4 * 4).astype(np.uint8).reshape(6, 3, 4, 4)
 
 
@@ -104,7 +107,7 @@ def test_tensors_and_arrays_are_taken(function: str) -> None:
     assert loaded.pool.labels.tolist() == [0, 1, 2, 0, 1, 2]
     assert loaded.pool.labels.dtype == torch.int64
     assert np.array_equal(loaded.test.inputs.numpy(), IMAGES[:2])
-    assert (loaded.classes, loaded.channels, loaded.size) == (3, 3, 4)
+    assert (loaded.outputs, loaded.shape) == (3, (3, 4, 4))
 
 
 def test_images_are_resized() -> None:
@@ -114,53 +117,48 @@ def test_images_are_resized() -> None:
 @pytest.mark.parametrize(
     ("function", "reason"),
     [
-        ("three", "must return (train_images, train_labels, test_images, test_labels), returns a tuple of 3"),
-        ("nothing", "must return (train_images, train_labels, test_images, test_labels), returns a NoneType"),
-        ("lists", "train_images must be a tensor or an array, is a list"),
-        (
-            "floats",
-            "train_images must be uint8 of shape (N, C, H, W), are float32 of shape (6, 3, 4, 4) with values from 0 to "
-            "255; return train_images.round() as uint8",
-        ),
-        (
-            "fractions",
-            "train_images must be uint8 of shape (N, C, H, W), are float32 of shape (6, 3, 4, 4) with values from 0 to "
-            "1; return (train_images * 255).round() as uint8",
-        ),
+        ("three", "must return (train_inputs, train_labels, test_inputs, test_labels), returns a tuple of 3"),
+        ("nothing", "must return (train_inputs, train_labels, test_inputs, test_labels), returns a NoneType"),
+        ("lists", "train_inputs must be a tensor or an array, is a list"),
         (
             "integers",
-            "train_images must be uint8 of shape (N, C, H, W), are int64 of shape (6, 3, 4, 4) with values from 0 to "
-            "255; return train_images as uint8",
+            f"train_inputs {KINDS}, are int64 of shape (6, 3, 4, 4) with values from 0 to 255; return train_inputs as "
+            "uint8",
         ),
         (
             "deep",
-            "train_images must be uint8 of shape (N, C, H, W), are int32 of shape (6, 3, 4, 4) with values from 0 to "
-            "4080; return them scaled to 0 to 255 as uint8, training and test images alike",
+            f"train_inputs {KINDS}, are int32 of shape (6, 3, 4, 4) with values from 0 to 4080; return train_inputs as "
+            "float32",
         ),
         (
             "gray",
-            "train_images must be uint8 of shape (N, C, H, W), are uint8 of shape (6, 4, 4); if they are gray, return "
-            "train_images[:, None]",
+            f"train_inputs {KINDS}, are uint8 of shape (6, 4, 4); if they are gray, return train_inputs[:, None]",
         ),
         (
             "wide_last",
-            "train_images of shape (6, 48, 64, 3) seem to be (N, H, W, C), not (N, C, H, W); data.layout=NHWC takes "
+            "train_inputs of shape (6, 48, 64, 3) seem to be (N, H, W, C), not (N, C, H, W); data.layout=NHWC takes "
             "them so",
         ),
         ("fewer", "test_labels must be integers of shape (5,), are int64 of shape (6,)"),
-        ("onehot", "train_labels must be integers of shape (6,), are float32 of shape (6, 6)"),
+        (
+            "onehot",
+            "train_labels must be integers of shape (6,), are float32 of shape (6, 6); data.task=regression takes "
+            "numbers",
+        ),
         ("truth", "train_labels must be integers of shape (6,), are bool of shape (6,)"),
         ("negative", "labels must be 0, 1, …, one for each class; found -1"),
-        ("channels", "train_images have 3 channels, test_images 1"),
+        ("from_one", "labels must be 0, 1, …, one for each class; these are 1 to 3: subtract 1"),
+        ("floats", "train_inputs are float32, test_inputs uint8"),
+        ("channels", "train_inputs have 3 channels, test_inputs 1"),
         ("one", "needs at least two test images, has 1"),
         ("single", "needs images of at least two classes, has those of class 0"),
         ("objects", "train_labels must be integers of shape (6,), are object of shape (6,)"),
         ("scalar", "train_labels must be integers of shape (6,), are int64 of shape ()"),
         ("numbers", "train_labels must be a tensor or an array, is a list"),
-        ("no_pixels", "train_images must be uint8 of shape (N, C, H, W), are uint8 of shape (6, 3, 0, 4)"),
-        ("text", "must return (train_images, train_labels, test_images, test_labels), returns a str"),
-        ("keys", "must return (train_images, train_labels, test_images, test_labels), returns a dict"),
-        ("endless", "must return (train_images, train_labels, test_images, test_labels), returns a generator"),
+        ("no_pixels", f"train_inputs {KINDS}, are uint8 of shape (6, 3, 0, 4)"),
+        ("text", "must return (train_inputs, train_labels, test_inputs, test_labels), returns a str"),
+        ("keys", "must return (train_inputs, train_labels, test_inputs, test_labels), returns a dict"),
+        ("endless", "must return (train_inputs, train_labels, test_inputs, test_labels), returns a generator"),
         ("leaving", "fails (SystemExit: 3)"),
         ("verbose", f"fails (ValueError: {'x' * 157}...)"),
         ("failing", "fails (OSError: no disk, no data)"),
@@ -197,7 +195,7 @@ def test_channels_that_come_last_are_recognised_before_a_size_would_hide_them() 
 
 
 def test_square_images_of_many_channels_are_no_other_layout() -> None:
-    assert load_from("many_channels").channels == 12
+    assert load_from("many_channels").shape[0] == 12
 
 
 @pytest.mark.parametrize("source", ["digits", "imagefolder:images", "imagenet16:folder"])
@@ -206,16 +204,22 @@ def test_a_layout_is_for_functions_alone(source: str) -> None:
         load(DataSection(source=source, layout="NHWC"))
 
 
-def test_images_that_are_not_square_are_told_with_the_way_out() -> None:
-    with pytest.raises(ConfigurationError, match=r"\(3, 3, 4\) and \(3, 3, 4\) are not squares .* data\.size=PIXELS"):
-        load_from("oblong")
+def test_images_need_not_be_square() -> None:
+    assert load_from("oblong").shape == (3, 3, 4)
+    assert load_from("oblong", size="6x12").shape == (3, 6, 12)
+
+
+def test_numbers_are_taken_as_they_are() -> None:
+    found = load(DataSection(source="data_of_a_user:both_fractions"))
+    assert (found.pool.inputs.dtype, found.shape) == (torch.float32, (3, 4, 4))
+    assert np.array_equal(found.pool.inputs.numpy(), IMAGES.astype(np.float32) / 255)
 
 
 @pytest.mark.parametrize(
     ("function", "reason"),
     [
-        ("sparse", "train_images cannot be read ("),
-        ("meta", "train_images cannot be read ("),
+        ("sparse", "train_inputs cannot be read ("),
+        ("meta", "train_inputs cannot be read ("),
         ("brain", "train_labels cannot be read ("),
         ("wanting", "fails (TypeError: wanting() missing 1 required positional argument"),
         ("view", "1,000,000 images of 3x1024x1024 take 3,145.7 GB, which a run holds 3 times, and "),

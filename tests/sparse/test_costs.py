@@ -90,7 +90,7 @@ def test_needs_no_folder_to_write_to(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def mlp() -> Plan:
     """784-300-100-10 without every fifth weight of the first layer and two neurons of the second."""
-    network = Network.initial(Specification("mlp", 1, 28, 10, (0.5,), (0.25,)), seed=0)
+    network = Network.initial(Specification("mlp", (1, 28, 28), 10, (0.5,), (0.25,)), seed=0)
     masks = {name: torch.ones_like(weight, dtype=torch.bool) for name, weight in network.prunable().items()}
     masks["fc1.weight"].view(-1)[::5] = False
     masks["fc3.weight"][:, 98:] = False

@@ -32,7 +32,7 @@ CPU = torch.device("cpu")
 
 
 def masked(model: str, channels: int, size: int, sparsity: float) -> Network:
-    specification = Specification(model, channels, size, 10, (0.5,) * channels, (0.25,) * channels)
+    specification = Specification(model, (channels, size, size), 10, (0.5,) * channels, (0.25,) * channels)
     network = Network.initial(specification, seed=0)
     return network.masked(layer({name: weight.abs() for name, weight in network.prunable().items()}, sparsity))
 
@@ -97,7 +97,7 @@ def test_what_is_removed_stays_as_it_is(splits: Splits) -> None:
 
 def test_accuracy_is_that_of_the_training(pruned: Result, splits: Splits) -> None:
     done = trainer(pruned.network, splits, "sparse").run()
-    found = accuracy(done.standing.best, splits.validation, CPU, RunSection(execution="sparse"))
+    found = accuracy(done.standing.best, splits.validation, CPU, Configuration(run=RunSection(execution="sparse")))
     assert found == done.standing.best_accuracy
 
 

@@ -21,7 +21,7 @@ def read(module: nn.Module) -> tuple[graph.Step, ...]:
 
 
 def test_lenet5_step_by_step() -> None:
-    specification = Specification("lenet5", 1, 28, 10, (0.0,), (1.0,))
+    specification = Specification("lenet5", (1, 28, 28), 10, (0.0,), (1.0,))
     steps = graph.read(Network.initial(specification, 0).build(), specification.example())
     kinds = [Images, *[Affine, Activation, MaxPool] * 2, Same, *[Affine, Activation] * 2, Affine]
     assert [type(step.operation) for step in steps] == kinds
@@ -30,7 +30,7 @@ def test_lenet5_step_by_step() -> None:
 
 
 def test_resnet18_has_its_sums_and_normalisations() -> None:
-    specification = Specification("resnet18", 3, 32, 10, (0.0,) * 3, (1.0,) * 3)
+    specification = Specification("resnet18", (3, 32, 32), 10, (0.0,) * 3, (1.0,) * 3)
     steps = graph.read(Network.initial(specification, 0).build(), specification.example())
     counts = {kind: sum(isinstance(step.operation, kind) for step in steps) for kind in (Sum, Normalisation, Affine)}
     assert counts == {Sum: 8, Normalisation: 20, Affine: 21}

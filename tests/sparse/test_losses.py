@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from safs_ray.losses import CROSS_ENTROPY, CrossEntropy, Loss, Targets
+from safs_ray.losses import CROSS_ENTROPY, BinaryCrossEntropy, CrossEntropy, Loss, OwnLoss, Targets
 from safs_ray.sparse import plan
 from safs_ray.sparse.fused import FusedCohort
 from safs_ray.sparse.lanes import LANES
@@ -19,7 +19,7 @@ from safs_ray.sparse.losses import KINDS, goal_of, lose
 from safs_ray.sparse.module import SparseCohort
 from safs_ray.sparse.program import is_chain
 from tests.sparse.test_module import architecture, architectures, drawn_network, images_and_labels
-from tests.test_losses import LOSSES, drawn
+from tests.test_losses import LOSSES, drawn, goals
 
 
 @given(
@@ -44,6 +44,47 @@ def test_lose_is_the_loss_of_torch(loss: Loss, images: int, first: int, outputs:
     assert (found[:, images:] == 0).all()
 
 
+@given(loss_and_targets=goals(), images=st.integers(1, LANES), seed=st.integers(0, 9))
+@settings(max_examples=60, deadline=None)
+def test_lose_of_values_labels_and_weighed_classes_is_the_loss_of_torch(
+    loss_and_targets: tuple[Loss, Callable[[int, int], tuple[torch.Tensor, Targets]]], images: int, seed: int
+) -> None:
+    loss, draw = loss_and_targets
+    outputs, targets = draw(images, seed)
+    own = outputs.clone().requires_grad_()
+    expected = loss(own, targets)
+    (gradient,) = torch.autograd.grad(expected, own)
+    block, found = np.zeros((outputs.shape[1], LANES)), np.full((outputs.shape[1], LANES), np.nan)
+    block[:, :images] = outputs.T
+    value = lose(goal_of(loss, targets, block.dtype), 0, images, found, block, images)
+    assert value / images == pytest.approx(expected.item(), rel=1e-10, abs=1e-12)
+    torch.testing.assert_close(torch.from_numpy(found[:, :images].T.copy()), gradient, rtol=1e-9, atol=1e-12)
+    assert (found[:, images:] == 0).all()
+
+
+def test_lose_of_labels_far_off_is_exact() -> None:
+    """The cross-entropy of a label that applies at an output of -1000 is 1000, and no exponential overflows."""
+    block, found = np.full((1, LANES), -1000, np.float32), np.zeros((1, LANES), np.float32)
+    goal = goal_of(BinaryCrossEntropy(), Targets(torch.ones(LANES, 1)), block.dtype)
+    assert lose(goal, 0, LANES, found, block, LANES) == 1000 * LANES
+    assert found.tolist() == [[-1 / LANES] * LANES]
+
+
+def test_learn_has_the_gradients_of_a_loss_of_a_users_own() -> None:
+    loss = OwnLoss(lambda outputs, labels: (outputs.square().sum(1) * labels).mean())
+    with architecture(lambda: nn.Sequential(nn.Flatten(), nn.Linear(16, 4), nn.Tanh(), nn.Linear(4, 3))) as name:
+        network = drawn_network(name, 1, 4, 0.5, 0)
+        made = plan.make(network, network.build())
+        images, labels = images_and_labels(33, 1, 4, 0)
+        layers, fused = SparseCohort(made, network, network.build()), FusedCohort(made, [network, network])
+        one, two = (cohort.learn(images, Targets(labels), loss) for cohort in (layers, fused))
+        torch.testing.assert_close(two, one.expand(2), rtol=1e-10, atol=1e-10)
+        expected = torch.cat([values.grad for values in layers.values.values() if values.grad is not None])
+        assert fused.values.grad is not None
+        for gradient in fused.values.grad[:, : made.values]:
+            torch.testing.assert_close(gradient, expected, rtol=1e-9, atol=1e-12)
+
+
 def test_lose_of_unlikely_classes_is_exact() -> None:
     """The hard cross-entropy of logits 0 and 1000 is 1000, and no exponential overflows."""
     block, found = np.zeros((2, LANES), np.float32), np.zeros((2, LANES), np.float32)
@@ -54,7 +95,7 @@ def test_lose_of_unlikely_classes_is_exact() -> None:
 
 
 def test_every_loss_has_a_kernel() -> None:
-    assert {loss.name for loss in Loss.__subclasses__()} == KINDS.keys()
+    assert {loss.name for loss in Loss.__subclasses__()} - {OwnLoss.name} == KINDS.keys()
     assert len(set(KINDS.values())) == len(KINDS)
 
 

@@ -119,8 +119,13 @@ def sparse_cohort(network: Network, costs: Costs) -> SparseCohort:
 
 def drawn_network(name: str, channels: int, size: int, kept: float, seed: int) -> Network:
     """Random weights, masks, operators and running statistics, in double precision."""
+    specification = Specification(name, (channels, size, size), CLASSES, (0.4,) * channels, (0.3,) * channels)
+    return network_drawn(specification, kept, seed)
+
+
+def network_drawn(specification: Specification, kept: float, seed: int) -> Network:
+    """The same of any inputs."""
     draws = torch.Generator().manual_seed(seed)
-    specification = Specification(name, channels, size, CLASSES, (0.4,) * channels, (0.3,) * channels)
     network = Network.initial(specification, seed)
     names = list(OPERATORS)
     chosen = torch.randint(len(names), (len(network.sites),), generator=draws).tolist()

@@ -11,7 +11,7 @@ from torch.nn.utils import prune
 
 from safs_ray import models, stages
 from safs_ray.accuracy import accuracy
-from safs_ray.config import Configuration, ConfigurationError, RunSection
+from safs_ray.config import Configuration, ConfigurationError
 from safs_ray.data import Splits
 from safs_ray.models import Specification
 from safs_ray.network import Network
@@ -36,7 +36,7 @@ def test_initial_weights_are_pruned_when_dense_training_has_no_epochs(
     result = stages.train_dense(specification, Context(untrained, splits))
     initial = Network.initial(result.network.specification, derive(0, "dense"))
     assert result.network.fingerprint == initial.fingerprint
-    assert result.validation_accuracy == accuracy(initial, splits.validation, device, RunSection())
+    assert result.validation_accuracy == accuracy(initial, splits.validation, device, Configuration())
     assert result.core_seconds == 0
     synflow = changed(untrained, "pruning", score="synflow", allocation="global", epochs=0)
     pruned = stages.prune(result.network, Context(synflow, splits)).network

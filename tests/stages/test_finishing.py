@@ -8,7 +8,7 @@ import torch
 
 from safs_ray import stages
 from safs_ray.accuracy import accuracy
-from safs_ray.config import Configuration, RunSection
+from safs_ray.config import Configuration
 from safs_ray.data import Dataset
 from safs_ray.randomness import derive
 from safs_ray.search.recipe import Recipe
@@ -35,8 +35,8 @@ def test_a_row_that_diverges_at_once_is_the_network_as_it_was(
     network = pruned.network.assign(recipe.assignment)
     result = stages.finish(pruned.network, Context(configuration, splits), recipe, 0)
     assert result.network.fingerprint == network.fingerprint
-    assert result.validation_accuracy == accuracy(network, splits.validation, device, RunSection())
-    assert result.test_accuracy == accuracy(network, splits.test, device, RunSection())
+    assert result.validation_accuracy == accuracy(network, splits.validation, device, Configuration())
+    assert result.test_accuracy == accuracy(network, splits.test, device, Configuration())
 
 
 def test_a_finalist_is_trained_as_in_the_end_but_with_other_batches_and_images(
@@ -46,7 +46,7 @@ def test_a_finalist_is_trained_as_in_the_end_but_with_other_batches_and_images(
     first, again, other = (stages.train_finalist(pruned.network, context, recipe, number) for number in (0, 0, 1))
     assert first.network.fingerprint == again.network.fingerprint != other.network.fingerprint
     assert first.test_accuracy is None
-    assert first.validation_accuracy == accuracy(first.network, context.splits.validation, device, RunSection())
+    assert first.validation_accuracy == accuracy(first.network, context.splits.validation, device, Configuration())
     seen = Context(configuration, stages.folds(configuration, dataset).search())
     last = _last_training(recipe, seen, derive(0, "finalist", 0))
     start = pruned.network.assign(recipe.assignment)

@@ -10,7 +10,7 @@ import torch
 from safs_ray import stages
 from safs_ray.accuracy import accuracy
 from safs_ray.checkpoints import Checkpoints
-from safs_ray.config import Configuration, ConfigurationError, RunSection
+from safs_ray.config import Configuration, ConfigurationError
 from safs_ray.data import Dataset, Splits
 from safs_ray.experiment import plan
 from safs_ray.models import Specification
@@ -127,7 +127,7 @@ def test_during_the_search_every_training_makes_the_dense_network_sparse(
     section = changed(section, "search", when="during", steps=2, epochs=2)
     start = stages.prune(dense.network, Context(section, splits))
     assert start.network.fingerprint == dense.network.fingerprint
-    assert start.validation_accuracy == accuracy(dense.network, splits.validation, device, RunSection())
+    assert start.validation_accuracy == accuracy(dense.network, splits.validation, device, Configuration())
     assert plan(section)["pruning"] == 0
     chosen = section.pruning.hyperparameters
     found = stages.search(start.network, Context(section, splits), chosen)

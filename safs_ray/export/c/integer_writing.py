@@ -40,9 +40,9 @@ int network_run(const uint8_t *pixels, size_t inputs, int32_t *logits, size_t cl
 
 
 def _header(program: IntegerProgram, specification: Specification, source: IntegerSource) -> str:
-    channels, size, classes = specification.channels, specification.size, specification.classes
+    (channels, height, width), classes = specification.shape, specification.outputs
     name = f"{specification.model} in 8-bit integers"
-    return f"""/* A sparse {name}: images of {channels}x{size}x{size} to {classes} logits, by safs_ray.
+    return f"""/* A sparse {name}: images of {specification.size} to {classes} logits, by safs_ray.
 
    Constants take {source.constants} bytes of flash, beside the code; the numbers that a call works on take
    {source.memory} bytes of RAM. Nothing is allocated, and no float is computed with.
@@ -58,9 +58,9 @@ def _header(program: IntegerProgram, specification: Specification, source: Integ
 
 enum {{
     NETWORK_CHANNELS = {channels},
-    NETWORK_HEIGHT = {size},
-    NETWORK_WIDTH = {size},
-    NETWORK_INPUTS = {channels * size * size},
+    NETWORK_HEIGHT = {height},
+    NETWORK_WIDTH = {width},
+    NETWORK_INPUTS = {channels * height * width},
     NETWORK_CLASSES = {classes},
     NETWORK_MEMORY = {source.memory} /* bytes that a call works on */
 }};

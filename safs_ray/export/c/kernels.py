@@ -295,7 +295,6 @@ READ = """
                     out[row * images.pitch + column] = (float)*pixels++ * factors[channel] + summands[channel]; \\
         } \\
     }
-
-READ(read_bytes, uint8_t)
-READ(read_floats, float)
 """
+
+READ_BYTES, READ_FLOATS = "READ(read_bytes, uint8_t)", "READ(read_floats, float)"

@@ -62,7 +62,7 @@ class Source(Tables):
             *(each for each in (kernels.WINDOWS, kernels.LISTS) if each in self.kernels),
             *self._tables_of_images(),
             *(each for each in self.kernels if each not in (kernels.WINDOWS, kernels.LISTS)),
-            kernels.READ,
+            *self._reading(),
             *(text for _, text in self._functions.values()),
             *self.texts,
             "static void run(float *memory)",
@@ -72,6 +72,13 @@ class Source(Tables):
             interface,
         ])  # fmt: skip
 
+    def _reading(self) -> Iterator[str]:
+        """What reads an input: of bytes also as floats from 0 to 255."""
+        yield kernels.READ
+        if self._specification.kind == "uint8":
+            yield kernels.READ_BYTES
+        yield kernels.READ_FLOATS
+
     @property
     def logits(self) -> Cells:
         """Where the logits lie at the end."""
@@ -80,7 +87,8 @@ class Source(Tables):
     def _tables_of_images(self) -> Iterator[str]:
         (read,) = (each for each in self._passes.passes if isinstance(each, Read))
         mean, deviation = np.array(self._specification.mean), np.array(self._specification.deviation)
-        yield array("float", "factors", (1 / (255 * deviation)).tolist())
+        most = 255 if self._specification.kind == "uint8" else 1
+        yield array("float", "factors", (1 / (most * deviation)).tolist())
         yield array("float", "summands", (-mean / deviation).tolist())
         yield f"static const struct planes images = {self._planes(self.layout.cells[read.out])};"
 

@@ -21,7 +21,7 @@ from safs_ray.export.c.tables import array
 from safs_ray.models import Specification
 from safs_ray.network import Network
 from safs_ray.randomness import generator
-from safs_ray.sparse.graph import UnsupportedError
+from safs_ray.sparse.graph import UnsupportedError, plane_shape
 
 SOURCE, HEADER = "network.c", "network.h"
 
@@ -61,18 +61,23 @@ def _files(network: Network, passes: Passes) -> dict[str, bytes]:
     specification = network.specification
     source = Source(passes, specification)
     includes = ["<float.h>", "<math.h>", "<stddef.h>", "<stdint.h>", f'"{HEADER}"']
-    interface = MEMORY.replace("$KIND", "float") + MISTAKE + _place_of_logits(source) + _FUNCTIONS + _check(network)
+    called = _place_of_logits(source, specification) + _functions(specification)
+    interface = MEMORY.replace("$KIND", "float") + MISTAKE + called + _check(network)
     text = source.text(includes, interface)
     return {SOURCE: text.encode(), HEADER: _header(specification, source).encode()}
 
 
-def _place_of_logits(source: Source) -> str:
-    cells = source.logits
+def _place_of_logits(source: Source, specification: Specification) -> str:
+    cells, tables, scaled = source.logits, "", ""
+    if specification.target_mean:
+        scales = {"unit": specification.target_deviation, "shift": specification.target_mean}
+        tables = "".join(array("float", name, values) for name, values in scales.items())
+        scaled = " * unit[i] + shift[i]"
     return f"""
-static void write_logits(const float *memory, float *logits)
+{tables}static void write_logits(const float *memory, float *logits)
 {{
     for (size_t i = 0; i < NETWORK_CLASSES; i++)
-        logits[i] = memory[{cells.base + cells.origin} + i * {cells.stride}];
+        logits[i] = memory[{cells.base + cells.origin} + i * {cells.stride}]{scaled};
 }}
 """
 
@@ -93,44 +98,45 @@ static int mistake(const void *memory, const void *pixels, size_t inputs, const 
 }
 """
 
-_FUNCTIONS = """
-int network_run_in(float *memory, const uint8_t *pixels, size_t inputs, float *logits, size_t classes)
+_FUNCTION = """
+int $RUN_in(float *memory, const $TYPE *pixels, size_t inputs, float *logits, size_t classes)
 {
     const int error = mistake(memory, pixels, inputs, logits, classes);
     if (error)
         return error;
-    read_bytes(memory, pixels);
+    $READ(memory, pixels);
     run(memory);
     write_logits(memory, logits);
     return NETWORK_OK;
 }
 
-int network_run_floats_in(float *memory, const float *pixels, size_t inputs, float *logits, size_t classes)
+int $RUN(const $TYPE *pixels, size_t inputs, float *logits, size_t classes)
 {
-    const int error = mistake(memory, pixels, inputs, logits, classes);
-    if (error)
-        return error;
-    read_floats(memory, pixels);
-    run(memory);
-    write_logits(memory, logits);
-    return NETWORK_OK;
-}
-
-int network_run(const uint8_t *pixels, size_t inputs, float *logits, size_t classes)
-{
-    return network_run_in(shared_memory, pixels, inputs, logits, classes);
-}
-
-int network_run_floats(const float *pixels, size_t inputs, float *logits, size_t classes)
-{
-    return network_run_floats_in(shared_memory, pixels, inputs, logits, classes);
+    return $RUN_in(shared_memory, pixels, inputs, logits, classes);
 }
 """
 
+_OF_BYTES = (("network_run", "uint8_t", "read_bytes"), ("network_run_floats", "float", "read_floats"))
+_OF_NUMBERS = (("network_run", "float", "read_floats"),)
+"""What a user calls: the name, the type of what it takes, and what reads it."""
+
+
+def _called(specification: Specification) -> tuple[tuple[str, str, str], ...]:
+    return _OF_BYTES if specification.kind == "uint8" else _OF_NUMBERS
+
+
+def _functions(specification: Specification) -> str:
+    return "".join(
+        _FUNCTION.replace("$RUN", run).replace("$TYPE", kind).replace("$READ", read)
+        for run, kind, read in _called(specification)
+    )
+
 
 def _header(specification: Specification, source: Source) -> str:
-    channels, size, classes = specification.channels, specification.size, specification.classes
-    return f"""/* A sparse {specification.model}: images of {channels}x{size}x{size} to {classes} logits, by safs_ray.
+    channels, height, width = plane_shape(specification.shape)
+    outputs = f"{specification.outputs} {'values' if specification.target_mean else 'logits'}"
+    inputs = f"{specification.noun}s of {specification.size}"
+    return f"""/* A sparse {specification.model}: {inputs} to {outputs}, by safs_ray.
 
    Constants take {source.constants} bytes of flash, beside the code; the numbers that a call works on take
    {4 * source.memory} bytes of RAM. Nothing is allocated.
@@ -147,40 +153,59 @@ def _header(specification: Specification, source: Source) -> str:
 
 enum {{
     NETWORK_CHANNELS = {channels},
-    NETWORK_HEIGHT = {size},
-    NETWORK_WIDTH = {size},
-    NETWORK_INPUTS = {channels * size * size},
-    NETWORK_CLASSES = {classes},
+    NETWORK_HEIGHT = {height},
+    NETWORK_WIDTH = {width},
+    NETWORK_INPUTS = {channels * height * width},
+    NETWORK_CLASSES = {specification.outputs},
     NETWORK_MEMORY = {source.memory} /* floats that a call works on */
 }};
 
 enum {{ NETWORK_OK = 0, NETWORK_NO_POINTER = 1, NETWORK_WRONG_SIZE = 2 }};
 
-/* The logits of an image: NETWORK_INPUTS pixels from 0 to 255, channel by channel and row by row; the normalisation is
-   part of the network. Returns NETWORK_OK or what is wrong. One call at a time, for the memory is shared. */
-int network_run(const uint8_t *pixels, size_t inputs, float *logits, size_t classes);
-int network_run_floats(const float *pixels, size_t inputs, float *logits, size_t classes);
-
+/* {_explained(specification)} */
+{_declared(specification, "", "")}
 /* The same in NETWORK_MEMORY floats of the caller: calls with memories of their own run side by side. */
-int network_run_in(float *memory, const uint8_t *pixels, size_t inputs, float *logits, size_t classes);
-int network_run_floats_in(float *memory, const float *pixels, size_t inputs, float *logits, size_t classes);
-
+{_declared(specification, "_in", "float *memory, ")}
 #endif
 """
+
+
+def _explained(specification: Specification) -> str:
+    """The comment on what a user calls."""
+    if specification.is_of_images:
+        takes = "The logits of an image: NETWORK_INPUTS pixels from 0 to 255, channel by channel and row by row; the"
+        return f"{takes} normalisation is\n   {_RETURNS}"
+    values = " from 0 to 255" if specification.kind == "uint8" else ""
+    takes = f"The outputs for NETWORK_INPUTS values{values}, channel by channel and row by row; the"
+    return f"{takes} normalisation is\n   {_RETURNS}"
+
+
+_RETURNS = "part of the network. Returns NETWORK_OK or what is wrong. One call at a time, for the memory is shared."
+
+
+def _declared(specification: Specification, end: str, first: str) -> str:
+    return "".join(
+        f"int {run}{end}({first}const {kind} *pixels, size_t inputs, float *logits, size_t classes);\n"
+        for run, kind, _ in _called(specification)
+    )
 
 
 @torch.no_grad()
 def _check(network: Network) -> str:
     """The program that checks itself."""
     draws = generator(0, "recorded images")
-    shape = network.specification.example(RECORDED).shape
+    specification = network.specification
+    shape = (RECORDED, *specification.shape)
     images = torch.randint(0, 256, shape, dtype=torch.uint8, generator=draws)
-    logits = network.build().eval()(network.specification.normalised(images))
+    if specification.kind != "uint8":
+        images = specification.drawn(RECORDED, draws)
+    logits = specification.restored(network.build().eval()(specification.normalised(images)))
+    kind = _called(specification)[0][1]
     return f"""
 #ifdef NETWORK_CHECK
 #include <stdio.h>
 
-{array("uint8_t", "recorded", images.flatten().tolist())}
+{array(kind, "recorded", images.flatten().tolist())}
 {array("float", "expected", logits.flatten().tolist())}
 int main(void)
 {{
@@ -240,7 +265,8 @@ def compiled(files: Mapping[str, bytes], *flags: str) -> Callable[[Tensor], Tens
         logits = torch.empty(len(images), classes, dtype=torch.int32 if unit else torch.float32)
         inputs, image, out = images[0].numel(), images.contiguous(), logits.data_ptr()
         for number in range(len(images)):
-            if error := run(image.data_ptr() + number * inputs, inputs, out + 4 * number * classes, classes):
+            place = image.data_ptr() + number * inputs * image.itemsize
+            if error := run(place, inputs, out + 4 * number * classes, classes):
                 raise ValueError(f"network_run returned {error} for images of {tuple(images.shape[1:])}")
         return logits * unit if unit else logits
 

@@ -11,11 +11,13 @@ from matplotlib.axes import Axes
 from safs_ray.config import ConfigurationError
 from safs_ray.data import Examples
 from safs_ray.experiment import Row, final
+from safs_ray.losses import CROSS_ENTROPY
 from safs_ray.network import Network
 from safs_ray.report.canvas import Absent, Figure, Mark, Panel, coloured, key, logarithmic, tip
 from safs_ray.report.figures.sparsity import by_layer
 from safs_ray.report.measurement import gradient_norms
 from safs_ray.report.record import Record
+from safs_ray.training.goal import loss_of
 
 NAME, TITLE = "gradients", "Gradient flow"
 
@@ -67,8 +69,10 @@ def draw(record: Record, images: Examples | None) -> Figure | Absent:
 
 
 def _flows(record: Record, start: Network, best: Network, images: Examples) -> list[Flow]:
+    loss = loss_of(record.configuration.data, images, CROSS_ENTROPY)
+
     def flow(when: str, own: Network, other: Network) -> Flow:
-        return Flow(when, gradient_norms(own, images), gradient_norms(other, images))
+        return Flow(when, gradient_norms(own, images, loss), gradient_norms(other, images, loss))
 
     flows = [flow("before the last training", start, start.assign(best.assignment))]
     pruned, safs = record.result(final(Row.PRUNED, 0)), record.result(final(Row.SAFS, 0))

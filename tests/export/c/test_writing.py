@@ -76,7 +76,7 @@ def squared(z: torch.Tensor, shift: float = 0.5) -> torch.Tensor:
 
 
 def lenet5() -> Network:
-    network = Network.initial(Specification("lenet5", 1, 28, 10, (0.3,), (0.4,)), 0)
+    network = Network.initial(Specification("lenet5", (1, 28, 28), 10, (0.3,), (0.4,)), 0)
     draws = torch.Generator().manual_seed(0)
     masks = {name: torch.rand(each.shape, generator=draws) < 0.05 for name, each in network.prunable().items()}
     return network.masked(masks)
@@ -205,7 +205,7 @@ def test_c_of_a_small_network_fits_a_microcontroller(processor: str, tmp_path: P
     """``apt-get install gcc-arm-none-eabi``: LeNet-5 with 442 weights in 8 kB of code and constants, 32 kB of RAM."""
     if not shutil.which("arm-none-eabi-gcc"):
         pytest.skip("needs arm-none-eabi-gcc")
-    network = Network.initial(Specification("lenet5", 1, 28, 10, (0.5,), (0.25,)), 0)
+    network = Network.initial(Specification("lenet5", (1, 28, 28), 10, (0.5,), (0.25,)), 0)
     draws = torch.Generator().manual_seed(0)
     scores = {name: torch.randn(each.shape, generator=draws).abs() for name, each in network.prunable().items()}
     network = network.masked(ALLOCATIONS["layer"](scores, 0.99))
