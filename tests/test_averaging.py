@@ -38,7 +38,7 @@ class Normalised(nn.Module):
 @pytest.fixture
 def normalised(splits: Splits, monkeypatch: pytest.MonkeyPatch) -> Network:
     monkeypatch.setitem(ARCHITECTURES, "normalised", Architecture(lambda _: Normalised()))
-    return Network.initial(Specification("normalised", 1, 8, 10, *splits.train.statistics()), seed=0)
+    return Network.initial(Specification("normalised", (1, 8, 8), 10, *splits.train.statistics()), seed=0)
 
 
 def averaging(context: Context, execution: Execution = "sparse", average: float = 0.5, seed: int = 0) -> Training:
