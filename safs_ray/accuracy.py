@@ -30,14 +30,14 @@ def accuracy(network: Network, examples: Examples, device: torch.device, run: Ru
 def accuracies(cohort: Cohort, examples: Examples) -> list[float]:
     """Of each network of a cohort, as :func:`accuracy` has it of one."""
     cohort.eval()
-    size = evaluation_batch(examples.images)
-    with enough_memory(examples.images.device, f"a batch of {counted(size, 'image')} without gradients"):
+    size = evaluation_batch(examples.inputs)
+    with enough_memory(examples.inputs.device, f"a batch of {counted(size, 'image')} without gradients"):
         return _shares_correct(cohort, examples, size)
 
 
 def _shares_correct(cohort: Cohort, examples: Examples, size: int) -> list[float]:
     counts = []
-    for images, labels in zip(torch.split(examples.images, size), torch.split(examples.labels, size), strict=True):
+    for images, labels in zip(torch.split(examples.inputs, size), torch.split(examples.labels, size), strict=True):
         logits = cohort(images)
         # The argmax of NaN is a class like any other: a broken network must not score by chance.
         counts.append(((logits.argmax(2) == labels) & logits.isfinite().all(2)).sum(1))

@@ -44,7 +44,7 @@ class Examples:
         (3, [1, 1])
     """
 
-    images: Tensor
+    inputs: Tensor
     labels: Tensor
     taught: Tensor | None = None
 
@@ -64,7 +64,7 @@ class Examples:
 
     def mapped(self, change: Callable[[Tensor], Tensor]) -> Examples:
         """These with each tensor changed, such as to some of its rows."""
-        return Examples(change(self.images), change(self.labels), None if self.taught is None else change(self.taught))
+        return Examples(change(self.inputs), change(self.labels), None if self.taught is None else change(self.taught))
 
     def statistics(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
         """Mean and standard deviation of each channel, of pixels scaled to [0, 1].
@@ -74,7 +74,7 @@ class Examples:
             >>> Examples(images, torch.tensor([0])).statistics()
             ((0.5,), (0.5,))
         """
-        channels = self.images.transpose(0, 1).flatten(1)
+        channels = self.inputs.transpose(0, 1).flatten(1)
         counts = torch.stack([torch.bincount(channel, minlength=256) for channel in channels]).double()
         levels = torch.arange(256, dtype=torch.float64) / 255
         weights = counts / counts.sum(1, keepdim=True)
@@ -99,12 +99,12 @@ class Dataset:
 
     @property
     def channels(self) -> int:
-        return self.pool.images.shape[1]
+        return self.pool.inputs.shape[1]
 
     @property
     def size(self) -> int:
         """Side of the square images in pixels."""
-        return self.pool.images.shape[2]
+        return self.pool.inputs.shape[2]
 
     def name_of(self, label: int) -> str:
         """A class as a person knows it."""
@@ -141,9 +141,9 @@ class Dataset:
         taught = self.pool.taught
         return {
             **({} if taught is None else {"pool.taught": taught.numpy()}),
-            "pool.images": self.pool.images.numpy(),
+            "pool.inputs": self.pool.inputs.numpy(),
             "pool.labels": self.pool.labels.numpy(),
-            "test.images": self.test.images.numpy(),
+            "test.inputs": self.test.inputs.numpy(),
             "test.labels": self.test.labels.numpy(),
             "classes": np.array(self.classes),
         }
@@ -154,15 +154,15 @@ class Dataset:
 
         Examples:
             >>> images, labels = np.zeros((4, 1, 8, 8), np.uint8), np.array([0, 1, 0, 1])
-            >>> parts = {"pool.images": images, "pool.labels": labels, "test.images": images, "test.labels": labels}
+            >>> parts = {"pool.inputs": images, "pool.labels": labels, "test.inputs": images, "test.labels": labels}
             >>> dataset = Dataset.from_arrays({**parts, "classes": np.array(2)})
             >>> len(dataset.pool), dataset.channels, dataset.size, dataset.classes
             (4, 1, 8, 2)
         """
         tensors = as_tensors(arrays)
         return cls(
-            Examples(tensors["pool.images"], tensors["pool.labels"], tensors.get("pool.taught")),
-            Examples(tensors["test.images"], tensors["test.labels"]),
+            Examples(tensors["pool.inputs"], tensors["pool.labels"], tensors.get("pool.taught")),
+            Examples(tensors["test.inputs"], tensors["test.labels"]),
             int(arrays["classes"]),
         )
 
@@ -266,7 +266,7 @@ def batches(
     for chosen in permutation.tensor_split(batch_count(len(examples), batch_size)):
         # index_select: seven times faster than brackets, and no second copy of all images.
         batch = examples.mapped(partial(torch.index_select, dim=0, index=chosen))
-        yield replace(batch, images=augment(batch.images))
+        yield replace(batch, inputs=augment(batch.inputs))
 
 
 def batch_count(examples: int, batch_size: int) -> int:

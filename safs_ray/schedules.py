@@ -90,7 +90,7 @@ def evidence(network: Network, section: PruningSection, training: Training) -> E
     device = training.context.device
     few = training.context.splits.train[: section.images].to(device)
     module = network.build().to(device).train(network.lacks_statistics)
-    images = network.specification.normalised(few.images)
+    images = network.specification.normalised(few.inputs)
     return Evidence(module, images, few.labels, derive(training.seed, "scores"), network.sites)
 
 

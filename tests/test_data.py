@@ -34,7 +34,7 @@ def draws(seed: int = 0) -> torch.Generator:
 def numbers(examples: Examples) -> set[int]:
     """The images by their number; no image may stand twice, nor lose its label."""
     found = examples.labels.tolist()
-    assert examples.images.flatten(1).tolist() == [[number % 256] * 4 for number in found]
+    assert examples.inputs.flatten(1).tolist() == [[number % 256] * 4 for number in found]
     assert len(set(found)) == len(found)
     return set(found)
 
@@ -64,7 +64,7 @@ class TestExamples:
         assert examples[:4].labels.tolist() == [0, 1, 2, 3]
         chosen = examples[torch.tensor([5, 0])]
         assert chosen.labels.tolist() == [5, 0]
-        assert chosen.images[:, 0, 0, 0].tolist() == [5, 0]
+        assert chosen.inputs[:, 0, 0, 0].tolist() == [5, 0]
         assert numbers(examples.to(torch.device("cpu"))) == set(range(6))
 
 
@@ -79,8 +79,8 @@ class TestDataset:
         first, again, other = (dataset(50).arranged(seed, 0.1, 3) for seed in (0, 0, 1))
         assert first.pool.labels.tolist() == again.pool.labels.tolist() != other.pool.labels.tolist()
         assert numbers(first.pool) == set(range(50))
-        assert first.pool.labels.tolist() == first.pool.images[:, 0, 0, 0].tolist() != list(range(50))
-        assert torch.equal(first.test.images, dataset(50).test.images)
+        assert first.pool.labels.tolist() == first.pool.inputs[:, 0, 0, 0].tolist() != list(range(50))
+        assert torch.equal(first.test.inputs, dataset(50).test.inputs)
 
     def test_a_class_is_called_by_its_name_or_its_number(self) -> None:
         assert dataset(9).name_of(3) == "3"
@@ -92,15 +92,15 @@ class TestDataset:
         assert all(isinstance(array, np.ndarray) for array in arrays.values())
         again = Dataset.from_arrays(arrays)
         for part, other in ((original.pool, again.pool), (original.test, again.test)):
-            assert torch.equal(part.images, other.images)
+            assert torch.equal(part.inputs, other.inputs)
             assert torch.equal(part.labels, other.labels)
-            assert (other.images.dtype, other.labels.dtype) == (torch.uint8, torch.int64)
+            assert (other.inputs.dtype, other.labels.dtype) == (torch.uint8, torch.int64)
         assert again.classes == 10
         assert type(again.classes) is int
 
     def test_arrays_round_trip_without_test_images(self) -> None:
         again = Dataset.from_arrays(dataset(9).without_test().arrays())
-        assert again.test.images.shape == (0, 1, 2, 2)
+        assert again.test.inputs.shape == (0, 1, 2, 2)
         assert numbers(again.pool) == set(range(9))
 
     def test_read_only_arrays_become_tensors_without_a_copy_or_a_warning(self) -> None:
@@ -122,7 +122,7 @@ class TestDataset:
 def of_classes(counts: Sequence[int]) -> Dataset:
     """So many images of each class; their pixels are their number."""
     labels = torch.repeat_interleave(torch.arange(len(counts)), torch.tensor(counts))
-    examples = Examples(numbered(len(labels)).images, labels)
+    examples = Examples(numbered(len(labels)).inputs, labels)
     return Dataset(examples, examples[:2], len(counts))
 
 
@@ -165,7 +165,7 @@ class TestArranging:
     def test_images_are_drawn_at_random_and_blocks_and_the_rest_are_mixed(self) -> None:
         seen = Folds(of_classes([100, 100]).arranged(0, 0.2, 2), 0.2, 2).search()
         for part in (seen.validation, seen.train):
-            found, labels = part.images[:, 0, 0, 0].tolist(), part.labels.tolist()
+            found, labels = part.inputs[:, 0, 0, 0].tolist(), part.labels.tolist()
             assert found != sorted(found)
             assert labels != sorted(labels)
             assert 0 < sum(labels[: len(labels) // 2]) < len(labels) // 2
@@ -181,7 +181,7 @@ class TestArranging:
         self, counts: list[int], validation: float, folds: int, seed: int
     ) -> None:
         arranged = of_classes(counts).arranged(seed, validation, folds)
-        assert sorted(arranged.pool.images[:, 0, 0, 0].tolist()) == sorted(n % 256 for n in range(sum(counts)))
+        assert sorted(arranged.pool.inputs[:, 0, 0, 0].tolist()) == sorted(n % 256 for n in range(sum(counts)))
         block = max(1, int(sum(counts) * validation))
         exact = [Fraction(block * count, sum(counts)) for count in counts]
         holds_all = block >= len(counts)
@@ -230,15 +230,15 @@ class TestFolds:
         whole = dataset(30)
         split = Folds(whole, 0.1, 2)
         for splits in (split.search(), split.final(0), split.final(1)):
-            assert torch.equal(splits.test.images, whole.test.images)
+            assert torch.equal(splits.test.inputs, whole.test.inputs)
             assert torch.equal(splits.test.labels, whole.test.labels)
 
     def test_what_the_search_sees_is_not_copied(self) -> None:
         whole = dataset(30)
         seen = Folds(whole, 0.1, 2).search()
-        first, size = whole.pool.images.data_ptr(), whole.pool.images[0].nbytes
-        assert seen.validation.images.data_ptr() == first
-        assert seen.train.images.data_ptr() == first + 6 * size
+        first, size = whole.pool.inputs.data_ptr(), whole.pool.inputs[0].nbytes
+        assert seen.validation.inputs.data_ptr() == first
+        assert seen.train.inputs.data_ptr() == first + 6 * size
 
 
 class TestBatches:
@@ -270,14 +270,14 @@ class TestBatches:
     def test_images_are_augmented_and_labels_are_not(self) -> None:
         examples = numbered(10)
         (batch,) = batches(examples, 10, draws(), lambda images: 255 - images)
-        assert batch.images[:, 0, 0, 0].tolist() == [255 - number for number in batch.labels.tolist()]
+        assert batch.inputs[:, 0, 0, 0].tolist() == [255 - number for number in batch.labels.tolist()]
         assert numbers(examples) == set(range(10))
 
     def test_the_global_generator_is_neither_read_nor_changed(self) -> None:
         def drawn(seed: int) -> list[Tensor]:
             torch.manual_seed(seed)
             before = torch.get_rng_state()
-            made = [batch.images for batch in batches(numbered(20), 6, draws(1), augmentation(1, True, draws(2)))]
+            made = [batch.inputs for batch in batches(numbered(20), 6, draws(1), augmentation(1, True, draws(2)))]
             assert torch.equal(torch.get_rng_state(), before)
             return made
 

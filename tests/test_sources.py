@@ -74,9 +74,9 @@ def message(source: str, **keys: Any) -> str:
 def assert_holds(examples: Examples, images: Sequence[Pixels], labels: Sequence[int]) -> None:
     """The examples are these images, (height, width) or (height, width, channels), in this order."""
     stacked = np.stack([image[None] if image.ndim == 2 else image.transpose(2, 0, 1) for image in images])
-    assert examples.images.dtype == torch.uint8
-    assert examples.images.is_contiguous()
-    assert np.array_equal(examples.images.numpy(), stacked)
+    assert examples.inputs.dtype == torch.uint8
+    assert examples.inputs.is_contiguous()
+    assert np.array_equal(examples.inputs.numpy(), stacked)
     assert examples.labels.dtype == torch.int64
     assert examples.labels.tolist() == list(labels)
 
@@ -84,18 +84,18 @@ def assert_holds(examples: Examples, images: Sequence[Pixels], labels: Sequence[
 class TestDigits:
     def test_are_1437_and_360_images_of_28x28(self) -> None:
         digits = load(DataSection())
-        assert digits.pool.images.shape == (1437, 1, 28, 28)
-        assert digits.test.images.shape == (360, 1, 28, 28)
-        assert digits.pool.images.dtype == digits.test.images.dtype == torch.uint8
+        assert digits.pool.inputs.shape == (1437, 1, 28, 28)
+        assert digits.test.inputs.shape == (360, 1, 28, 28)
+        assert digits.pool.inputs.dtype == digits.test.inputs.dtype == torch.uint8
         assert digits.pool.labels.dtype == torch.int64
         assert (digits.classes, digits.channels, digits.size) == (10, 1, 28)
-        assert digits.pool.images.max() > 250
-        assert digits.pool.images.min() == 0
+        assert digits.pool.inputs.max() > 250
+        assert digits.pool.inputs.min() == 0
 
     def test_at_their_own_size_are_all_of_scikit_learns_images(self) -> None:
         digits = load_from("digits", size=8)
         source = load_digits()
-        mine = torch.cat([digits.pool.images, digits.test.images]).flatten(1).double() / 255 * 16
+        mine = torch.cat([digits.pool.inputs, digits.test.inputs]).flatten(1).double() / 255 * 16
         labels = torch.cat([digits.pool.labels, digits.test.labels])
         found = sorted((label, *image) for label, image in zip(labels.tolist(), mine.round().tolist(), strict=True))
         assert found == sorted(
@@ -109,15 +109,15 @@ class TestDigits:
 
     def test_are_the_same_every_time(self) -> None:
         first, second = (load_from("digits", size=8) for _ in range(2))
-        assert torch.equal(first.pool.images, second.pool.images)
+        assert torch.equal(first.pool.inputs, second.pool.inputs)
         assert torch.equal(first.test.labels, second.test.labels)
 
     def test_a_limit_takes_a_sample_of_both_parts(self) -> None:
         limited, whole = load_from("digits", size=8, limit=7), load_from("digits", size=8)
         assert len(limited.pool) == len(limited.test) == 7
         for part, source in ((limited.pool, whole.pool), (limited.test, whole.test)):
-            for image, label in zip(part.images, part.labels, strict=True):
-                same = (source.images == image).flatten(1).all(1)
+            for image, label in zip(part.inputs, part.labels, strict=True):
+                same = (source.inputs == image).flatten(1).all(1)
                 assert source.labels[same].tolist() == [label]
         assert limited.classes == 10
 
@@ -175,7 +175,7 @@ class TestParquet:
         levels = np.linspace(0, 65_535, 25).reshape(5, 5).astype(np.uint16)
         for name in ("train", "test"):
             write_parquet(tmp_path / f"{name}.parquet", [encoded(Image.fromarray(levels))] * 2, [0, 1])
-        found = load_from(f"parquet:{tmp_path}").pool.images[0, 0].numpy()
+        found = load_from(f"parquet:{tmp_path}").pool.inputs[0, 0].numpy()
         assert np.abs(found - levels / 257).max() <= 1
 
     def test_a_size_resizes_images_of_any_shape(self, tmp_path: Path) -> None:
@@ -187,7 +187,7 @@ class TestParquet:
     def test_halving_the_size_averages_pixels(self, tmp_path: Path) -> None:
         image = np.kron(np.array([[0, 100], [200, 40]], np.uint8), np.ones((8, 8), np.uint8)).astype(np.uint8)
         write_parquets(tmp_path, [image] * 2, [image] * 2)
-        small = load_from(f"parquet:{tmp_path}", size=8).pool.images[0, 0]
+        small = load_from(f"parquet:{tmp_path}", size=8).pool.inputs[0, 0]
         assert small[[0, 0, 7, 7], [0, 7, 0, 7]].tolist() == [0, 100, 200, 40]
         assert float(small.double().mean()) == pytest.approx(float(image.mean()), abs=1)
 
@@ -349,7 +349,7 @@ class TestImageFolder:
                 write_folder(tmp_path, {f"{part}/{kind}/{index:02d}.png": shade for index in range(25)})
         loaded = load_from(f"imagefolder:{tmp_path}", limit=30)
         assert set(loaded.pool.labels.tolist()) == {0, 1, 2, 3}
-        assert loaded.pool.images[:, 0, 0, 0].tolist() == loaded.pool.labels.tolist()
+        assert loaded.pool.inputs[:, 0, 0, 0].tolist() == loaded.pool.labels.tolist()
         left_out = 0
         for path in sorted((tmp_path / "train").glob("*/*.png")):
             whole = path.read_bytes()
@@ -501,7 +501,7 @@ class TestDownloads:
 
     def test_mnist_is_resized(self, tmp_path: Path) -> None:
         self.write_mnist(tmp_path)
-        assert load_from("mnist", folder=str(tmp_path), size=32).pool.images.shape == (3, 1, 32, 32)
+        assert load_from("mnist", folder=str(tmp_path), size=32).pool.inputs.shape == (3, 1, 32, 32)
 
     @pytest.mark.parametrize("content", [b"", b"<html>not found</html>"], ids=["empty", "page"])
     def test_a_damaged_mnist_is_told(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: bytes) -> None:

@@ -21,7 +21,7 @@ Images = tuple[Tensor, Tensor]
 
 @pytest.fixture(scope="module")
 def images(dataset: Dataset) -> Images:
-    return dataset.pool.images, dataset.pool.labels
+    return dataset.pool.inputs, dataset.pool.labels
 
 
 def module() -> nn.Module:

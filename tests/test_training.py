@@ -367,7 +367,7 @@ def test_network_batches_and_masks_go_to_the_device(pruned: Result, splits: Spli
     rule = FixedMasks(module.cohort.prunable, pruned.network.masks, 10)
     augment = augmentation(1, True, generator(0, "augmentation"))
     for batch in batches(splits.train.to(meta), 32, generator(0, "batches"), augment):
-        loss = torch.nn.functional.cross_entropy(module(batch.images), batch.labels)
+        loss = torch.nn.functional.cross_entropy(module(batch.inputs), batch.labels)
         loss.backward()  # type: ignore[no-untyped-call]
         rule.before_step()
         assert loss.device == meta

@@ -125,7 +125,7 @@ class TestSubclassesOfLayers:
         assert network.prunable_count == 54 + 240
         assert network.sites == ("2",)
         assert isinstance(executable(network, "sparse", CPU).cohort, SparseCohort)
-        images = splits.validation.images
+        images = splits.validation.inputs
         torch.testing.assert_close(logits(network, images, "sparse"), logits(network, images))
 
     def test_code_of_their_own_runs(self, made: Callable[..., Network]) -> None:
@@ -147,7 +147,7 @@ class TestSubclassesOfLayers:
                 module[0].register_forward_pre_hook(lambda _, inputs: (inputs[0] * 3,))
             return module
 
-        images = splits.validation.images
+        images = splits.validation.inputs
         plain = made(lambda: convolutional(lambda: Conv3x3(1, 6)), 0.9)
         tripled = plain.state | {"0.weight": 3 * plain.state["0.weight"]}
         expected = logits(replace(plain, state=tripled), images)
@@ -161,7 +161,7 @@ class TestSubclassesOfLayers:
             module.register_forward_hook(lambda _, __, output: output * 3)
             return module
 
-        images = splits.validation.images
+        images = splits.validation.inputs
         plain = logits(made(lambda: convolutional(lambda: Conv3x3(1, 6)), 0.9), images)
         network = made(hooked, 0.9)
         assert network.sited.untraced == "the network has hooks"
@@ -190,8 +190,8 @@ class TestTiedWeights:
         module = after.build().eval()
         assert module.get_parameter("second.weight") is module.get_parameter("first.weight")
         with torch.no_grad():
-            images = after.specification.normalised(splits.validation.images)
-            torch.testing.assert_close(module(images), logits(after, splits.validation.images))
+            images = after.specification.normalised(splits.validation.inputs)
+            torch.testing.assert_close(module(images), logits(after, splits.validation.inputs))
 
     def test_networks_that_were_saved_with_both_names_can_be_read(self, made: Callable[..., Network]) -> None:
         network = made(Tied, 0.9)
@@ -268,7 +268,7 @@ class TestOwnActivations:
         pruned = after.masked(layer({name: each.abs() for name, each in after.prunable().items()}, 0.5))
         assert isinstance(executable(pruned, "auto", CPU).cohort, DenseCohort)
         leaky = pruned.assign(["prelu", "leaky_relu(0.2)"])
-        images = splits.validation.images
+        images = splits.validation.inputs
         torch.testing.assert_close(logits(leaky, images, "sparse"), logits(leaky, images))
         assert lookup("leaky_relu(0.2)").formula == "z for z > 0, else 0.2 z"
 

@@ -49,9 +49,9 @@ def validate(values: Mapping[str, Any]) -> Configuration:
     Examples:
         >>> validate({"search": {"steps": 8}}).search.steps
         8
-        >>> validate({"search": {"steps": 0}})
+        >>> validate({"search": {"steps": -1}})
         Traceback (most recent call last):
-        safs_ray.config.refusals.ConfigurationError: search.steps=0: input should be greater than or equal to 1
+        safs_ray.config.refusals.ConfigurationError: search.steps=-1: input should be greater than or equal to 0
     """
     try:
         return Configuration.model_validate_json(json.dumps(_current(_plain(values))))

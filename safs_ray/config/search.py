@@ -105,7 +105,13 @@ class SearchSection(Section):
     groups: int = Field(
         2, ge=2, le=10**4, description="number of groups of channels at each site, with granularity group"
     )
-    steps: Count = Field(20, description="number of evaluations in a chain, including that of the starting assignment")
+    steps: int = Field(
+        20,
+        ge=0,
+        le=10**6,
+        description="number of evaluations in a chain, including that of the starting assignment; 0: no search, so "
+        "that the table has the rows dense and pruned alone",
+    )
     epochs: Count = Field(10, description="epochs of an evaluation")
     start: Literal["default", "random"] = Field(
         "default", description="starting assignment. default: the network's own activations; random: a random one"

@@ -8,7 +8,7 @@ from safs_ray.experiment.experiment import run
 from safs_ray.experiment.finalists import finalist_epochs
 from safs_ray.experiment.forecasting import Workers, forecast
 from safs_ray.experiment.planning import plan, pruning_epochs, sweeps
-from safs_ray.experiment.rows import Row, rows_of, start_of
+from safs_ray.experiment.rows import Row, rows_of, sparse_rows, start_of
 from safs_ray.experiment.stage import (
     BEST,
     DENSE,
@@ -44,6 +44,7 @@ __all__ = [
     "pruning_epochs",
     "rows_of",
     "run",
+    "sparse_rows",
     "start_of",
     "sweeps",
 ]

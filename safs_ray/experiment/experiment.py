@@ -21,7 +21,7 @@ from safs_ray.experiment.finalists import Default, winner
 from safs_ray.experiment.planning import dense_epochs, pruning_epochs
 from safs_ray.experiment.pruners import Tried, choose_pruner
 from safs_ray.experiment.results import Finalists, best_of, results
-from safs_ray.experiment.rows import Row, start_of
+from safs_ray.experiment.rows import Row, rows_of, start_of
 from safs_ray.experiment.stage import BEST, DENSE, PRUNED, PRUNED_AGAIN, Executor, Stage, final
 from safs_ray.log import event, log
 from safs_ray.models import Specification
@@ -42,12 +42,13 @@ def run(configuration: Configuration, specification: Specification, executor: Ex
     tried = _prune(configuration, specification, executor)
     recipes, finalists = _search(configuration, executor)
     finals = _evaluate(configuration, recipes, executor)
-    best = best_of(finals[Row.SAFS])
+    last = rows_of(configuration)[-1]
+    best = best_of(finals[last])
     executor.keep(BEST, best)
     if configuration.search.when == "during":
         log_survey(best.network.survey)
     starts = {row: executor.result(start_of(configuration, row)) for row in recipes}
-    table = results(best, recipes[Row.SAFS], starts, finals, executor.evaluations(), finalists, tried)
+    table = results(best, recipes[last], starts, finals, executor.evaluations(), finalists, tried)
     return {**table, "wall_seconds": time.monotonic() - began, "finished": True}
 
 
@@ -74,6 +75,8 @@ def _search(configuration: Configuration, executor: Executor) -> tuple[dict[Row,
     hyperparameters, ablations = configuration.pruning.hyperparameters, configuration.final.ablations
     own = stages.searchable(executor.result(PRUNED).network, configuration).assignment
     default = Recipe(own, hyperparameters, learn_scales=False)
+    if not configuration.search.steps:
+        return {Row.PRUNED: default}, finalists
     begun = DENSE if configuration.search.when == "before" else PRUNED
 
     def best(course: Course, start: str, recipe: Recipe | None = None) -> Recipe:

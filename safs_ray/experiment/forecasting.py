@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from statistics import mean
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -17,6 +18,7 @@ from safs_ray.data import Splits
 from safs_ray.experiment.finalists import finalist_trainings
 from safs_ray.experiment.planning import dense_epochs, pruning_epochs, sweeps
 from safs_ray.experiment.pruners import part, rounds
+from safs_ray.experiment.rows import sparse_rows
 from safs_ray.experiment.stage import DENSE, FINAL, PRUNED, PRUNED_AGAIN, finalists_place
 from safs_ray.network import Network
 from safs_ray.pruning.structure import select
@@ -28,6 +30,9 @@ BEGIN, END = "begin", "end"
 
 VALIDATION = 1 / 3
 """What an image without gradients costs of one with them."""
+
+CANDIDATES = 3
+"""How many assignments the time of an epoch is measured with."""
 
 SWEEPS, MOST_TRIALS = 50, 100
 """How many sweeps are simulated, and of how many trials at most."""
@@ -63,8 +68,10 @@ def forecast(configuration: Configuration, network: Network, splits: Splits, wor
     as sparse as it will be.
     """
     final, when, pruning = configuration.final, configuration.search.when, configuration.pruning
-    dense, sparse = _seconds_per_epoch(configuration, network, splits)
-    searched, last = sparse if when == "after" else dense, dense if when == "during" else sparse
+    seconds = _seconds_per_epoch(configuration, network, splits)
+    dense, sparse, candidate = seconds.dense, seconds.sparse, seconds.candidate
+    searched = candidate if when == "after" else dense
+    last = dense if when == "during" else mean((sparse, candidate))  # half of the rows have operators that were found
     masks_change = pruning.schedule not in ("one shot", "iterative", "swamp")
     pruned = workers.seconds(1, pruning_epochs(configuration) * (dense if masks_change else sparse))
     parts = {BEGIN: workers.begin}
@@ -83,7 +90,7 @@ def forecast(configuration: Configuration, network: Network, splits: Splits, wor
         parts[finalists_place(course.sweep)] = workers.seconds(trainings, final.epochs * searched)
     if when == "before":
         parts[PRUNED_AGAIN] = pruned
-    trainings = (2 + len(final.ablations)) * final.folds
+    trainings = len(sparse_rows(configuration)) * final.folds
     return {**parts, FINAL: workers.seconds(trainings, final.epochs * last), END: workers.end}
 
 
@@ -116,17 +123,33 @@ def _steps_of_trials(strengths: Sequence[float], rungs: Sequence[int], quantile:
             yield steps
 
 
-def _seconds_per_epoch(configuration: Configuration, network: Network, splits: Splits) -> tuple[float, float]:
-    """Seconds of an epoch on the cores of one trial: of a network, and of one as sparse as it will be."""
+class _Seconds(NamedTuple):
+    """Seconds of an epoch: of the network as it is, as sparse as it will be, and so with other operators."""
+
+    dense: float
+    sparse: float
+    candidate: float
+
+
+def _seconds_per_epoch(configuration: Configuration, network: Network, splits: Splits) -> _Seconds:
+    """Measure the time of an epoch on the cores of one trial."""
     threads = torch.get_num_threads()
     torch.set_num_threads(configuration.tune.resources.cpu)
     try:
-        sparse = _measured(configuration, _as_sparse(configuration, network), splits)
-        if network.masks:
-            return sparse, sparse
-        return _measured(configuration, network, splits), sparse
+        pruned = _as_sparse(configuration, network)
+        sparse = _measured(configuration, pruned, splits)
+        dense = sparse if network.masks else _measured(configuration, network, splits)
+        candidates = [_measured(configuration, each, splits) for each in _candidates(configuration, pruned)]
+        return _Seconds(dense, sparse, mean(candidates))
     finally:
         torch.set_num_threads(threads)
+
+
+def _candidates(configuration: Configuration, network: Network) -> Iterator[Network]:
+    """A network with operators of the search, drawn at random: most take longer than ReLU."""
+    draws = random.Random(0)
+    for _ in range(CANDIDATES):
+        yield network.assign(draws.choices(configuration.search.operators, k=len(network.sites)))
 
 
 def _as_sparse(configuration: Configuration, network: Network) -> Network:

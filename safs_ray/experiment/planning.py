@@ -6,13 +6,15 @@ from safs_ray import schedules
 from safs_ray.config import AUTO, Configuration
 from safs_ray.experiment.finalists import finalist_epochs
 from safs_ray.experiment.pruners import rounds
-from safs_ray.experiment.rows import Row
+from safs_ray.experiment.rows import Row, sparse_rows
 from safs_ray.search.course import Course, Sweep, joint, operators_only, scales_only
 
 
 def sweeps(configuration: Configuration) -> list[tuple[Course, int]]:
-    """What the trials of each sweep of a run do, and how many trials it has."""
+    """What the trials of each sweep of a run do, and how many trials it has; no sweeps without a search."""
     trials = configuration.tune.trials
+    if not configuration.search.steps:
+        return []
     if configuration.search.protocol == "joint":
         planned = [(joint(configuration), trials)]
     else:
@@ -26,6 +28,7 @@ def sweeps(configuration: Configuration) -> list[tuple[Course, int]]:
 def plan(configuration: Configuration) -> dict[str, int]:
     """Epochs of each part of a run in which no trial is stopped, and no evaluation stopped or repeated."""
     section, final, courses = configuration.search, configuration.final, sweeps(configuration)
+    rows = len(sparse_rows(configuration))
     return {
         "dense training": dense_epochs(configuration),
         "pruning": pruning_epochs(configuration) * (2 if section.when == "before" else 1),
@@ -34,7 +37,7 @@ def plan(configuration: Configuration) -> dict[str, int]:
             count * course.stretches * configuration.finetune.epochs_per_step for course, count in courses
         ),
         "finalists": sum(finalist_epochs(configuration, count) for _, count in courses),
-        "final evaluation": (2 + len(final.ablations)) * final.folds * final.epochs,
+        "final evaluation": rows * final.folds * final.epochs,
     }
 
 

@@ -36,7 +36,7 @@ def results(
 
     Args:
         best: the network to deploy.
-        recipe: of the row SAFS.
+        recipe: of the last row.
         starts, finals, evaluations, finalists, tried: as of :func:`table`.
     """
     return {

@@ -34,9 +34,15 @@ class Row(StrEnum):
 
 
 def rows_of(configuration: Configuration) -> tuple[Row, ...]:
-    """The rows that a table has, in their order."""
+    """The rows that a table has, in their order; the last is the network to deploy."""
     dense = () if configuration.model.pruned else (Row.DENSE,)
-    return (*dense, Row.PRUNED, *map(Row, configuration.final.ablations), Row.SAFS)
+    searched = (*map(Row, configuration.final.ablations), Row.SAFS) if configuration.search.steps else ()
+    return (*dense, Row.PRUNED, *searched)
+
+
+def sparse_rows(configuration: Configuration) -> tuple[Row, ...]:
+    """The rows that are trained on each fold: all but that of the dense network."""
+    return tuple(row for row in rows_of(configuration) if row is not Row.DENSE)
 
 
 def start_of(configuration: Configuration, row: Row) -> str:

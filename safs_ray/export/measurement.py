@@ -129,7 +129,7 @@ def _latency(predict: Predict, images: Tensor) -> Latency:
 
 def _accuracy(predict: Callable[[Tensor], Tensor], test: Examples) -> float:
     correct = 0
-    for images, labels in zip(test.images.split(PIECE), test.labels.split(PIECE), strict=True):  # type: ignore[no-untyped-call]
+    for images, labels in zip(test.inputs.split(PIECE), test.labels.split(PIECE), strict=True):  # type: ignore[no-untyped-call]
         logits = predict(images)
         correct += int(((logits.argmax(1) == labels) & logits.isfinite().all(1)).sum())
     return correct / len(test)

@@ -103,7 +103,7 @@ def gradient_norms(network: Network, examples: Examples) -> dict[str, float]:
     totals = {name: torch.zeros_like(weight) for name, weight in weights.items()}
     batches = batch_count(len(examples), BATCH)  # nearly equal: of one image batch normalisation knows no statistics
     for images, labels in zip(
-        examples.images.tensor_split(batches), examples.labels.tensor_split(batches), strict=True
+        examples.inputs.tensor_split(batches), examples.labels.tensor_split(batches), strict=True
     ):
         loss = cross_entropy(module(network.specification.normalised(images)), labels, reduction="sum")
         gradients = torch.autograd.grad(loss, list(weights.values()), materialize_grads=True)

@@ -50,7 +50,7 @@ def figures(record: Record) -> dict[str, Figure | Absent]:
     images = record.images
     drawn = (
         accuracy.draw(record),
-        functions.draw(record, images.images if images else None),
+        functions.draw(record, images.inputs if images else None),
         operators.draw(record),
         trajectories.draw(record),
         halving.draw(record),

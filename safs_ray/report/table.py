@@ -30,16 +30,22 @@ def show(results: dict[str, Any], console: Console) -> None:
         console.print(NOTHING_BETTER, soft_wrap=True)
     elif certain := _certainty(results["rows"]):
         console.print(certain, soft_wrap=True)
-    console.print(f"The winner: alpha g(beta x) at every site{_division(results.get('groups', 1))}")
+    network = "The winner" if results["search"]["trials"] else "The network"
+    console.print(f"{network}: alpha g(beta x) at every site{_division(results.get('groups', 1))}")
     console.print(_assignment(results))
     chosen = Hyperparameters(**results["hyperparameters"])
     console.print(f"Its hyperparameters: {listed(chosen)}", soft_wrap=True)
-    search = results["search"]
-    console.print(
+    took = f"{results['wall_seconds'] / 60:.1f} min since the run was begun or resumed"
+    console.print(f"{_searched(results['search'])}; {took}", soft_wrap=True)
+
+
+def _searched(search: Mapping[str, Any]) -> str:
+    """What the search did."""
+    if not search["trials"]:
+        return "No search"
+    return (
         f"The search: {counted(search['trials'], 'trial')}, {counted(search['evaluations'], 'evaluation')} trained, "
-        f"{search['evaluations_saved']} more saved by the board, {search['diverged']} diverged; "
-        f"{results['wall_seconds'] / 60:.1f} min since the run was begun or resumed",
-        soft_wrap=True,
+        f"{search['evaluations_saved']} more saved by the board, {search['diverged']} diverged"
     )
 
 

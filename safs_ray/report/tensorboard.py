@@ -49,7 +49,7 @@ def _write_sites(record: Record, writer: SummaryWriter, step: int) -> None:
         return
     try:
         functions = learned(record)
-        inputs = site_inputs(record.best_network, record.images.images)
+        inputs = site_inputs(record.best_network, record.images.inputs)
     except ConfigurationError:
         return
     for site, values in inputs.items():

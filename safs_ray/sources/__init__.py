@@ -45,7 +45,7 @@ def load(section: DataSection) -> Dataset:
 
     Examples:
         >>> dataset = load(DataSection(source="digits", size=8, limit=100))
-        >>> dataset.pool.images.shape, dataset.classes
+        >>> dataset.pool.inputs.shape, dataset.classes
         (torch.Size([100, 1, 8, 8]), 10)
     """
     parts = _parts(section)
@@ -113,8 +113,8 @@ def _dataset(section: DataSection, train: Part, test: Part, classes: int) -> Dat
         _examples(widened(part, channels), labels, size, section.source)
         for part, labels in zip(images, (train.labels, test.labels), strict=True)
     )
-    if pool.images.shape[1:] != tests.images.shape[1:] or pool.images.shape[2] != pool.images.shape[3]:
-        shapes = f"{tuple(pool.images.shape[1:])} and {tuple(tests.images.shape[1:])}"
+    if pool.inputs.shape[1:] != tests.inputs.shape[1:] or pool.inputs.shape[2] != pool.inputs.shape[3]:
+        shapes = f"{tuple(pool.inputs.shape[1:])} and {tuple(tests.inputs.shape[1:])}"
         raise ConfigurationError(
             f"data.size: training and test images of shapes {shapes} are not squares of one size; "
             "data.size=PIXELS resizes all"

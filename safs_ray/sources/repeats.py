@@ -30,7 +30,7 @@ def warn_of_repeats(dataset: Dataset, source: str) -> None:
 
 def _repeated(examples: Examples) -> dict[int, tuple[int, int]]:
     """By class: how many of its images are the same, where they are more than half, and how many it has."""
-    images, labels = examples.images.numpy(), examples.labels.numpy()
+    images, labels = examples.inputs.numpy(), examples.labels.numpy()
     sums = images.reshape(len(images), -1).sum(1)
     by_class = np.argsort(labels, kind="stable")
     repeats = {}

@@ -101,7 +101,7 @@ def check(configuration: Configuration, dataset: Dataset, splits: Splits) -> Net
         allowed = f"{counted(configuration.final.folds, 'fold')} of it leave {images} to train on; at least 2"
         raise refusal("data.validation", configuration.data.validation, allowed)
     specification = specify(configuration, dataset, splits)
-    models.check(specification, (1, 2, min(evaluation_batch(splits.train.images), len(splits.validation))))
+    models.check(specification, (1, 2, min(evaluation_batch(splits.train.inputs), len(splits.validation))))
     _check_batches(configuration, specification, dataset, splits)
     network = Network.initial(specification, configuration.run.seed)
     if not network.prunable_count:
@@ -177,7 +177,7 @@ def _check_batches(
         largest = min(batch_size, sizes[0])
         takes, room = COPIES * needs.weights + largest * needs.image, machine.free_memory()
         if takes > room and configuration.run.address == "local" and not _on_gpu(configuration):
-            images = f"{counted(largest, 'image')} of {'x'.join(map(str, splits.train.images.shape[1:]))}"
+            images = f"{counted(largest, 'image')} of {'x'.join(map(str, splits.train.inputs.shape[1:]))}"
             there = f"and {machine.readable(room)} of memory are free"
             raise refusal(key, batch_size, f"a step of training with {images} takes {machine.readable(takes)}, {there}")
 

@@ -43,7 +43,7 @@ def rehearse(network: Network, configuration: Configuration, splits: Splits) -> 
     try:
         few = replace(splits, train=splits.train[:IMAGES], validation=splits.validation[:IMAGES])
         pruned = _pruned(network, configuration, few)
-        _compare(pruned, configuration, few.train.images)
+        _compare(pruned, configuration, few.train.inputs)
         if pruned.survey.reached is None:
             log.warning("model.name=%s: %s", network.specification.model, pruned.survey.reach)
     except ConfigurationError:

@@ -30,7 +30,7 @@ def teach(teacher: Result, pool: Examples, context: Context) -> Tensor:
         share = context.configuration.training.distillation.share
         raise refusal("training.distillation.share", share, f"the dense network is no teacher: it {known}")
     log.info("the dense network teaches the sparse ones: it %s", known)
-    return _logits(teacher, pool.images, context.device)
+    return _logits(teacher, pool.inputs, context.device)
 
 
 @torch.inference_mode()

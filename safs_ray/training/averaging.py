@@ -52,7 +52,7 @@ class Mean:
 
 
 def _recalibrated(network: Network, context: Context) -> Network:
-    device, images = context.device, context.splits.train.images
+    device, images = context.device, context.splits.train.inputs
     module = network.build().to(device)
     parts = images.tensor_split(batch_count(len(images), evaluation_batch(images)))
     update_bn((network.specification.normalised(part.to(device)) for part in parts), module)

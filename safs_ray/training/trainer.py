@@ -146,7 +146,7 @@ class Trainer:
     @property
     def _batch(self) -> str:
         """A batch in words."""
-        shape = "x".join(map(str, self._train.images.shape[1:]))
+        shape = "x".join(map(str, self._train.inputs.shape[1:]))
         return f"{counted(self.training.hyperparameters.batch_size, 'image')} of {shape}"
 
     def _validate(self, finite: Sequence[bool]) -> None:
@@ -244,7 +244,7 @@ class Trainer:
         augment = augmentation(data.crop, data.flip, draws)
         total = torch.zeros(len(self.networks), device=training.context.device)  # there: no synchronisation per batch
         for batch in batches(self._train, training.hyperparameters.batch_size, order, augment):
-            images = batch.images.contiguous(memory_format=self._memory_format)
+            images = batch.inputs.contiguous(memory_format=self._memory_format)
             losses = self._cohort.learn(images, batch.targets, training.loss, training.precision)
             self._rule.before_step()
             self._optimizer.step()

@@ -31,7 +31,7 @@ def announce(
         seconds: that the run will take.
     """
     plan = experiment.plan(configuration)
-    data = splits.train.images.shape
+    data = splits.train.inputs.shape
     console.print(
         f"{configuration.run.name}: {configuration.model.name} on {configuration.data.source}, "
         f"{len(splits.train):,} training, {len(splits.validation):,} validation and {len(splits.test):,} test "
@@ -39,7 +39,7 @@ def announce(
         f"{_origin(configuration, network)}{_training(configuration)}"
         f"  {counted(len(network.sites), 'site')}{_division(configuration)}, "
         f"{counted(len(configuration.search.operators), 'operator')}, "
-        f"{', '.join(_trials(*sweep) for sweep in experiment.sweeps(configuration))}, "
+        f"{', '.join(_trials(*sweep) for sweep in experiment.sweeps(configuration)) or 'no search'}, "
         f"{counted(configuration.final.folds, 'fold')}\n"
         f"  at most {counted(sum(plan.values()), 'epoch')} ({', '.join(f'{name} {n:,}' for name, n in plan.items())})\n"
         f"  about {duration(seconds)} on {counted(workers(configuration).count, 'worker')} of this machine\n"

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from safs_ray import experiment
 from safs_ray.config import AUTO, Configuration, counted
-from safs_ray.experiment import DENSE, FINAL, PRUNED, PRUNED_AGAIN, Row, final, finalists_place, rows_of
+from safs_ray.experiment import DENSE, FINAL, PRUNED, PRUNED_AGAIN, final, finalists_place, sparse_rows
 from safs_ray.experiment.finalists import finalist_trainings
 from safs_ray.experiment.pruners import part, place, rounds
 from safs_ray.experiment.results import read_finalists
@@ -55,7 +55,7 @@ def parts_done(configuration: Configuration, folder: Folder) -> Iterator[Part]:
             trained = sum(len(finalist["validation_accuracy"]["values"]) for finalist in again.values())
             share = trained / finalist_trainings(configuration, trials)
             yield Part(finalists_place(course.sweep), min(1, share), f"{trained} of its finalists' trainings")
-    rows = [row for row in rows_of(configuration) if row is not Row.DENSE]
+    rows = sparse_rows(configuration)
     finals = [final(row, fold) for row in rows for fold in range(configuration.final.folds)]
     if trained := sum(networks.exists(f"{stage}/metrics.json") for stage in finals):
         yield Part(FINAL, trained / len(finals), f"{trained} of {counted(len(finals), 'final training')}")

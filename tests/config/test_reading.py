@@ -249,7 +249,7 @@ class TestOverrides:
             ("run.seed.x=5", "run.seed.x=5: seed is a value and has no keys of its own"),
             ("search.steps=[1", "search.steps=[1: is not a YAML value"),
             ("search={steps: 1, steps: 2}", "search={steps: 1, steps: 2}: is not a YAML value"),
-            ("search.steps=0", "search.steps=0: input should be greater than or equal to 1"),
+            ("search.steps=-1", "search.steps=-1: input should be greater than or equal to 0"),
             ("run.seed='1'", "run.seed=1: input should be a valid integer"),
             ("a." * 5000 + "b=1", "a." * 15 + "..." + "a." * 23 + "b=1: allowed: at most 20 keys within each other"),
             (".=1", "''={\"\": 1}: unknown key; allowed: " + ", ".join(DEFAULTS)),

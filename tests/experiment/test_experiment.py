@@ -88,6 +88,23 @@ def test_an_experiment_goes_from_dense_training_to_its_table(
     assert told[-1] == "final evaluation, 2 folds"
 
 
+def test_an_experiment_without_a_search_ends_with_the_pruned_network(
+    configuration: Configuration, dataset: Dataset, specification: Specification
+) -> None:
+    alone = changed(configuration, "search", steps=0)
+    executor = Recorded(alone, dataset)
+    results = experiment.run(alone, specification, executor)
+    last = [f"final/pruned/fold-{fold}" for fold in (0, 1)]
+    assert list(executor.stages) == ["dense", "pruned", *last, "final/dense/fold-0"]
+    assert executor.sweeps == {}
+    assert names(results) == ["dense", "pruned"]
+    best = executor.result("best").network
+    assert best.fingerprint in {executor.result(name).network.fingerprint for name in last}
+    assert {each["operator"] for each in results["assignment"].values()} == {"relu"}
+    assert results["finalists"] == {}
+    assert results["search"]["trials"] == 0
+
+
 def test_an_experiment_in_process_repeats_bit_for_bit(
     configuration: Configuration, dataset: Dataset, specification: Specification, ready: dict[str, Result]
 ) -> None:

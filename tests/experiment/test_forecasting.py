@@ -17,7 +17,8 @@ from tests.stages.altered import changed
 @pytest.fixture
 def timed(monkeypatch: pytest.MonkeyPatch) -> None:
     """An epoch takes 10 seconds while the network is dense, and 1 second when it is sparse."""
-    monkeypatch.setattr(forecasting, "_seconds_per_epoch", lambda *_: (10.0, 1.0))
+    seconds = forecasting._Seconds(dense=10.0, sparse=1.0, candidate=1.0)
+    monkeypatch.setattr(forecasting, "_seconds_per_epoch", lambda *_: seconds)
 
 
 @pytest.fixture

@@ -52,7 +52,7 @@ def test_in_process_a_stage_sees_the_images_of_its_fold(
     for context, splits in zip(seen, (folds.search(), folds.final(0), folds.final(1)), strict=True):
         assert context.configuration is configuration
         for mine, other in ((context.splits.train, splits.train), (context.splits.validation, splits.validation)):
-            assert mine.images.equal(other.images)
+            assert mine.inputs.equal(other.inputs)
 
 
 def test_in_process_all_that_follows_has_the_logits_of_a_teacher(

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from safs_ray.config import Configuration
-from safs_ray.experiment import Row, rows_of, start_of
+from safs_ray.experiment import Row, rows_of, sparse_rows, start_of
 from safs_ray.search.course import Sweep
 from tests.stages.altered import changed
 
@@ -36,6 +36,12 @@ def test_rows_of_a_configuration_in_their_order(
 ) -> None:
     chosen = changed(changed(configuration, "final", ablations=ablations), "model", pruned=pruned)
     assert list(rows_of(chosen)) == rows
+
+
+def test_rows_without_a_search_are_those_of_the_networks_own_operators(configuration: Configuration) -> None:
+    alone = changed(configuration, "search", steps=0)
+    assert list(rows_of(changed(alone, "final", ablations=("stage 1", "stage 2")))) == ["dense", "pruned"]
+    assert list(rows_of(changed(alone, "model", pruned=True))) == list(sparse_rows(alone)) == ["pruned"]
 
 
 @pytest.mark.parametrize("when", ["after", "during"])

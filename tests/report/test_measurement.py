@@ -20,7 +20,7 @@ from tests.stages.altered import changed
 
 def test_the_images_are_those_that_the_search_validates_on(configuration: Configuration, splits: Splits) -> None:
     found = validation_images(configuration)
-    assert found.images.equal(splits.validation.images[:IMAGES])
+    assert found.inputs.equal(splits.validation.inputs[:IMAGES])
     assert found.labels.equal(splits.validation.labels[:IMAGES])
 
 
@@ -49,7 +49,7 @@ def test_inputs_of_a_site_are_what_it_takes_of_the_neurons_that_vary(pruned: sta
     masks = {name: mask.clone() for name, mask in pruned.network.masks.items()}
     for mask in masks.values():
         mask[0] = False  # a neuron of every layer that takes nothing
-    network, images = pruned.network.masked(masks), splits.validation.images
+    network, images = pruned.network.masked(masks), splits.validation.inputs
     module = network.build().eval()
     with torch.no_grad():
         first = module.fc1(network.specification.normalised(images).flatten(1))
@@ -65,7 +65,7 @@ def test_inputs_of_a_site_are_what_it_takes_of_the_neurons_that_vary(pruned: sta
 def test_of_a_wide_site_some_neurons_are_looked_at(
     pruned: stages.Result, splits: Splits, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    images = splits.validation.images[:8]
+    images = splits.validation.inputs[:8]
     whole = site_inputs(pruned.network, images)["act1"]
     monkeypatch.setattr(measurement, "VALUES", 100 * IMAGES)
     part = site_inputs(pruned.network, images)["act1"]
@@ -77,7 +77,7 @@ def test_gradients_are_those_of_the_mean_loss_over_kept_weights(pruned: stages.R
     network, examples = pruned.network, splits.validation
     assert len(examples) != measurement.BATCH
     module = network.build()
-    loss = cross_entropy(module(network.specification.normalised(examples.images)), examples.labels)
+    loss = cross_entropy(module(network.specification.normalised(examples.inputs)), examples.labels)
     loss.backward()
     norms = gradient_norms(network, examples)
     assert list(norms) == list(network.masks)
@@ -155,7 +155,7 @@ def test_live_channels_are_unknown_where_the_graph_cannot_be_read(
 
 
 def test_examples_are_left_as_they_were(pruned: stages.Result, splits: Splits) -> None:
-    before = Examples(splits.validation.images.clone(), splits.validation.labels.clone())
+    before = Examples(splits.validation.inputs.clone(), splits.validation.labels.clone())
     gradient_norms(pruned.network, splits.validation)
-    site_inputs(pruned.network, splits.validation.images)
-    assert splits.validation.images.equal(before.images)
+    site_inputs(pruned.network, splits.validation.inputs)
+    assert splits.validation.inputs.equal(before.inputs)

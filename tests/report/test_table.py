@@ -73,6 +73,15 @@ def test_whether_a_gain_can_be_told_from_zero(pruned: list[float], safs: list[fl
     assert told in printed(200, rows=rows)
 
 
+def test_a_table_without_a_search_says_so() -> None:
+    nothing = {"trials": 0, "evaluations": 0, "evaluations_saved": 0, "diverged": 0, "core_seconds": 0.0}
+    text = printed(80, rows=[row("dense", 0.979, 0.0, None), row("pruned", 0.5, 0.99)], search=nothing)
+    assert "No search; 1.5 min" in text
+    assert "The network: alpha g(beta x)" in text
+    assert "SAFS" not in text
+    assert "gain of" not in text
+
+
 def test_a_search_that_found_nothing_better_is_said_to() -> None:
     finalists = {
         "SAFS": {name: {"validation_accuracy": spread([value])} for name, value in (("default", 0.5), ("trial-1", 0.5))}

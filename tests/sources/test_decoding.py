@@ -34,7 +34,7 @@ def loaded(folder: Path, train: Mapping[str, bytes], test: Mapping[str, bytes] |
 
 def rows(dataset: Dataset, channel: int = 0) -> list[list[int]]:
     """The first row of each training image."""
-    found: list[list[int]] = dataset.pool.images[:, channel, 0].tolist()
+    found: list[list[int]] = dataset.pool.inputs[:, channel, 0].tolist()
     return found
 
 
@@ -50,7 +50,7 @@ class TestDepth:
         deep = {"a/0.png": png(np.array([[0, 4095], [0, 0]])), "b/0.png": png(np.array([[256, 2048], [0, 0]]))}
         found = loaded(folder, deep)
         assert rows(found) == [[0, 255], [16, 128]]
-        assert found.test.images[:, 0, 0].tolist() == [[0, 255], [16, 128]]
+        assert found.test.inputs[:, 0, 0].tolist() == [[0, 255], [16, 128]]
         assert caplog.messages == [
             "data.source=imagefolder:images: 2 of 2 images hold integers of more than 8 bits, with pixels from 0 to "
             "4,095; 0 to 4,095 become 0 to 255"
@@ -59,8 +59,8 @@ class TestDepth:
     def test_12_bits_in_16_of_colour_are_scaled_too(self, folder: Path) -> None:
         colours = np.array([[[0, 1365, 2730], [4095, 0, 0]]] * 2)
         found = loaded(folder, {"a/0.png": png(colours, 16, 2), "b/0.png": png(colours // 2, 16, 2)})
-        assert found.pool.images[0, :, 0, 0].tolist() == [0, 85, 170]
-        assert found.pool.images[1, :, 0].tolist() == [[0, 127], [42, 0], [85, 0]]
+        assert found.pool.inputs[0, :, 0, 0].tolist() == [0, 85, 170]
+        assert found.pool.inputs[1, :, 0].tolist() == [[0, 127], [42, 0], [85, 0]]
 
     @pytest.mark.parametrize(
         ("row", "kind", "scaled"),
@@ -76,7 +76,7 @@ class TestDepth:
 
     def test_a_gray_map_of_16_bits_is_not_clipped(self, folder: Path) -> None:
         pgm = b"P5 2 2 65535\n" + np.array([0, 65535, 32768, 255], ">u2").tobytes()
-        assert loaded(folder, {"a/0.pgm": pgm, "b/0.pgm": pgm}).pool.images[0, 0].tolist() == [[0, 255], [128, 1]]
+        assert loaded(folder, {"a/0.pgm": pgm, "b/0.pgm": pgm}).pool.inputs[0, 0].tolist() == [[0, 255], [128, 1]]
 
     def test_the_training_images_decide_for_the_test_images(
         self, folder: Path, caplog: pytest.LogCaptureFixture
@@ -84,7 +84,7 @@ class TestDepth:
         train = {"a/0.tif": square([0, 1023]), "b/0.tif": square([0, 512])}
         test = {"a/0.tif": square([0, 4095]), "b/0.tif": square([100, 100])}
         found = loaded(folder, train, test)
-        assert found.test.images[:, 0, 0].tolist() == [[0, 255], [25, 25]]
+        assert found.test.inputs[:, 0, 0].tolist() == [[0, 255], [25, 25]]
         assert caplog.messages[1] == (
             "warning: data.source=imagefolder:images: of 1 of 2 test images, pixels lie beyond those of the training "
             "images and are cut off; with pixels from 0 to 1,023; 0 to 1,023 become 0 to 255"
@@ -103,11 +103,11 @@ class TestDepth:
         found = loaded(
             folder, {"a/0.tif": square([0, 4095]), "b/0.png": png(np.array([[5, 6]] * 2), 8), "b/1.png": colour}
         )
-        assert found.pool.images[:, :, 0].tolist() == [[[0, 255]] * 3, [[5, 6]] * 3, [[1, 1], [2, 2], [3, 3]]]
+        assert found.pool.inputs[:, :, 0].tolist() == [[[0, 255]] * 3, [[5, 6]] * 3, [[1, 1], [2, 2], [3, 3]]]
 
     def test_deep_images_are_resized_as_others(self, folder: Path) -> None:
         deep = np.kron(np.array([[0, 4000], [2000, 400]], np.uint16), np.ones((8, 8), np.uint16)).astype(np.uint16)
-        found = loaded(folder, {"a/0.tif": tiff(deep), "b/0.tif": tiff(deep)}, size=8).pool.images[0, 0]
+        found = loaded(folder, {"a/0.tif": tiff(deep), "b/0.tif": tiff(deep)}, size=8).pool.inputs[0, 0]
         assert found[[0, 0, 7, 7], [0, 7, 0, 7]].tolist() == [0, 249, 125, 25]
 
     def test_pixels_that_are_no_numbers_are_refused(self, folder: Path) -> None:
@@ -156,17 +156,17 @@ class TestAlpha:
         gray = {f"{name}/0.png": png(np.array([[[9, 255], [8, 0]]] * 2), 8, 4) for name in "ab"}
         colour = {f"{name}/0.png": png(self.DRAWN, 8, 6) for name in "ab"}
         found = loaded(folder, gray, colour, alpha="keep")
-        assert found.pool.images[0, :, 0].tolist() == [[9, 8], [9, 8], [9, 8], [255, 0]]
-        assert found.test.images[0, :, 0].tolist() == [[0, 0], [0, 0], [0, 0], [255, 0]]
+        assert found.pool.inputs[0, :, 0].tolist() == [[9, 8], [9, 8], [9, 8], [255, 0]]
+        assert found.test.inputs[0, :, 0].tolist() == [[0, 0], [0, 0], [0, 0], [255, 0]]
 
     def test_what_is_transparent_does_not_colour_its_neighbours_when_it_is_resized(self, folder: Path) -> None:
         drawn = np.zeros((8, 8, 4), int)
         drawn[:, :4] = (200, 100, 0, 255)
         files = {f"{name}/0.png": png(drawn, 8, 6) for name in "ab"}
-        kept = loaded(folder, files, alpha="keep", size=4).pool.images[0]
+        kept = loaded(folder, files, alpha="keep", size=4).pool.inputs[0]
         assert kept[3, 0].tolist() == [255, 223, 32, 0]
         assert kept[:3, 0, 1].tolist() == [200, 100, 0]
-        assert loaded(folder, files, size=4).pool.images[0, :, 0, 3].tolist() == [255] * 3
+        assert loaded(folder, files, size=4).pool.inputs[0, :, 0, 3].tolist() == [255] * 3
 
     @pytest.mark.parametrize("source", ["digits", "mine:images", "imagenet16:folder"])
     def test_it_is_for_image_files_alone(self, source: str) -> None:

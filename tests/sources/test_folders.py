@@ -142,7 +142,7 @@ def test_what_is_no_image_is_skipped_in_one_line(folder: Path, caplog: pytest.Lo
     (folder / "test/labels.csv").write_text("0,cat\n")
     loaded = load(DataSection(source="imagefolder:images"))
     assert loaded.pool.labels.tolist() == loaded.test.labels.tolist() == [0, 0, 1, 1]
-    assert torch.equal(loaded.pool.images, loaded.test.images)
+    assert torch.equal(loaded.pool.inputs, loaded.test.inputs)
     assert caplog.messages == [
         "data.source=imagefolder:images: skipped train/.ipynb_checkpoints, train/eel without images, "
         "test/cat/._0.png and 3 more"
@@ -162,7 +162,7 @@ def test_any_image_that_pillow_reads_is_taken_by_whatever_name_it_has(folder: Pa
         image.save(folder / "train/dog" / name)
     loaded = load(DataSection(source="imagefolder:images"))
     assert loaded.pool.labels.tolist() == [0, 0, 1, 1, 1, 1, 1, 1]
-    assert (loaded.pool.images[4:] == 9).all()
+    assert (loaded.pool.inputs[4:] == 9).all()
 
 
 @pytest.mark.parametrize("name", ["val", "valid", "validation"])

@@ -141,7 +141,7 @@ def test_a_file_of_too_many_images_is_refused_before_they_are_decoded(many: Path
 
 def test_a_limit_lets_a_large_file_in(many: Path) -> None:
     loaded = load(DataSection(source=f"parquet:{many}", size=1024, limit=2))
-    assert loaded.pool.images.shape == (2, 3, 1024, 1024)
+    assert loaded.pool.inputs.shape == (2, 3, 1024, 1024)
 
 
 def test_images_too_large_once_resized_are_refused() -> None:

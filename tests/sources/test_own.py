@@ -99,16 +99,16 @@ IMAGES = np.arange(6 * 3 * 4 * 4).astype(np.uint8).reshape(6, 3, 4, 4)
 def test_tensors_and_arrays_are_taken(function: str) -> None:
     loaded = load_from(function)
     expected = IMAGES.transpose(0, 1, 3, 2) if function == "a_list" else IMAGES
-    assert np.array_equal(loaded.pool.images.numpy(), expected)
-    assert loaded.pool.images.is_contiguous()
+    assert np.array_equal(loaded.pool.inputs.numpy(), expected)
+    assert loaded.pool.inputs.is_contiguous()
     assert loaded.pool.labels.tolist() == [0, 1, 2, 0, 1, 2]
     assert loaded.pool.labels.dtype == torch.int64
-    assert np.array_equal(loaded.test.images.numpy(), IMAGES[:2])
+    assert np.array_equal(loaded.test.inputs.numpy(), IMAGES[:2])
     assert (loaded.classes, loaded.channels, loaded.size) == (3, 3, 4)
 
 
 def test_images_are_resized() -> None:
-    assert load_from("oblong", size=8).pool.images.shape == (6, 3, 8, 8)
+    assert load_from("oblong", size=8).pool.inputs.shape == (6, 3, 8, 8)
 
 
 @pytest.mark.parametrize(
@@ -175,10 +175,10 @@ def test_what_is_no_data_is_refused_in_one_line(function: str, reason: str) -> N
 
 def test_channels_that_come_last_are_taken_where_that_is_said() -> None:
     loaded = load_from("last", layout="NHWC")
-    assert loaded.pool.images.flatten().tolist() == [number % 256 for number in range(6 * 3 * 8 * 8)]
-    assert loaded.pool.images.is_contiguous()
-    assert loaded.test.images.shape == (2, 3, 8, 8)
-    assert load_from("wide_last", layout="NHWC", size=8).pool.images.shape == (6, 3, 8, 8)
+    assert loaded.pool.inputs.flatten().tolist() == [number % 256 for number in range(6 * 3 * 8 * 8)]
+    assert loaded.pool.inputs.is_contiguous()
+    assert loaded.test.inputs.shape == (2, 3, 8, 8)
+    assert load_from("wide_last", layout="NHWC", size=8).pool.inputs.shape == (6, 3, 8, 8)
 
 
 def test_channels_that_come_last_are_recognised_before_a_size_would_hide_them() -> None:
@@ -231,5 +231,5 @@ def test_what_numpy_or_memory_cannot_hold_is_refused(function: str, reason: str)
 @pytest.mark.parametrize("function", ["read_only", "big_endian"])
 def test_any_memory_layout_is_taken(function: str) -> None:
     loaded = load_from(function)
-    assert np.array_equal(loaded.pool.images.numpy(), IMAGES)
+    assert np.array_equal(loaded.pool.inputs.numpy(), IMAGES)
     assert loaded.pool.labels.tolist() == [0, 1, 2, 0, 1, 2]

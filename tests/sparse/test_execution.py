@@ -102,7 +102,7 @@ def test_accuracy_is_that_of_the_training(pruned: Result, splits: Splits) -> Non
 
 
 def test_a_cohort_gives_the_logits_and_the_state_of_each_network(pruned: Result, splits: Splits) -> None:
-    networks, images = [pruned.network, pruned.network.assign(("tanh", "srs"))], splits.validation.images
+    networks, images = [pruned.network, pruned.network.assign(("tanh", "srs"))], splits.validation.inputs
     together = cohort(networks, "sparse", CPU)
     assert together is not None
     logits = together(images)

@@ -191,7 +191,7 @@ def test_images_of_another_kind_are_refused_before_they_are_read(
         monkeypatch.setattr(program, "CACHED_BYTES", 0)
     module = executable(pruned.network, "sparse", CPU)
     assert isinstance(module.cohort, execution)
-    images = splits.validation.images
+    images = splits.validation.inputs
     for wrong in (images[..., 1:], images.float(), images[:, 0]):
         with pytest.raises(ValueError, match=r"images must be uint8 \(N, 1, 8, 8\), not torch\.\w+ \("):
             module(wrong)
@@ -199,7 +199,7 @@ def test_images_of_another_kind_are_refused_before_they_are_read(
 
 def test_copies_and_pickles_compute_the_same(pruned: Result, splits: Splits) -> None:
     module = executable(pruned.network.assign(("srs", "acon")), "sparse", CPU).eval()
-    logits = module(splits.validation.images)
+    logits = module(splits.validation.inputs)
     for other in (copy.deepcopy(module), pickle.loads(pickle.dumps(module))):
-        assert torch.equal(other(splits.validation.images), logits)
+        assert torch.equal(other(splits.validation.inputs), logits)
         assert not other.training

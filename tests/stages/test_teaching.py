@@ -42,7 +42,7 @@ def test_teach_gives_the_logits_of_the_dense_network_in_the_order_of_the_pool(
 ) -> None:
     module = dense.network.build().eval()
     with torch.no_grad():
-        expected = module(dense.network.specification.normalised(dataset.pool.images))
+        expected = module(dense.network.specification.normalised(dataset.pool.inputs))
     assert taught.pool.taught is not None
     torch.testing.assert_close(taught.pool.taught, expected)
     assert taught.pool.taught.dtype == torch.float32
@@ -61,13 +61,13 @@ def test_teach_refuses_a_network_that_knows_nothing(dense: Result, dataset: Data
 def test_the_logits_follow_their_images_through_folds_batches_and_the_object_store(taught: Dataset) -> None:
     own = Dataset.from_arrays(taught.arrays())
     assert own.pool.taught is not None
-    by_image = {image.numpy().tobytes(): logits for image, logits in zip(own.pool.images, own.pool.taught, strict=True)}
+    by_image = {image.numpy().tobytes(): logits for image, logits in zip(own.pool.inputs, own.pool.taught, strict=True)}
     configuration = distilled()
     folds = stages.folds(configuration, own)
     for examples in (folds.search().train, folds.final(1).train, folds.search().validation):
         for batch in batches(examples, 32, generator(0, "batches"), lambda images: images):
             assert batch.taught is not None
-            for image, logits in zip(batch.images, batch.taught, strict=True):
+            for image, logits in zip(batch.inputs, batch.taught, strict=True):
                 assert torch.equal(by_image[image.numpy().tobytes()], logits)
     assert own.without_test().pool.taught is not None
 

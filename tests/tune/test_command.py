@@ -14,7 +14,7 @@ from safs_ray.tune.__main__ import main
     [
         (["search.stepz=3"], "search.stepz=3: unknown key; did you mean steps?"),
         (["search.steps=many"], "search.steps=many: "),
-        (["search.steps=0"], "search.steps=0: "),
+        (["search.epochs=0"], "search.epochs=0: "),
         (["pruning.sparsity=1.0"], "pruning.sparsity=1.0: "),
         (["pruning.sparsity=-0.1"], "pruning.sparsity=-0.1: "),
         (["pruning.allocation=rows"], "pruning.allocation=rows: "),

@@ -37,7 +37,7 @@ def test_results_alone_give_operators_and_scales(record: Record, bare: Record) -
 
 
 def test_the_panel_of_a_site_shows_its_inputs_the_default_and_the_folds(record: Record) -> None:
-    figure = functions.draw(record, validation_images(record.configuration).images)
+    figure = functions.draw(record, validation_images(record.configuration).inputs)
     assert isinstance(figure, Figure)
     assert [panel.title.partition(",")[0] for panel in figure.panels[:2]] == ["act1: swish", "act2: srs"]
     assert "how often x occurs" in figure.panels[-1].title
