@@ -18,17 +18,24 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from safs_ray.losses import Targets
+from safs_ray.mapped import MappedRows
 from safs_ray.randomness import generator
 
 Array = npt.NDArray[np.generic]
+Arrays = Mapping[str, Array | MappedRows]
+"""The content of a data set, as it goes from one process to another."""
+
 Counts = npt.NDArray[np.int64]
 
+COUNTED_AT_A_TIME = 4096
+"""Images whose pixels are counted at a time: they may be more than memory holds."""
 
-def as_tensors(arrays: Mapping[str, Array]) -> dict[str, Tensor]:
+
+def as_tensors(arrays: Arrays) -> dict[str, Tensor]:
     """Views of numpy arrays, which may be read-only: nothing in the package writes to such a tensor."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
-        return {name: torch.from_numpy(array) for name, array in arrays.items()}
+        return {name: array if isinstance(array, Tensor) else torch.from_numpy(array) for name, array in arrays.items()}
 
 
 @dataclass(frozen=True)
@@ -57,12 +64,12 @@ class Examples:
         return Targets(self.labels, self.taught)
 
     def __getitem__(self, chosen: slice | Tensor) -> Examples:
-        return self.mapped(lambda each: each[chosen])
+        return self.applied(lambda each: each[chosen])
 
     def to(self, device: torch.device) -> Examples:
-        return self.mapped(lambda each: each.to(device))
+        return self.applied(lambda each: each.to(device))
 
-    def mapped(self, change: Callable[[Tensor], Tensor]) -> Examples:
+    def applied(self, change: Callable[[Tensor], Tensor]) -> Examples:
         """These with each tensor changed, such as to some of its rows."""
         return Examples(change(self.inputs), change(self.labels), None if self.taught is None else change(self.taught))
 
@@ -74,8 +81,8 @@ class Examples:
             >>> Examples(images, torch.tensor([0])).statistics()
             ((0.5,), (0.5,))
         """
-        channels = self.inputs.transpose(0, 1).flatten(1)
-        counts = torch.stack([torch.bincount(channel, minlength=256) for channel in channels]).double()
+        parts = self.inputs.split(COUNTED_AT_A_TIME)  # type: ignore[no-untyped-call]
+        counts = torch.stack([_levels(part) for part in parts]).sum(0).double()
         levels = torch.arange(256, dtype=torch.float64) / 255
         weights = counts / counts.sum(1, keepdim=True)
         mean = weights @ levels
@@ -136,20 +143,20 @@ class Dataset:
         """The same with a teacher's logits (N, classes) of the images of the pool."""
         return replace(self, pool=replace(self.pool, taught=logits))
 
-    def arrays(self) -> dict[str, Array]:
-        """The content as numpy, which Ray's object store shares without a copy."""
+    def arrays(self) -> Arrays:
+        """The content as numpy, which Ray's object store shares without a copy; what lies in a file as it is."""
         taught = self.pool.taught
         return {
             **({} if taught is None else {"pool.taught": taught.numpy()}),
-            "pool.inputs": self.pool.inputs.numpy(),
+            "pool.inputs": _array(self.pool.inputs),
             "pool.labels": self.pool.labels.numpy(),
-            "test.inputs": self.test.inputs.numpy(),
+            "test.inputs": _array(self.test.inputs),
             "test.labels": self.test.labels.numpy(),
             "classes": np.array(self.classes),
         }
 
     @classmethod
-    def from_arrays(cls, arrays: dict[str, Array]) -> Dataset:
+    def from_arrays(cls, arrays: Arrays) -> Dataset:
         """The inverse of :meth:`arrays`; the tensors are views, read-only where the arrays are.
 
         Examples:
@@ -165,6 +172,16 @@ class Dataset:
             Examples(tensors["test.inputs"], tensors["test.labels"]),
             int(arrays["classes"]),
         )
+
+
+def _array(inputs: Tensor) -> Array | MappedRows:
+    return inputs if isinstance(inputs, MappedRows) else inputs.numpy()
+
+
+def _levels(images: Tensor) -> Tensor:
+    """How often each of the 256 values is in each channel of images (N, C, H, W): (C, 256)."""
+    channels = images.transpose(0, 1).flatten(1)
+    return torch.stack([torch.bincount(channel, minlength=256) for channel in channels])
 
 
 def block_size(pool: int, validation: float) -> int:
@@ -265,7 +282,7 @@ def batches(
     permutation = torch.randperm(len(examples), generator=order).to(examples.labels.device)
     for chosen in permutation.tensor_split(batch_count(len(examples), batch_size)):
         # index_select: seven times faster than brackets, and no second copy of all images.
-        batch = examples.mapped(partial(torch.index_select, dim=0, index=chosen))
+        batch = examples.applied(partial(torch.index_select, dim=0, index=chosen))
         yield replace(batch, inputs=augment(batch.inputs))
 
 

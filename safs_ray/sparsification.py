@@ -173,9 +173,10 @@ def _run(
 @contextmanager
 def _in_this_process(configuration: Configuration) -> Iterator[torch.device]:
     """Tell of what is done, with the threads that the configuration grants; afterwards all is as it was."""
-    threads = torch.get_num_threads()
+    threads, flushed = torch.get_num_threads(), stages.flushes_subnormals()
     try:
         with telling(configuration.run, Console(highlight=False, markup=False)):
             yield stages.set_up(configuration)
     finally:
         torch.set_num_threads(threads)
+        torch.set_flush_denormal(flushed)

@@ -25,6 +25,7 @@ ROOMS = (
     "randomness",
     "references",
     "losses",
+    "mapped",
     "data",
     "tensorfile",
     "sources",

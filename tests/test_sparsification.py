@@ -5,7 +5,7 @@ import torch
 from torch import Tensor, nn
 
 import safs_ray
-from safs_ray import ConfigurationError
+from safs_ray import ConfigurationError, stages
 from safs_ray.data import Dataset
 from safs_ray.log import log
 from safs_ray.sparsification import Sparsified
@@ -46,13 +46,14 @@ def test_sparsify_gives_the_network_its_table_and_its_assignment(sparse: Sparsif
 
 
 def test_sparsify_gives_the_same_bits_again_and_leaves_what_it_is_given(sparse: Sparsified, images: Images) -> None:
-    given, threads = module(), torch.get_num_threads()
+    given, threads, flushed = module(), torch.get_num_threads(), stages.flushes_subnormals()
     before, handlers = {name: tensor.clone() for name, tensor in given.state_dict().items()}, log.handlers
     again = safs_ray.sparsify(given, images, images, sparsity=0.9, settings=SHORT)
     assert all(torch.equal(tensor, sparse.network.state[name]) for name, tensor in again.network.state.items())
     assert all(torch.equal(tensor, before[name]) for name, tensor in given.state_dict().items())
     assert not any(parameter.grad is not None for parameter in given.parameters())
     assert (torch.get_num_threads(), log.handlers) == (threads, handlers)
+    assert stages.flushes_subnormals() == flushed
 
 
 def trained(images: Images) -> nn.Module:

@@ -16,7 +16,7 @@ from safs_ray.config.hyperparameters import (
 from safs_ray.config.pruning import PruningSection
 from safs_ray.config.reading import dump, load, overridden, parse, quickstart, read, validate
 from safs_ray.config.recipes import AUTO, RECIPES, PruningRecipe
-from safs_ray.config.refusals import SECRET, ConfigurationError, counted, refusal
+from safs_ray.config.refusals import SECRET, ConfigurationError, counted, refusal, shortened
 from safs_ray.config.run import TYPICAL, Cost, Costs, Execution, RunSection
 from safs_ray.config.search import (
     AnnealingSection,
@@ -79,6 +79,7 @@ __all__ = [
     "quickstart",
     "read",
     "refusal",
+    "shortened",
     "validate",
 ]
 

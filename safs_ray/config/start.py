@@ -17,6 +17,9 @@ def _source(value: str) -> str:
     return f"{kind}{colon}{at_home(folder)}"
 
 
+Column = Annotated[str, Field(min_length=1, max_length=200)]
+
+
 class DataSection(Section):
     source: Annotated[str, AfterValidator(_source)] = Field(
         "digits",
@@ -33,6 +36,19 @@ class DataSection(Section):
     )
     limit: Images | None = Field(
         None, description="largest number of training and of test images to use, a fixed sample; null: all"
+    )
+    memory: Literal["hold", "map"] = Field(
+        "hold",
+        description="where decoded image files are kept. hold: in memory, several times; map: in a file beside the "
+        "run, which all trials of a machine share and which may be larger than memory",
+    )
+    image_column: Column | None = Field(
+        None, description="column of images in the tables of parquet:FOLDER; default: image or img"
+    )
+    label_column: Column | None = Field(
+        None,
+        description="column of labels in the tables of parquet:FOLDER; default: the first that is there of label, "
+        "labels, fine_label, coarse_label",
     )
     alpha: Literal["white", "keep"] = Field(
         "white",

@@ -14,6 +14,7 @@ from safs_ray.export.finished import FinishedRun
 from safs_ray.export.formats import FORMATS, describe
 from safs_ray.network import Network
 from safs_ray.operators import lookup
+from safs_ray.stages.classes import told
 
 CARD = "MODEL_CARD.md"
 
@@ -22,7 +23,7 @@ def card(run: FinishedRun, exported: ExportedFile) -> str:
     """The card of a run's best network as Markdown."""
     network = run.best.network
     sections = {
-        "Use": _use(network, exported),
+        "Use": _use(run, exported),
         "Accuracy": _accuracy(run),
         "Activations": _activations(network),
         "What the export changed": _changes(exported),
@@ -47,8 +48,8 @@ def _summary(network: Network, configuration: Configuration) -> str:
     )
 
 
-def _use(network: Network, exported: ExportedFile) -> list[str]:
-    chosen, kind = FORMATS[exported.format], network.specification
+def _use(run: FinishedRun, exported: ExportedFile) -> list[str]:
+    chosen, kind = FORMATS[exported.format], run.best.network.specification
     return [
         ", ".join(f"`{file}`, {size:,} bytes" for file, size in exported.files.items()) + ":",
         "",
@@ -57,6 +58,7 @@ def _use(network: Network, exported: ExportedFile) -> list[str]:
         "```",
         "",
         *(f"- {name}: {text}" for name, text in describe(kind).items()),
+        *([f"- classes, in the order of the logits: {told(run.classes)}"] if run.classes else []),
         f"- normalisation inside: (pixel / 255 - mean) / deviation; by channel, mean {list(kind.mean)}, deviation "
         f"{list(kind.deviation)}",
         *(

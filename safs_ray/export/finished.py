@@ -9,7 +9,7 @@ from typing import Any
 from safs_ray import config
 from safs_ray.config import CONFIGURATION, RESULTS, Configuration, ConfigurationError, refusal
 from safs_ray.sources.images import one_line
-from safs_ray.stages import Result
+from safs_ray.stages import Result, read_classes
 from safs_ray.storage import Folder
 
 
@@ -21,6 +21,7 @@ class FinishedRun:
         text: config.yaml as it stands.
         results: what results.json holds.
         best: the network to deploy, with its accuracies.
+        classes: their names, by label; empty where they have none.
     """
 
     folder: Folder
@@ -28,6 +29,7 @@ class FinishedRun:
     text: str
     results: Mapping[str, Any]
     best: Result
+    classes: tuple[str, ...] = ()
 
     @classmethod
     def read(cls, location: str) -> FinishedRun:
@@ -53,4 +55,4 @@ class FinishedRun:
             raise refusal("run", location, f"is not finished; {go_on}")
         text = folder.read(CONFIGURATION).decode()
         configuration = config.validate(config.parse(text, f"{folder}/{CONFIGURATION}"))
-        return cls(folder, configuration, text, folder.read_json(RESULTS), best)
+        return cls(folder, configuration, text, folder.read_json(RESULTS), best, read_classes(folder))

@@ -21,7 +21,8 @@ from safs_ray.search.course import Sweep
 from safs_ray.search.evaluation import Evaluation
 from safs_ray.search.records import read_evaluations, stopped_trials
 from safs_ray.stages import Result
-from safs_ray.storage import Folder
+from safs_ray.stages.classes import told
+from safs_ray.storage import DamagedError, Folder
 
 
 @dataclass(frozen=True)
@@ -68,6 +69,14 @@ class Record:
         """The versions of Python and of the packages, as the run wrote them; empty when it did not."""
         first = self.text.partition("\n")[0]
         return first.removeprefix("# ") if first.startswith("# ") else ""
+
+    @property
+    def classes(self) -> str:
+        """The classes by name, in one line; empty where they have none."""
+        try:
+            return told(stages.read_classes(self.folder))
+        except DamagedError:
+            return ""
 
     def result(self, stage: str) -> Result | None:
         """What a stage made; None when it is not complete or its network was not kept."""

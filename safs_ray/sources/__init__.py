@@ -7,74 +7,103 @@ memory hold for all sources alike.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+import socket
+import tempfile
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
+from torch import Tensor
 
+from safs_ray import machine
 from safs_ray.config import ConfigurationError, DataSection, refusal
-from safs_ray.data import Array, Dataset, Examples, as_tensors
+from safs_ray.data import Dataset, Examples, as_tensors
+from safs_ray.mapped import MappedRows
 from safs_ray.references import is_reference
 from safs_ray.sources.decoding import Decoder
 from safs_ray.sources.folders import imagefolder
 from safs_ray.sources.imagenet16 import CLASSES, imagenet16
 from safs_ray.sources.images import resized, widened
+from safs_ray.sources.mapping import PARTS, Pixels, Store, fingerprint
 from safs_ray.sources.named import TORCHVISION, digits, torchvision
 from safs_ray.sources.own import own
 from safs_ray.sources.part import Part
 from safs_ray.sources.repeats import warn_of_repeats
 from safs_ray.sources.tables import parquet
 
-FOLDERS: dict[str, Callable[[Path, Decoder], tuple[Part, Part]]] = {
-    "parquet": parquet,
-    "imagefolder": imagefolder,
-}
-"""What reads the image files of a folder."""
+FOLDERS = ("parquet", "imagefolder")
+"""Kinds of sources that are the image files of a folder."""
 
 DIGITS_SIZE = 28
 """Pixels to which the digits are enlarged where no size is given."""
 
 
-def load(section: DataSection) -> Dataset:
+def load(section: DataSection, beside: Path | None = None) -> Dataset:
     """Read the source that the configuration names.
+
+    Args:
+        beside: folder of this machine for the files of ``data.memory=map``; by default where a user's programs keep
+            what they would find again.
 
     Raises:
         ConfigurationError: no such source, missing or damaged files, images that do not fit together, or more of them
-            than memory holds.
+            than memory, or the disk, holds.
 
     Examples:
         >>> dataset = load(DataSection(source="digits", size=8, limit=100))
         >>> dataset.pool.inputs.shape, dataset.classes
         (torch.Size([100, 1, 8, 8]), 10)
     """
-    parts = _parts(section)
-    classes = _classes(section.source, *parts)
-    train, test = (part.sample(section.limit) for part in parts)
+    store = _store(section, beside)
+    whole = _parts(section, store)
+    classes = _classes(section.source, *whole)
+    train, test = (part.sample(section.limit) for part in whole)
     for name, part in (("training", train), ("test", test)):
         if len(part) < 2:
             raise refusal("data.source", section.source, f"needs at least two {name} images, has {len(part)}")
-    _check_trained(section.source, *parts)
-    dataset = _dataset(section, train, test, classes)
-    warn_of_repeats(dataset, section.source)
-    return dataset
+    _check_trained(section.source, *whole)
+    names = train.names[:classes]
+    images = _mapped(section, train, test, names, store) if store else _held(section, train, test, names)
+    _check_shapes(*images)
+    pool, tests = (
+        Examples(tensor, torch.from_numpy(part.labels.astype(np.int64)))
+        for tensor, part in zip(images, (train, test), strict=True)
+    )
+    return Dataset(pool, tests, classes, names)
 
 
-def _parts(section: DataSection) -> tuple[Part, Part]:
+def _store(section: DataSection, beside: Path | None) -> Store | None:
+    """What keeps decoded images in files, where that is asked for."""
+    if section.memory == "hold":
+        return None
+    return Store(beside or (machine.cache_folder() or Path(tempfile.gettempdir())) / "images", section.source)
+
+
+def _parts(section: DataSection, store: Store | None) -> tuple[Part, Part]:
     kind, _, argument = section.source.partition(":")
     downsampled = re.fullmatch(r"imagenet16(?:-(\d{1,6}))?", kind) if argument else None
     files = bool(argument) and kind in FOLDERS
     function = is_reference(section.source) and not (files or downsampled)
     if section.alpha != "white" and not files:
         raise refusal("data.alpha", section.alpha, f"is for image files, those of {' and '.join(FOLDERS)}, alone")
+    if store and not files:
+        raise refusal("data.memory", "map", f"is for image files, those of {' and '.join(FOLDERS)}, alone")
     if section.layout != "NCHW" and not function:
         raise refusal("data.layout", section.layout, "is for images that your own package.module:function returns")
+    for key in ("image_column", "label_column"):
+        if (column := getattr(section, key)) and not (files and kind == "parquet"):
+            raise refusal(f"data.{key}", column, "is for tables of images, those of parquet:FOLDER, alone")
     if section.source == "digits":
         return digits()
     if section.source in TORCHVISION:
         return torchvision(section)
     if files:
-        return FOLDERS[kind](Path(argument), Decoder(section.source, section.size, section.alpha))
+        decoder = Decoder(section.source, section.size, section.alpha, store.room if store else None)
+        if kind == "parquet":
+            return parquet(Path(argument), decoder, section.image_column, section.label_column)
+        return imagefolder(Path(argument), decoder)
     if downsampled:
         return imagenet16(Path(argument), int(downsampled[1] or CLASSES))
     if function:
@@ -104,24 +133,53 @@ def _check_trained(source: str, train: Part, test: Part) -> None:
         raise refusal("data.source", source, f"has test images of class {min(lacking)}, but no training images of it")
 
 
-def _dataset(section: DataSection, train: Part, test: Part, classes: int) -> Dataset:
-    """Read the images and bring them to one size and the same channels."""
+def _held(section: DataSection, train: Part, test: Part, names: Sequence[str]) -> tuple[Tensor, Tensor]:
+    """The images, of one size and with the same channels, in memory."""
     images = train.images(), test.images()
     channels = max(part.shape[1] for part in images)
     size = section.size or (DIGITS_SIZE if section.source == "digits" else None)
-    pool, tests = (
-        _examples(widened(part, channels), labels, size, section.source)
-        for part, labels in zip(images, (train.labels, test.labels), strict=True)
-    )
-    if pool.inputs.shape[1:] != tests.inputs.shape[1:] or pool.inputs.shape[2] != pool.inputs.shape[3]:
-        shapes = f"{tuple(pool.inputs.shape[1:])} and {tuple(tests.inputs.shape[1:])}"
+    arrays = {name: widened(part, channels) for name, part in zip(PARTS, images, strict=True)}
+    held = {name: resized(tensor, size, section.source) for name, tensor in as_tensors(arrays).items()}
+    warn_of_repeats(held["train"].numpy(), train.labels, names, section.source)
+    return held["train"], held["test"]
+
+
+def _mapped(section: DataSection, train: Part, test: Part, names: Sequence[str], store: Store) -> tuple[Tensor, Tensor]:
+    """The images, with the same channels, in files that any process of this machine opens; decoded if they are not."""
+    key = fingerprint(section, train, test, moments=True)
+    if not store.holds(key):
+        store.make(key, train, test)
+        warn_of_repeats(store.images(key, "train"), train.labels, names, section.source)
+    content = fingerprint(section, train, test, moments=False)
+    kind, _, folder = section.source.partition(":")
+    there = section.model_copy(update={"source": f"{kind}:{Path(folder).absolute()}"})
+    first, second = (MappedRows.of(partial(_reopened, there, store.folder, key, content, part)) for part in PARTS)
+    return first, second
+
+
+def _reopened(section: DataSection, folder: Path, key: str, content: str, part: str) -> Pixels:
+    """A part of a set of a key, on whatever machine this is; decoded where that has not been done.
+
+    Args:
+        content: the fingerprint of what it is to hold.
+
+    Raises:
+        ConfigurationError: the source is not there, or has other images.
+    """
+    store = Store(folder, section.source)
+    if not store.holds(key):
+        train, test = (part.sample(section.limit) for part in _parts(section, store))
+        if fingerprint(section, train, test, moments=False) != content:
+            host = f"holds other images on {socket.gethostname()} than where the run was started"
+            raise refusal("data.source", section.source, f"{host}; data.memory=map reads it on every machine")
+        store.make(key, train, test)
+    return store.images(key, part)
+
+
+def _check_shapes(train: Tensor, test: Tensor) -> None:
+    if train.shape[1:] != test.shape[1:] or train.shape[2] != train.shape[3]:
+        shapes = f"{tuple(train.shape[1:])} and {tuple(test.shape[1:])}"
         raise ConfigurationError(
             f"data.size: training and test images of shapes {shapes} are not squares of one size; "
             "data.size=PIXELS resizes all"
         )
-    return Dataset(pool, tests, classes, train.names)
-
-
-def _examples(images: Array, labels: Array, size: int | None, source: str) -> Examples:
-    tensor = as_tensors({"images": images})["images"]
-    return Examples(resized(tensor, size, source), torch.from_numpy(labels.astype(np.int64)))

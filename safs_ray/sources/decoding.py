@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import logging
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 import numpy as np
 import numpy.typing as npt
@@ -14,12 +14,15 @@ from PIL import Image
 from safs_ray.config import counted, refusal
 from safs_ray.data import Array
 from safs_ray.sources.depth import KINDS, Scale, shrunk
-from safs_ray.sources.images import channels_first, one_line, require_memory, widened
+from safs_ray.sources.images import SMALLER, channels_first, in_pieces, one_line, require_memory, widened
 from safs_ray.sources.pictures import Alpha, read
 
 log = logging.getLogger("safs_ray")
 
 Pixels = npt.NDArray[np.uint8]
+
+Room = Callable[..., Pixels]
+"""Given a number of images and their shape (C, H, W), an array for them."""
 
 File = tuple[str, str | io.BytesIO]
 """The name that an error gives to an image, and its path or content."""
@@ -28,17 +31,19 @@ File = tuple[str, str | io.BytesIO]
 class Decoder:
     """Decodes the image files of one set, those to train on first: they decide what becomes of more than 8 bits."""
 
-    def __init__(self, source: str, size: int | None, alpha: Alpha = "white") -> None:
+    def __init__(self, source: str, size: int | None, alpha: Alpha = "white", room: Room | None = None) -> None:
         """What holds for all images of the set.
 
         Args:
             source: as ``data.source`` has it, for messages.
             size: side in pixels to resize images to; None leaves them as they are.
             alpha: "white" composes transparent pixels on white; "keep" gives all images an alpha channel.
+            room: makes the arrays (N, C, H, W) of decoded images; by default in memory.
         """
         self.source = source
         self._size = size
         self._alpha = alpha
+        self._room = room or self._in_memory
         self._scales: dict[str, Scale] = {}
 
     def decoded(self, files: Iterable[File], count: int) -> Pixels:
@@ -54,6 +59,10 @@ class Decoder:
         with warnings.catch_warnings(action="ignore"):  # of what does not keep Pillow from reading an image
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             return self._stacked(((name, self._read(name, file)) for name, file in files), count)
+
+    def _in_memory(self, count: int, *shape: int) -> Pixels:
+        require_memory(self.source, count, *shape, way_out=f"{SMALLER}, data.memory=map keeps them in a file")
+        return np.empty((count, *shape), np.uint8)
 
     def _read(self, name: str, file: str | io.BytesIO) -> Array:
         """The channels (C, H, W) of an image of the size wanted; of 8 bits with those that all images have."""
@@ -79,7 +88,8 @@ class Decoder:
                 pixels[row] = widened(image, pixels.shape[1])
                 continue
             if not deep:  # which are there beside the pixels
-                require_memory(self.source, count, *pixels.shape[1:], copies=1 + image.dtype.itemsize)
+                copies = image.dtype.itemsize + (not isinstance(pixels, np.memmap))
+                require_memory(self.source, count, *pixels.shape[1:], copies=copies)
             deep[row] = image
         for kind in sorted({KINDS[image.dtype.kind] for image in deep.values()}):
             self._scale({row: image for row, image in deep.items() if KINDS[image.dtype.kind] == kind}, kind, pixels)
@@ -90,14 +100,15 @@ class Decoder:
         added = self._alpha == "keep" and image.dtype != np.uint8
         channels = max(len(image) + added, pixels.shape[1])
         if not len(pixels):
-            require_memory(self.source, count, channels, *image.shape[1:])
-            return np.empty((count, channels, *image.shape[1:]), np.uint8)
+            return self._room(count, channels, *image.shape[1:])
         if image.shape[1:] != pixels.shape[2:]:
             sizes = f"{name} has {image.shape[:0:-1]} pixels and the first image {pixels.shape[:1:-1]}"
             raise refusal("data.source", self.source, f"{sizes}; data.size=PIXELS resizes all")
         if channels > pixels.shape[1]:  # all were gray until now
-            require_memory(self.source, count, channels, *pixels.shape[2:])
-            return widened(pixels, channels)
+            wider = self._room(count, channels, *pixels.shape[2:])
+            for piece in in_pieces(pixels):
+                wider[piece] = widened(pixels[piece], channels)
+            return wider
         return pixels
 
     def _scale(self, images: Mapping[int, Array], kind: str, pixels: Pixels) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
@@ -12,15 +12,13 @@ from typing import NoReturn
 import numpy as np
 
 from safs_ray.config import refusal
+from safs_ray.sources import splits
 from safs_ray.sources.decoding import Decoder
 from safs_ray.sources.images import one_line
-from safs_ray.sources.part import Part, place_of_test
+from safs_ray.sources.part import Part, set_aside
 from safs_ray.sources.pictures import extensions
 
 log = logging.getLogger("safs_ray")
-
-SHOWN = 3
-"""Of what was skipped, so much is told by name."""
 
 
 @dataclass(frozen=True)
@@ -67,29 +65,43 @@ class Classes:
             labels,
             lambda chosen: decoder.decoded(((paths[row], paths[row]) for row in chosen), len(chosen)),
             tuple(names),
+            tuple(paths),
         )
 
 
 def imagefolder(folder: Path, decoder: Decoder) -> tuple[Part, Part]:
-    """FOLDER/train/CLASS/* and FOLDER/test/CLASS/*, any image format that Pillow reads; val/ or valid/ if test/ lacks.
+    """FOLDER/train/CLASS/* and FOLDER/test/CLASS/*, any image format that Pillow reads, whatever the case of the names.
 
-    Files that are hidden or not named as images are skipped, and so are hidden folders and folders without images.
+    Validation images, in val/, valid/, validation/ or dev/, stand in for test images that lack; without either, some of
+    the training images. Files that are hidden or not named as images are skipped, and so are hidden folders and folders
+    without images.
 
     Raises:
         ConfigurationError: a folder is missing, holds no class, or the parts have different classes.
     """
-    train = _classes(folder / "train", decoder.source)
-    place = place_of_test(folder, "", decoder.source)
-    test = _classes(place, decoder.source)
-    for name, one, other in ((place.name, train, test), ("train", test, train)):
+    places = splits.folders(folder, decoder.source)
+    tested = splits.split_to_test_on({split: place.name for split, place in places.items()}, decoder.source)
+    found = {name: _classes(places[name], decoder.source) for name in ("train", tested) if name}
+    _tell_of_skipped(found.values(), decoder.source)
+    names = sorted(found["train"].present)
+    train = found["train"].part(names, decoder)
+    if tested is None:
+        return set_aside(train, decoder.source)
+    _check_same(places["train"].name, found["train"], places[tested].name, found[tested], decoder.source)
+    return train, found[tested].part(names, decoder)
+
+
+def _check_same(train: str, trained: Classes, test: str, tested: Classes, source: str) -> None:
+    """Refuse classes of which one part has no images."""
+    for name, one, other in ((test, trained, tested), (train, tested, trained)):
         if lacking := sorted(one.present - other.present):
             what = "images" if lacking[0] in other.files else "folder"
-            _refuse(decoder.source, f"{name} has no {what} of the class {lacking[0]}")
-    if skipped := train.skipped + test.skipped:
-        more = f" and {len(skipped) - SHOWN:,} more" if len(skipped) > SHOWN else ""
-        log.warning("data.source=%s: skipped %s%s", decoder.source, ", ".join(skipped[:SHOWN]), more)
-    names = sorted(train.present)
-    return train.part(names, decoder), test.part(names, decoder)
+            _refuse(source, f"{name} has no {what} of the class {lacking[0]}")
+
+
+def _tell_of_skipped(found: Iterable[Classes], source: str) -> None:
+    if skipped := [path for classes in found for path in classes.skipped]:
+        log.warning("data.source=%s: skipped %s", source, splits.told(skipped))
 
 
 def _classes(place: Path, source: str) -> Classes:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from typing import TypeVar
 
 import numpy as np
@@ -23,8 +24,20 @@ COPIES = 3
 RESIZED_AT_A_TIME = 2**26
 """Values, as floats, that are resized at a time."""
 
+COPIED_AT_A_TIME = 2**26
+"""Bytes that are copied at a time, of what may be larger than memory."""
 
-def require_memory(source: str, count: int, *shape: int, copies: int = COPIES) -> None:
+SMALLER = "data.size=PIXELS makes them smaller, data.limit=COUNT takes fewer"
+"""What makes images take less memory."""
+
+
+def in_pieces(images: npt.NDArray[T]) -> Iterator[slice]:
+    """Slices of images (N, C, H, W) to look at one after the other."""
+    step = max(1, COPIED_AT_A_TIME // max(1, math.prod(images.shape[1:])))
+    return (slice(begin, begin + step) for begin in range(0, len(images), step))
+
+
+def require_memory(source: str, count: int, *shape: int, copies: int = COPIES, way_out: str = SMALLER) -> None:
     """Refuse images (C, H, W), of one byte for each value, that memory cannot hold so many times.
 
     Raises:
@@ -35,7 +48,6 @@ def require_memory(source: str, count: int, *shape: int, copies: int = COPIES) -
         take = f"{'takes' if count == 1 else 'take'} {machine.readable(size)}"
         images = f"{counted(count, 'image')} of {'x'.join(map(str, shape))} {take}"
         held = f"which a run holds {copies} times, and {machine.readable(free)} of memory are free"
-        way_out = "data.size=PIXELS makes them smaller, data.limit=COUNT takes fewer"
         raise refusal("data.source", source, f"{images}, {held}; {way_out}")
 
 

@@ -5,20 +5,19 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
-from safs_ray.config import refusal
+from safs_ray.config import counted
 from safs_ray.data import Array
 from safs_ray.randomness import generator
 
 log = logging.getLogger("safs_ray")
 
-TEST = ("test", "val", "valid", "validation")
-"""What the test images of a folder may be called; the first that is there is taken."""
+SET_ASIDE = 5
+"""One in so many of the training images is tested on where a source has no test images."""
 
 Indices = npt.NDArray[np.int64]
 
@@ -31,11 +30,13 @@ class Part:
         labels: (N,), integers.
         read: gives the images (n, C, H, W), uint8, of n ascending indices.
         names: of the classes, by their labels; empty where the source has none.
+        files: paths of all files that images are read from; empty where the source has none.
     """
 
     labels: Array
     read: Callable[[Indices], Array]
     names: tuple[str, ...] = ()
+    files: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -47,8 +48,11 @@ class Part:
         """
         if limit is None or limit >= len(self):
             return self
-        drawn = np.sort(_in_order_of_draw(self.labels)[:limit])
-        return replace(self, labels=self.labels[drawn], read=lambda chosen: self.read(drawn[chosen]))
+        return self.chosen(np.sort(_in_order_of_draw(self.labels)[:limit]))
+
+    def chosen(self, rows: Indices) -> Part:
+        """The images of some rows, which ascend."""
+        return replace(self, labels=self.labels[rows], read=lambda chosen: self.read(rows[chosen]))
 
     def images(self) -> Array:
         """All of them, (N, C, H, W), uint8."""
@@ -71,18 +75,14 @@ def held(images: Array, labels: Array) -> Part:
     return Part(labels, lambda chosen: images if len(chosen) == len(images) else images[chosen])
 
 
-def place_of_test(folder: Path, ending: str, source: str) -> Path:
-    """The file, or the folder where the ending is empty, of the test images; it is said where it is not called test.
+def set_aside(train: Part, source: str) -> tuple[Part, Part]:
+    """A source without test images, of which one in five is set aside to test on: the same in every run.
 
-    Raises:
-        ConfigurationError: there is none.
+    Each class keeps nearly its share, and one image at least to train on.
     """
-    places = [folder / f"{name}{ending}" for name in TEST]
-    place = next((place for place in places if place.exists()), None)
-    if place is None:
-        others = f"{', '.join(each.name for each in places[1:-1])} or {places[-1].name}"
-        kind = "file" if ending else "folder"
-        raise refusal("data.source", source, f"there is no {kind} {places[0]}, nor {others} in its place")
-    if place != places[0]:
-        log.warning("data.source=%s: tests on %s, for there is no %s", source, place.name, places[0].name)
-    return place
+    order = _in_order_of_draw(train.labels)
+    spare = np.delete(order, np.unique(train.labels[order], return_index=True)[1])
+    test = np.sort(spare[: max(1, len(train) // SET_ASIDE)])
+    share = f"one in {SET_ASIDE} of the training images is set aside to test on, {counted(len(test), 'image')}"
+    log.warning("data.source=%s: there are no test images; %s", source, share)
+    return train.chosen(np.delete(np.arange(len(train)), test)), train.chosen(test)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
+from collections.abc import Sequence
 
 import numpy as np
 
-from safs_ray.data import Array, Dataset, Examples
+from safs_ray.data import Array
 
 log = logging.getLogger("safs_ray")
 
@@ -15,22 +16,21 @@ LEAST = 3
 """Images that a class must have."""
 
 
-def warn_of_repeats(dataset: Dataset, source: str) -> None:
+def warn_of_repeats(images: Array, labels: Array, names: Sequence[str], source: str) -> None:
     """Say in one line of which classes more than half of the training images have the same pixels."""
-    repeated = _repeated(dataset.pool)
+    repeated = _repeated(images, labels)
     if not repeated:
         return
     kind, (same, of) = next(iter(repeated.items()))
     more = f", and so in {len(repeated) - 1:,} of the other classes" if len(repeated) > 1 else ""
     log.warning(
         "warning: data.source=%s: %s of the %s training images of class %s are the same, pixel for pixel%s",
-        source, f"{same:,}", f"{of:,}", dataset.name_of(kind), more,
+        source, f"{same:,}", f"{of:,}", names[kind] if names else kind, more,
     )  # fmt: skip
 
 
-def _repeated(examples: Examples) -> dict[int, tuple[int, int]]:
+def _repeated(images: Array, labels: Array) -> dict[int, tuple[int, int]]:
     """By class: how many of its images are the same, where they are more than half, and how many it has."""
-    images, labels = examples.inputs.numpy(), examples.labels.numpy()
     sums = images.reshape(len(images), -1).sum(1)
     by_class = np.argsort(labels, kind="stable")
     repeats = {}

@@ -34,8 +34,9 @@ Examples:
 """
 
 from safs_ray.stages.beginning import from_file, train_dense
+from safs_ray.stages.classes import read_classes, write_classes
 from safs_ray.stages.finishing import finish, test, train_finalist
-from safs_ray.stages.preparing import check, folds, load, searchable, set_up, specify
+from safs_ray.stages.preparing import check, flushes_subnormals, folds, load, searchable, set_up, specify
 from safs_ray.stages.pruning import prune
 from safs_ray.stages.result import METRICS, Result, untrained
 from safs_ray.stages.searching import Search, search
@@ -47,10 +48,12 @@ __all__ = [
     "Search",
     "check",
     "finish",
+    "flushes_subnormals",
     "folds",
     "from_file",
     "load",
     "prune",
+    "read_classes",
     "search",
     "searchable",
     "set_up",
@@ -60,4 +63,5 @@ __all__ = [
     "train_dense",
     "train_finalist",
     "untrained",
+    "write_classes",
 ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 import torch
 
@@ -18,10 +19,14 @@ from safs_ray.pruning.scores import find_score
 from safs_ray.references import is_reference, resolve
 from safs_ray.search import contract as search_contract
 from safs_ray.stages.rehearsal import rehearse
+from safs_ray.storage import Folder
 
 
 def set_up(configuration: Configuration) -> torch.device:
-    """Prepare this process for a stage: threads, and whether a GPU gives the same bits every time.
+    """Prepare this process for a stage: threads, subnormal numbers, and whether a GPU gives the same bits every time.
+
+    Sparse networks may die. Weight decay then halves their weights until these, and Adam's squares of gradients long
+    before, are below the smallest normal number, with which processors compute ten times slower. They count as zero.
 
     Returns:
         The device that the configuration names; "auto" is a GPU where this process sees one and may use it.
@@ -30,6 +35,7 @@ def set_up(configuration: Configuration) -> torch.device:
     if name == "auto":
         # Ray leaves all GPUs visible to a process that was given none.
         name = "cuda" if torch.cuda.is_available() and configuration.tune.resources.gpu != 0 else "cpu"
+    torch.set_flush_denormal(True)  # before torch starts its threads: those that it has started keep their own way
     torch.set_num_threads(configuration.tune.resources.cpu)
     if name == "cuda":
         same = configuration.run.deterministic
@@ -37,6 +43,11 @@ def set_up(configuration: Configuration) -> torch.device:
         torch.use_deterministic_algorithms(same, warn_only=True)
         torch.backends.cudnn.benchmark = not same
     return torch.device(name)
+
+
+def flushes_subnormals() -> bool:
+    """Whether this thread takes numbers below the smallest normal one for zero."""
+    return (torch.tensor(1e-40) * 1).item() == 0
 
 
 def load(configuration: Configuration) -> Dataset:
@@ -48,9 +59,15 @@ def load(configuration: Configuration) -> Dataset:
             resources.
     """
     _check_without_images(configuration)
-    dataset = sources.load(configuration.data)
+    dataset = sources.load(configuration.data, _images_folder(configuration))
     _check_classes(configuration, dataset)
     return dataset.arranged(configuration.run.seed, configuration.data.validation, configuration.final.folds)
+
+
+def _images_folder(configuration: Configuration) -> Path | None:
+    """Where decoded images may lie: beside the run, where that is on a disk."""
+    place = Folder.at(configuration.run.storage)
+    return None if place.root else Path(place.path) / ".images"
 
 
 def folds(configuration: Configuration, dataset: Dataset) -> Folds:

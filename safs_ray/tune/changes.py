@@ -22,7 +22,7 @@ from safs_ray.storage import Folder
 
 FREE = (
     "run.address", "run.device", "run.verbose", "run.events", "tune.max_concurrent", "tune.resources.cpu",
-    "tune.resources.gpu", "run.checkpoint_seconds",
+    "tune.resources.gpu", "run.checkpoint_seconds", "data.memory",
 )  # fmt: skip
 """Where and how fast a run is computed."""
 

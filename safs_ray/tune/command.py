@@ -73,7 +73,7 @@ def _run(configuration: Configuration, folder: Folder, console: Console) -> dict
     with lock, telling(configuration.run, console):
         take_over(configuration, folder)
         with blaming("run.storage", storage):
-            _write_down(configuration, folder)
+            _write_down(configuration, dataset, folder)
             if given:
                 given.save(_given_stage(configuration, folder))  # as if the stage had been done
         seconds = forecast(configuration, network, splits, folder)
@@ -91,8 +91,9 @@ def _run(configuration: Configuration, folder: Folder, console: Console) -> dict
             ray.shutdown()
 
 
-def _write_down(configuration: Configuration, folder: Folder) -> None:
-    """Write the configuration of a new run, or what one goes on with."""
+def _write_down(configuration: Configuration, dataset: Dataset, folder: Folder) -> None:
+    """Write the configuration of a new run, or what one goes on with, and the names of its classes."""
+    stages.write_classes(dataset.names, folder)
     if folder.exists(CONFIGURATION):
         note(configuration, folder)
     else:

@@ -17,7 +17,7 @@ from ray.util.queue import Empty, Queue
 from safs_ray import stages
 from safs_ray.checkpoints import Checkpoints
 from safs_ray.config import Configuration
-from safs_ray.data import Array, Dataset, Splits, as_tensors
+from safs_ray.data import Array, Arrays, Dataset, Splits, as_tensors
 from safs_ray.experiment import Stage
 from safs_ray.experiment.progress import Clock, StageProgress
 from safs_ray.log import log
@@ -129,7 +129,7 @@ RECIPE = "recipe.json"
 """File of a folder of networks: the recipe that they were made with."""
 
 
-def make(run: Run, arrays: dict[str, Array], stage: Stage) -> None:
+def make(run: Run, arrays: Arrays, stage: Stage) -> None:
     """Ray task: a stage's result, in the run folder."""
     device = stages.set_up(run.configuration)
     folds = stages.folds(run.configuration, Dataset.from_arrays(arrays))
@@ -174,7 +174,7 @@ def logits_of(run: Run, name: str, arrays: Any) -> torch.Tensor:
     return as_tensors(found)[LOGITS]
 
 
-def teach(run: Run, arrays: dict[str, Array], name: str) -> dict[str, Array]:
+def teach(run: Run, arrays: Arrays, name: str) -> dict[str, Array]:
     """Ray task: the logits of a result's network on the pool."""
     device, checkpoints, teacher = stages.set_up(run.configuration), run.checkpoints(LOGITS), run.result(name)
     kept = checkpoints.load(teacher.network.fingerprint)

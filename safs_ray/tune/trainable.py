@@ -9,7 +9,7 @@ from ray import tune
 from safs_ray import stages
 from safs_ray.checkpoints import Checkpoints
 from safs_ray.config import Hyperparameters, validate
-from safs_ray.data import Array, Dataset
+from safs_ray.data import Arrays, Dataset
 from safs_ray.experiment.progress import news_of
 from safs_ray.network import Frozen, Network
 from safs_ray.search.chain import Chain
@@ -30,7 +30,7 @@ class Trial(tune.Trainable):
         self,
         config: dict[str, Any],
         *,
-        arrays: dict[str, Array],
+        arrays: Arrays,
         network: Frozen,
         configuration: dict[str, Any],
         course: Course,

@@ -48,6 +48,12 @@ def test_tells_where_the_network_is_from_and_what_it_is_worth(run: FinishedRun, 
         assert f"- {note}\n" in text
 
 
+def test_names_the_classes_where_they_have_names(run: FinishedRun, exported: export.ExportedFile) -> None:
+    assert "- classes" not in card(run, exported)
+    named = replace(run, classes=("cat", "dog"))
+    assert "- classes, in the order of the logits: 0 cat, 1 dog\n" in card(named, exported)
+
+
 def test_tells_of_classes_that_cannot_be_recognised(run: FinishedRun, exported: export.ExportedFile) -> None:
     assert "the same for every image" not in card(run, exported)
     network = run.best.network

@@ -15,6 +15,7 @@ from safs_ray.experiment.results import spread
 from safs_ray.report import comparison, page
 from safs_ray.report.groups import gain, grouped
 from safs_ray.report.record import Record
+from safs_ray.stages import write_classes
 from safs_ray.storage import Folder
 
 NOW = datetime(2026, 3, 1, 14, 5)
@@ -145,6 +146,7 @@ EVIL = "<script>alert('x')</script>"
 def evil(variant: Callable[..., Path], bare: Record) -> Path:
     """A run in which everything that a user may name is named with care."""
     assert bare.results is not None
+    assert bare.classes == ""
     assignment = {f"{EVIL}&": {"operator": "relu", "alpha": 1.0, "beta": 1.0}}
     results = {**bare.results, "assignment": assignment}
     path = variant(
@@ -154,6 +156,7 @@ def evil(variant: Callable[..., Path], bare: Record) -> Path:
         data={"source": f"imagefolder:{EVIL}"},
         model={"weights": EVIL},
     )
+    write_classes([EVIL, "cat"], Folder.at(path))
     return path.rename(path.with_name("<b>evil & co"))
 
 
@@ -164,6 +167,7 @@ def test_what_a_user_named_is_escaped(evil: Path) -> None:
         assert not {"script", "b>evil"} & set(parsed.tags)
         assert EVIL not in html
         assert "<b>evil & co" in parsed.text
+    assert f"are the classes 0 {EVIL}, 1 cat." in Parsed(rendered(record)).text
 
 
 def test_pruners_that_were_tried_and_a_search_that_found_nothing_better_stand_on_the_page(

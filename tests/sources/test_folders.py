@@ -81,8 +81,8 @@ def test_of_columns_of_one_name_none_is_taken(parquet: Path) -> None:
     twice = pa.Table.from_arrays([*table.columns, table["label"]], [*table.column_names, "label"])
     pq.write_table(twice, parquet)
     assert refused("parquet:images") == (
-        "data.source=parquet:images: train.parquet needs the columns image (or img) and label (or labels, fine_label); "
-        "it has image, label, label"
+        "data.source=parquet:images: train.parquet needs the column label (or labels, fine_label, coarse_label); "
+        "it has image, label, label; data.label_column=NAME takes another"
     )
 
 
@@ -165,35 +165,61 @@ def test_any_image_that_pillow_reads_is_taken_by_whatever_name_it_has(folder: Pa
     assert (loaded.pool.inputs[4:] == 9).all()
 
 
-@pytest.mark.parametrize("name", ["val", "valid", "validation"])
+@pytest.mark.parametrize("name", ["val", "valid", "validation", "dev", "VAL"])
 def test_where_there_is_no_test_folder_another_stands_in_and_is_named(
     folder: Path, name: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     (folder / "test").rename(folder / name)
     assert len(load(DataSection(source="imagefolder:images")).test) == 4
-    assert caplog.messages == [f"data.source=imagefolder:images: tests on {name}, for there is no test"]
+    assert caplog.messages == [f"data.source=imagefolder:images: tests on {name}, for there are no test images"]
 
 
 def test_of_several_folders_the_one_called_test_is_taken(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
     (folder / "val").mkdir()
+    (folder / "Test").mkdir()
     assert len(load(DataSection(source="imagefolder:images")).test) == 4
-    assert caplog.messages == []
+    assert caplog.messages == [
+        "data.source=imagefolder:images: not used: Test",
+        "data.source=imagefolder:images: not used: val, for there are test images",
+    ]
 
 
-@pytest.mark.parametrize("name", ["val", "valid", "validation"])
+@pytest.mark.parametrize("name", ["val", "valid", "validation", "dev", "VAL"])
 def test_where_there_is_no_test_table_another_stands_in_and_is_named(
     parquet: Path, name: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     parquet.with_name("test.parquet").rename(parquet.with_name(f"{name}.parquet"))
     assert load(DataSection(source="parquet:images")).test.labels.tolist() == [0, 1, 0, 1]
-    told = f"data.source=parquet:images: tests on {name}.parquet, for there is no test.parquet"
+    told = f"data.source=parquet:images: tests on {name}.parquet, for there are no test images"
     assert caplog.messages == [told]
 
 
-def test_without_any_test_images_all_names_are_told(folder: Path) -> None:
-    (folder / "test").rename(folder / "testing")
-    assert refused("imagefolder:images") == (
-        "data.source=imagefolder:images: there is no folder images/test, nor val, valid or validation in its place"
+def test_without_any_test_images_one_in_five_is_set_aside_with_every_class_left(
+    folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (folder / "test").rename(folder / "others")
+    for kind in ("cat", "dog"):
+        for seed in range(2, 10):
+            (folder / "train" / kind / f"{seed}.png").write_bytes(png(seed))
+    (folder / "train/emu").mkdir()
+    (folder / "train/emu/0.png").write_bytes(png(0))
+    first, again = (load(DataSection(source="imagefolder:images")) for _ in range(2))
+    assert torch.bincount(first.test.labels, minlength=3).tolist() == [2, 2, 0]
+    assert torch.bincount(first.pool.labels).tolist() == [8, 8, 1]
+    assert torch.equal(first.test.inputs, again.test.inputs)
+    assert first.names == ("cat", "dog", "emu")
+    told = "there are no test images; one in 5 of the training images is set aside to test on, 4 images"
+    assert caplog.messages[0] == f"data.source=imagefolder:images: {told}"
+
+
+def test_training_images_that_are_set_aside_are_not_trained_on(folder: Path) -> None:
+    (folder / "test").rename(folder / "others")
+    for seed in range(2, 20):
+        (folder / f"train/cat/{seed}.png").write_bytes(png(seed))
+    loaded = load(DataSection(source="imagefolder:images"))
+    every = torch.cat([loaded.pool.inputs, loaded.test.inputs]).flatten(1)
+    assert sorted(every[torch.cat([loaded.pool.labels, loaded.test.labels]) == 0].tolist()) == sorted(
+        np.asarray(Image.open(f"images/train/cat/{seed}.png")).transpose(2, 0, 1).ravel().tolist() for seed in range(20)
     )
 
 

@@ -1,9 +1,13 @@
 from __future__ import annotations
 
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
 
+import numba
+import numpy as np
+import numpy.typing as npt
 import psutil
 import pytest
 import torch
@@ -21,9 +25,33 @@ def test_auto_takes_a_gpu_only_where_the_stage_is_given_one(
 ) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     resources = ResourcesSection(cpu=1, gpu=gpu)
-    same = torch.are_deterministic_algorithms_enabled()
+    same, flushed = torch.are_deterministic_algorithms_enabled(), stages.flushes_subnormals()
     assert stages.set_up(changed(configuration, "tune", resources=resources)).type == device
     torch.use_deterministic_algorithms(same)
+    torch.set_flush_denormal(flushed)
+
+
+def test_set_up_takes_subnormal_numbers_for_zero(configuration: Configuration) -> None:
+    """In torch, in what numba compiles, and in the threads that start afterwards."""
+    tiny, one = np.full(8, 1e-40, np.float32), np.ones(8, np.float32)
+
+    def product() -> list[float]:
+        return [float((torch.from_numpy(tiny) * 1).max()), float(_product(tiny, one).max())]
+
+    flushed = stages.flushes_subnormals()
+    torch.set_flush_denormal(False)
+    assert min(product()) > 0
+    assert not stages.flushes_subnormals()
+    stages.set_up(configuration)
+    assert stages.flushes_subnormals()
+    with ThreadPoolExecutor(1) as pool:
+        assert product() == pool.submit(product).result() == [0.0, 0.0]
+    torch.set_flush_denormal(flushed)
+
+
+@numba.njit
+def _product(first: npt.NDArray[np.float32], second: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    return first * second
 
 
 def test_images_are_normalised_as_told(configuration: Configuration, dataset: Dataset, splits: Splits) -> None:

@@ -23,7 +23,7 @@ from safs_ray.tune.__main__ import main
         (["model.name=lenet5", "data.size=30"], "data.size: lenet5 takes images of 28x28 or 32x32"),
         (["model.name=vgg16", "data.size=16"], "data.size: vgg16 takes images of 32x32 or more"),
         (["data.source=digit"], "data.source=digit: allowed: digits, mnist, fashion_mnist, kmnist"),
-        (["data.source=parquet:/nowhere"], "data.source=parquet:/nowhere: there is no file /nowhere/train.parquet"),
+        (["data.source=parquet:/nowhere"], "data.source=parquet:/nowhere: there is no folder /nowhere"),
         (["data.source=imagefolder:/nowhere"], "data.source=imagefolder:/nowhere: "),
         (["final.folds=4"], "final.folds=4 folds of data.validation=0.2 hold back 80%"),
         (["finetune.epochs_per_step=3"], "finetune: epochs=4 must be a multiple of epochs_per_step=3"),
