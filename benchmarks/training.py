@@ -61,7 +61,7 @@ def main() -> None:
     cells: list[Cell] = json.loads(file.read_text()) if file.exists() else []
     arguments.output.mkdir(parents=True, exist_ok=True)
     for seed in arguments.seeds:
-        setting = configure(arguments.words, seed, 0.99, "gradual", "cross-entropy")
+        setting = configure(arguments.words, seed, 0.99, arguments.pruners[0], "cross-entropy")
         folds = stages.folds(setting, stages.load(setting))
         dense = train_dense(setting, folds, arguments.dense)
         teaching = stages.folds(setting, folds.dataset.taught(taught(setting, folds, dense)))
