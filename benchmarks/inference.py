@@ -83,7 +83,7 @@ def main() -> None:
     columns += [*(f"{way} MB" for way in ways), *(f"{file} kB" for file in ("dense", *FILES))]
     print("| " + " | ".join(columns) + " |\n|" + "---|" * len(columns))
     with TemporaryDirectory() as small:
-        _write("lenet5", 0.99, "relu", "layer", Path(small))
+        write_network("lenet5", 0.99, "relu", "layer", Path(small))
         for model in arguments.models:
             for sparsity in arguments.sparsities:
                 for line in _lines(model, sparsity, arguments, ways, Path(small)):
@@ -95,9 +95,9 @@ def _lines(
 ) -> Sequence[str]:
     batches, lines = sorted(arguments.batches), []
     with TemporaryDirectory() as place:
-        sizes = _write(model, sparsity, arguments.operator, arguments.allocation, Path(place))
+        sizes = write_network(model, sparsity, arguments.operator, arguments.allocation, Path(place))
         kilobytes = " | ".join(f"{size / 1e3:,.0f}" for size in sizes)
-        images = [_images(model, batch) for batch in batches]
+        images = [images_of(model, batch) for batch in batches]
         memory = [_apart(name, small, Path(place), images) for name in ways]
         for threads in arguments.threads:
             torch.set_num_threads(threads)
@@ -116,7 +116,7 @@ def _lines(
     return lines
 
 
-def _write(model: str, sparsity: float, operator: str, allocation: str, place: Path) -> list[int]:
+def write_network(model: str, sparsity: float, operator: str, allocation: str, place: Path) -> list[int]:
     """Write a network as every way reads it; the bytes of its numbers, and of the exported files."""
     name, channels, size = MODELS[model]
     specification = Specification(name, channels, size, CLASSES, (0.5,) * channels, (0.25,) * channels)
@@ -129,7 +129,7 @@ def _write(model: str, sparsity: float, operator: str, allocation: str, place: P
     return [4 * sum(value.numel() for value in dense.state.values()), *written]
 
 
-def _images(model: str, batch: int) -> Tensor:
+def images_of(model: str, batch: int) -> Tensor:
     _, channels, size = MODELS[model]
     draws = torch.Generator().manual_seed(0)
     return torch.randint(0, 256, (batch, channels, size, size), dtype=torch.uint8, generator=draws)
@@ -186,7 +186,7 @@ WAYS: Mapping[str, Callable[[Path, int], Classify]] = {
     "safs_ray": _safs_ray,
     "C": _c,
 }
-"""By name of a column: reads what :func:`_write` wrote, and classifies images on so many threads."""
+"""By name of a column: reads what :func:`write_network` wrote, and classifies images on so many threads."""
 
 
 def _apart(way: str, small: Path, place: Path, batches: Sequence[Tensor]) -> list[int]:
@@ -198,7 +198,7 @@ def _apart(way: str, small: Path, place: Path, batches: Sequence[Tensor]) -> lis
 def _grown(way: str, small: Path, place: Path, batches: Sequence[Tensor]) -> list[int]:
     """Bytes by which this process has grown at its largest after each batch, smaller ones first."""
     torch.set_num_threads(1)
-    WAYS[way](small, 1)(_images("lenet5", 1))  # what any network needs is loaded
+    WAYS[way](small, 1)(images_of("lenet5", 1))  # what any network needs is loaded
     before = psutil.Process().memory_info().rss
     classify = WAYS[way](place, 1)
     gc.collect()

@@ -2,9 +2,9 @@
 
 The rooms, in reading order (each imports only from those before it)::
 
-    config  keys  log  machine  storage  display  checkpoints  randomness  references  data  tensorfile  sources
-    operators  dropout  activations  models  pruning  network  sparse  engine  accuracy  optimizers  training  schedules
-    search  stages  experiment  report  export  sparsification  testing  tune
+    config  keys  log  machine  storage  display  checkpoints  randomness  references  losses  mapped  data
+    tensorfile  sources  operators  dropout  activations  models  pruning  network  sparse  engine  accuracy
+    optimizers  training  schedules  search  stages  experiment  report  export  sparsification  testing  tune
 
 Only :mod:`safs_ray.tune` imports Ray.
 

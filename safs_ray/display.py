@@ -103,7 +103,7 @@ class LiveTable(logging.Handler):
                 return
             case "ended":
                 if before := self._display.rows.get(event["trial"]):  # none of a trial that took only recorded steps
-                    self._row(event["trial"], {**before, "state": "stopped" if "ASHA" in event["why"] else "diverged"})
+                    self._row(event["trial"], {**before, "state": _state(event["why"])})
                 return
             case "sweep":
                 self._display = Display(event, {}, None)
@@ -134,6 +134,11 @@ class LiveTable(logging.Handler):
             return Group(_stages(latest), Text(left.removeprefix(", "), "dim"))
         leader = f"best {percent(best['best_accuracy']).strip()} by {best['trial']}" if best else "nothing found yet"
         return Group(_trials(latest, sweep), Text(f"{leader}{left}", "dim"))
+
+
+def _state(why: str) -> str:
+    """What has become of a trial that took not all its steps, in a word."""
+    return next((state for word, state in (("ASHA", "stopped"), ("budget", "cut")) if word in why), "diverged")
 
 
 def _number(name: str) -> tuple[str, int]:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import copy
 import inspect
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from contextlib import ExitStack, suppress
+from typing import Any, Self
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.nn.modules.module import register_module_forward_hook, register_module_forward_pre_hook
 from torch.overrides import TorchFunctionMode
 
 PROBABILITIES: dict[type[nn.Module], str] = {
@@ -22,8 +26,11 @@ PROBABILITIES: dict[type[nn.Module], str] = {
 }
 """Layers of torch that drop something, and the attribute that says how much."""
 
-STOCHASTIC_DEPTH = {"StochasticDepth": "p", "DropPath": "drop_prob"}
+IDENTITIES = ("StochasticDepth", "DropPath", "DropBlock2d", "DropBlock3d")
 """Classes of torchvision's and timm's, by name, for both are mostly copied; they are the identity without dropping."""
+
+OTHERS = ("p", "drop_prob", "prob")
+"""Attributes that say how much these drop, and timm's PatchDropout, whose outputs are of several kinds."""
 
 DROPPING = (
     "dropout",
@@ -49,7 +56,7 @@ def switch_off(module: nn.Module) -> list[str]:
             dropping.append(name)
             setattr(child, attribute, 0.0)
     for name, child in list(module.named_modules(remove_duplicate=False)):
-        if name and type(child).__name__ in STOCHASTIC_DEPTH:
+        if name and type(child).__name__ in IDENTITIES:
             module.set_submodule(name, nn.Identity())
     return dropping
 
@@ -57,7 +64,37 @@ def switch_off(module: nn.Module) -> list[str]:
 def _probability(layer: nn.Module) -> str | None:
     """The attribute that says how much a layer drops; None of a layer that drops nothing."""
     known = next((attribute for kind, attribute in PROBABILITIES.items() if isinstance(layer, kind)), None)
-    return known or STOCHASTIC_DEPTH.get(type(layer).__name__)
+    if known or type(layer).__name__ not in (*IDENTITIES, "PatchDropout"):
+        return known
+    return next((attribute for attribute in OTHERS if hasattr(layer, attribute)), None)
+
+
+class _AsInEvaluation(nn.Module):
+    """A base that a module's class is given: its own code never trains, the modules within it do."""
+
+    def train(self, mode: bool = True) -> Self:
+        super().train(mode)
+        self.training = False
+        return self
+
+
+def hold_in_evaluation(module: nn.Module, example: Tensor) -> list[str]:
+    """Let modules whose own code draws random numbers in training do as in evaluation, in place; returns their names.
+
+    So is switched off what :func:`switch_off` and :class:`WithoutDropout` do not know: stochastic depth and other
+    dropping that a network calls as a function of its own or of a library, and RReLU.
+
+    Args:
+        example: a batch that the module accepts.
+    """
+    drawing = _Drawing(copy.deepcopy(module).train())
+    with suppress(Exception), torch.random.fork_rng(devices=[]), torch.no_grad(), drawing:  # a fault is told elsewhere
+        drawing.network(example)
+    for name in drawing.found:
+        child = module.get_submodule(name)
+        child.__class__ = type(type(child).__name__, (_AsInEvaluation, type(child)), {})
+        child.train(child.training)
+    return list(drawing.found)
 
 
 class WithoutDropout(TorchFunctionMode):
@@ -118,3 +155,41 @@ def _bound(arguments: Sequence[Any], named: Mapping[str, Any]) -> dict[str, Any]
     aliases = {"train": "training"}
     bound = {**dict(zip(names, arguments, strict=False)), **{aliases.get(name, name): named[name] for name in named}}
     return {"p": 0.5, "training": True, **bound}
+
+
+class _Drawing(WithoutDropout):
+    """While it is entered, and a network runs, notes which modules' own code draws from torch's global generator.
+
+    Attributes:
+        found: their names.
+    """
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+        self.found: dict[str, None] = {}
+        self._names = {child: name for name, child in network.named_modules()}
+        self._running: list[nn.Module] = [network]
+        self._hooks = ExitStack()
+
+    def __enter__(self) -> Self:
+        self._hooks.callback(register_module_forward_pre_hook(lambda each, _: self._running.append(each)).remove)
+        self._hooks.callback(register_module_forward_hook(self._end, always_call=True).remove)
+        super().__enter__()  # type: ignore[no-untyped-call]
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        super().__exit__(*error)  # type: ignore[no-untyped-call]
+        self._hooks.close()
+
+    def __torch_function__(
+        self, function: Any, types: Any, arguments: Sequence[Any] = (), named: Mapping[str, Any] | None = None
+    ) -> Any:
+        before = torch.default_generator.get_state()
+        result = super().__torch_function__(function, types, arguments, named)
+        if not torch.equal(torch.default_generator.get_state(), before):
+            self.found[self._names.get(self._running[-1], "")] = None
+        return result
+
+    def _end(self, *_: Any) -> None:
+        self._running.pop()

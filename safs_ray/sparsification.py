@@ -5,9 +5,11 @@ from __future__ import annotations
 import copy
 import io
 import math
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -20,6 +22,9 @@ from safs_ray.data import Array, Dataset, Splits
 from safs_ray.display import telling
 from safs_ray.engine.module import inference_module
 from safs_ray.experiment import BEST, PRUNED, Workers
+from safs_ray.experiment.budget import Budget
+from safs_ray.experiment.budgeting import planned
+from safs_ray.experiment.forecasting import parts_of, seconds_per_epoch
 from safs_ray.experiment.local import InProcess
 from safs_ray.experiment.progress import Clock
 from safs_ray.log import duration, log, percent
@@ -82,6 +87,7 @@ def sparsify(
     test: tuple[Images, Labels],
     sparsity: float | None = 0.99,
     settings: Sequence[str] = (),
+    budget: str | None = None,
 ) -> Sparsified:
     """Make a network sparse and keep it accurate: train, try pruners, search activations, train again, compare.
 
@@ -99,9 +105,11 @@ def sparsify(
         settings: ``key.path=value``, as the command takes them, such as ``"tune.trials=20"``, or
             ``"data.mean=[0.5]"`` with ``"data.deviation=[0.25]"`` for a network that was trained on images
             normalised so. Without them images are normalised by the training images.
+        budget: time that it may take, such as ``"20m"`` or ``"1h30m"``, from which the lengths of the trainings, the
+            pruners that are tried and the search follow, but for what the settings name. None for as long as it takes.
 
     Raises:
-        ConfigurationError: the network, the images or a setting cannot be used; nothing was trained.
+        ConfigurationError: the network, the images, a setting or the budget cannot be used; nothing was trained.
         FailedSearchError: no trial reached its end.
 
     Examples:
@@ -114,6 +122,7 @@ def sparsify(
 
         Then ``print(sparse)`` shows the table, what was gained, and ``sparse.module(images)`` gives logits.
     """
+    began = time.monotonic()
     own = copy.deepcopy(module).cpu()
     model = lend(lambda: copy.deepcopy(own), type(module).__name__)
     images = lend(lambda: (*train, *test), "images")
@@ -123,6 +132,7 @@ def sparsify(
         else ["model.pruned=true", f"model.weights={model}"]
     )
     words = [f"run.name={type(module).__name__}", f"model.name={model}", f"data.source={images}", *pruned, *TRIALS]
+    words += [f"run.budget={budget}"] if budget is not None else []
     configuration = _configured(words, settings)
     dataset = stages.load(configuration)
     splits = stages.folds(configuration, dataset).search()
@@ -132,7 +142,7 @@ def sparsify(
     with _in_this_process(configuration) as device:
         begin = untrained(network, Context(configuration, splits, device))
         words += _epochs(configuration, begin, splits)
-        return _run(_configured(words, settings), begin, dataset, splits, device)
+        return _run(_configured(words, settings), config.beside_budget({}, settings), begin, dataset, device, began)
 
 
 def _configured(words: Sequence[str], settings: Sequence[str]) -> Configuration:
@@ -159,13 +169,30 @@ def _epochs(configuration: Configuration, begin: Result, splits: Splits) -> list
 
 
 def _run(
-    configuration: Configuration, begin: Result, dataset: Dataset, splits: Splits, device: torch.device
+    configuration: Configuration,
+    given: Collection[str],
+    begin: Result,
+    dataset: Dataset,
+    device: torch.device,
+    began: float,
 ) -> Sparsified:
-    """The experiment, in this process."""
-    seconds = experiment.forecast(configuration, begin.network, splits, Workers())
+    """The experiment, in this process.
+
+    Args:
+        given: keys that a budget leaves as they are.
+        began: when all this began, by :func:`time.monotonic`.
+    """
+    epoch = seconds_per_epoch(configuration, begin.network, stages.folds(configuration, dataset).search())
+    budget = Budget(configuration.run.budget_seconds, began=began)
+    if configuration.run.budget:
+        configuration, told = planned(
+            configuration, given, budget.left, partial(parts_of, epoch=epoch, workers=Workers())
+        )
+        log.info("%s", "\n".join(told))
+    seconds = parts_of(configuration, epoch, Workers())
     log.info("about %s", duration(sum(seconds.values())))
     known = {PRUNED: begin} if configuration.model.pruned else {}
-    executor = InProcess(configuration, dataset, device, known, Clock(seconds))
+    executor = InProcess(configuration, dataset, device, known, Clock(seconds, budget))
     results = experiment.run(configuration, begin.network.specification, executor)
     return Sparsified(executor.result(BEST).network, results)
 

@@ -14,7 +14,8 @@ import safs_ray
 PACKAGE = Path(safs_ray.__file__).parent
 
 CALLED = {
-    "config.reading": ["load", "validate", "overridden"],
+    "config.reading": ["load", "validate", "overridden", "beside_budget"],
+    "config.run": ["seconds_of"],
     "config.training": ["TrainingSection"],
     "storage": ["Folder"],
     "references": ["is_reference"],
@@ -37,6 +38,7 @@ CALLED = {
     "search.lahc": ["LateAcceptance"],
     "search.strategy": ["make"],
     "stages": ["load", "folds", "specify", "train_dense", "prune", "search", "finish"],
+    "experiment.budgeting": ["within"],
     "experiment.expectation": ["expectation"],
     "experiment.pruners": ["rounds"],
     "experiment.local": ["InProcess", "run"],

@@ -105,6 +105,15 @@ def test_sparsify_refuses_bad_settings_before_anything_is_trained(
         safs_ray.sparsify(module(), images, images, sparsity=sparsity, settings=settings)
 
 
+def test_sparsify_within_a_budget_keeps_what_the_settings_name_and_tells_what_it_took(images: Images) -> None:
+    within = safs_ray.sparsify(module(), images, images, settings=SHORT, budget="2h")
+    assert within.results["budget"]["seconds"] == 7200
+    assert within.results["budget"]["missing"] == []
+    assert "of its budget of 2 h 00 min" in str(within)
+    with pytest.raises(ConfigurationError, match=r"^run.budget=soon: must be a time above 0"):
+        safs_ray.sparsify(module(), images, images, budget="soon")
+
+
 def test_sparsify_refuses_images_that_the_network_cannot_take(images: Images) -> None:
     inputs, labels = images
     with pytest.raises(ConfigurationError, match=r"model.name=memory:Sequential_\d+"):

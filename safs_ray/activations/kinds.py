@@ -55,7 +55,10 @@ MODULES: dict[type[nn.Module], str] = {
 }
 """Modules that may be sites: the functions that they apply. Their settings are attributes of the same names."""
 
-LEFT_ALONE = ("prelu", "hardsigmoid", "softsign", "tanhshrink", "softshrink", "hardshrink", "threshold", "rrelu", "glu")
+LEFT_ALONE = (
+    "prelu", "hardsigmoid", "softsign", "tanhshrink", "softshrink", "hardshrink", "threshold", "rrelu", "glu",
+    "softmax", "log_softmax", "softmin",
+)  # fmt: skip
 """Functions that torch counts among its activations and that are no operators when they are called; they stay."""
 
 GATES = ("sigmoid",)

@@ -14,7 +14,7 @@ from safs_ray.config.hyperparameters import (
     SpaceSection,
 )
 from safs_ray.config.pruning import PruningSection
-from safs_ray.config.reading import dump, load, overridden, parse, quickstart, read, validate
+from safs_ray.config.reading import beside_budget, dump, leaves, load, overridden, parse, quickstart, read, validate
 from safs_ray.config.recipes import AUTO, RECIPES, PruningRecipe
 from safs_ray.config.refusals import SECRET, ConfigurationError, counted, refusal, shortened
 from safs_ray.config.run import TYPICAL, Cost, Costs, Execution, RunSection
@@ -71,8 +71,10 @@ __all__ = [
     "TrainingSection",
     "TuneSection",
     "at_home",
+    "beside_budget",
     "counted",
     "dump",
+    "leaves",
     "load",
     "overridden",
     "parse",

@@ -74,6 +74,11 @@ class Configuration(Section):
                 f"pruning.rewind={self.pruning.rewind} does not go with model.weights, whose training is not known; "
                 "allowed: null"
             )
+        if self.run.budget and self.tune.warm_start:
+            raise ValueError(
+                f"run.budget={self.run.budget} does not go with tune.warm_start, whose dense and pruned networks are "
+                "there already; allowed: null"
+            )
         if self.model.pruned and self.search.when != "after":
             raise ValueError(f"search.when={self.search.when} does not go with model.pruned=true; allowed: after")
         if self.training.distillation.share and (lacks := self._lacks_teacher):

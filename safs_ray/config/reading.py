@@ -134,6 +134,29 @@ def overridden(values: dict[str, Any], overrides: Sequence[str]) -> dict[str, An
     return values
 
 
+def leaves(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested values by the path of their keys."""
+    found: dict[str, Any] = {}
+    for key, value in values.items():
+        found |= leaves(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
+    return found
+
+
+def beside_budget(values: Mapping[str, Any], overrides: Sequence[str]) -> frozenset[str]:
+    """The keys that are given together with ``run.budget``, which leaves them as they are.
+
+    These are the overrides, and the keys of a file that has a budget of its own.
+
+    Examples:
+        >>> sorted(beside_budget({"search": {"steps": 8}}, ["run.budget=20m", "dense.epochs=5"]))
+        ['dense.epochs', 'run.budget']
+        >>> sorted(beside_budget({"search": {"steps": 8}, "run": {"budget": "20m"}}, []))
+        ['run.budget', 'search.steps']
+    """
+    file, words = leaves(values), leaves(overridden({}, overrides))
+    return frozenset(words | (file if file.get("run.budget") else {}))
+
+
 def _key_and_value(override: str) -> tuple[str, Any]:
     key, equals, text = override.partition("=")
     if not equals or not key:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import re
 from typing import Annotated, Literal, NamedTuple
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field
 
 from safs_ray.config.section import HomePath, Section
 
@@ -43,6 +44,28 @@ def _storage(value: str) -> str:
     return value
 
 
+TIME = re.compile(r"(?:(\d{1,6})h)?(?:(\d{1,6})m)?(?:(\d{1,6})s)?")
+"""Hours, minutes and seconds, each of which may be missing."""
+
+
+def seconds_of(time: str) -> int:
+    """The seconds of a time as a configuration has it; 0 of what is none.
+
+    Examples:
+        >>> seconds_of("1h30m"), seconds_of("20m"), seconds_of("600s"), seconds_of("soon")
+        (5400, 1200, 600, 0)
+    """
+    match = TIME.fullmatch(time)
+    hours, minutes, seconds = (int(part or 0) for part in match.groups()) if match else (0, 0, 0)
+    return 3600 * hours + 60 * minutes + seconds
+
+
+def _time(value: object) -> object:
+    if value is None or (isinstance(value, str) and seconds_of(value)):
+        return value
+    raise ValueError("must be a time above 0, such as 20m, 2h, 600s or 1h30m, or null")
+
+
 class RunSection(Section):
     name: str = Field(
         "run",
@@ -54,6 +77,12 @@ class RunSection(Section):
         "runs", description="folder or URI (s3://bucket/prefix, gs://bucket/prefix) that holds run folders"
     )
     seed: int = Field(0, ge=0, lt=2**63, description="seed of the run; every random draw is derived from it")
+    budget: Annotated[str | None, BeforeValidator(_time)] = Field(
+        None,
+        description="time that the run may take, such as 20m, 2h, 600s or 1h30m: how long the trainings are, which "
+        "pruners are tried, and how far the search goes, follow from it, but for what is given beside it. Default: "
+        "none, and the keys hold as they are",
+    )
     device: Literal["auto", "cpu", "cuda"] = Field(
         "auto", description="where stages compute; auto: on a GPU if there is one, else on the CPU"
     )
@@ -99,6 +128,11 @@ class RunSection(Section):
     events: HomePath | None = Field(
         None, description="file to which every event is appended as a line of JSON; default: none"
     )
+
+    @property
+    def budget_seconds(self) -> float:
+        """The time that the run may take; infinite without a budget."""
+        return seconds_of(self.budget) if self.budget else math.inf
 
     @property
     def known_costs(self) -> Costs:

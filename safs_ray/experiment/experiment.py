@@ -18,6 +18,7 @@ from typing import Any
 from safs_ray import stages
 from safs_ray.config import AUTO, Configuration, counted
 from safs_ray.experiment.finalists import Default, winner
+from safs_ray.experiment.missing import budget_of
 from safs_ray.experiment.planning import dense_epochs, pruning_epochs
 from safs_ray.experiment.pruners import Tried, choose_pruner
 from safs_ray.experiment.results import Finalists, best_of, results
@@ -47,9 +48,10 @@ def run(configuration: Configuration, specification: Specification, executor: Ex
     executor.keep(BEST, best)
     if configuration.search.when == "during":
         log_survey(best.network.survey)
-    starts = {row: executor.result(start_of(configuration, row)) for row in recipes}
+    starts = {row: executor.result(start_of(configuration, row)) for row in recipes if row in finals}
     table = results(best, recipes[last], starts, finals, executor.evaluations(), finalists, tried)
-    return {**table, "wall_seconds": time.monotonic() - began, "finished": True}
+    took = {"wall_seconds": time.monotonic() - began, "budget": budget_of(configuration, executor)}
+    return {**table, **took, "finished": True}
 
 
 def _prune(configuration: Configuration, specification: Specification, executor: Executor) -> Tried:
@@ -122,7 +124,10 @@ def _pruning(configuration: Configuration, name: str, recipe: Recipe | None) -> 
 def _evaluate(
     configuration: Configuration, recipes: Mapping[Row, Recipe], executor: Executor
 ) -> dict[Row, list[Result]]:
-    """The final evaluation of every row, on each fold; the test images are read here alone."""
+    """The final evaluation of every row, on each fold; the test images are read here alone.
+
+    A budget that ends leaves out all but the rows that any table has, on the first fold.
+    """
     folds = range(configuration.final.folds)
     details = event("final evaluation", folds=len(folds))
     log.info("final evaluation, %s", counted(len(folds), "fold"), extra=details)
@@ -131,8 +136,12 @@ def _evaluate(
     last = [_last(configuration, row, recipes[row], fold) for fold in folds for row in recipes if row not in alike]
     dense = Stage(final(Row.DENSE, 0), 0, _test, DENSE, tests=True)
     executor.run([*last, *([] if configuration.model.pruned else [dense])])  # nothing is known of one pruned elsewhere
-    executor.run([_same(row, default, fold) for fold in folds for row in alike])
-    finals = {row: [executor.result(final(row, fold)) for fold in folds] for row in recipes}
+    executor.run(
+        [_same(row, default, fold) for fold in folds for row in alike if executor.has(final(Row.PRUNED, fold))]
+    )
+    rows = [row for row in recipes if executor.has(final(row, 0))]
+    whole = [fold for fold in folds if all(executor.has(final(row, fold)) for row in rows)]
+    finals = {row: [executor.result(final(row, fold)) for fold in whole] for row in rows}
     if not configuration.model.pruned:
         finals[Row.DENSE] = [executor.result(dense.name)]
     return finals
@@ -146,7 +155,8 @@ def _last(configuration: Configuration, row: Row, recipe: Recipe, fold: int) -> 
         return stages.finish(start.network, context, recipe, fold)
 
     start, epochs = start_of(configuration, row), configuration.final.epochs
-    return Stage(final(row, fold), epochs, make, start, fold, tests=True, recipe=recipe)
+    expendable = fold > 0 or row in configuration.final.ablations
+    return Stage(final(row, fold), epochs, make, start, fold, tests=True, recipe=recipe, expendable=expendable)
 
 
 def _same(row: Row, default: Recipe, fold: int) -> Stage:

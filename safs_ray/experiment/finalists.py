@@ -43,15 +43,21 @@ def winner(
 ) -> Recipe:
     """Run a sweep; the recipe that does best when its best trials and the default recipe are trained again.
 
+    The default recipe wins where the budget has ended before anything could be compared with it.
+
     Args:
         start: name of the result whose network the trials begin from.
         recipe: whose assignment that network is given first; None for its own.
         finalists: takes how they did.
     """
     outcomes = executor.sweep(course, start, recipe.assignment if recipe else None)
+    if not outcomes:
+        return _nothing_found(course.sweep, default.recipe)
     last = finalists_of(outcomes, default.recipe, configuration.final.finalists)
     starts = [default.start if outcome.trial == DEFAULT else start for outcome in last]
-    trained = _train_again(configuration, course.sweep, last, starts, executor)
+    last, trained = _train_again(configuration, course.sweep, last, starts, executor)
+    if not trained:
+        return _nothing_found(course.sweep, default.recipe)
     best, accuracy = winner_of(last, [[result.validation_accuracy for result in each] for each in trained])
     finalists[course.sweep] = {
         outcome.trial: {
@@ -110,10 +116,15 @@ def _tell(sweep: Sweep, best: Outcome, accuracy: float, trainings: int) -> None:
     )  # fmt: skip
 
 
+def _nothing_found(sweep: Sweep, default: Recipe) -> Recipe:
+    log.info("%s: the budget has ended before the default recipe could be compared", sweep)
+    return default
+
+
 def _train_again(
     configuration: Configuration, sweep: Sweep, finalists: Sequence[Outcome], starts: Sequence[str], executor: Executor
-) -> list[list[Result]]:
-    """The trainings of each finalist, all beside each other."""
+) -> tuple[list[Outcome], list[list[Result]]]:
+    """The finalists that can be compared and the trainings of each, all of which run beside each other."""
     seeds, trials = range(configuration.final.seeds), [outcome.trial for outcome in finalists]
     details = event("finalists", sweep=sweep, trials=trials, trainings=len(seeds))
     many = f"{counted(len(trials) - 1, 'finalist')} and the default recipe"
@@ -121,7 +132,25 @@ def _train_again(
     executor.discard(finalists_place(sweep), but=trials)  # of a sweep that has gone on since
     begun = list(zip(finalists, starts, strict=True))
     executor.run([_training(configuration, sweep, each, number, start) for number in seeds for each, start in begun])
-    return [[executor.result(f"{finalists_place(sweep, trial)}/seed-{number}") for number in seeds] for trial in trials]
+    return _comparable(sweep, finalists, seeds, executor)
+
+
+def _comparable(
+    sweep: Sweep, finalists: Sequence[Outcome], seeds: Sequence[int], executor: Executor
+) -> tuple[list[Outcome], list[list[Result]]]:
+    """The finalists with any trainings, and of these as many as all have; nothing without the default recipe's.
+
+    A budget that ends leaves some out. Those of all finalists with one seed are begun before those with the next.
+    """
+    places = {outcome: finalists_place(sweep, outcome.trial) for outcome in finalists}
+    made = {
+        outcome: {seed for seed in seeds if executor.has(f"{places[outcome]}/seed-{seed}")} for outcome in finalists
+    }
+    if not made[finalists[0]]:
+        return [], []
+    there = [outcome for outcome in finalists if made[outcome]]
+    common = sorted(set.intersection(*(made[outcome] for outcome in there)))
+    return there, [[executor.result(f"{places[outcome]}/seed-{seed}") for seed in common] for outcome in there]
 
 
 def _training(configuration: Configuration, sweep: Sweep, finalist: Outcome, number: int, start: str) -> Stage:
@@ -132,4 +161,4 @@ def _training(configuration: Configuration, sweep: Sweep, finalist: Outcome, num
         return stages.train_finalist(initial.network, context, finalist.recipe, number)
 
     name = f"{finalists_place(sweep, finalist.trial)}/seed-{number}"
-    return Stage(name, configuration.final.epochs, make, start, recipe=finalist.recipe)
+    return Stage(name, configuration.final.epochs, make, start, recipe=finalist.recipe, expendable=True)

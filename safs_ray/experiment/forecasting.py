@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import random
 import time
+from bisect import insort
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from statistics import mean
 from typing import NamedTuple
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -61,15 +61,27 @@ class Workers:
         return self.start + max(trainings / self.count, 1) * seconds_each if trainings else 0.0
 
 
+class SecondsPerEpoch(NamedTuple):
+    """Of the network as it is, as sparse as it will be, and so with other operators; on the cores of one trial."""
+
+    dense: float
+    sparse: float
+    candidate: float
+
+
 def forecast(configuration: Configuration, network: Network, splits: Splits, workers: Workers) -> dict[str, float]:
     """The seconds that each part of an experiment takes, by its name, in the order of the parts.
 
     A part is a sweep, or the stages of one kind. The time of an epoch is measured, of the network as it is and of one
     as sparse as it will be.
     """
+    return parts_of(configuration, seconds_per_epoch(configuration, network, splits), workers)
+
+
+def parts_of(configuration: Configuration, epoch: SecondsPerEpoch, workers: Workers) -> dict[str, float]:
+    """The same by what an epoch takes."""
     final, when, pruning = configuration.final, configuration.search.when, configuration.pruning
-    seconds = _seconds_per_epoch(configuration, network, splits)
-    dense, sparse, candidate = seconds.dense, seconds.sparse, seconds.candidate
+    dense, sparse, candidate = epoch
     searched = candidate if when == "after" else dense
     last = dense if when == "during" else mean((sparse, candidate))  # half of the rows have operators that were found
     masks_change = pruning.schedule not in ("one shot", "iterative", "swamp")
@@ -103,19 +115,19 @@ def expected_steps(configuration: Configuration, course: Course, trials: int) ->
     rungs, draws = course.rungs(configuration), random.Random(0)
     if not rungs:
         return [course.steps]
-    quantile = 100 * (1 - 1 / configuration.tune.reduction_factor)
+    quantile = 1 - 1 / configuration.tune.reduction_factor
     sweeps = ([draws.random() for _ in range(min(trials, MOST_TRIALS))] for _ in range(SWEEPS))
     return [steps for trials in sweeps for steps in _steps_of_trials(trials, rungs, quantile, course.steps)]
 
 
 def _steps_of_trials(strengths: Sequence[float], rungs: Sequence[int], quantile: float, steps: int) -> Iterator[int]:
     """How far each trial comes, in their order."""
-    reached: dict[int, list[float]] = {rung: [] for rung in rungs}
+    reached: dict[int, list[float]] = {rung: [] for rung in rungs}  # ascending
     for strength in strengths:
         for rung in rungs:
             before = reached[rung]
-            stopped = bool(before) and strength < np.percentile(before, quantile)
-            before.append(strength)
+            stopped = bool(before) and strength < _quantile(before, quantile)
+            insort(before, strength)
             if stopped:
                 yield rung
                 break
@@ -123,15 +135,15 @@ def _steps_of_trials(strengths: Sequence[float], rungs: Sequence[int], quantile:
             yield steps
 
 
-class _Seconds(NamedTuple):
-    """Seconds of an epoch: of the network as it is, as sparse as it will be, and so with other operators."""
+def _quantile(ascending: Sequence[float], part: float) -> float:
+    """That below which a part of the values lies, between two of them by a straight line, as ASHA's percentile."""
+    place = part * (len(ascending) - 1)
+    low = int(place)
+    high = min(low + 1, len(ascending) - 1)
+    return ascending[low] + (place - low) * (ascending[high] - ascending[low])
 
-    dense: float
-    sparse: float
-    candidate: float
 
-
-def _seconds_per_epoch(configuration: Configuration, network: Network, splits: Splits) -> _Seconds:
+def seconds_per_epoch(configuration: Configuration, network: Network, splits: Splits) -> SecondsPerEpoch:
     """Measure the time of an epoch on the cores of one trial."""
     threads = torch.get_num_threads()
     torch.set_num_threads(configuration.tune.resources.cpu)
@@ -140,7 +152,7 @@ def _seconds_per_epoch(configuration: Configuration, network: Network, splits: S
         sparse = _measured(configuration, pruned, splits)
         dense = sparse if network.masks else _measured(configuration, network, splits)
         candidates = [_measured(configuration, each, splits) for each in _candidates(configuration, pruned)]
-        return _Seconds(dense, sparse, mean(candidates))
+        return SecondsPerEpoch(dense, sparse, mean(candidates))
     finally:
         torch.set_num_threads(threads)
 

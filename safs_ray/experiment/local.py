@@ -10,7 +10,8 @@ import torch
 from safs_ray import stages
 from safs_ray.config import Configuration, Hyperparameters, counted
 from safs_ray.data import Dataset
-from safs_ray.experiment.progress import Clock, StageProgress, SweepProgress, news_of
+from safs_ray.experiment.budget import Budget
+from safs_ray.experiment.progress import BUDGET_ENDED, Clock, StageProgress, SweepProgress, news_of
 from safs_ray.experiment.stage import FailedSearchError, Outcome, Stage
 from safs_ray.network import Network
 from safs_ray.search.assignment import Assignment
@@ -61,16 +62,27 @@ class InProcess:
         self._results = dict(results or {})
         self._ledger = Ledger()
 
+    @property
+    def budget(self) -> Budget:
+        """That of the clock."""
+        return self._clock.budget
+
     def run(self, stages: Sequence[Stage]) -> list[Result]:
         """The results of stages, one after the other."""
         missing = [stage for stage in stages if stage.name not in self._results]
         progress = StageProgress(missing, self._clock)
         for stage in missing:
+            if stage.expendable and self._clock.leaves_out(stage.name, stage.part):
+                continue
             splits = self._folds.search() if stage.fold is None else self._folds.final(stage.fold)
             start = self._results[stage.start] if stage.start else None
             context = Context(self._configuration, splits, self._device, partial(progress.epoch, stage.name))
             self._results[stage.name] = stage.make(start, context)
-        return [self._results[stage.name] for stage in stages]
+        return [self._results[stage.name] for stage in stages if self.has(stage.name)]
+
+    def has(self, name: str) -> bool:
+        """Whether a result is there."""
+        return name in self._results
 
     def result(self, name: str) -> Result:
         """A result that is there."""
@@ -93,13 +105,15 @@ class InProcess:
         trials = self._configuration.tune.trials if searches else self._configuration.search.chains
         progress = SweepProgress(self._configuration, course, trials, self._clock)
         for number in range(trials):
+            if self._clock.leaves_out(course.sweep, course.sweep):
+                break
             hyperparameters = propose(number, ended)
             assignment, last = self._trial(course, number, begun, hyperparameters, progress)
             ended.append((hyperparameters, last.best_accuracy))
             if not last.diverged or last.phase == "search":
                 recipe = Recipe(assignment, hyperparameters, searches)
                 outcomes.append(Outcome(course.trial(number), recipe, last.best_accuracy))
-        if not outcomes:
+        if not outcomes and ended:
             raise FailedSearchError(f"{course.sweep}: none of {counted(len(ended), 'trial')} reached its end")
         return outcomes
 
@@ -129,8 +143,11 @@ class InProcess:
         start = best.assignment if best else None
         trial = course.trial(number)
         chain = Chain(network, context, hyperparameters, self._ledger, course, trial, start)
-        while not chain.finished:
+        last, cut = chain.step(), False
+        progress.step(trial, chain.iteration, news_of(last))
+        while not (chain.finished or (cut := self._clock.leaves_out(course.sweep, course.sweep))):
             last = chain.step()
             progress.step(trial, chain.iteration, news_of(last))
-        progress.end(trial, "its fine-tuning diverged" if chain.iteration < course.steps else "")
+        why = BUDGET_ENDED if cut else "its fine-tuning diverged" if chain.iteration < course.steps else ""
+        progress.end(trial, why)
         return chain.best, last

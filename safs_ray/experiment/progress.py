@@ -9,14 +9,18 @@ from statistics import mean
 from typing import Any
 
 from safs_ray.config import Configuration
-from safs_ray.experiment.forecasting import expected_steps
-from safs_ray.experiment.stage import Stage
+from safs_ray.experiment.budget import Budget
+from safs_ray.experiment.forecasting import END, expected_steps
+from safs_ray.experiment.stage import FINAL, PRUNERS, Stage
 from safs_ray.log import duration, event, log, percent
 from safs_ray.search.course import Course
 from safs_ray.search.evaluation import Evaluation
 
 SECONDS_BETWEEN = 5
 """Between two lines of a stage."""
+
+BUDGET_ENDED = "the budget leaves it no more time"
+"""Why a trial has ended that neither ASHA nor a divergence stopped."""
 
 BELIEF = 0.5
 """The part of a forecast after which it is what was measured of late that counts."""
@@ -27,13 +31,20 @@ class Clock:
 
     Args:
         forecast: seconds of each part, as of :func:`safs_ray.experiment.forecasting.forecast`.
+        budget: that the experiment has to end in.
     """
 
-    def __init__(self, forecast: Mapping[str, float]) -> None:
+    def __init__(self, forecast: Mapping[str, float], budget: Budget | None = None) -> None:
+        self.budget = budget or Budget()
         self._left = dict(forecast)
         self._memory = max(BELIEF * sum(forecast.values()), 1e-3)
         self._done = self._took = self._memory  # at first the forecast is believed
         self._last = time.monotonic()
+
+    @property
+    def parts(self) -> dict[str, float]:
+        """Seconds of the forecast that are left of each part."""
+        return dict(self._left)
 
     def left(self, part: str) -> float:
         """Seconds of the forecast that are left of a part."""
@@ -55,11 +66,39 @@ class Clock:
     @property
     def seconds_left(self) -> float:
         """Seconds until the end of the experiment."""
-        return sum(self._left.values()) * self._took / self._done
+        return sum(self._left.values()) * self._pace
+
+    @property
+    def _pace(self) -> float:
+        """Seconds that a second of the forecast takes."""
+        return self._took / self._done
+
+    def time_for(self, part: str) -> float:
+        """Seconds that are left for a part, so that what has to follow it still fits into the budget."""
+        names = list(self._left)
+        later = names[names.index(part) + 1 :] if part in names else []
+        return self.budget.left - sum(self._left[name] for name in later if follows(name, part)) * self._pace
+
+    def leaves_out(self, name: str, part: str) -> bool:
+        """Whether there is no time for a stage or for more of a sweep, now or earlier."""
+        if name in self.budget.left_out:
+            return True
+        if self.time_for(part) > 0:
+            return False
+        self.budget.leave_out(name)
+        return True
 
     def words(self) -> str:
         """The time left, as a person says it; nothing without a forecast."""
         return f"{duration(self.seconds_left)} left" if self._left else ""
+
+
+def follows(later: str, part: str) -> bool:
+    """Whether a part is worth no less than one before it, which then leaves time for it.
+
+    A better pruner is worth more than the search, so the choice of a pruner may take its time.
+    """
+    return not part.startswith(PRUNERS) or later.startswith(PRUNERS) or later in (FINAL, END)
 
 
 class StageProgress:

@@ -28,6 +28,8 @@ SHARES = (4, 2, 1)
 def choose_pruner(configuration: Configuration, executor: Executor) -> Tried:
     """Try the recipes of ``pruning.recipe`` auto, and keep what the best of them made as the pruned network.
 
+    A budget that ends meanwhile leaves tries out, but not that of the best in all epochs.
+
     Raises:
         ConfigurationError: no recipe made the network sparse.
     """
@@ -35,14 +37,18 @@ def choose_pruner(configuration: Configuration, executor: Executor) -> Tried:
     log.info("pruners: %s", ", ".join(left), extra=event("pruners", recipes=left))
     for epochs, count in rounds(configuration):
         names = left[:count]
-        made = dict(zip(names, executor.run([_try(configuration, name, epochs) for name in names]), strict=True))
+        needed = names[0] if epochs == configuration.pruning.epochs else None
+        executor.run([_try(configuration, name, epochs, expendable=name != needed) for name in names])
+        there = [name for name in names if executor.has(place(name, epochs))]
+        made = {name: executor.result(place(name, epochs)) for name in there}
         for name, result in made.items():
             known = tried.setdefault(name, {"epochs": [], "validation_accuracy": [], "core_seconds": 0.0})
             known["epochs"].append(epochs)
             known["validation_accuracy"].append(result.validation_accuracy)
             known["core_seconds"] += result.core_seconds
-        left = sorted(names, key=lambda name: made[name].validation_accuracy, reverse=True)
-    best = made[left[0]]
+        if made:
+            left = sorted(made, key=lambda name: made[name].validation_accuracy, reverse=True)
+            best = made[left[0]]
     if not best.validation_accuracy:
         raise refusal("pruning.recipe", "auto", f"none of {', '.join(tried)} made the network sparse")
     executor.keep(PRUNED, best)
@@ -55,6 +61,8 @@ def choose_pruner(configuration: Configuration, executor: Executor) -> Tried:
 def rounds(configuration: Configuration) -> list[tuple[int, int]]:
     """Epochs of a try and number of recipes, round by round; the best of a half, rounded up, goes on.
 
+    Where that is one alone, it goes on to the last round at once.
+
     Examples:
         >>> from safs_ray.config import validate
         >>> rounds(validate({"pruning": {"recipe": "auto", "epochs": 20, "recipes": ["erk", "gsm", "gradual"]}}))
@@ -62,7 +70,8 @@ def rounds(configuration: Configuration) -> list[tuple[int, int]]:
     """
     planned, count = [], len(configuration.pruning.tried)
     for share in SHARES:
-        planned.append((configuration.pruning.epochs // share, count))
+        if count > 1 or share == 1:
+            planned.append((configuration.pruning.epochs // share, count))
         count = (count + 1) // 2
     return planned
 
@@ -91,7 +100,7 @@ def _rank(known: dict[str, Any]) -> tuple[int, float]:
     return len(known["epochs"]), known["validation_accuracy"][-1]
 
 
-def _try(configuration: Configuration, recipe: str, epochs: int) -> Stage:
+def _try(configuration: Configuration, recipe: str, epochs: int, expendable: bool) -> Stage:
     """The stage that makes the dense network sparse by one recipe."""
     section = configuration.pruning.by(recipe, epochs)
 
@@ -105,4 +114,4 @@ def _try(configuration: Configuration, recipe: str, epochs: int) -> Stage:
             log.info("pruners: %s: %s", recipe, error)
             return Result(dense.network, 0.0, time.process_time() - start)
 
-    return Stage(place(recipe, epochs), epochs, make, DENSE)
+    return Stage(place(recipe, epochs), epochs, make, DENSE, expendable=expendable)

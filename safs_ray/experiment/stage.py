@@ -6,6 +6,7 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
+from safs_ray.experiment.budget import Budget
 from safs_ray.search.assignment import Assignment
 from safs_ray.search.course import Course, Sweep
 from safs_ray.search.evaluation import Evaluation
@@ -37,6 +38,7 @@ class Stage:
         fold: whose images it sees; None for those of the search.
         tests: whether it reads the test images.
         recipe: what its result depends on beside its start: with another it is made anew.
+        expendable: whether it is left out when the budget ends before it begins.
     """
 
     name: str
@@ -46,6 +48,7 @@ class Stage:
     fold: int | None = None
     tests: bool = False
     recipe: Recipe | None = None
+    expendable: bool = False
 
     @property
     def place(self) -> str:
@@ -55,10 +58,15 @@ class Stage:
     @property
     def part(self) -> str:
         """The part of the experiment: ``dense``, ``pruners/epochs-N``, ``pruned``, ``finalists/SWEEP``, ``final``."""
-        first, *others = self.name.split("/")
-        if first == PRUNERS:
-            return f"{first}/{others[-1]}"
-        return "/".join((first, *others[:1])) if first == FINALISTS else first
+        return part_of(self.name)
+
+
+def part_of(name: str) -> str:
+    """The part of the experiment that a stage of this name belongs to; see :attr:`Stage.part`. Of a sweep, itself."""
+    first, *others = name.split("/")
+    if first == PRUNERS:
+        return f"{first}/{others[-1]}"
+    return "/".join((first, *others[:1])) if first == FINALISTS else first
 
 
 def final(row: str, fold: int) -> str:
@@ -90,8 +98,15 @@ class FailedSearchError(Exception):
 class Executor(Protocol):
     """Where an experiment runs: in this process, or on Ray. What was done before is not done again."""
 
+    @property
+    def budget(self) -> Budget:
+        """The time that the experiment may take, and what is left out for want of it."""
+
     def run(self, stages: Sequence[Stage]) -> list[Result]:
-        """The results of stages, which are run beside each other as far as they fit."""
+        """The results of stages, which are run beside each other as far as they fit, without those left out."""
+
+    def has(self, name: str) -> bool:
+        """Whether a result is there."""
 
     def result(self, name: str) -> Result:
         """A result that is there."""
@@ -100,7 +115,7 @@ class Executor(Protocol):
         """Let all that is trained from now on have the logits of a result's network; see :func:`stages.teach`."""
 
     def sweep(self, course: Course, start: str, assignment: Assignment | None) -> list[Outcome]:
-        """What the trials of a sweep have found, by number.
+        """What the trials of a sweep have found, by number; nothing where the budget ended before any step.
 
         Args:
             start: name of the result whose network every trial begins from.

@@ -1,35 +1,52 @@
 """Takes a network away: an equal network with less to store and compute, in one file that other programs run.
 
 ``write`` makes the file: ``slim`` folds and cuts what it exactly can, ``formats`` has the kinds of files, and what is
-written is run and compared first. ``loading`` reads what this package wrote; ``card`` tells where a network is from.
+written is run and compared first. ``write_int8`` makes one of 8-bit integers. ``loading`` reads what this package
+wrote; ``card`` tells where a network is from.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from statistics import median
 
 import torch
+from torch import Tensor
 
-from safs_ray.config import ConfigurationError, refusal
+from safs_ray.config import ConfigurationError, counted, refusal
+from safs_ray.data import Examples
+from safs_ray.engine.passes import Passes
 from safs_ray.export import formats
-from safs_ray.export.formats import Files, Runtime
+from safs_ray.export.c import integer_writing, writing
+from safs_ray.export.formats import Files, Predict, Runtime
+from safs_ray.export.int8 import reference
+from safs_ray.export.int8.integers import IntegerProgram
+from safs_ray.export.int8.quantisation import quantised
+from safs_ray.export.measurement import accuracy
 from safs_ray.export.slim import slim
+from safs_ray.models import Specification
 from safs_ray.network import Network
 from safs_ray.randomness import generator
 from safs_ray.sources.images import one_line
 from safs_ray.sparse.execution import executable
 from safs_ray.storage import Folder
 
-__all__ = ["ExportedFile", "Trial", "write"]
+__all__ = ["Accuracies", "ExportedFile", "Trial", "write", "write_int8"]
 
 TOLERANCE = 1e-3
 """Difference of logits that rounding may make, as a fraction of the largest logit."""
 
 TURNS = 5
 """Times that an image is run, to tell how long it takes."""
+
+Test = tuple[str, Examples]
+"""Images that accuracies are measured with, behind what they are."""
+
+RANGE_IMAGES, RANGE_NUMBERS = 256, 2**22
+"""Images that ranges are taken from at most, fewer where the largest value of all has more numbers; 16 at least."""
 
 
 @dataclass(frozen=True)
@@ -41,20 +58,39 @@ class ExportedFile:
         size: of the files, in bytes.
         network: what the file holds.
         notes: what was done to the network, and what could not be, a clause each.
-        difference: the largest one between its logits and the original network's, on random images.
-        largest: the original's largest logit on them.
+        images: what its logits were compared with the original network's on.
+        difference: the largest one between them.
+        largest: the original's largest logit on these images.
         trials: of each program that was installed; the first is the one that the file is made for.
         files: the bytes of each.
+        accuracies: of 8-bit integers; None where they were not asked for.
     """
 
     format: str
     size: int
     network: Network
     notes: tuple[str, ...]
+    images: str
     difference: float
     largest: float
     trials: tuple[Trial, ...]
     files: Mapping[str, int]
+    accuracies: Accuracies | None = None
+
+
+@dataclass(frozen=True)
+class Accuracies:
+    """The fractions of images that a network classifies correctly before and after it was quantised.
+
+    Attributes:
+        images: what they are, a noun.
+        count: how many.
+    """
+
+    images: str
+    count: int
+    before: float
+    after: float
 
 
 @dataclass(frozen=True)
@@ -94,43 +130,140 @@ def write(network: Network, name: str, folder: Folder, dense_weights: bool = Fal
     """
     chosen = formats.find(name, dense_weights)
     smaller, notes = slim(network)
-    try:
+    with _refusing(name, network):
         files, note = chosen.write(smaller)
-        expected = _Expected(network)
+        expected = _Expected(network.specification, _original(network))
         compared = [expected.compare(each, files) for each in chosen.runtimes if each.is_installed()]
-    except ConfigurationError:
-        raise
-    except Exception as error:  # exporters raise anything at code that they do not know, a user's above all
-        reason = f"cannot hold this {network.specification.model} ({type(error).__name__}: {one_line(error)})"
-        raise refusal("format", name, reason) from None
     for difference, trial in compared:
         if not difference <= TOLERANCE * expected.largest:
             reason = f"computes logits that differ by {difference:.2g} from this network's, the largest of which is"
             where = f" in {trial.runtime}" if len(compared) > 1 else ""
             raise refusal("format", name, f"{reason} {expected.largest:.2g}{where}; nothing was written")
-    for file, content in files.items():
-        folder.write(file, content)
-    sizes = {file: len(content) for file, content in files.items()}
     clauses = tuple(filter(None, (*notes, note)))
     worst, trials = max(difference for difference, _ in compared), tuple(trial for _, trial in compared)
-    return ExportedFile(name, sum(sizes.values()), smaller, clauses, worst, expected.largest, trials, sizes)
+    sizes = _put(files, folder)
+    return ExportedFile(
+        name, sum(sizes.values()), smaller, clauses, "random images", worst, expected.largest, trials, sizes
+    )
+
+
+def write_int8(network: Network, images: Tensor, folder: Folder, test: Test | None = None) -> ExportedFile:
+    """Write a network as C that computes with 8-bit integers, quantised after training.
+
+    Batch normalisation is folded, weights have 8 bits and a scale for each channel, biases and sums 32 bits. The range
+    of every value is the one with the least squared error on the images, and each activation with its scales is a
+    table of 256 numbers: so every operator is as exact as 8 bits are, and nothing but integers is computed with. The
+    logits are integers of 32 bits; ``NETWORK_UNIT`` in the header is what 1 stands for.
+
+    Args:
+        images: uint8 (N, C, H, W), such as the network is to classify; those of the validation. 256 of them do.
+        folder: gets ``network.c`` and ``network.h``.
+        test: images that the accuracies before and after are measured with, and what they are, a noun.
+
+    Raises:
+        ConfigurationError: C cannot express this network, there are no such images, or there is no C compiler.
+
+    Examples:
+        >>> from safs_ray.models import Specification
+        >>> network = Network.initial(Specification("mlp", 1, 8, 10, mean=(0.5,), deviation=(0.5,)), seed=0)
+        >>> images = torch.randint(0, 256, (32, 1, 8, 8), dtype=torch.uint8)
+        >>> write_int8(network, images, Folder.at("integers")).format
+        'int8'
+    """
+    chosen, specification = formats.find("c"), network.specification
+    _check_images(specification, images)
+    smaller, notes = slim(network)
+    with _refusing("c", network):
+        passes = writing.passes_of(smaller)
+        images = _some(images, passes)
+        program = quantised(passes, specification, images)
+        files = integer_writing.write(program, specification)
+        expected = _Expected(specification, _defined(program))
+        difference, trial = expected.compare(chosen.runtimes[0], files)
+    if difference:
+        raise refusal("format", "c", f"computes other logits than 8-bit integers have, by {difference:.2g}")
+    original, predict = _original(network), chosen.runtimes[0].load(files)
+    accuracies = test and Accuracies(test[0], len(test[1]), accuracy(original, test[1]), accuracy(predict, test[1]))
+    logits = original(images)
+    worst, largest = (predict(images) - logits).abs().max().item(), logits.abs().max().item()
+    count = counted(len(images), "image")
+    clauses = *notes, f"quantised weights and activations to 8 bits, by the ranges that occur on {count}"
+    sizes, on = _put(files, folder), f"the {count} that it was quantised by"
+    return ExportedFile(
+        formats.INT8, sum(sizes.values()), smaller, clauses, on, worst, largest, (trial,), sizes, accuracies
+    )
+
+
+def _put(files: Files, folder: Folder) -> Mapping[str, int]:
+    """Write files; gives their sizes."""
+    for file, content in files.items():
+        folder.write(file, content)
+    return {file: len(content) for file, content in files.items()}
+
+
+@contextmanager
+def _refusing(name: str, network: Network) -> Iterator[None]:
+    """Say in one line why a format cannot hold a network.
+
+    Raises:
+        ConfigurationError: it cannot.
+    """
+    try:
+        yield
+    except ConfigurationError:
+        raise
+    except Exception as error:  # exporters raise anything at code that they do not know, a user's above all
+        reason = f"cannot hold this {network.specification.model} ({type(error).__name__}: {one_line(error)})"
+        raise refusal("format", name, reason) from None
+
+
+def _check_images(specification: Specification, images: Tensor) -> None:
+    """Refuse images that the network does not take.
+
+    Raises:
+        ConfigurationError: they are not such images, or none.
+    """
+    try:
+        specification.pixels(images)
+    except ValueError as error:
+        raise refusal("images", str(tuple(images.shape)), str(error)) from None
+    if not len(images):
+        raise refusal("images", "", "there must be at least one, to take ranges from")
+
+
+def _some(images: Tensor, passes: Passes) -> Tensor:
+    """So many images that the values of a layer fit into little memory, drawn the same way every time."""
+    largest = max(value.channels * value.pixels for value in passes.values)
+    count = max(16, min(RANGE_IMAGES, RANGE_NUMBERS // largest))
+    return images[torch.randperm(len(images), generator=generator(0, "ranges"))[:count]]
+
+
+def _original(network: Network) -> Predict:
+    """A network as torch computes it, with all weights."""
+    return torch.inference_mode()(executable(network, "dense", torch.device("cpu")).eval())
+
+
+def _defined(program: IntegerProgram) -> Predict:
+    """A network in 8-bit integers as it is defined."""
+    return lambda images: reference.run(program, images) * program.unit
 
 
 class _Expected:
-    """The logits of a network for random images of all contrasts.
+    """The logits of random images of all contrasts.
+
+    Args:
+        predict: gives them.
 
     Attributes:
         largest: of them.
     """
 
-    @torch.inference_mode()
-    def __init__(self, network: Network) -> None:
-        original = executable(network, "dense", torch.device("cpu")).eval()
+    def __init__(self, specification: Specification, predict: Predict) -> None:
         draws = generator(0, "export")
-        shape = network.specification.example(16).shape
-        images = torch.rand(shape, generator=draws) * 256 * torch.rand(16, 1, 1, 1, generator=draws)
+        images = torch.rand(specification.example(16).shape, generator=draws) * 256
+        images *= torch.rand(16, 1, 1, 1, generator=draws)
         self._batches = torch.split(images.to(torch.uint8), [1, 15])  # any size of batch must do
-        self._logits = torch.cat([original(batch) for batch in self._batches])
+        self._logits = torch.cat([predict(batch) for batch in self._batches])
         self.largest = self._logits.abs().max().item()
 
     @torch.inference_mode()

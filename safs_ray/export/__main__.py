@@ -1,6 +1,7 @@
 """``python -m safs_ray.export RUN [--format FORMAT] [--output FOLDER]``: a run's best network in one file.
 
-With ``--measure`` nothing is exported: what each form costs on this machine is printed, and written as JSON.
+With ``--format c --int8`` it computes with 8-bit integers, quantised by the run's validation images. With ``--measure``
+nothing is exported: what each form costs on this machine is printed, and written as JSON.
 
 Exit codes: 0 written, 2 bad input.
 """
@@ -15,10 +16,10 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from safs_ray import export, stages
-from safs_ray.config import ConfigurationError
+from safs_ray import export
+from safs_ray.config import ConfigurationError, refusal
 from safs_ray.export import formats, measurement
-from safs_ray.export.card import CARD, card
+from safs_ray.export.card import CARD, card, in_integers
 from safs_ray.export.finished import FinishedRun
 from safs_ray.export.measurement import Measurement
 from safs_ray.report.table import STYLE
@@ -35,13 +36,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.path.append(str(Path.cwd()))
     try:
         formats.find(parsed.format, parsed.dense_weights)
+        if parsed.int8 and parsed.format != "c":
+            raise refusal("format", parsed.format, "has no 8-bit integers; allowed with --int8: c")
         run = FinishedRun.read(parsed.run)
         if parsed.measure:
             folder = Folder.at(parsed.output) if parsed.output else run.folder / "export"
             _measure(run, folder, _console())
             return WRITTEN
-        folder = Folder.at(parsed.output) if parsed.output else run.folder / "export" / parsed.format
-        exported = export.write(run.best.network, parsed.format, folder, parsed.dense_weights)
+        name = formats.INT8 if parsed.int8 else parsed.format
+        folder = Folder.at(parsed.output) if parsed.output else run.folder / "export" / name
+        if parsed.int8:
+            exported = _in_integers(run, folder)
+        else:
+            exported = export.write(run.best.network, name, folder, parsed.dense_weights)
         text = card(run, exported).encode()
         folder.write(CARD, text)
     except ConfigurationError as error:
@@ -54,6 +61,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return WRITTEN
 
 
+def _in_integers(run: FinishedRun, folder: Folder) -> export.ExportedFile:
+    """Quantise by the validation images, and measure with the test images, or those where there are none."""
+    splits = run.splits()
+    test = ("test image", splits.test) if len(splits.test) else ("validation image", splits.validation)
+    return export.write_int8(run.best.network, splits.validation.images, folder, test)
+
+
 def _console() -> Console:
     return Console(highlight=False, markup=False)
 
@@ -61,8 +75,7 @@ def _console() -> Console:
 def _measure(run: FinishedRun, folder: Folder, console: Console) -> None:
     """Measure all forms, and print and write what was found."""
     try:
-        dataset = stages.load(run.configuration)
-        test = stages.folds(run.configuration, dataset).search().test
+        test = run.splits().test
     except ConfigurationError as error:
         console.print(f"the test images cannot be read, so no accuracy is measured: {error}", soft_wrap=True)
         test = None
@@ -108,11 +121,18 @@ def _parser() -> argparse.ArgumentParser:
         help="store every zero in an ONNX file, for tools that read no sparse weights",
     )
     parser.add_argument(
+        "--int8",
+        action="store_true",
+        help="with --format c: compute with 8-bit integers, quantised by the run's validation images",
+    )
+    parser.add_argument(
         "--measure",
         action="store_true",
         help="export nothing; tell what each form takes on this machine: time, memory, bytes, and its accuracy",
     )
-    parser.add_argument("--output", metavar="FOLDER", help="folder or URI to write to (default: RUN/export/FORMAT)")
+    parser.add_argument(
+        "--output", metavar="FOLDER", help="folder or URI to write to (default: RUN/export/FORMAT, or RUN/export/int8)"
+    )
     return parser
 
 
@@ -127,9 +147,11 @@ def _show(console: Console, run: FinishedRun, exported: export.ExportedFile, fol
     console.print(table)
     for note in exported.notes:
         console.print(note, soft_wrap=True)
+    if exported.accuracies:
+        console.print(in_integers(exported.accuracies), soft_wrap=True)
     console.print(
-        f"on random images the logits differ by at most {exported.difference:.1e} from those of the original network, "
-        f"the largest of which is {exported.largest:.2g}",
+        f"on {exported.images} the logits differ by at most {exported.difference:.1e} from those of the original "
+        f"network, the largest of which is {exported.largest:.2g}",
         soft_wrap=True,
     )
 

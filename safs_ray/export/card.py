@@ -9,9 +9,9 @@ from typing import Any
 import torch
 
 from safs_ray.config import Configuration, counted
-from safs_ray.export import ExportedFile
+from safs_ray.export import Accuracies, ExportedFile
 from safs_ray.export.finished import FinishedRun
-from safs_ray.export.formats import FORMATS, describe
+from safs_ray.export.formats import FORMATS, INT8, INT8_USAGE, describe
 from safs_ray.network import Network
 from safs_ray.operators import lookup
 from safs_ray.stages.classes import told
@@ -24,7 +24,7 @@ def card(run: FinishedRun, exported: ExportedFile) -> str:
     network = run.best.network
     sections = {
         "Use": _use(run, exported),
-        "Accuracy": _accuracy(run),
+        "Accuracy": [*_accuracy(run), *_in_integers(exported)],
         "Activations": _activations(network),
         "What the export changed": _changes(exported),
         "How it was made": _making(run),
@@ -49,15 +49,15 @@ def _summary(network: Network, configuration: Configuration) -> str:
 
 
 def _use(run: FinishedRun, exported: ExportedFile) -> list[str]:
-    chosen, kind = FORMATS[exported.format], run.best.network.specification
+    kind, name = run.best.network.specification, exported.format
     return [
         ", ".join(f"`{file}`, {size:,} bytes" for file, size in exported.files.items()) + ":",
         "",
-        f"```{'c' if exported.format == 'c' else 'python'}",
-        chosen.usage,
+        f"```{'c' if name in ('c', INT8) else 'python'}",
+        INT8_USAGE if name == INT8 else FORMATS[name].usage,
         "```",
         "",
-        *(f"- {name}: {text}" for name, text in describe(kind).items()),
+        *(f"- {name}: {text}" for name, text in describe(kind, exported.format).items()),
         *([f"- classes, in the order of the logits: {told(run.classes)}"] if run.classes else []),
         f"- normalisation inside: (pixel / 255 - mean) / deviation; by channel, mean {list(kind.mean)}, deviation "
         f"{list(kind.deviation)}",
@@ -85,6 +85,16 @@ def _accuracy(run: FinishedRun) -> list[str]:
     ]
 
 
+def _in_integers(exported: ExportedFile) -> list[str]:
+    return ["", f"{in_integers(exported.accuracies).capitalize()}."] if exported.accuracies else []
+
+
+def in_integers(found: Accuracies) -> str:
+    """What 8-bit integers cost, as a sentence."""
+    before, after = (f"{_percent(each, 2)} %" for each in (found.before, found.after))
+    return f"in 8-bit integers it classifies {after} of {counted(found.count, found.images)}, before {before}"
+
+
 def _activations(network: Network) -> list[str]:
     lines = ["| site | operator g | alpha | beta | parameters of g |", "|---|---|---|---|---|"]
     for site, activation in network.activations().items():
@@ -100,8 +110,8 @@ def _activations(network: Network) -> list[str]:
 def _changes(exported: ExportedFile) -> list[str]:
     return [
         *(f"- {note}" for note in exported.notes),
-        f"- on random images its logits differ by at most {exported.difference:.1e} from those of the network that was "
-        f"trained; the largest of them is {exported.largest:.2g}",
+        f"- on {exported.images} its logits differ by at most {exported.difference:.1e} from those of the network that "
+        f"was trained; the largest of them is {exported.largest:.2g}",
     ]
 
 

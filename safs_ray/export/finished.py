@@ -6,8 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from safs_ray import config
+from safs_ray import config, stages
 from safs_ray.config import CONFIGURATION, RESULTS, Configuration, ConfigurationError, refusal
+from safs_ray.data import Splits
+from safs_ray.experiment import Row
 from safs_ray.sources.images import one_line
 from safs_ray.stages import Result, read_classes
 from safs_ray.storage import Folder
@@ -44,6 +46,17 @@ class FinishedRun:
             raise
         except Exception as error:  # whatever a missing or damaged file makes the readers stumble over
             raise refusal("run", location, f"cannot be read ({type(error).__name__}: {one_line(error)})") from None
+
+    def splits(self) -> Splits:
+        """The images of the fold of the final evaluation that the best network is from.
+
+        Raises:
+            ConfigurationError: they cannot be read.
+        """
+        (row,) = (each for each in self.results["rows"] if each["name"] == Row.SAFS)
+        accuracies = row["validation_accuracy"]["values"]
+        folds = stages.folds(self.configuration, stages.load(self.configuration))
+        return folds.final(accuracies.index(max(accuracies)))
 
     @classmethod
     def _read(cls, folder: Folder, location: str) -> FinishedRun:

@@ -90,13 +90,14 @@ def find(name: str, dense_weights: bool = False) -> Format:
     return format
 
 
-def describe(specification: Specification) -> dict[str, str]:
-    """What a file takes and gives, for people who have only the file."""
+def describe(specification: Specification, name: str = "") -> dict[str, str]:
+    """What a file of a format takes and gives, for people who have only the file."""
     size = specification.size
+    logits = "int32 (classes,), times NETWORK_UNIT" if name == INT8 else f"float32 (N, {specification.classes})"
     return {
         "input": f"images: uint8 (N, {specification.channels}, {size}, {size}), pixels from 0 to 255; "
         "the normalisation is part of the network",
-        "output": f"logits: float32 (N, {specification.classes})",
+        "output": f"logits: {logits}",
     }
 
 
@@ -206,6 +207,14 @@ FORMATS: dict[str, Format] = {
         "float logits[NETWORK_CLASSES];\nint error = network_run(image, NETWORK_INPUTS, logits, NETWORK_CLASSES);",
     ),
 }
+
+INT8 = "int8"
+"""The format of C that computes with 8-bit integers, which :func:`safs_ray.export.write_int8` writes."""
+
+INT8_USAGE = (
+    '/* cc -std=c99 -O3 main.c network.c */\n#include "network.h"\n\nint32_t logits[NETWORK_CLASSES];\n'
+    "int error = network_run(image, NETWORK_INPUTS, logits, NETWORK_CLASSES);"
+)
 
 DENSE_FORMATS = {"onnx": replace(FORMATS["onnx"], write=_write_dense_onnx)}
 """With every zero."""

@@ -6,7 +6,7 @@ import ctypes
 import gc
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
 from multiprocessing import get_context
@@ -111,9 +111,9 @@ def _measured(name: str, number: int, files: Files, small: Files, images: Tensor
         predict(images[:1])
         memory = _largest() - before
         latency = {batch: _latency(predict, images[:batch]) for batch in BATCHES}
-        accuracy = None if test is None else _accuracy(predict, test)
+        correct = None if test is None else accuracy(predict, test)
     size = sum(map(len, files.values()))
-    return Measurement(name, runtime.name, size, load, memory, latency, accuracy)
+    return Measurement(name, runtime.name, size, load, memory, latency, correct)
 
 
 def _latency(predict: Predict, images: Tensor) -> Latency:
@@ -127,7 +127,8 @@ def _latency(predict: Predict, images: Tensor) -> Latency:
     return Latency(float(np.median(times)), float(np.quantile(times, 0.99)))
 
 
-def _accuracy(predict: Callable[[Tensor], Tensor], test: Examples) -> float:
+def accuracy(predict: Predict, test: Examples) -> float:
+    """The fraction of images that logits classify correctly."""
     correct = 0
     for images, labels in zip(test.inputs.split(PIECE), test.labels.split(PIECE), strict=True):  # type: ignore[no-untyped-call]
         logits = predict(images)

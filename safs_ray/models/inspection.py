@@ -15,7 +15,7 @@ from torch.nn.utils import parametrize, prune
 
 from safs_ray.activations.kinds import is_plain
 from safs_ray.config import counted
-from safs_ray.dropout import WithoutDropout, switch_off
+from safs_ray.dropout import WithoutDropout, hold_in_evaluation, switch_off
 from safs_ray.models.own import fresh_copy, original, refused
 from safs_ray.models.specification import Specification
 from safs_ray.randomness import generator
@@ -44,6 +44,7 @@ def check(specification: Specification, batches: Sequence[int] = (1, 2)) -> None
         _tell_of_sharing(specification, module, original(specification))
         network = fresh_copy(specification)
         dropouts = switch_off(network)
+        held = hold_in_evaluation(network, _images(specification, 2))
         before = _random_states()
         with WithoutDropout() as without:
             _check_training(specification, network)
@@ -54,6 +55,9 @@ def check(specification: Specification, batches: Sequence[int] = (1, 2)) -> None
         if dropouts or without.dropping:
             names = ", ".join(dict.fromkeys([*dropouts, *without.dropping]))
             log.warning("model.name=%s: used without dropout (%s)", specification.model, names)
+        if held:
+            names = ", ".join(name or "the network itself" for name in held)
+            log.warning("model.name=%s: as in evaluation, without its random numbers: %s", specification.model, names)
 
 
 def _check_training(specification: Specification, module: nn.Module) -> None:

@@ -8,7 +8,7 @@ import inspect
 from torch import nn
 
 from safs_ray.config import ConfigurationError, refusal
-from safs_ray.dropout import switch_off
+from safs_ray.dropout import hold_in_evaluation, switch_off
 from safs_ray.models.specification import Specification
 from safs_ray.references import resolve
 
@@ -21,6 +21,7 @@ def build(specification: Specification) -> nn.Module:
     """
     module = fresh_copy(specification)
     switch_off(module)
+    hold_in_evaluation(module, specification.example())
     return module.train()
 
 

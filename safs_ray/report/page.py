@@ -27,7 +27,7 @@ from safs_ray.report.figures import (
 )
 from safs_ray.report.groups import gain
 from safs_ray.report.record import Record, flattened
-from safs_ray.report.wording import CONFIDENT, NOTHING_BETTER, interval, listed, percent, points
+from safs_ray.report.wording import CONFIDENT, NOTHING_BETTER, interval, listed, of_budget, percent, points
 from safs_ray.search.course import Sweep
 from safs_ray.storage import shown
 
@@ -81,6 +81,7 @@ def render(record: Record, drawn: Mapping[str, Figure | Absent], written: dateti
             rows=[_row(row, record.rows) for row in record.rows],
             spread=_spread(record.rows),
             certainty=_certainty(record),
+            budget=" ".join(f"{line}." for line in of_budget((record.results or {}).get("budget"))),
             winner=_winner(record),
             groups=record.best_network.groups if record.best_network else (record.results or {}).get("groups", 1),
             hyperparameters=_hyperparameters(record),

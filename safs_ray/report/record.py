@@ -19,7 +19,7 @@ from safs_ray.report.measurement import validation_images
 from safs_ray.report.sweeps import SweepRecord, sweeps_of
 from safs_ray.search.course import Sweep
 from safs_ray.search.evaluation import Evaluation
-from safs_ray.search.records import read_evaluations, stopped_trials
+from safs_ray.search.records import endings, read_evaluations
 from safs_ray.stages import Result
 from safs_ray.stages.classes import told
 from safs_ray.storage import DamagedError, Folder
@@ -100,8 +100,7 @@ class Record:
     def sweeps(self) -> tuple[SweepRecord, ...]:
         """The sweeps of which a trial is known, in the order of the run."""
         searched = self.finished or self.folder.exists("networks/final")
-        stopped = partial(stopped_trials, self.folder)
-        return sweeps_of(self.configuration, self.evaluations, self.results, searched, stopped)
+        return sweeps_of(self.configuration, self.evaluations, self.results, searched, partial(endings, self.folder))
 
     @cached_property
     def rows(self) -> list[TableRow]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Container, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -13,7 +13,10 @@ from safs_ray.search.assignment import Assignment
 from safs_ray.search.course import Course, Sweep
 from safs_ray.search.evaluation import Evaluation
 
-Fate = Literal["finished", "stopped", "diverged", "failed", "open"]
+Fate = Literal["finished", "stopped", "cut", "diverged", "failed", "open"]
+
+KNOWN: dict[str, Fate] = {"stopped": "stopped", "cut": "cut"}
+"""Of the endings in a journal those that the steps do not tell."""
 
 
 @dataclass(frozen=True)
@@ -23,7 +26,8 @@ class Trial:
     Attributes:
         number: 1 for the trial of its sweep that was heard of first.
         evaluations: its steps, in order; at least one.
-        fate: finished, stopped by ASHA, diverged in its fine-tuning, failed, or open: still running, or stopped.
+        fate: finished, stopped by ASHA, cut short by the budget, diverged in its fine-tuning, failed, or open: still
+            running, or stopped.
     """
 
     number: int
@@ -90,7 +94,7 @@ def sweeps_of(
     evaluations: Sequence[Evaluation],
     results: Mapping[str, Any] | None,
     searched: bool,
-    stopped: Callable[[Course], Container[str]] = lambda _: (),
+    endings: Callable[[Course], Mapping[str, str]] = lambda _: {},
 ) -> tuple[SweepRecord, ...]:
     """The sweeps that have begun, in the order of the run.
 
@@ -98,13 +102,13 @@ def sweeps_of(
         results: the content of results.json, where it is there: it tells how the finalists did, and trials apart that
             are equally good.
         searched: whether the search is over.
-        stopped: the names of the trials of a sweep that ASHA is known to have stopped.
+        endings: how trials of a sweep are known to have ended, by name.
     """
     planned = experiment.sweeps(configuration)
     begun = {evaluation.sweep for evaluation in evaluations}
     later = [any(course.sweep in begun for course, _ in planned[index + 1 :]) for index in range(len(planned))]
     return tuple(
-        _sweep(configuration, course, count, evaluations, results or {}, over or searched, stopped(course))
+        _sweep(configuration, course, count, evaluations, results or {}, over or searched, endings(course))
         for (course, count), over in zip(planned, later, strict=True)
         if course.sweep in begun
     )
@@ -117,7 +121,7 @@ def _sweep(
     evaluations: Sequence[Evaluation],
     results: Mapping[str, Any],
     over: bool,
-    stopped: Container[str],
+    endings: Mapping[str, str],
 ) -> SweepRecord:
     steps: dict[str, list[Evaluation]] = {}
     for evaluation in evaluations:
@@ -129,14 +133,16 @@ def _sweep(
             number,
             name,
             tuple(sorted(taken, key=lambda evaluation: evaluation.iteration)),
-            "stopped" if name in stopped else _fate(taken, course, rungs, over),
+            _fate(taken, course, rungs, over, endings.get(name)),
         )
         for number, (name, taken) in enumerate(steps.items(), start=1)
     )
     return SweepRecord(course, planned, rungs, trials, over, _winner(trials, course.sweep, results))
 
 
-def _fate(taken: Sequence[Evaluation], course: Course, rungs: Sequence[int], over: bool) -> Fate:
+def _fate(taken: Sequence[Evaluation], course: Course, rungs: Sequence[int], over: bool, ending: str | None) -> Fate:
+    if ending in KNOWN:
+        return KNOWN[ending]
     last = max(taken, key=lambda evaluation: evaluation.iteration)
     if last.diverged and last.phase == "fine-tuning":
         return "diverged"
@@ -148,7 +154,7 @@ def _fate(taken: Sequence[Evaluation], course: Course, rungs: Sequence[int], ove
 
 
 def _winner(trials: Sequence[Trial], sweep: Sweep, results: Mapping[str, Any]) -> Trial:
-    """The finalist that did best when trained again; without finalists the finished trial of the highest accuracy.
+    """The finalist that did best when trained again; without finalists that which no rung stopped of highest accuracy.
 
     Of equally good ones it is that which the results tell of. Where none is finished, it is the best of all.
     """
@@ -159,4 +165,4 @@ def _winner(trials: Sequence[Trial], sweep: Sweep, results: Mapping[str, Any]) -
         again = finalists[trial.name]["validation_accuracy"]["mean"] if trial.name in finalists else -1.0
         return again, trial.best_accuracy, trial.hyperparameters.model_dump() == chosen
 
-    return max([trial for trial in trials if trial.fate == "finished"] or trials, key=rank)
+    return max([trial for trial in trials if trial.fate in ("finished", "cut")] or trials, key=rank)

@@ -15,7 +15,7 @@ from safs_ray.experiment.pruners import words
 from safs_ray.experiment.results import TableRow, won_by_default
 from safs_ray.report.groups import GAIN, Difference, Group, compared, gain
 from safs_ray.report.intervals import Estimate
-from safs_ray.report.wording import CONFIDENT, NOTHING_BETTER, interval, listed, percent, points, spread
+from safs_ray.report.wording import CONFIDENT, NOTHING_BETTER, interval, listed, of_budget, percent, points, spread
 from safs_ray.search.course import Sweep
 
 STYLE: dict[str, Any] = {"box": box.SIMPLE_HEAD, "padding": (0, 1, 0, 0), "pad_edge": False}
@@ -26,6 +26,8 @@ def show(results: dict[str, Any], console: Console) -> None:
     show_rows(results["rows"], console)
     if tried := results.get("pruners"):
         console.print(f"Pruners tried, validation accuracy: {words(tried)}", soft_wrap=True)
+    for line in of_budget(results.get("budget")):
+        console.print(line, soft_wrap=True)
     if won_by_default(results.get("finalists", {}), Sweep.SAFS):
         console.print(NOTHING_BETTER, soft_wrap=True)
     elif certain := _certainty(results["rows"]):

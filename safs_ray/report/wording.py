@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from safs_ray.config import Hyperparameters
+from safs_ray.log import duration
 from safs_ray.report.intervals import CONFIDENCE, Estimate
 
 
@@ -47,6 +49,27 @@ def listed(hyperparameters: Hyperparameters) -> str:
         f"{name.replace('_', ' ')} {value:.3g}" if isinstance(value, float) else f"{name.replace('_', ' ')} {value}"
         for name, value in shown.items()
     )
+
+
+def of_budget(budget: Mapping[str, Any] | None) -> Iterator[str]:
+    """What became of a run's budget, a line or two; nothing without one.
+
+    Args:
+        budget: as results.json has it.
+
+    Examples:
+        >>> list(of_budget({"seconds": 1200, "spent": 1234.5, "missing": ["2 of 6 final trainings"]}))
+        ['The budget of 20 min ended after 21 min; missing: 2 of 6 final trainings']
+        >>> list(of_budget({"seconds": 1200, "spent": 1000.0, "missing": []}))
+        ['The run took 17 min of its budget of 20 min']
+    """
+    if not budget:
+        return
+    whole, spent = duration(budget["seconds"]), duration(budget["spent"])
+    if budget["missing"]:
+        yield f"The budget of {whole} ended after {spent}; missing: {'; '.join(budget['missing'])}"
+    else:
+        yield f"The run took {spent} of its budget of {whole}"
 
 
 NOTHING_BETTER = (

@@ -35,13 +35,13 @@ def journal_of(sweep: Sweep) -> str:
     return f"{sweep.replace(' ', '-')}.json"
 
 
-def stopped_trials(folder: Folder, course: Course) -> frozenset[str]:
-    """The trials of a sweep that ASHA stopped, by name; none without its journal, or with a damaged one."""
+def endings(folder: Folder, course: Course) -> dict[str, str]:
+    """How the trials of a sweep ended that have, by name; nothing without its journal, or with a damaged one."""
     try:
         trials = (folder / JOURNALS).read_json(journal_of(course.sweep))["trials"]
-        return frozenset(course.trial(number) for number, trial in enumerate(trials) if trial["ended"] == "stopped")
+        return {course.trial(number): trial["ended"] for number, trial in enumerate(trials) if trial["ended"]}
     except (FileNotFoundError, DamagedError, KeyError, TypeError):
-        return frozenset()
+        return {}
 
 
 def read_evaluations(folder: Folder) -> list[Evaluation]:

@@ -29,7 +29,8 @@ ROWS = 256
 """Rows of a Parquet file whose images are in memory, encoded, at a time."""
 
 BUFFER = 2**20
-"""Bytes of a Parquet file that are read at a time: without, all images of a row group, which may be those of a file."""
+"""Bytes of a Parquet file that are read at a time, unless it is buffered before: then those of a whole row group, which
+may be all images of a file."""
 
 IMAGES, LABELS = ("image", "img"), ("label", "labels", "fine_label", "coarse_label")
 """Names of the columns; the first that is there once is taken."""
@@ -126,7 +127,7 @@ class Table:
         """The image files in these rows, which ascend, with a name for each."""
         rows = iter(chosen.tolist())
         row, first = next(rows, None), 0
-        with self._reading(), pq.ParquetFile(self.path, buffer_size=BUFFER) as file:
+        with self._reading(), pq.ParquetFile(self.path, buffer_size=BUFFER, pre_buffer=False) as file:
             column = self._column(file, "image")
             for batch in file.iter_batches(ROWS, columns=[column]):
                 images = self._embedded(batch.column(0), column, first)

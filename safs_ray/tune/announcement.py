@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from rich.console import Console
 
 from safs_ray import experiment, machine
 from safs_ray.config import AUTO, Configuration, PruningSection, counted
 from safs_ray.data import Splits
-from safs_ray.experiment.forecasting import Workers
+from safs_ray.experiment.forecasting import SecondsPerEpoch, Workers, parts_of, seconds_per_epoch
 from safs_ray.log import duration
 from safs_ray.network import Network
 from safs_ray.pruning.masks import count_kept
@@ -23,12 +25,19 @@ until the table and the page are written."""
 
 
 def announce(
-    configuration: Configuration, splits: Splits, network: Network, folder: Folder, seconds: float, console: Console
+    configuration: Configuration,
+    splits: Splits,
+    network: Network,
+    folder: Folder,
+    seconds: float,
+    budget: Sequence[str],
+    console: Console,
 ) -> None:
     """Say what will run and about how long.
 
     Args:
         seconds: that the run will take.
+        budget: lines on what follows from ``run.budget``.
     """
     plan = experiment.plan(configuration)
     data = splits.train.inputs.shape
@@ -43,6 +52,7 @@ def announce(
         f"{counted(configuration.final.folds, 'fold')}\n"
         f"  at most {counted(sum(plan.values()), 'epoch')} ({', '.join(f'{name} {n:,}' for name, n in plan.items())})\n"
         f"  about {duration(seconds)} on {counted(workers(configuration).count, 'worker')} of this machine\n"
+        f"{''.join(f'  {line}{chr(10)}' for line in budget)}"
         f"{_expectation(configuration)}"
         f"  run folder {folder}\n"
         f"  watch      {program('tensorboard')} --logdir {quoted(folder)}\n"
@@ -105,10 +115,16 @@ def _pruning(section: PruningSection, network: Network) -> str:
     )
 
 
-def forecast(configuration: Configuration, network: Network, splits: Splits, folder: Folder) -> dict[str, float]:
-    """The seconds that each part of a run takes, by its name, without what is done of it."""
-    seconds = experiment.forecast(configuration, network, splits, workers(configuration))
+def measured(configuration: Configuration, network: Network, splits: Splits) -> SecondsPerEpoch:
+    """What an epoch takes here."""
+    seconds = seconds_per_epoch(configuration, network, splits)
     machine.give_back_memory()  # this process trains no more, and the others want it
+    return seconds
+
+
+def forecast(configuration: Configuration, epoch: SecondsPerEpoch, folder: Folder) -> dict[str, float]:
+    """The seconds that each part of a run takes, by its name, without what is done of it."""
+    seconds = parts_of(configuration, epoch, workers(configuration))
     for part in parts_done(configuration, folder):
         if part.name in seconds:  # the network of a file is there without work
             seconds[part.name] *= 1 - part.share

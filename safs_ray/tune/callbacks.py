@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from ray.tune import Callback
 from ray.tune.experiment import Trial
 
-from safs_ray.experiment.progress import SweepProgress
+from safs_ray.experiment.progress import BUDGET_ENDED, SweepProgress
 
 
 class Progress(Callback):
     """Lets a :class:`~safs_ray.experiment.progress.SweepProgress` know what trials do."""
 
-    def __init__(self, progress: SweepProgress, steps: int) -> None:
-        self._progress, self._steps = progress, steps
+    def __init__(self, progress: SweepProgress, steps: int, budget_ended: Callable[[], bool] = lambda: False) -> None:
+        self._progress, self._steps, self._budget_ended = progress, steps, budget_ended
 
     def on_trial_result(
         self, iteration: int, trials: list[Trial], trial: Trial, result: dict[str, Any], **info: Any
@@ -24,9 +25,14 @@ class Progress(Callback):
     def on_trial_complete(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
         last, why = trial.last_result, ""
         if last["training_iteration"] < self._steps:
-            broken = last["fine_tuning"] and last["diverged"]
-            why = "its fine-tuning diverged" if broken else "stopped by ASHA, weaker than others were there"
+            why = self._why(last)
         self._progress.end(str(trial), why)
+
+    def _why(self, last: dict[str, Any]) -> str:
+        """Why a trial has ended whose last step was this."""
+        if last["fine_tuning"] and last["diverged"]:
+            return "its fine-tuning diverged"
+        return BUDGET_ENDED if self._budget_ended() else "stopped by ASHA, weaker than others were there"
 
     def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
         self._progress.fail(str(trial))

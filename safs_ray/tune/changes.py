@@ -13,12 +13,14 @@ from safs_ray.config import (
     ConfigurationError,
     counted,
     dump,
+    leaves,
     overridden,
     parse,
     refusal,
     validate,
 )
 from safs_ray.storage import Folder
+from safs_ray.tune import spending
 
 FREE = (
     "run.address", "run.device", "run.verbose", "run.events", "tune.max_concurrent", "tune.resources.cpu",
@@ -27,7 +29,8 @@ FREE = (
 """Where and how fast a run is computed."""
 
 LONGER = (
-    "tune.trials", "tune.max_t", "tune.scheduler", "tune.grace_period", "tune.reduction_factor", "final.ablations",
+    "run.budget", "tune.trials", "tune.max_t", "tune.scheduler", "tune.grace_period", "tune.reduction_factor",
+    "final.ablations",
 )  # fmt: skip
 """How far a search goes, and which rows are made: what was found stays of use."""
 
@@ -69,6 +72,10 @@ def changed(begun: Mapping[str, Any], words: Sequence[str]) -> Configuration:
             raise refusal(key, new, f"the run was begun with {old!r}, and results of both would mix; {_allowed()}")
     if after.tune.trials < before.tune.trials:
         raise refusal("tune.trials", after.tune.trials, f"the run was begun with {before.tune.trials}; allowed: more")
+    if after.run.budget_seconds < before.run.budget_seconds:
+        raise refusal(
+            "run.budget", after.run.budget, f"the run was begun with {before.run.budget or 'null'}; allowed: more"
+        )
     if after.iterations < before.iterations:
         raise refusal("tune.max_t", after.tune.max_t, f"trials had {counted(before.iterations, 'step')}; allowed: more")
     return after
@@ -84,14 +91,6 @@ def differences(before: Configuration, after: Configuration) -> dict[str, tuple[
     return {key: (old[key], new[key]) for key in new if old[key] != new[key]}
 
 
-def leaves(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested values by the path of their keys."""
-    found: dict[str, Any] = {}
-    for key, value in values.items():
-        found |= leaves(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
-    return found
-
-
 def pending(configuration: Configuration, folder: Folder) -> dict[str, tuple[Any, Any]]:
     """What a run is to go on with that its folder does not say yet: old and new value by key."""
     return differences(validate(read_begun(folder)), configuration)
@@ -104,6 +103,8 @@ def note(configuration: Configuration, folder: Folder) -> None:
         return
     if reopens(changes):
         reopen(folder)
+    if "run.budget" in changes:
+        spending.reopen(folder)
     text = folder.read(CONFIGURATION).decode()
     header = "".join(line for line in text.splitlines(keepends=True) if line.startswith("#"))
     notes = "".join(f"# resumed with {key}: {new}, was {old}\n" for key, (old, new) in changes.items())

@@ -28,7 +28,8 @@ from safs_ray.report.record import Record
 from safs_ray.report.table import show
 from safs_ray.storage import DamagedError, Folder, blaming, shown
 from safs_ray.training import Context
-from safs_ray.tune.announcement import announce, forecast
+from safs_ray.tune.announcement import announce, forecast, measured
+from safs_ray.tune.budgeting import in_budget, left_of
 from safs_ray.tune.causes import reason
 from safs_ray.tune.changes import note, pending, reopens
 from safs_ray.tune.connection import connect, interrupt
@@ -36,6 +37,7 @@ from safs_ray.tune.ending import BAD_INPUT, FAILED, FAILURE, ending
 from safs_ray.tune.invocation import Invocation, program, quoted, typed
 from safs_ray.tune.modules import versions
 from safs_ray.tune.running import run
+from safs_ray.tune.spending import spending
 from safs_ray.tune.warm_start import check_earlier, take_over
 
 LOCK = ".lock"
@@ -49,18 +51,19 @@ def carry_out(invocation: Invocation) -> int:
     signal.signal(signal.SIGTERM, interrupt)
     if str(Path.cwd()) not in sys.path:  # where a user's own modules lie, and where Ray's workers look for them
         sys.path.append(str(Path.cwd()))
-    configuration, folder = invocation.configuration, invocation.folder
+    folder = invocation.folder
     console = Console(highlight=False, markup=False)
     if invocation.dry_run:
-        return _try_out(configuration, folder, console)
+        return _try_out(invocation, console)
     try:
-        return _conclude(folder, _run(configuration, folder, console), console)
+        return _conclude(folder, _run(invocation, console), console)
     except (Exception, KeyboardInterrupt) as error:
-        return _end(*ending(error, configuration, folder, typed(invocation.arguments)))
+        return _end(*ending(error, folder, typed(invocation.arguments)))
 
 
-def _run(configuration: Configuration, folder: Folder, console: Console) -> dict[str, Any]:
+def _run(invocation: Invocation, console: Console) -> dict[str, Any]:
     """Do what is left of a run; returns its results."""
+    configuration, folder = invocation.configuration, invocation.folder
     storage = configuration.run.storage
     with blaming("run.storage", storage), suppress(DamagedError, FileNotFoundError):
         if not (folder.exists(CONFIGURATION) and reopens(pending(configuration, folder))):
@@ -68,6 +71,8 @@ def _run(configuration: Configuration, folder: Folder, console: Console) -> dict
             return finished
     dataset, splits, network, given = _checked(configuration, folder)
     configuration = _with_costs(configuration)
+    epoch = measured(configuration, network, splits)
+    configuration, told = in_budget(configuration, invocation, epoch)
     with blaming("run.storage", storage):
         lock = _lock(folder)
     with lock, telling(configuration.run, console):
@@ -76,19 +81,25 @@ def _run(configuration: Configuration, folder: Folder, console: Console) -> dict
             _write_down(configuration, dataset, folder)
             if given:
                 given.save(_given_stage(configuration, folder))  # as if the stage had been done
-        seconds = forecast(configuration, network, splits, folder)
-        if configuration.run.verbose:
-            announce(configuration, splits, network, folder, sum(seconds.values()), console)
-        clock = Clock(seconds)
-        log.info("starting Ray", extra=event("forecast", seconds=clock.seconds_left, parts=seconds))
-        try:
-            connect(configuration)
-            clock.advance(BEGIN, seconds[BEGIN])
-            results = run(configuration, dataset, folder, clock)
-            folder.remove(FAILURE)  # of a session before this one
-            return results
-        finally:
-            ray.shutdown()
+        with spending(configuration, folder, invocation.began) as budget:
+            seconds = forecast(configuration, epoch, folder)
+            if configuration.run.verbose:
+                told = told or left_of(budget)
+                announce(configuration, splits, network, folder, sum(seconds.values()), told, console)
+            return _on_ray(configuration, dataset, folder, Clock(seconds, budget))
+
+
+def _on_ray(configuration: Configuration, dataset: Dataset, folder: Folder, clock: Clock) -> dict[str, Any]:
+    """Do what is left of a run, on Ray."""
+    log.info("starting Ray", extra=event("forecast", seconds=clock.seconds_left, parts=clock.parts))
+    try:
+        connect(configuration)
+        clock.advance(BEGIN, clock.left(BEGIN))
+        results = run(configuration, dataset, folder, clock)
+        folder.remove(FAILURE)  # of a session before this one
+        return results
+    finally:
+        ray.shutdown()
 
 
 def _write_down(configuration: Configuration, dataset: Dataset, folder: Folder) -> None:
@@ -124,12 +135,15 @@ def _checked(configuration: Configuration, folder: Folder) -> tuple[Dataset, Spl
     return dataset, splits, given.network if given else network, given
 
 
-def _try_out(configuration: Configuration, folder: Folder, console: Console) -> int:
+def _try_out(invocation: Invocation, console: Console) -> int:
     """Check everything, time an epoch and say what the run would cost."""
+    configuration, folder = invocation.configuration, invocation.folder
     try:
         _, splits, network, _ = _checked(configuration, folder)
-        seconds = sum(forecast(configuration, network, splits, folder).values())
-        announce(configuration, splits, network, folder, seconds, console)
+        epoch = measured(configuration, network, splits)
+        configuration, told = in_budget(configuration, invocation, epoch)
+        seconds = sum(forecast(configuration, epoch, folder).values())
+        announce(configuration, splits, network, folder, seconds, told, console)
     except ConfigurationError as error:
         return _end(BAD_INPUT, f"error: {error}")
     except Exception as error:

@@ -6,10 +6,11 @@ import re
 import traceback
 from datetime import datetime
 
-from safs_ray.config import CONFIGURATION, Configuration, ConfigurationError
+from safs_ray.config import CONFIGURATION, ConfigurationError, validate
 from safs_ray.experiment import FailedSearchError
 from safs_ray.storage import Folder, shown
 from safs_ray.tune.causes import cause_of, passes, reason
+from safs_ray.tune.changes import read_begun
 from safs_ray.tune.invocation import resume_command
 from safs_ray.tune.modules import versions
 from safs_ray.tune.status import status
@@ -23,17 +24,17 @@ COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 """What Ray's tracebacks hold for terminals."""
 
 
-def ending(error: BaseException, configuration: Configuration, folder: Folder, command: str) -> tuple[int, str]:
+def ending(error: BaseException, folder: Folder, command: str) -> tuple[int, str]:
     """The exit code of a run that an error ended, and its last line; writes the traceback to the run folder.
 
     Args:
         command: what was typed.
     """
     if isinstance(error, KeyboardInterrupt):
-        return INTERRUPTED, f"interrupted; {left(configuration, folder, again=False)}"
+        return INTERRUPTED, f"interrupted; {left(folder, again=False)}"
     if isinstance(error, ConfigurationError) and error is cause_of(error):  # before any stage
         return BAD_INPUT, f"error: {error}"
-    what = left(configuration, folder, again=not passes(error))
+    what = left(folder, again=not passes(error))
     if isinstance(error, FailedSearchError):
         return FAILED, f"failed: {error}{_recorded(error, folder, command)}; {what}"
     if isinstance(cause_of(error), ConfigurationError):
@@ -41,7 +42,7 @@ def ending(error: BaseException, configuration: Configuration, folder: Folder, c
     return FAILED, f"failed: {reason(error)}{_recorded(error, folder, command)}; {what}"
 
 
-def left(configuration: Configuration, folder: Folder, again: bool) -> str:
+def left(folder: Folder, again: bool) -> str:
     """What an interrupted or failed run kept, and how to resume it.
 
     Args:
@@ -50,7 +51,7 @@ def left(configuration: Configuration, folder: Folder, again: bool) -> str:
     try:
         if not folder.exists(CONFIGURATION):
             return "nothing was begun"
-        kept = status(configuration, folder)
+        kept = status(validate(read_begun(folder)), folder)
     except (Exception, KeyboardInterrupt):  # the storage is what failed, or a person is in a hurry
         kept = "what was finished is kept"
     if again:

@@ -12,6 +12,7 @@ from safs_ray import stages
 from safs_ray.config import Configuration
 from safs_ray.data import Dataset
 from safs_ray.experiment import Outcome, Stage
+from safs_ray.experiment.budget import Budget
 from safs_ray.experiment.progress import Clock
 from safs_ray.log import log
 from safs_ray.search.assignment import Assignment
@@ -45,11 +46,20 @@ class OnRay:
         for warning in ray.get(self._kept.damage.remote()):
             log.warning(warning)
 
+    @property
+    def budget(self) -> Budget:
+        """That of the clock."""
+        return self._clock.budget
+
     def run(self, stages: Sequence[Stage]) -> list[Result]:
         """The results of stages, as many at a time as fit."""
         images = [self._images if stage.tests else self._without_test for stage in stages]
         run_stages(self._run, list(zip(stages, images, strict=True)), self._clock)
-        return [self.result(stage.name) for stage in stages]
+        return [self.result(stage.name) for stage in stages if self.has(stage.name)]
+
+    def has(self, name: str) -> bool:
+        """Whether a result is in the run folder."""
+        return self._run.has(name)
 
     def result(self, name: str) -> Result:
         """A result in the run folder."""

@@ -7,6 +7,7 @@ import shlex
 import shutil
 import sys
 import textwrap
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,10 +15,10 @@ from pathlib import Path
 from rich.console import Console
 
 from safs_ray import config
-from safs_ray.config import CONFIGURATION, RESULTS, Configuration, refusal
+from safs_ray.config import CONFIGURATION, RESULTS, Configuration, leaves, refusal
 from safs_ray.keys import keys, written
 from safs_ray.storage import Folder, blaming, shown
-from safs_ray.tune.changes import changed, leaves, read_begun
+from safs_ray.tune.changes import changed, read_begun
 
 
 @dataclass(frozen=True)
@@ -28,12 +29,16 @@ class Invocation:
         arguments: as they were typed.
         folder: of the run.
         dry_run: whether everything is checked, and nothing begun.
+        beside_budget: the keys that a budget leaves as they are.
+        began: when the command began, by :func:`time.monotonic`.
     """
 
     arguments: Sequence[str]
     configuration: Configuration
     folder: Folder
     dry_run: bool
+    beside_budget: frozenset[str]
+    began: float
 
 
 def understood(arguments: Sequence[str]) -> Invocation | None:
@@ -43,13 +48,16 @@ def understood(arguments: Sequence[str]) -> Invocation | None:
         ConfigurationError: they hold a mistake.
         SystemExit: they ask for help, or are no arguments of this command.
     """
+    began = time.monotonic()
     parsed = parser().parse_intermixed_args(arguments)
     configuration = resumed(parsed.resume, parsed.words) if parsed.resume else new(parsed.words)
     if parsed.print_config:
         show_values(configuration, parsed.words, Console(highlight=False, markup=False))
         return None
     with blaming("run.storage", configuration.run.storage):
-        return Invocation(arguments, configuration, Folder.at(configuration.location), parsed.dry_run)
+        folder = Folder.at(configuration.location)
+    beside = frozenset[str]() if parsed.resume else beside_budget(parsed.words)
+    return Invocation(arguments, configuration, folder, parsed.dry_run, beside, began)
 
 
 def parser() -> argparse.ArgumentParser:
@@ -98,6 +106,12 @@ def new(words: Sequence[str]) -> Configuration:
         state = "a finished" if finished else "an unfinished"
         raise refusal("run.name", configuration.run.name, f"{folder} holds {state} run ({how}); choose another name")
     return configuration
+
+
+def beside_budget(words: Sequence[str]) -> frozenset[str]:
+    """The keys that the budget of a new run leaves as they are."""
+    path, overrides = _split(words)
+    return config.beside_budget(config.read(path), overrides)
 
 
 def _split(words: Sequence[str]) -> tuple[Path, Sequence[str]]:

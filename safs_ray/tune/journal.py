@@ -21,8 +21,8 @@ from safs_ray.search.evaluation import Evaluation, Ledger
 from safs_ray.search.records import journal_of
 from safs_ray.storage import Folder
 
-Ending = Literal["finished", "stopped", "diverged"]
-"""How a trial ended: at the end of its course, by ASHA, or by a fine-tuning that diverged."""
+Ending = Literal["finished", "stopped", "diverged", "cut"]
+"""How a trial ended: at the end of its course, by ASHA, by a fine-tuning that diverged, or with the run's budget."""
 
 
 @dataclass(frozen=True)
@@ -67,6 +67,13 @@ class Journal:
     def end(self, number: int, ending: Ending, steps: int, accuracy: float) -> None:
         """Say how a trial ended."""
         self.entries[number] = replace(self.entries[number], ended=ending, steps=steps, accuracy=accuracy)
+        self._write()
+
+    def reopen(self) -> None:
+        """Let the trials go on that ended with the budget."""
+        self.entries = [
+            Entry(entry.hyperparameters, entry.start) if entry.ended == "cut" else entry for entry in self.entries
+        ]
         self._write()
 
     def _read(self, text: bytes) -> None:
@@ -125,6 +132,13 @@ class Past:
         """The numbers of the trials that had begun and have to go on, or to take steps again that were lost."""
         complete = set(self.complete)
         return [number for number in range(len(self.journal.entries)) if number not in complete]
+
+    def cut(self) -> Past:
+        """The past of a sweep whose budget has ended: so have the trials with any steps, where these end."""
+        for number in self.unfinished:
+            if steps := self.steps(number):
+                self.journal.end(number, "cut", len(steps), steps[max(steps)].best_accuracy)
+        return Past(self.course, self.journal, self._ledger.evaluations)
 
     def steps(self, number: int) -> dict[int, Evaluation]:
         """The recorded steps of a trial by iteration."""

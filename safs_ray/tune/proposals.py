@@ -29,21 +29,30 @@ class Proposals(Searcher):
         count: trials of the sweep, those in the past included.
         propose: the hyperparameters of those that are not in the journal.
         start: the assignment that these start from; None for what the configuration says.
+        budget_ended: whether there is no more time for the sweep.
     """
 
-    def __init__(self, past: Past, count: int, propose: Propose, start: Callable[[], Assignment | None]) -> None:
+    def __init__(
+        self,
+        past: Past,
+        count: int,
+        propose: Propose,
+        start: Callable[[], Assignment | None],
+        budget_ended: Callable[[], bool] = lambda: False,
+    ) -> None:
         super().__init__(metric=METRIC, mode="max")
         self._journal, self._course, self._count = past.journal, past.course, count
-        self._propose, self._start = propose, start
+        self._propose, self._start, self._budget_ended = propose, start, budget_ended
         self._waiting = past.unfinished
         self._numbers: dict[str, int] = {}
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str:  # type: ignore[override]
         """The config of the next trial."""
+        all_begun = not self._waiting and len(self._journal.entries) == self._count
+        if all_begun or self._budget_ended():
+            return Searcher.FINISHED
         if self._waiting:
             number = self._waiting.pop(0)
-        elif len(self._journal.entries) == self._count:
-            return Searcher.FINISHED
         else:
             trials = [(entry.hyperparameters, entry.accuracy) for entry in self._journal.entries if entry.ended]
             number = self._journal.propose(self._propose(len(self._journal.entries), trials), self._start())
@@ -65,7 +74,9 @@ class Proposals(Searcher):
     def _ending(self, result: dict[str, Any], steps: int) -> Ending:
         if result["fine_tuning"] and result["diverged"]:
             return "diverged"
-        return "finished" if steps == self._course.steps else "stopped"
+        if steps == self._course.steps:
+            return "finished"
+        return "cut" if self._budget_ended() else "stopped"
 
     def save(self, checkpoint_path: str) -> None:
         """Nothing: the journal is on storage already."""

@@ -6,7 +6,7 @@ Every session of a sweep is a new one to Tune: what came before is in the sweep'
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -67,20 +67,27 @@ def run_sweep(course: Course, network: Network, run: Run, arrays: Any, board: st
     past.recover(lambda number: propose(number, ()), configuration.search.share == "best")
     trials = configuration.tune.trials if course.searches_hyperparameters else configuration.search.chains
     left, failures = trials - len(past.complete), list[Exception]()
-    if left > 0:
+
+    def budget_ended() -> bool:  # a function, of which Tune makes no copy, so that it asks the one clock there is
+        return clock.leaves_out(course.sweep, course.sweep)
+
+    if left > 0 and budget_ended():
+        past = past.cut()
+    elif left > 0:
         past.announce(trials)
         _forget(folder / SEARCH / _folder_name(course), past)
         trainable = _trainable(course, network, run, arrays, board)
-        proposals = Proposals(past, trials, propose, partial(_start, configuration, course, board))
+        start = partial(_start, configuration, course, board)
+        proposals = Proposals(past, trials, propose, start, budget_ended)
         best = max((past.journal.entries[number].accuracy for number in past.complete), default=0.0)
         progress = SweepProgress(configuration, course, trials, clock, len(past.complete), best)
-        tuner = _tuner(trainable, proposals, configuration, folder, past, trials, progress)
-        failures = _fit(tuner, left, folder / SEARCH / _folder_name(course))
+        tuner = _tuner(trainable, proposals, configuration, folder, past, trials, progress, budget_ended)
+        failures = _fit(tuner, left, folder / SEARCH / _folder_name(course), budget_ended)
         run.checkpoints(course.sweep).clear()  # of trials that were stopped while they trained
         journal = Journal(folder / JOURNALS, course.sweep)  # Tune has written it by a copy of this one
         past = Past(course, journal, BoardClient(board).evaluations())
     clock.expect(course.sweep, 0)
-    return _outcomes(past, failures)
+    return _outcomes(past, failures, course.sweep in clock.budget.left_out)
 
 
 def _forget(folder: Folder, past: Past) -> None:
@@ -131,8 +138,9 @@ def _tuner(
     past: Past,
     trials: int,
     progress: SweepProgress,
+    budget_ended: Callable[[], bool],
 ) -> Tuner:
-    """Tune's sweep of the trials that are left."""
+    """Tune's sweep of the trials that are left; when the budget has ended, each ends with the step that it is at."""
     course, section = past.course, configuration.tune
     asha = course.searches_hyperparameters and section.scheduler == "asha"
     tune_config = tune.TuneConfig(
@@ -151,7 +159,8 @@ def _tuner(
         failure_config=tune.FailureConfig(max_failures=3),
         # A number for each step. Tune makes a snapshot of the whole sweep whenever it is about to delete one.
         checkpoint_config=tune.CheckpointConfig(checkpoint_frequency=1, num_to_keep=20),
-        callbacks=[Progress(progress, course.steps)],
+        callbacks=[Progress(progress, course.steps, budget_ended)],
+        stop=lambda _, result: result["training_iteration"] < course.steps and budget_ended(),
         verbose=0,
     )
     return Tuner(trainable, tune_config=tune_config, run_config=run_config)
@@ -196,7 +205,7 @@ def _trials_that_fit(configuration: Configuration) -> int:
     return max(1, int(fit))
 
 
-def _fit(tuner: Tuner, trials: int, folder: Folder) -> list[Exception]:
+def _fit(tuner: Tuner, trials: int, folder: Folder, budget_ended: Callable[[], bool]) -> list[Exception]:
     """Run the trials that are left.
 
     Args:
@@ -210,7 +219,7 @@ def _fit(tuner: Tuner, trials: int, folder: Folder) -> list[Exception]:
     """
     ended = tuner.fit()
     ran: list[TuneTrial] = ended._experiment_analysis.trials
-    if len(ran) < trials or any(trial.status not in ENDED for trial in ran):
+    if (len(ran) < trials and not budget_ended()) or any(trial.status not in ENDED for trial in ran):
         raise KeyboardInterrupt
     failures = [(trial, error) for index, trial in enumerate(ran) if (error := ended[index].error)]
     for trial, error in failures:
@@ -219,8 +228,8 @@ def _fit(tuner: Tuner, trials: int, folder: Folder) -> list[Exception]:
     return [error for _, error in failures]
 
 
-def _outcomes(past: Past, failures: Sequence[Exception]) -> list[Outcome]:
-    """What the trials that reached their end have found.
+def _outcomes(past: Past, failures: Sequence[Exception], budget_ended: bool = False) -> list[Outcome]:
+    """What the trials that reached their end, or that of the budget, have found.
 
     Args:
         failures: why trials failed.
@@ -229,8 +238,8 @@ def _outcomes(past: Past, failures: Sequence[Exception]) -> list[Outcome]:
         FailedSearchError: no trial reached its end.
     """
     course, entries = past.course, past.journal.entries
-    finished = [number for number in past.complete if entries[number].ended == "finished"]
-    if not finished:
+    finished = [number for number in past.complete if entries[number].ended in ("finished", "cut")]
+    if not finished and not budget_ended:
         why = next((error for error in failures if passes(error)), failures[0]) if failures else None
         none = f"{course.sweep}: none of {counted(len(entries), 'trial')} reached its end"
         count = f"{none}; {len(entries) - len(past.complete)} failed"

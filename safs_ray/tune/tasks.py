@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
@@ -22,7 +23,7 @@ from safs_ray.experiment import Stage
 from safs_ray.experiment.progress import Clock, StageProgress
 from safs_ray.log import log
 from safs_ray.search.recipe import Recipe
-from safs_ray.stages import Result
+from safs_ray.stages import METRICS, Result
 from safs_ray.storage import DamagedError, Folder
 from safs_ray.training import Context
 
@@ -78,11 +79,19 @@ class Run:
             folder.delete()
             folder.write_json(RECIPE, recipe.as_json())
 
-    def once(self, stage: Stage, splits: Splits, device: torch.device) -> None:
-        """Make a stage's result, unless it is in the run folder from before."""
+    def has(self, stage: str) -> bool:
+        """Whether a stage is complete."""
+        return (self.folder / "networks" / stage).exists(METRICS)
+
+    def once(self, stage: Stage, splits: Splits, device: torch.device, until: float = math.inf) -> None:
+        """Make a stage's result, unless it is in the run folder from before, or the stage is left out.
+
+        Args:
+            until: when it has to have begun lest it be left out, by the clock on the wall.
+        """
         if self.previous(stage.name):
             self._tell((stage.name,))
-        else:
+        elif time.time() < until:
             start = self.result(stage.start) if stage.start else None
             checkpoints = self.checkpoints(stage.name)
             report = seldom(partial(self._report, stage), stage.epochs)
@@ -129,15 +138,17 @@ RECIPE = "recipe.json"
 """File of a folder of networks: the recipe that they were made with."""
 
 
-def make(run: Run, arrays: Arrays, stage: Stage) -> None:
-    """Ray task: a stage's result, in the run folder."""
+def make(run: Run, arrays: Arrays, stage: Stage, until: float) -> None:
+    """Ray task: a stage's result, in the run folder; see :meth:`Run.once`."""
     device = stages.set_up(run.configuration)
     folds = stages.folds(run.configuration, Dataset.from_arrays(arrays))
-    run.once(stage, folds.search() if stage.fold is None else folds.final(stage.fold), device)
+    run.once(stage, folds.search() if stage.fold is None else folds.final(stage.fold), device, until)
 
 
 def run_stages(run: Run, wanted: Sequence[tuple[Stage, Any]], clock: Clock) -> None:
     """Run stages, each on its images, as many at a time as fit, and print their news.
+
+    Those that are expendable and find no time in the clock's budget are left out.
 
     Args:
         wanted: stages, and the arrays of the data in Ray's object store.
@@ -147,7 +158,8 @@ def run_stages(run: Run, wanted: Sequence[tuple[Stage, Any]], clock: Clock) -> N
             run.discard_unless(recipe, place)
     need = run.configuration.tune.resources
     task = ray.remote(make).options(num_cpus=need.cpu, num_gpus=need.gpu or 0, max_retries=3)
-    waiting = [task.remote(run, arrays, stage) for stage, arrays in wanted]
+    wanted = [(stage, arrays) for stage, arrays in wanted if stage.name not in clock.budget.left_out]
+    waiting = [task.remote(run, arrays, stage, _until(stage, clock)) for stage, arrays in wanted]
     progress = StageProgress([stage for stage, _ in wanted], clock)
     while waiting:
         done, waiting = ray.wait(waiting, timeout=0.5)
@@ -160,6 +172,14 @@ def run_stages(run: Run, wanted: Sequence[tuple[Stage, Any]], clock: Clock) -> N
                 case _:
                     progress.epoch(*news)
         ray.get(done)
+    for name in [stage.name for stage, _ in wanted if stage.expendable and not run.has(stage.name)]:
+        progress.skip(name)
+        clock.budget.leave_out(name)
+
+
+def _until(stage: Stage, clock: Clock) -> float:
+    """When a stage has to have begun lest it be left out."""
+    return time.time() + clock.time_for(stage.part) if stage.expendable else math.inf
 
 
 def logits_of(run: Run, name: str, arrays: Any) -> torch.Tensor:

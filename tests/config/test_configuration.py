@@ -544,3 +544,22 @@ class TestRulesBetweenKeys:
     )
     def test_the_space_proposes_only_what_hyperparameters_allow(self, path: str, value: list[float]) -> None:
         assert message(nested(path, value)).startswith(f"{path}=")
+
+    @pytest.mark.parametrize(
+        ("budget", "seconds"), [("20m", 1200), ("2h", 7200), ("600s", 600), ("1h30m", 5400), ("1h0m5s", 3605)]
+    )
+    def test_a_budget_is_a_time(self, budget: str, seconds: int) -> None:
+        assert validate({"run": {"budget": budget}}).run.budget_seconds == seconds
+
+    @pytest.mark.parametrize(
+        "budget", ["", "20", "20 m", "0m", "-5m", "1.5h", "30m1h", "soon", "1d", 600, 1.5, True, []]
+    )
+    def test_a_budget_that_is_no_time_is_refused(self, budget: object) -> None:
+        told = message({"run": {"budget": budget}})
+        assert told == f"run.budget={shown(budget)}: must be a time above 0, such as 20m, 2h, 600s or 1h30m, or null"
+
+    def test_a_budget_does_not_go_with_what_another_run_has_trained(self) -> None:
+        assert message({"run": {"budget": "20m"}, "tune": {"warm_start": "runs/first"}}) == (
+            "run.budget=20m does not go with tune.warm_start, whose dense and pruned networks are there already; "
+            "allowed: null"
+        )

@@ -11,6 +11,7 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from safs_ray import config
 from safs_ray.config import (
     Configuration,
     ConfigurationError,
@@ -518,3 +519,12 @@ def test_a_dump_is_the_whole_configuration(values: dict[str, Any]) -> None:
     assert leaves(written) == leaves(DEFAULTS)
     for path in leaves(values):
         assert inside(written, path) == inside(values, path)
+
+
+def test_what_is_given_beside_a_budget_is_on_the_command_line_or_in_the_file_that_has_one() -> None:
+    file = {"dense": {"epochs": 5}, "run": {"budget": None}}
+    words = ["run.budget=20m", "tune.resources={cpu: 2}", "pruning.recipe=gsm"]
+    assert config.beside_budget(file, words) == {"run.budget", "tune.resources.cpu", "pruning.recipe"}
+    own = {"dense": {"epochs": 5}, "run": {"budget": "1h"}}
+    assert config.beside_budget(own, ["search.steps=9"]) == {"dense.epochs", "run.budget", "search.steps"}
+    assert config.beside_budget({}, []) == frozenset()

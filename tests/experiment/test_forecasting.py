@@ -8,7 +8,7 @@ import pytest
 from safs_ray.config import Configuration
 from safs_ray.data import Splits
 from safs_ray.experiment import Workers, forecast, forecasting, plan
-from safs_ray.experiment.forecasting import expected_steps
+from safs_ray.experiment.forecasting import SecondsPerEpoch, expected_steps
 from safs_ray.search.course import joint, operators_only
 from safs_ray.stages import Result
 from tests.stages.altered import changed
@@ -17,8 +17,7 @@ from tests.stages.altered import changed
 @pytest.fixture
 def timed(monkeypatch: pytest.MonkeyPatch) -> None:
     """An epoch takes 10 seconds while the network is dense, and 1 second when it is sparse."""
-    seconds = forecasting._Seconds(dense=10.0, sparse=1.0, candidate=1.0)
-    monkeypatch.setattr(forecasting, "_seconds_per_epoch", lambda *_: seconds)
+    monkeypatch.setattr(forecasting, "seconds_per_epoch", lambda *_: SecondsPerEpoch(10.0, 1.0, 1.0))
 
 
 @pytest.fixture

@@ -7,7 +7,10 @@ import pytest
 import torch
 
 from safs_ray.export.__main__ import main
+from safs_ray.export.c import writing
+from safs_ray.export.finished import FinishedRun
 from safs_ray.export.loading import load
+from safs_ray.export.measurement import accuracy
 
 
 @pytest.mark.parametrize(("kind", "file"), [("safetensors", "network.safetensors"), ("torch", "network.pt2")])
@@ -20,6 +23,32 @@ def test_writes_the_file_and_its_card(
     size = (tmp_path / file).stat().st_size
     for part in (file, f"{size:,}", "MODEL_CARD.md", "on no path from the images", "on random images"):
         assert part in shown
+
+
+def test_int8_tells_the_accuracy_before_and_after(
+    run_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([str(run_folder), "--format", "c", "--int8", "--output", str(tmp_path)]) == 0
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["MODEL_CARD.md", "network.c", "network.h"]
+    shown, card = capsys.readouterr().out, (tmp_path / "MODEL_CARD.md").read_text()
+    run = FinishedRun.read(str(run_folder))
+    test = run.splits().test
+    before = 100 * (run.best.test_accuracy or 0)
+    files = {name: (tmp_path / name).read_bytes() for name in ("network.c", "network.h")}
+    after = 100 * accuracy(writing.compiled(files), test)
+    assert abs(before - after) < 2
+    said = f"n 8-bit integers it classifies {after:.2f} % of {len(test)} test images, before {before:.2f} %"
+    assert f"i{said}\n" in shown
+    assert f"I{said}.\n" in card
+    assert "- output: logits: int32 (classes,), times NETWORK_UNIT\n" in card
+    assert "int32_t logits[NETWORK_CLASSES];" in card
+    assert "by the ranges that occur on " in card
+
+
+def test_the_images_of_a_run_are_those_of_the_fold_of_its_best_network(run_folder: Path) -> None:
+    run = FinishedRun.read(str(run_folder))
+    assert run.best.test_accuracy == accuracy(load(run_folder, "dense"), run.splits().test)
+    assert run.best.validation_accuracy == accuracy(load(run_folder, "dense"), run.splits().validation)
 
 
 def test_writes_into_the_run_folder_unless_told(run_folder: Path) -> None:
@@ -49,6 +78,7 @@ def test_mistakes_cost_one_line(run_folder: Path, tmp_path: Path, capsys: pytest
         ([str(damaged)], f"run={damaged}: cannot be read (DamagedError: "),
         (["bad://place"], "run=bad://place: cannot be read (ValueError: "),
         ([str(run_folder), "--format", "tflite"], "format=tflite: allowed: safetensors, onnx, torch, c"),
+        ([str(run_folder), "--int8"], "format=safetensors: has no 8-bit integers; allowed with --int8: c"),
         ([str(run_folder), "--output", str(tmp_path / "file" / "in")], f"output={tmp_path}/file/in: cannot be written"),
     ]
     for arguments, message in cases:

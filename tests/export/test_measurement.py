@@ -42,7 +42,7 @@ def test_measure_prints_and_writes_what_each_form_costs(
 def test_accuracy_counts_what_is_right_and_finite() -> None:
     test = Examples(torch.zeros(3, 1, 2, 2, dtype=torch.uint8), torch.tensor([0, 1, 0]))
     logits = torch.tensor([[2.0, 1.0], [2.0, 1.0], [2.0, torch.nan]])
-    assert measurement._accuracy(lambda _: logits, test) == pytest.approx(1 / 3)
+    assert measurement.accuracy(lambda _: logits, test) == pytest.approx(1 / 3)
 
 
 def test_measure_goes_on_where_a_form_cannot_be(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -21,7 +21,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 from torch.nn.utils import parametrizations, prune, spectral_norm, weight_norm
-from torchvision.ops import StochasticDepth
+from torchvision.ops import StochasticDepth, stochastic_depth
 
 
 class Net(nn.Module):
@@ -68,6 +68,19 @@ class DroppingEverywhere(Net):
         x = x + self.depth(self.attention(x, x, x, need_weights=False)[0])
         x = F.scaled_dot_product_attention(x, x, x, dropout_p=0.5 if self.training else 0.0)
         return self.fc2(F.dropout(self.lstm(x)[0][:, 0], 0.5, self.training))
+
+class DroppingByFunctions(Net):
+    def __init__(self, *sizes):
+        super().__init__(*sizes)
+        self.norm = nn.BatchNorm1d(6)
+        self.leaky = nn.RReLU()
+
+    def forward(self, x):
+        x = F.relu(self.norm(self.fc1(self.flatten(x))))
+        x = x + stochastic_depth(self.leaky(x), 0.5, "row", self.training)
+        if self.training:  # as older copies of timm's drop_path do
+            x = x.div(0.5) * (0.5 + torch.rand(len(x), 1)).floor_()
+        return self.fc2(x)
 
 
 def network(channels, size, classes):
@@ -144,6 +157,9 @@ def random_by_numpy(classes):
 
 def random_by_its_own(classes):
     return RandomByItsOwn(16, classes)
+
+def dropping_by_functions(classes):
+    return DroppingByFunctions(16, classes)
 
 def dropping(classes):
     return DroppingEverywhere(16, classes)
@@ -285,6 +301,22 @@ def test_dropout_in_every_form_is_taken_out_and_told_of(caplog: pytest.LogCaptur
     module, images = network.build().train(), torch.rand(5, 1, 4, 4)
     assert torch.equal(module(images), module(images))
     assert network.sites == ("relu",)
+
+
+def test_modules_that_draw_random_numbers_in_training_do_as_in_evaluation(caplog: pytest.LogCaptureFixture) -> None:
+    wanted = specification("dropping_by_functions")
+    with caplog.at_level(logging.WARNING, logger="safs_ray"):
+        check(wanted)
+    assert [record.getMessage() for record in caplog.records] == [
+        "model.name=net_of_a_user:dropping_by_functions: used without dropout (drop)",
+        "model.name=net_of_a_user:dropping_by_functions: as in evaluation, without its random numbers: leaky, the "
+        "network itself",
+    ]
+    network = Network.initial(wanted, seed=0)
+    module, images = network.build().train(), torch.rand(5, 1, 4, 4)
+    assert torch.equal(module(images), module(images))
+    assert module.get_submodule("norm").num_batches_tracked == 2, "normalisation trains"
+    assert (network.sites, network.sited.left) == (("relu",), ("leaky (rrelu)",))
 
 
 @pytest.mark.parametrize("function", ["padded", "masking", "compiled"])

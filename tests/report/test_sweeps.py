@@ -67,7 +67,7 @@ def test_what_asha_is_known_to_have_stopped_is_stopped(eight: Configuration) -> 
     """While the sweep runs, and after a change of the steps at which ASHA compares."""
     evaluations = [*trial("a", 8), *trial("b", 3)]
     for searched in (False, True):
-        (sweep,) = sweeps_of(eight, evaluations, None, searched, stopped=lambda _: {"b"})
+        (sweep,) = sweeps_of(eight, evaluations, None, searched, endings=lambda _: {"b": "stopped"})
         assert [each.fate for each in sweep.trials] == ["finished", "stopped"]
 
 

@@ -17,6 +17,7 @@ from PIL import Image
 from safs_ray.config import ConfigurationError, DataSection
 from safs_ray.data import Dataset
 from safs_ray.sources import load
+from safs_ray.sources.tables import Table
 
 IMAGE = pa.struct({"bytes": pa.binary(), "path": pa.string()})
 
@@ -301,3 +302,16 @@ def test_labels_of_several_tables_are_joined_in_their_integer_types() -> None:
     write("train-00001-of-00002.parquet", [3, 4], label=pa.array([300, 2], pa.int64()))
     write("test.parquet", [1, 2])
     assert torch.equal(loaded().pool.labels, torch.tensor([0, 1, 300, 2]))
+
+
+def test_a_row_group_larger_than_what_is_read_at_a_time_is_not_held_in_memory() -> None:
+    """``to_parquet`` of ``datasets`` 5.2.0 writes few images, those of a whole shard, as one row group."""
+    draws = np.random.default_rng(0)
+    images = pa.array([{"bytes": image(1) + draws.bytes(10_000), "path": None} for _ in range(5000)], IMAGE)
+    Path("images").mkdir()
+    pq.write_table(pa.table({"image": images, "label": [0, 1] * 2500}), "images/train.parquet", row_group_size=5000)
+    del images
+    table = Table(Path("images/train.parquet"), "train.parquet", "parquet:images", None, None)
+    before = pa.total_allocated_bytes()
+    held = max(pa.total_allocated_bytes() - before for _ in table.images(np.arange(0, 5000, 100)))
+    assert held < 35_000_000, "of 50 MB"

@@ -1,15 +1,19 @@
 from __future__ import annotations
 
+import time
 from pathlib import Path
+from typing import cast
 
 import pytest
 
+from safs_ray import config
 from safs_ray.config import CONFIGURATION, RESULTS, Configuration, ConfigurationError, Hyperparameters, dump
 from safs_ray.search.course import Sweep
 from safs_ray.search.records import JOURNALS
 from safs_ray.storage import Folder
 from safs_ray.tune.changes import changed, differences, note, pending, read_begun
-from safs_ray.tune.journal import Journal
+from safs_ray.tune.journal import Ending, Journal
+from safs_ray.tune.spending import spending
 
 
 @pytest.mark.parametrize(
@@ -45,6 +49,33 @@ def test_what_would_mix_or_lose_results_is_refused(configuration: Configuration,
         changed(configuration.model_dump(mode="json"), [word])
     assert str(refused.value).startswith(message)
     assert "\n" not in str(refused.value)
+
+
+def test_a_run_may_have_a_longer_budget_and_no_shorter_one(configuration: Configuration) -> None:
+    begun = config.overridden(configuration.model_dump(mode="json"), ["run.budget=20m"])
+    assert changed(begun, ["run.budget=1h"]).run.budget == "1h"
+    assert changed(begun, ["run.budget=null"]).run.budget is None
+    told = r"^run.budget=600s: the run was begun with 20m; allowed: more$"
+    with pytest.raises(ConfigurationError, match=told):
+        changed(begun, ["run.budget=600s"])
+    with pytest.raises(ConfigurationError, match=r"^run.budget=20m: the run was begun with null; allowed: more$"):
+        changed(configuration.model_dump(mode="json"), ["run.budget=20m"])
+
+
+def test_a_longer_budget_lets_a_run_go_on_with_what_was_left_out(configuration: Configuration, tmp_path: Path) -> None:
+    folder = Folder.at(tmp_path)
+    begun = config.validate(config.overridden(configuration.model_dump(mode="json"), ["run.budget=20m"]))
+    folder.write(CONFIGURATION, dump(begun).encode())
+    journal = Journal(folder / JOURNALS, Sweep.SAFS)
+    for ending in ("finished", "cut"):
+        journal.end(journal.propose(Hyperparameters()), cast(Ending, ending), 3, 0.5)
+    with spending(begun, folder, time.monotonic() - 100) as budget:
+        budget.leave_out("SAFS")
+    note(changed(read_begun(folder), ["run.budget=1h"]), folder)
+    assert [entry.ended for entry in Journal(folder / JOURNALS, Sweep.SAFS).entries] == ["finished", None]
+    with spending(begun, folder, time.monotonic()) as budget:
+        assert budget.left_out == []
+        assert budget.spent >= 100
 
 
 def test_longer_trials_are_no_loss(configuration: Configuration) -> None:

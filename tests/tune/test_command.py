@@ -30,6 +30,11 @@ from safs_ray.tune.__main__ import main
         (["tune.space.sgd.learning_rate=[0.1, 0.01]"], "tune.space.sgd.learning_rate=[0.1, 0.01]: must be [low, high]"),
         (["tune.resources.gpu=64"], "tune.resources.gpu=64.0: this machine has"),
         (["run.name=../elsewhere"], "run.name=../elsewhere: "),
+        (["run.budget=soon"], "run.budget=soon: must be a time above 0, such as 20m, 2h, 600s or 1h30m, or null"),
+        (
+            ["run.budget=1s"],
+            "run.budget=1s: does not hold dense training, pruning and final evaluation: at the shortest",
+        ),
         (["tune.warm_start=/nowhere"], "tune.warm_start=/nowhere: holds no config.yaml"),
         (["nonsense"], "override=nonsense: must be key.path=value"),
     ],
@@ -56,6 +61,18 @@ def test_a_dry_run_says_what_a_run_would_cost_and_begins_nothing(
     assert "nothing was begun" in printed
     assert set(tiny.parent.rglob("*")) == before
     assert main([str(tiny), "--dry-run", "run.name=dry", "data.source=digit"]) == 2
+
+
+def test_a_dry_run_says_what_follows_from_a_budget(tiny: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    small = tiny.with_name("budget.yaml")
+    small.write_text(f"run: {{name: dry, storage: {tiny.parent}}}\nmodel: {{name: mlp}}\ndata: {{limit: 160}}\n")
+    assert main([str(small), "--dry-run", "run.budget=300h", "dense.epochs=7", "final.ablations=[]"]) == 0
+    lines = [line.strip() for line in capsys.readouterr().out.splitlines()]
+    assert "are planned: no key grows any further" in next(
+        line for line in lines if line.startswith("budget     300 h")
+    )
+    assert next(line for line in lines if line.startswith("more     ")).startswith("more     pruning.epochs=80 (20), ")
+    assert "as given dense.epochs=7, final.ablations=[]" in lines
 
 
 def test_every_value_and_where_it_is_from(tiny: Path, capsys: pytest.CaptureFixture[str]) -> None:

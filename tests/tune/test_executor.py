@@ -13,17 +13,20 @@ from safs_ray.checkpoints import Checkpoints
 from safs_ray.config import Configuration
 from safs_ray.data import Dataset
 from safs_ray.experiment import Stage
+from safs_ray.experiment.budget import Budget
 from safs_ray.experiment.finalists import Default, winner
 from safs_ray.experiment.progress import Clock
 from safs_ray.experiment.results import Finalists
 from safs_ray.log import log
-from safs_ray.search.course import joint
+from safs_ray.search.course import Sweep, joint
 from safs_ray.search.recipe import Recipe
+from safs_ray.search.records import JOURNALS, read_evaluations
 from safs_ray.stages import Result
 from safs_ray.storage import Folder
 from safs_ray.training import Context
 from safs_ray.tune.board import NAMESPACE
 from safs_ray.tune.executor import OnRay
+from safs_ray.tune.journal import Journal
 from tests.experiment.executors import FOUND, Searched
 from tests.stages.altered import changed
 from tests.tune.past import past
@@ -106,6 +109,50 @@ def test_on_ray_a_sweep_that_is_over_is_not_run_again(executor: OnRay, four: Con
     assert executor.sweep(joint(four), "pruned", None) == list(FOUND)
     assert executor.evaluations() == before
     assert not (tmp_path / "search").exists(), "Tune has had nothing to do"
+
+
+def test_on_ray_what_there_is_no_time_for_is_left_out_whenever_the_run_goes_on(
+    executor: OnRay, four: Configuration, dataset: Dataset, pruned: Result, tmp_path: Path
+) -> None:
+    def make(*_: object) -> Result:
+        return pruned
+
+    late = OnRay(changed(four, "tune", trials=6), dataset, Folder.at(tmp_path), Clock({}, Budget(0)))
+    stages = [Stage("final/pruned/fold-0", 1, make), Stage("final/pruned/fold-1", 1, make, expendable=True)]
+    assert len(late.run(stages)) == 1
+    assert (late.has("final/pruned/fold-0"), late.has("final/pruned/fold-1")) == (True, False)
+    assert late.sweep(joint(four), "pruned", None) == list(FOUND), "of six trials these were over"
+    assert late.budget.left_out == ["final/pruned/fold-1", "SAFS"]
+    again = OnRay(four, dataset, Folder.at(tmp_path), Clock({}, Budget(left_out=late.budget.left_out)))
+    assert len(again.run(stages)) == 1
+    assert len(executor.run(stages)) == 2, "without a budget there is time"
+
+
+class AfterSteps(Budget):
+    """One that ends when the run in a folder has kept so many steps."""
+
+    folder: Folder
+
+    @property
+    def left(self) -> float:
+        return self.seconds - len(read_evaluations(self.folder / "evaluations"))
+
+
+def test_on_ray_a_sweep_whose_budget_ends_stops_at_the_step_that_each_trial_is_at(
+    configuration: Configuration, dataset: Dataset, pruned: Result, tmp_path: Path
+) -> None:
+    folder = Folder.at(tmp_path / "other")
+    pruned.save(folder / "networks/pruned")
+    budget = AfterSteps(8)
+    budget.folder = folder
+    outcomes = OnRay(configuration, dataset, folder, Clock({}, budget)).sweep(joint(configuration), "pruned", None)
+    journal = Journal(folder / JOURNALS, Sweep.SAFS)
+    assert [entry.ended for entry in journal.entries] == ["finished", "cut"]
+    assert sum(entry.steps for entry in journal.entries) == len(read_evaluations(folder / "evaluations")) == 8
+    assert [outcome.trial for outcome in outcomes] == ["trial-1", "trial-2"]
+    assert budget.left_out == ["SAFS"]
+    later = Clock({}, Budget(left_out=budget.left_out))
+    assert OnRay(configuration, dataset, folder, later).sweep(joint(configuration), "pruned", None) == outcomes
 
 
 def test_on_ray_results_lie_in_the_folder_of_the_run(executor: OnRay, pruned: Result, tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ import pytest
 from safs_ray.config import Configuration, Hyperparameters
 from safs_ray.search.course import Course, Sweep, operators_only
 from safs_ray.search.evaluation import Evaluation, canonical
-from safs_ray.search.records import JOURNALS, stopped_trials
+from safs_ray.search.records import JOURNALS, endings
 from safs_ray.storage import Folder
 from safs_ray.tune.journal import Ending, Entry, Journal, Past
 
@@ -39,18 +39,20 @@ def test_what_is_decided_is_on_storage_at_once(tmp_path: Path) -> None:
     assert Journal(Folder.at(tmp_path), Sweep.SCALES).entries == [], "every sweep has its own"
 
 
-def test_a_report_reads_whom_asha_has_stopped(tmp_path: Path) -> None:
+def test_a_report_reads_endings(tmp_path: Path) -> None:
     run, course = Folder.at(tmp_path), Course(Sweep.SCALES, 0, 4)
-    assert stopped_trials(run, course) == set()
+    assert endings(run, course) == {}
     written = Journal(run / JOURNALS, Sweep.SCALES)
-    endings: tuple[Ending | None, ...] = ("finished", "stopped", None, "diverged", "stopped")
-    for ending in endings:
+    ended: tuple[Ending | None, ...] = ("finished", "stopped", None, "diverged", "cut")
+    for ending in ended:
         number = written.propose(CHOSEN)
         if ending:
             written.end(number, ending, 4, 0.5)
-    assert stopped_trials(run, course) == {"trial-2", "trial-5"}
+    assert endings(run, course) == {
+        "trial-1": "finished", "trial-2": "stopped", "trial-4": "diverged", "trial-5": "cut"
+    }  # fmt: skip
     (run / JOURNALS).write("stage-2.json", b'{"trials": [3')
-    assert stopped_trials(run, course) == set()
+    assert endings(run, course) == {}
 
 
 def replace_rate(rate: float) -> Hyperparameters:

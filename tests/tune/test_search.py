@@ -8,6 +8,7 @@ from safs_ray.config import Configuration
 from safs_ray.experiment import FailedSearchError
 from safs_ray.search.course import Sweep, joint
 from safs_ray.storage import Folder
+from safs_ray.tune.journal import Journal, Past
 from safs_ray.tune.sweep import _outcomes
 from tests.experiment.executors import FOUND
 from tests.tune.past import past
@@ -28,6 +29,15 @@ def test_outcomes_of_a_sweep_are_of_the_trials_that_reached_their_end(
     sweep.journal.end(1, "stopped", steps, 0.9)
     sweep.journal.end(3, "diverged", steps, 0.9)
     assert _outcomes(sweep, []) == [FOUND[0], FOUND[2]]
+
+
+def test_outcomes_of_a_sweep_whose_budget_has_ended_are_of_what_its_trials_have_found_until_then(
+    configuration: Configuration, folder: Folder
+) -> None:
+    sweep, none = past(configuration, folder), Past(joint(configuration), Journal(folder / "none", Sweep.SAFS), [])
+    sweep.journal.end(1, "cut", 3, 0.9)
+    assert _outcomes(sweep, [], budget_ended=True) == list(FOUND)
+    assert _outcomes(none, [], budget_ended=True) == []
 
 
 def test_outcomes_of_stage_1_learn_no_scales(configuration: Configuration, folder: Folder) -> None:

@@ -284,11 +284,6 @@ static void collect(float *memory, const struct lists *lists)
 """
 
 READ = """
-static float normalised(float pixel, size_t channel)
-{
-    return (pixel / 255.0f - mean[channel]) / deviation[channel];
-}
-
 #define READ(NAME, TYPE) \\
     static void NAME(float *memory, const TYPE *pixels) \\
     { \\
@@ -297,7 +292,7 @@ static float normalised(float pixel, size_t channel)
             float *out = memory + images.place + channel * images.stride + images.origin; \\
             for (size_t row = 0; row < images.height; row++) \\
                 for (size_t column = 0; column < images.width; column++) \\
-                    out[row * images.pitch + column] = normalised((float)*pixels++, channel); \\
+                    out[row * images.pitch + column] = (float)*pixels++ * factors[channel] + summands[channel]; \\
         } \\
     }
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -15,7 +14,6 @@ from safs_ray.engine.passes import (
     Function,
     Pass,
     Passes,
-    Places,
     Read,
     Scale,
     Slide,
@@ -24,33 +22,28 @@ from safs_ray.engine.passes import (
 )
 from safs_ray.export.c import kernels
 from safs_ray.export.c.expressions import function_of, is_identity
+from safs_ray.export.c.tables import Tables, array, type_of_counts
+from safs_ray.export.c.windows import FLOATS, inside, lies_inside
 from safs_ray.models import Specification
 
 SMALL, SLACK = 96, kernels.VECTOR // 2
 """Planes of no more numbers are summed up in registers, and how many numbers beyond the last are read for that."""
 
-NARROW, WIDE = 16, 32
-"""Bits of a place."""
 
-
-class Source:
+class Source(Tables):
     """Writes the functions and tables that passes need.
 
     Attributes:
         memory: how many numbers a call works on.
-        constants: bytes of all tables.
     """
 
     def __init__(self, passes: Passes, specification: Specification) -> None:
         self._passes, self._specification = passes, specification
-        self._layout = Layout(passes, slack=SLACK)
-        self._tables: list[str] = []
-        self._calls: list[str] = []
-        self._kernels: dict[str, None] = dict.fromkeys([kernels.FILL, kernels.CLEAR])
+        super().__init__(Layout(passes, slack=SLACK))
+        self.use(kernels.FILL, kernels.CLEAR)
         self._functions: dict[str, tuple[str, str]] = {}
-        self.memory, self.constants = self._layout.size, 0
-        terms = [np.diff(each.starts).max(initial=0) for each in passes.passes if isinstance(each, Weigh)]
-        self._count = np.min_scalar_type(int(max(terms, default=0)))
+        self.memory = self.layout.size
+        self._count = type_of_counts([each for each in passes.passes if isinstance(each, Weigh)])
         for number, one in enumerate(passes.passes):
             self._write(number, one)
 
@@ -66,15 +59,15 @@ class Source:
             "",
             f"typedef {self._count.name}_t network_count;",
             kernels.STRUCTURES,
-            *(each for each in (kernels.WINDOWS, kernels.LISTS) if each in self._kernels),
+            *(each for each in (kernels.WINDOWS, kernels.LISTS) if each in self.kernels),
             *self._tables_of_images(),
-            *(each for each in self._kernels if each not in (kernels.WINDOWS, kernels.LISTS)),
+            *(each for each in self.kernels if each not in (kernels.WINDOWS, kernels.LISTS)),
             kernels.READ,
             *(text for _, text in self._functions.values()),
-            *self._tables,
+            *self.texts,
             "static void run(float *memory)",
             "{",
-            *(f"    {call};" for call in self._calls),
+            *(f"    {call};" for call in self.calls),
             "}",
             interface,
         ])  # fmt: skip
@@ -82,16 +75,17 @@ class Source:
     @property
     def logits(self) -> Cells:
         """Where the logits lie at the end."""
-        return self._layout.cells[self._passes.logits]
+        return self.layout.cells[self._passes.logits]
 
     def _tables_of_images(self) -> Iterator[str]:
         (read,) = (each for each in self._passes.passes if isinstance(each, Read))
-        for name in ("mean", "deviation"):
-            yield array("float", name, getattr(self._specification, name))
-        yield f"static const struct planes images = {self._planes(self._layout.cells[read.out])};"
+        mean, deviation = np.array(self._specification.mean), np.array(self._specification.deviation)
+        yield array("float", "factors", (1 / (255 * deviation)).tolist())
+        yield array("float", "summands", (-mean / deviation).tolist())
+        yield f"static const struct planes images = {self._planes(self.layout.cells[read.out])};"
 
     def _write(self, number: int, one: Pass) -> None:
-        if not self._layout.cells[one.out].channels or isinstance(one, Read):
+        if not self.layout.cells[one.out].channels or isinstance(one, Read):
             return
         match one:
             case Weigh():
@@ -106,15 +100,15 @@ class Source:
                 raise TypeError(f"{name} has no C")
 
     def _sums(self, number: int, weigh: Weigh) -> None:
-        places, nearest, bits = self._places(weigh.terms)
-        cells = self._layout.cells[weigh.out]
+        places, nearest, bits = self.places(weigh.terms)
+        cells = self.layout.cells[weigh.out]
         kernel, name = _kernel(cells, bits)
-        self._use(*([] if cells.stride == 1 else [kernels.FINISH]), kernel)
+        self.use(*([] if cells.stride == 1 else [kernels.FINISH]), kernel)
         tables = {
-            "counts": self._table(f"counts_{number}", np.diff(weigh.starts).astype(self._count), "network_count"),
-            "weights": self._table(f"weights_{number}", weigh.weights.astype(np.float32)),
-            "bias": self._table(f"bias_{number}", weigh.bias.astype(np.float32)),
-            "places": self._table(f"places_{number}", places),
+            "counts": self.table(f"counts_{number}", np.diff(weigh.starts).astype(self._count), "network_count"),
+            "weights": self.table(f"weights_{number}", weigh.weights.astype(np.float32)),
+            "bias": self.table(f"bias_{number}", weigh.bias.astype(np.float32)),
+            "places": self.table(f"places_{number}", places),
         }
         for part, function in enumerate(each for each in weigh.functions if each.end > each.first):
             self._part(f"sums_{number}_{part}", name, cells, nearest, weigh, tables, function)
@@ -128,11 +122,11 @@ class Source:
         function, parameters = self._function(own, one)
         each = one.parameters.shape[1] if one.parameters.ndim > 1 else 0
         at = (f"{tables['counts']} + {one.first}", f"{tables['weights']} + {first}", f"{tables['bias']} + {one.first}")
-        self._tables.append(
+        self.texts.append(
             f"static const struct sums {own} = {{\n    {planes},\n    {nearest}, {each},\n    {', '.join(at)}, "
             f"{parameters}, {function}\n}};\n"
         )
-        self._calls.append(f"{kernel}(memory, &{own}, {tables['places']} + {first})")
+        self.calls.append(f"{kernel}(memory, &{own}, {tables['places']} + {first})")
 
     def _function(self, own: str, one: Function) -> tuple[str, str]:
         """The names of a function and of its parameters; null pointers for the identity."""
@@ -141,53 +135,48 @@ class Source:
         if one.operator.name not in self._functions:
             name = f"function_{len(self._functions)}"
             self._functions[one.operator.name] = name, function_of(one.operator, name)
-        return self._functions[one.operator.name][0], self._table(f"parameters_of_{own}", one.parameters.ravel())
+        return self._functions[one.operator.name][0], self.table(f"parameters_of_{own}", one.parameters.ravel())
 
     def _scale(self, number: int, scale: Scale) -> None:
-        self._use(kernels.SCALE)
-        sources = self._table(f"sources_{number}", self._layout.at(scale.planes).astype(np.uint32))
-        gate = int(self._layout.at(planes_of(scale.gate, 1))[0])
-        planes = self._structure("planes", f"planes_{number}", self._planes(self._layout.cells[scale.out]))
-        self._calls.append(f"scale(memory, &{planes}, {sources}, {gate})")
+        self.use(kernels.SCALE)
+        sources = self.table(f"sources_{number}", self.layout.at(scale.planes).astype(np.uint32))
+        gate = int(self.layout.at(planes_of(scale.gate, 1))[0])
+        planes = self.structure("planes", f"planes_{number}", self._planes(self.layout.cells[scale.out]))
+        self.calls.append(f"scale(memory, &{planes}, {sources}, {gate})")
 
     def _windows(self, number: int, slide: Slide) -> None:
-        self._use(kernels.WINDOWS, kernels.SLIDE)
-        source = self._layout.cells[int(slide.planes.value[0])]
+        source, own = self.layout.cells[int(slide.planes.value[0])], self.layout.cells[slide.out]
+        loop, called = kernels.SLIDE, "slide"
+        if lies_inside(slide.window, own, source):
+            loop, called = inside(slide.window, slide.weights is None, FLOATS)
+        self.use(kernels.WINDOWS, loop)
         fields = [
-            self._planes(self._layout.cells[slide.out]),
-            self._table(f"sources_{number}", self._layout.at(slide.planes).astype(np.uint32)),
+            self._planes(own),
+            self.table(f"sources_{number}", self.layout.at(slide.planes).astype(np.uint32)),
             f"{source.height}, {source.width}, {source.pitch}",
             ", ".join(f"{{{pair[0]}, {pair[1]}}}" for pair in slide.window),
             self._weights_or_none(number, slide.weights),
         ]
-        name = self._structure("windows", f"windows_{number}", f"{{{', '.join(fields)}}}")
-        self._calls.append(f"slide(memory, &{name})")
+        name = self.structure("windows", f"windows_{number}", f"{{{', '.join(fields)}}}")
+        self.calls.append(f"{called}(memory, &{name})")
 
     def _lists(self, number: int, collect: Collect) -> None:
-        self._use(kernels.LISTS, kernels.COLLECT)
-        source = self._layout.cells[int(collect.planes.value[0])]
+        self.use(kernels.LISTS, kernels.COLLECT)
+        source = self.layout.cells[int(collect.planes.value[0])]
         row, column = np.divmod(collect.table, collect.width)
         table = np.where(collect.table >= 0, row * source.pitch + column, -1)
         fields = [
-            self._planes(self._layout.cells[collect.out]),
-            self._table(f"sources_{number}", self._layout.at(collect.planes).astype(np.uint32)),
-            self._table(f"table_{number}", table.astype(np.int32)),
+            self._planes(self.layout.cells[collect.out]),
+            self.table(f"sources_{number}", self.layout.at(collect.planes).astype(np.uint32)),
+            self.table(f"table_{number}", table.astype(np.int32)),
             str(table.shape[1]),
             self._weights_or_none(number, collect.weights),
         ]
-        name = self._structure("lists", f"lists_{number}", f"{{{', '.join(fields)}}}")
-        self._calls.append(f"collect(memory, &{name})")
+        name = self.structure("lists", f"lists_{number}", f"{{{', '.join(fields)}}}")
+        self.calls.append(f"collect(memory, &{name})")
 
     def _weights_or_none(self, number: int, weights: npt.NDArray[np.float64] | None) -> str:
-        return "0" if weights is None else self._table(f"weights_{number}", weights.astype(np.float32))
-
-    def _places(self, terms: Places) -> tuple[npt.NDArray[Any], int, int]:
-        """Where terms lie behind the nearest, that, and the bits of a place."""
-        places = self._layout.at(terms)
-        nearest = int(places.min()) if len(places) else 0
-        behind = places - nearest
-        bits = NARROW if behind.max(initial=0) < 1 << NARROW else WIDE
-        return behind.astype(np.uint16 if bits == NARROW else np.uint32), nearest, bits
+        return "0" if weights is None else self.table(f"weights_{number}", weights.astype(np.float32))
 
     def _planes(self, cells: Cells, first: int = 0, count: int | None = None) -> str:
         """The structure of some planes of a value."""
@@ -198,20 +187,6 @@ class Source:
         )  # fmt: skip
         return f"{{{', '.join(map(str, numbers))}}}"
 
-    def _table(self, name: str, values: npt.NDArray[Any], kind: str = "") -> str:
-        """Write a table, and give its name."""
-        kinds = {"float32": "float", "uint16": "uint16_t", "uint32": "uint32_t", "int32": "int32_t"}
-        self._tables.append(array(kind or kinds[values.dtype.name], name, values.ravel().tolist()))
-        self.constants += values.nbytes
-        return name
-
-    def _structure(self, kind: str, name: str, fields: str) -> str:
-        self._tables.append(f"static const struct {kind} {name} = {fields};\n")
-        return name
-
-    def _use(self, *texts: str) -> None:
-        self._kernels |= dict.fromkeys(texts)
-
 
 def _kernel(cells: Cells, bits: int) -> tuple[str, str]:
     """The text and the name of the loop that sums up planes of a kind."""
@@ -220,16 +195,3 @@ def _kernel(cells: Cells, bits: int) -> tuple[str, str]:
     if cells.length > SMALL:
         return kernels.PLANES.replace("$BITS", str(bits)), f"sum_planes_{bits}"
     return kernels.small_planes(sum(kernels.pieces(cells.length)), bits)
-
-
-def array(kind: str, name: str, values: Iterable[float]) -> str:
-    """A constant array, of a zero where there is nothing."""
-    number = _float if kind == "float" else str
-    listed = [number(each) for each in values] or ["0"]
-    lines = [", ".join(listed[first : first + 12]) for first in range(0, len(listed), 12)]
-    return f"static const {kind} {name}[{len(listed)}] = {{\n    {(',' + chr(10) + '    ').join(lines)}\n}};\n"
-
-
-def _float(value: float) -> str:
-    text = f"{value + 0.0:.9g}"  # no zero has a sign
-    return f"{text}f" if any(sign in text for sign in ".e") else f"{text}.0f"

@@ -16,7 +16,8 @@ from torch import Tensor
 from safs_ray.config import refusal
 from safs_ray.engine.module import read
 from safs_ray.engine.passes import Passes
-from safs_ray.export.c.source import Source, array
+from safs_ray.export.c.source import Source
+from safs_ray.export.c.tables import array
 from safs_ray.models import Specification
 from safs_ray.network import Network
 from safs_ray.randomness import generator
@@ -36,6 +37,15 @@ def write(network: Network) -> dict[str, bytes]:
     Raises:
         ConfigurationError: C cannot express what it does.
     """
+    return _files(network, passes_of(network))
+
+
+def passes_of(network: Network) -> Passes:
+    """What C is to do for an image.
+
+    Raises:
+        ConfigurationError: C cannot express it.
+    """
     model = network.specification.model
     try:
         _, passes = read(network)
@@ -44,14 +54,14 @@ def write(network: Network) -> dict[str, bytes]:
     if passes.foreign:
         lacking = "; ".join(f"{each.name} ({each.reason})" for each in passes.foreign)
         raise refusal("format", "c", f"cannot express what this {model} does: {lacking}; allowed: onnx, torch")
-    return _files(network, passes)
+    return passes
 
 
 def _files(network: Network, passes: Passes) -> dict[str, bytes]:
     specification = network.specification
     source = Source(passes, specification)
     includes = ["<float.h>", "<math.h>", "<stddef.h>", "<stdint.h>", f'"{HEADER}"']
-    interface = _INTERFACE + _place_of_logits(source) + _FUNCTIONS + _check(network)
+    interface = MEMORY.replace("$KIND", "float") + MISTAKE + _place_of_logits(source) + _FUNCTIONS + _check(network)
     text = source.text(includes, interface)
     return {SOURCE: text.encode(), HEADER: _header(specification, source).encode()}
 
@@ -67,9 +77,14 @@ static void write_logits(const float *memory, float *logits)
 """
 
 
-_INTERFACE = """
-static float shared_memory[NETWORK_MEMORY];
+UNIT = "#define NETWORK_UNIT "
+"""What a header says of logits that are whole numbers, before what 1 stands for."""
 
+MEMORY = """
+static $KIND shared_memory[NETWORK_MEMORY];
+"""
+
+MISTAKE = """
 static int mistake(const void *memory, const void *pixels, size_t inputs, const void *logits, size_t classes)
 {
     if (!memory || !pixels || !logits)
@@ -219,18 +234,24 @@ def library(files: Mapping[str, bytes], *flags: str) -> Callable[[int, int, int,
 
 def compiled(files: Mapping[str, bytes], *flags: str) -> Callable[[Tensor], Tensor]:
     """What the files compute, one image after the other; arguments and errors are those of :func:`library`."""
-    run, classes = library(files, *flags), _classes(files[HEADER])
+    run, classes, unit = library(files, *flags), _classes(files[HEADER]), _unit(files[HEADER])
 
     def predict(images: Tensor) -> Tensor:
-        logits, pixels = torch.empty(len(images), classes), images.contiguous()
-        inputs, image, out = images[0].numel(), pixels.data_ptr(), logits.data_ptr()
+        logits = torch.empty(len(images), classes, dtype=torch.int32 if unit else torch.float32)
+        inputs, image, out = images[0].numel(), images.contiguous(), logits.data_ptr()
         for number in range(len(images)):
-            if error := run(image + number * inputs, inputs, out + 4 * number * classes, classes):
+            if error := run(image.data_ptr() + number * inputs, inputs, out + 4 * number * classes, classes):
                 raise ValueError(f"network_run returned {error} for images of {tuple(images.shape[1:])}")
-        return logits
+        return logits * unit if unit else logits
 
     return predict
 
 
 def _classes(header: bytes) -> int:
     return int(header.split(b"NETWORK_CLASSES = ")[1].split(b",")[0])
+
+
+def _unit(header: bytes) -> float | None:
+    """What a logit of 1 stands for, where logits are whole numbers."""
+    _, found, rest = header.partition(UNIT.encode())
+    return float(rest.split(b"f", 1)[0]) if found else None

@@ -22,6 +22,7 @@ AFRESH = " The maximum starts anew when fine-tuning starts, so a line may fall t
 ENDS = {
     "finished": coloured("ink", marker="o", markersize=5),
     "stopped": coloured("default", marker="x", markersize=6, markeredgewidth=1.8),
+    "cut": hollow("ink", marker="s", markersize=6),
     "diverged": coloured("default", marker="v", markersize=6),
     "failed": coloured("default", marker="v", markersize=6),
     "open": hollow("ink", marker="o", markersize=6),
@@ -29,6 +30,7 @@ ENDS = {
 MEANINGS = {
     "finished": "reached its end",
     "stopped": "stopped by ASHA",
+    "cut": "ended with the budget",
     "diverged": "diverged or failed",
     "open": "still running, or stopped there",
 }

@@ -1,0 +1,62 @@
+from __future__ import annotations
+
+import copy
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torchvision.ops import DropBlock2d, StochasticDepth, stochastic_depth
+
+from safs_ray.dropout import hold_in_evaluation, switch_off
+
+
+class PatchDropout(nn.Module):
+    """As timm 1.0.31 has it, which returns what is kept of (N, length, C), and more if asked to."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.prob = 0.5
+
+    def forward(self, x: Tensor) -> tuple[Tensor, None]:
+        return (x[:, : int(x.shape[1] * (1 - self.prob))] if self.training and self.prob else x), None
+
+
+class Block(nn.Module):
+    """A branch that is dropped by a function."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.norm = nn.BatchNorm1d(4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + stochastic_depth(self.norm(x), 0.5, "row", self.training)
+
+
+def test_switch_off_names_what_drops_and_leaves_the_rest() -> None:
+    net = nn.Sequential(StochasticDepth(0.5, "row"), DropBlock2d(0.1, 3), nn.Dropout(0.0), PatchDropout(), nn.ReLU())
+    assert switch_off(net) == ["0", "1", "3"]
+    assert [type(child).__name__ for child in net] == ["Identity", "Identity", "Dropout", "PatchDropout", "ReLU"]
+    x = torch.rand(2, 4, 3)
+    assert torch.equal(net[3].train()(x)[0], x)
+
+
+def test_hold_in_evaluation_finds_whose_code_draws_and_lets_the_layers_in_it_train() -> None:
+    net = nn.Sequential(nn.Linear(4, 4), Block(), nn.RReLU(), nn.Dropout(0.5))
+    state = torch.random.get_rng_state()
+    assert hold_in_evaluation(net, torch.ones(2, 4)) == ["1", "2"]
+    assert torch.equal(torch.random.get_rng_state(), state)
+    assert net[1].norm.num_batches_tracked == 0, "a copy has run"
+    for module in (net, copy.deepcopy(net)):
+        module.train()
+        assert [child.training for child in module] == [True, False, False, True]
+        assert module[1].norm.training
+        x, block = torch.rand(8, 4), module[1]
+        assert torch.equal(block(x), x + F.batch_norm(x, None, None, block.norm.weight, block.norm.bias, True))
+        assert isinstance(block, Block)
+
+
+def test_hold_in_evaluation_leaves_a_network_that_draws_nothing_or_fails() -> None:
+    net = nn.Sequential(nn.Linear(4, 4), nn.Dropout(0.5))
+    for inputs in (torch.ones(2, 4), torch.ones(2, 5)):
+        assert hold_in_evaluation(net, inputs) == []
+        assert type(net) is nn.Sequential
