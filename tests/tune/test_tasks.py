@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -104,9 +105,9 @@ def test_a_stage_deletes_its_own_checkpoints_alone(run: Run, once: Once, pruned:
 class Timed(Run):
     """Leaves when each stage began and ended."""
 
-    def once(self, stage: Stage, splits: Splits, device: torch.device) -> None:
+    def once(self, stage: Stage, splits: Splits, device: torch.device, until: float = math.inf) -> None:
         began = time.time()
-        super().once(stage, splits, device)
+        super().once(stage, splits, device, until)
         self.folder.write_json(f"{stage.name}.json", [began, time.time()])
 
 
