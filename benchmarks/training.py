@@ -5,8 +5,9 @@
 
 Every cell starts from the dense network of its seed, as tune_configs/best.yaml trains it; DENSE_FOLDER keeps it, for
 these settings. It is pruned and then trained again with its own activations, as the row "pruned" of a table is, both in
-the same way and for the same epochs whatever the way. Writes OUTPUT/training.json after every cell; cells that stand
-there are not made again. Prints means and standard deviations over the seeds.
+the same way and for the same epochs whatever the way. Only the average is taken in the last training alone, of the
+network that cross-entropy has pruned. Writes OUTPUT/training.json after every cell; cells that stand there are not made
+again. Prints means and standard deviations over the seeds.
 """
 
 from __future__ import annotations
@@ -60,15 +61,20 @@ def main() -> None:
     cells: list[Cell] = json.loads(file.read_text()) if file.exists() else []
     arguments.output.mkdir(parents=True, exist_ok=True)
     for seed in arguments.seeds:
-        setting = configure(arguments.words, seed, 0.99, "gradual", "cross-entropy")
+        setting = configure(arguments.words, seed, 0.99, arguments.pruners[0], "cross-entropy")
         folds = stages.folds(setting, stages.load(setting))
         dense = train_dense(setting, folds, arguments.dense)
         teaching = stages.folds(setting, folds.dataset.taught(taught(setting, folds, dense)))
+        pruned: dict[tuple[float, str, str], Result] = {}
         for sparsity, pruner, way in product(arguments.sparsities, arguments.pruners, arguments.ways):
             place = {"seed": seed, "sparsity": sparsity, "pruner": pruner, "way": way}
             if not any(place.items() <= cell.items() for cell in cells):
                 run = configure(arguments.words, seed, sparsity, pruner, way)
-                cells.append({**place, **measure(run, teaching, dense)})
+                by = sparsity, pruner, "cross-entropy" if way == "average" else way
+                if by not in pruned:
+                    context = Context(configure(arguments.words, seed, *by), teaching.search())
+                    pruned[by] = stages.prune(dense.network, context)
+                cells.append({**place, **measure(run, teaching, pruned[by])})
                 file.write_text(json.dumps(cells, indent=1) + "\n")
                 print(json.dumps(cells[-1]), flush=True)
     show(cells)
@@ -86,9 +92,8 @@ def taught(setting: Configuration, folds: Folds, dense: Result) -> torch.Tensor:
     return stages.teach(dense, folds.dataset.pool, Context(setting, folds.search()))
 
 
-def measure(run: Configuration, folds: Folds, dense: Result) -> Cell:
-    """What became of the dense network when it was pruned and trained again."""
-    pruned = stages.prune(dense.network, Context(run, folds.search()))
+def measure(run: Configuration, folds: Folds, pruned: Result) -> Cell:
+    """What became of the pruned network when it was trained again."""
     recipe = Recipe(pruned.network.assignment, run.pruning.hyperparameters, learn_scales=False)
     last = stages.finish(pruned.network, Context(run, folds.final(0)), recipe, fold=0)
     return {

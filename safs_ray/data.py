@@ -77,12 +77,12 @@ class Examples:
         return replace(self, labels=change(self.labels))
 
     def __getitem__(self, chosen: slice | Tensor) -> Examples:
-        return self.mapped(lambda each: each[chosen])
+        return self.applied(lambda each: each[chosen])
 
     def to(self, device: torch.device) -> Examples:
-        return self.mapped(lambda each: each.to(device))
+        return self.applied(lambda each: each.to(device))
 
-    def mapped(self, change: Callable[[Tensor], Tensor]) -> Examples:
+    def applied(self, change: Callable[[Tensor], Tensor]) -> Examples:
         """These with each tensor changed, such as to some of its rows."""
         return Examples(change(self.inputs), change(self.labels), None if self.taught is None else change(self.taught))
 
@@ -309,7 +309,7 @@ def batches(
     permutation = torch.randperm(len(examples), generator=order).to(examples.labels.device)
     for chosen in permutation.tensor_split(batch_count(len(examples), batch_size)):
         # index_select: seven times faster than brackets, and no second copy of all images.
-        batch = examples.mapped(partial(torch.index_select, dim=0, index=chosen))
+        batch = examples.applied(partial(torch.index_select, dim=0, index=chosen))
         yield replace(batch, inputs=augment(batch.inputs))
 
 
