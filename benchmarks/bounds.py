@@ -112,7 +112,10 @@ def _line(model: str, sparsity: float, place: Path, vectors: float, numbers: flo
     least = max(counted / vectors, 1.5 * terms / numbers)  # a weight, and a place of 16 bits
     engine, image = EngineModule(network), images_of(model, 1)
     calls = max(1, int(2e-3 / least))
-    ways = [partial(_engine_calls, engine, image, calls), *_programs(network, place, image, calls)]
+    ways: list[Callable[[], object]] = [
+        partial(_engine_calls, engine, image, calls),
+        *_programs(network, place, image, calls),
+    ]
     times = [each / calls for each in medians(ways, seconds, 5)]
     parts = engine._program._tables.bytes, engine._program._memory.nbytes
     shown = [f"{counted / 1e3:.3g}", f"{6 * terms / 1e6:.2g}", *(f"{1000 * each:.3g}" for each in (least, *times))]

@@ -65,7 +65,7 @@ def _in_integers(run: FinishedRun, folder: Folder) -> export.ExportedFile:
     """Quantise by the validation images, and measure with the test images, or those where there are none."""
     splits = run.splits()
     test = ("test image", splits.test) if len(splits.test) else ("validation image", splits.validation)
-    return export.write_int8(run.best.network, splits.validation.images, folder, test)
+    return export.write_int8(run.best.network, splits.validation.inputs, folder, test)
 
 
 def _console() -> Console:
