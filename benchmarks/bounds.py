@@ -28,14 +28,15 @@ from tempfile import TemporaryDirectory
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import torch
-from inference import CLASSES, images_of, write_network
-from timing import Run, medians
+from inference import CLASSES, MODELS, dense_network, images_of
+from sparse import masks
+from timing import medians
 from torch import Tensor
 
 from safs_ray.engine.module import EngineModule, read
 from safs_ray.engine.passes import Passes, Weigh
-from safs_ray.export import sparse_file
 from safs_ray.export.c import writing
+from safs_ray.export.slim import slim
 from safs_ray.network import Network
 from safs_ray.sparse import native
 
@@ -85,7 +86,9 @@ float stream(const float *numbers, size_t count)
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("models", nargs="*", default=["lenet5", "vgg16", "mobilenet_v2"], metavar="MODEL")
+    parser.add_argument(
+        "models", nargs="*", default=["lenet5", "vgg16", "mobilenet_v2"], metavar="MODEL", help=", ".join(MODELS)
+    )
     parser.add_argument("--sparsities", nargs="+", type=float, default=[0.99, 0.95, 0.9])
     parser.add_argument("--seconds", type=float, default=5.0, help="for each line of the table")
     arguments = parser.parse_args()
@@ -102,14 +105,17 @@ def main() -> None:
 
 
 def _line(model: str, sparsity: float, place: Path, vectors: float, numbers: float, seconds: float) -> list[str]:
-    write_network(model, sparsity, "relu", "layer", place)
-    network = sparse_file.read((place / "network.safetensors").read_bytes())
+    dense = dense_network(model, "relu")
+    network, _ = slim(dense.masked(masks(dense, "layer", sparsity)))
     _, passes = read(network)
     counted, terms = _vectors(passes), sum(len(each.terms) for each in _sums(passes))
     least = max(counted / vectors, 1.5 * terms / numbers)  # a weight, and a place of 16 bits
     engine, image = EngineModule(network), images_of(model, 1)
     calls = max(1, int(2e-3 / least))
-    ways: list[Run] = [partial(_engine_calls, engine, image, calls), *_programs(network, place, image, calls)]
+    ways: list[Callable[[], object]] = [
+        partial(_engine_calls, engine, image, calls),
+        *_programs(network, place, image, calls),
+    ]
     times = [each / calls for each in medians(ways, seconds, 5)]
     parts = engine._program._tables.bytes, engine._program._memory.nbytes
     shown = [f"{counted / 1e3:.3g}", f"{6 * terms / 1e6:.2g}", *(f"{1000 * each:.3g}" for each in (least, *times))]

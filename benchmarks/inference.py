@@ -9,7 +9,7 @@ installed) run what ``python -m safs_ray.export --format onnx --dense-weights`` 
 this machine (-O3 -march=native, one thread) what the formats safetensors and c are.
 
     ms     for a batch of images from uint8 to logits; medians of turns that the ways take, each of ten calls with one
-           image or two with more, the last of which is timed. Seconds of a core; of the wall for several threads
+           image or two with more, of which the last half is timed. Seconds of a core; of the wall for several threads
     ratio  of the faster of ONNX Runtime and OpenVINO to safs_ray, and to C
     MB     by how much a process that has run another network grows until its largest while it runs this one; on Linux
     kB     of the files
@@ -62,7 +62,7 @@ MODELS = {
 CLASSES = 10
 
 MANY, FEW = 10, 2
-"""Calls of a turn with one image and with more; the last is timed."""
+"""Calls of a turn with one image and with more; the last half is timed."""
 
 FILES = {"safetensors": "network.safetensors", "onnx": "network.onnx", "c": "network.c"}
 
@@ -83,7 +83,7 @@ def main() -> None:
     columns += [*(f"{way} MB" for way in ways), *(f"{file} kB" for file in ("dense", *FILES))]
     print("| " + " | ".join(columns) + " |\n|" + "---|" * len(columns))
     with TemporaryDirectory() as small:
-        write_network("lenet5", 0.99, "relu", "layer", Path(small))
+        _write("lenet5", 0.99, "relu", "layer", Path(small))
         for model in arguments.models:
             for sparsity in arguments.sparsities:
                 for line in _lines(model, sparsity, arguments, ways, Path(small)):
@@ -95,7 +95,7 @@ def _lines(
 ) -> Sequence[str]:
     batches, lines = sorted(arguments.batches), []
     with TemporaryDirectory() as place:
-        sizes = write_network(model, sparsity, arguments.operator, arguments.allocation, Path(place))
+        sizes = _write(model, sparsity, arguments.operator, arguments.allocation, Path(place))
         kilobytes = " | ".join(f"{size / 1e3:,.0f}" for size in sizes)
         images = [images_of(model, batch) for batch in batches]
         memory = [_apart(name, small, Path(place), images) for name in ways]
@@ -116,17 +116,22 @@ def _lines(
     return lines
 
 
-def write_network(model: str, sparsity: float, operator: str, allocation: str, place: Path) -> list[int]:
+def _write(model: str, sparsity: float, operator: str, allocation: str, place: Path) -> list[int]:
     """Write a network as every way reads it; the bytes of its numbers, and of the exported files."""
-    name, channels, size = MODELS[model]
-    specification = Specification(name, (channels, size, size), CLASSES, (0.5,) * channels, (0.25,) * channels)
-    dense = Network.initial(specification, seed=0)
-    dense = dense.assign([operator] * len(dense.sites))
+    dense = dense_network(model, operator)
     masked = dense.masked(masks(dense, allocation, sparsity))
     dense.save(safs_ray.Folder.at(place / "dense"))
     export.write(masked, "onnx", safs_ray.Folder.at(place / "dense weights"), dense_weights=True)
     written = [export.write(masked, name, safs_ray.Folder.at(place)).size for name in FILES]
     return [4 * sum(value.numel() for value in dense.state.values()), *written]
+
+
+def dense_network(model: str, operator: str) -> Network:
+    """A network with its initial weights and one operator at every site."""
+    name, channels, size = MODELS[model]
+    specification = Specification(name, (channels, size, size), CLASSES, (0.5,) * channels, (0.25,) * channels)
+    dense = Network.initial(specification, seed=0)
+    return dense.assign([operator] * len(dense.sites))
 
 
 def images_of(model: str, batch: int) -> Tensor:
@@ -186,7 +191,7 @@ WAYS: Mapping[str, Callable[[Path, int], Classify]] = {
     "safs_ray": _safs_ray,
     "C": _c,
 }
-"""By name of a column: reads what :func:`write_network` wrote, and classifies images on so many threads."""
+"""By name of a column: reads what :func:`_write` wrote, and classifies images on so many threads."""
 
 
 def _apart(way: str, small: Path, place: Path, batches: Sequence[Tensor]) -> list[int]:

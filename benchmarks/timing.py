@@ -20,18 +20,21 @@ def medians(
 
     Args:
         seconds: wall time after which no further turn begins, once there were ``turns``.
-        calls: of a turn; the last is timed, those before it bring what it needs into the caches.
+        calls: of a turn; the last half, but one at least, is timed as a whole, those before it bring what they need
+            into the caches.
         clock: seconds of a core, or of the wall where several cores share the work.
     """
+    timed = max(1, calls // 2)
     for run in ways:
         run()
     times: list[list[float]] = [[] for _ in ways]
     end = time.monotonic() + seconds
     while time.monotonic() < end or len(times[0]) < turns:
         for run, own in zip(ways, times, strict=True):
-            for _ in range(calls - 1):
+            for _ in range(calls - timed):
                 run()
             start = clock()
-            run()
-            own.append(clock() - start)
+            for _ in range(timed):
+                run()
+            own.append((clock() - start) / timed)
     return [median(own) for own in times]

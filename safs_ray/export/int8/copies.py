@@ -30,13 +30,13 @@ IDENTITY = np.ones(2, np.float32)
 def separated(passes: Passes) -> Passes:
     """Passes that compute the same.
 
-    A window's numbers, or planes and the numbers that they are multiplied with, come from one value each, and not from
-    the images where sums are rounded, since the channels of these have scales of their own. The logits are sums that
-    no function is applied to and nothing else reads.
+    A window's numbers, or planes and the numbers that they are multiplied with, come from one value each. Where sums
+    are rounded, this is neither the images nor the largest of their windows, whose channels have scales of their own.
+    The logits are sums that no function is applied to and nothing else reads.
     """
     values = list(passes.values)
-    (images,) = (one.out for one in passes.passes if isinstance(one, Read))
-    found = [each for one in passes.passes for each in _separated(one, values, images)]
+    uneven = {one.out for one in passes.passes if isinstance(one, Read)}
+    found = [each for one in passes.passes for each in _separated(one, values, uneven)]
     logits = passes.logits
     if not any(_gives_logits(one, logits) for one in found) or any(_reads(one, logits) for one in found):
         copy = _copy(planes_of(logits, values[logits].channels), values)
@@ -44,11 +44,15 @@ def separated(passes: Passes) -> Passes:
     return Passes(values, found, logits)
 
 
-def _separated(one: Pass, values: list[Value], images: int) -> Iterator[Pass]:
-    """A pass, behind copies of what it reads."""
+def _separated(one: Pass, values: list[Value], uneven: set[int]) -> Iterator[Pass]:
+    """A pass, behind copies of what it reads.
+
+    Args:
+        uneven: values whose channels have scales of their own; gets that of the pass.
+    """
     match one:
         case Scale(planes=planes, gate=gate):
-            if gate == images:
+            if gate in uneven:
                 copy = _copy(planes_of(gate, len(planes)), values)
                 one = replace(one, gate=copy.out)
                 yield copy
@@ -59,10 +63,12 @@ def _separated(one: Pass, values: list[Value], images: int) -> Iterator[Pass]:
             yield one
             return
     sources = np.unique(planes.value)
-    if len(sources) > 1 or (rounds and images in sources):
+    if len(sources) > 1 or (rounds and not uneven.isdisjoint(sources.tolist())):
         copy = _copy(planes, values)
         one = replace(one, planes=planes_of(copy.out, len(planes)))
         yield copy
+    elif not rounds and not uneven.isdisjoint(sources.tolist()):
+        uneven.add(one.out)
     yield one
 
 

@@ -49,7 +49,7 @@ def assert_c_is_equal(network: Network, seed: int = 1) -> None:
     files = integer_writing.write(program, network.specification)
     expected = reference.run(program, images)
     assert torch.equal(writing.compiled(files, *STRICT)(images), expected * program.unit)
-    assert expected.unique().numel() > 2, "the network says nothing"
+    assert expected.any(), "the network says nothing"
 
 
 SOME = ("5x5 of stride 2", "dilated, of stride 2", "depthwise", "normalised first", "largest, padded",

@@ -95,6 +95,11 @@ def test_reference_is_near_the_network(kind: type[nn.Module]) -> None:
     assert error_of(network) < 0.06
 
 
+def test_reference_knows_the_scales_of_the_channels_of_images() -> None:
+    assert error_of(network_of(lazy(nn.MaxPool2d(2), nn.AvgPool2d(2), nn.Conv2d(3, 6, 1)))) < 0.06
+    assert error_of(network_of(lazy(nn.MaxPool2d(2, stride=1), nn.Conv2d(3, 6, 3, padding=1)))) < 0.06
+
+
 NAMES = [*OPERATORS, "prelu", "leaky_relu(0.2)"]
 
 
