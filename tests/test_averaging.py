@@ -81,7 +81,7 @@ def test_trainer_takes_the_mean_of_the_last_epochs_where_it_is_better(
     trainer = Trainer([pruned.network], training)
     seen = list(networks_after(trainer))
     mean = Mean(network.state for network in seen[3:]).of(seen[-1], training.context)
-    reached = accuracy(mean, context.splits.validation, context.device, SPARSE)
+    reached = accuracy(mean, context.splits.validation, context.device, context.configuration)
     best = max(trainer.standing.curve)
     assert trainer.standing.best_accuracy == max(reached, best)
     assert (trainer.standing.best.fingerprint == mean.fingerprint) == (reached >= best) == better

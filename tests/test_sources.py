@@ -320,11 +320,11 @@ class TestParquetErrors:
         text = message(self.write(folder, [encoded(image) for image in pixels(2, *shape)], [0, 1]))
         assert text.startswith("data.size: ")
         assert f"(1, {shape[0]}, {shape[1]}) and (1, 5, 5)" in text
-        assert text.endswith("data.size=PIXELS resizes all")
+        assert text.endswith("data.size=PIXELS or data.size=HEIGHTxWIDTH resizes all")
 
-    def test_images_that_are_not_square_are_told(self, folder: Path) -> None:
+    def test_images_need_not_be_square(self, folder: Path) -> None:
         write_parquets(folder, pixels(2, 5, 6), pixels(2, 5, 6))
-        assert message(f"parquet:{folder}").startswith("data.size: ")
+        assert load_from(f"parquet:{folder}").pool.inputs.shape == (2, 1, 5, 6)
 
     def test_one_image_is_not_enough(self, folder: Path) -> None:
         text = message(self.write(folder, [encoded(pixels(1, 5, 5)[0])], [0]))
@@ -537,7 +537,8 @@ class TestDownloads:
 def test_an_unknown_source_is_told_with_the_known_ones(source: str) -> None:
     assert message(source) == (
         f"data.source={source}: allowed: digits, mnist, fashion_mnist, kmnist, cifar10, cifar100, parquet:FOLDER, "
-        "imagefolder:FOLDER, imagenet16:FOLDER, imagenet16-CLASSES:FOLDER or package.module:function"
+        "imagefolder:FOLDER, imagenet16:FOLDER, imagenet16-CLASSES:FOLDER, table:FOLDER, npz:FILE or "
+        "package.module:function"
     )
 
 

@@ -11,6 +11,7 @@ from safs_ray.export.c import writing
 from safs_ray.export.finished import FinishedRun
 from safs_ray.export.loading import load
 from safs_ray.export.measurement import accuracy
+from safs_ray.metrics import METRICS
 
 
 @pytest.mark.parametrize(("kind", "file"), [("safetensors", "network.safetensors"), ("torch", "network.pt2")])
@@ -35,7 +36,7 @@ def test_int8_tells_the_accuracy_before_and_after(
     test = run.splits().test
     before = 100 * (run.best.test_accuracy or 0)
     files = {name: (tmp_path / name).read_bytes() for name in ("network.c", "network.h")}
-    after = 100 * accuracy(writing.compiled(files), test)
+    after = 100 * accuracy(writing.compiled(files), test, METRICS["accuracy"])
     assert abs(before - after) < 2
     said = f"n 8-bit integers it classifies {after:.2f} % of {len(test)} test images, before {before:.2f} %"
     assert f"i{said}\n" in shown
@@ -47,8 +48,9 @@ def test_int8_tells_the_accuracy_before_and_after(
 
 def test_the_images_of_a_run_are_those_of_the_fold_of_its_best_network(run_folder: Path) -> None:
     run = FinishedRun.read(str(run_folder))
-    assert run.best.test_accuracy == accuracy(load(run_folder, "dense"), run.splits().test)
-    assert run.best.validation_accuracy == accuracy(load(run_folder, "dense"), run.splits().validation)
+    assert run.best.test_accuracy == accuracy(load(run_folder, "dense"), run.splits().test, METRICS["accuracy"])
+    found = accuracy(load(run_folder, "dense"), run.splits().validation, METRICS["accuracy"])
+    assert run.best.validation_accuracy == found
 
 
 def test_writes_into_the_run_folder_unless_told(run_folder: Path) -> None:

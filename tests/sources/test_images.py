@@ -147,11 +147,11 @@ def test_a_limit_lets_a_large_file_in(many: Path) -> None:
 def test_images_too_large_once_resized_are_refused() -> None:
     images = torch.zeros(1, 1, 2, 2, dtype=torch.uint8).expand(available() // 1024**2, 1, 2, 2)
     with pytest.raises(ConfigurationError, match="images of 1x1024x1024 take"):
-        resized(images, 1024, "here")
+        resized(images, (1024, 1024), "here")
 
 
 def test_resizing_in_parts_is_resizing(monkeypatch: pytest.MonkeyPatch) -> None:
     images = torch.randint(0, 256, (5, 3, 6, 6), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
-    whole = resized(images, 4, "here")
+    whole = resized(images, (4, 4), "here")
     monkeypatch.setattr("safs_ray.sources.images.RESIZED_AT_A_TIME", 2 * 3 * 4 * 4)
-    assert torch.equal(resized(images, 4, "here"), whole)
+    assert torch.equal(resized(images, (4, 4), "here"), whole)

@@ -80,7 +80,7 @@ def test_mapped_images_are_those_of_memory(train: list[bytes], test: list[bytes]
     assert_equal(mapped.pool, held.pool)
     assert_equal(mapped.test, held.test)
     assert mapped.pool.statistics() == held.pool.statistics()
-    assert (mapped.classes, mapped.channels, mapped.size) == (held.classes, held.channels, held.size)
+    assert (mapped.outputs, mapped.pool.inputs.shape) == (held.outputs, held.pool.inputs.shape)
     assert sorted(file.name for file in Path("runs/.images").glob("[!.]*/*")) == ["test.npy", "train.npy"]
 
 

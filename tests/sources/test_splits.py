@@ -275,13 +275,19 @@ def test_images_are_of_any_column_that_is_named() -> None:
     assert levels(loaded()) == ([1, 2], [1, 2])
 
 
-@pytest.mark.parametrize("key", ["image_column", "label_column"])
-def test_a_column_that_is_not_there_and_one_of_another_source_are_refused(key: str) -> None:
+@pytest.mark.parametrize(
+    ("key", "where"),
+    [
+        ("image_column", "tables of images, parquet:FOLDER, alone"),
+        ("label_column", "tables, those of parquet:FOLDER and table:FOLDER, alone"),
+    ],
+)
+def test_a_column_that_is_not_there_and_one_of_another_source_are_refused(key: str, where: str) -> None:
     write("train.parquet", [1, 2])
     assert refused(**{key: "photograph"}) == f"data.{key}=photograph: train.parquet has the columns image, label"
     with pytest.raises(ConfigurationError) as caught:
         load(DataSection(source="digits", **{key: "photograph"}))
-    assert str(caught.value) == f"data.{key}=photograph: is for tables of images, those of parquet:FOLDER, alone"
+    assert str(caught.value) == f"data.{key}=photograph: is for {where}"
 
 
 def test_a_path_without_bytes_is_named_by_file_and_row() -> None:

@@ -78,7 +78,7 @@ def test_reference_has_the_exact_logits_of_whole_numbers() -> None:
     """Pixels as they are, weights of 8 bits."""
     module = nn.Sequential(nn.Flatten(), nn.ReLU(), nn.Linear(4, 2))
     ARCHITECTURES["under test"] = Architecture(lambda _: module)
-    network = Network.of(Specification("under test", 1, 2, 2, (0.0,), (1 / 255,)), module)
+    network = Network.of(Specification("under test", (1, 2, 2), 2, (0.0,), (1 / 255,)), module)
     weight, bias = torch.tensor([[127.0, -3, 64, 0], [0, 0, 5, 127]]), torch.tensor([7.0, -9])
     network = replace(network, state={**network.state, "2.weight": weight, "2.bias": bias})
     every = torch.arange(256, dtype=torch.uint8).reshape(64, 1, 2, 2)
