@@ -72,4 +72,4 @@ def test_shrinking_is_pillows_within_the_range_of_the_image(kind: Any) -> None:
         expected = Image.fromarray(other.astype(np.uint8)).resize((4, 4), Image.Resampling.BILINEAR)
         assert np.abs(one - np.asarray(expected, np.float64)).max() <= 1
     ones = np.ones((1, 50, 50), np.float32)
-    assert (shrunk(ones, 7) == 1).all(), "or fractions would be no fractions any more"
+    assert (shrunk(ones, (7, 7)) == 1).all(), "or fractions would be no fractions any more"
