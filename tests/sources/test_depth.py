@@ -66,7 +66,7 @@ def test_a_scale_says_what_it_was_found_from() -> None:
 @pytest.mark.parametrize("kind", [np.uint16, np.int32, np.float32])
 def test_shrinking_is_pillows_within_the_range_of_the_image(kind: Any) -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (3, 9, 9))
-    found = shrunk(pixels.astype(kind), (4, (4, 4)))
+    found = shrunk(pixels.astype(kind), (4, 4))
     assert found.dtype == kind
     for one, other in zip(found, pixels, strict=True):
         expected = Image.fromarray(other.astype(np.uint8)).resize((4, 4), Image.Resampling.BILINEAR)
