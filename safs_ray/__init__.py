@@ -2,7 +2,7 @@
 
 The rooms, in reading order (each imports only from those before it)::
 
-    config  keys  log  machine  storage  display  checkpoints  randomness  references  losses  mapped  data
+    config  keys  log  machine  storage  display  checkpoints  randomness  references  losses  mapped  metrics  data
     tensorfile  sources  operators  dropout  activations  models  pruning  network  sparse  engine  accuracy
     optimizers  training  schedules  search  stages  experiment  report  export  sparsification  testing  tune
 

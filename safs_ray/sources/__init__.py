@@ -59,7 +59,7 @@ def load(section: DataSection, beside: Path | None = None) -> Dataset:
 
     Examples:
         >>> dataset = load(DataSection(source="digits", size=8, limit=100))
-        >>> dataset.pool.inputs.shape, dataset.classes
+        >>> dataset.pool.inputs.shape, dataset.outputs
         (torch.Size([100, 1, 8, 8]), 10)
     """
     store = _store(section, beside)
