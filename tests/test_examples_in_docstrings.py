@@ -21,7 +21,7 @@ CALLED = {
     "references": ["is_reference"],
     "randomness": ["derive"],
     "losses": ["CrossEntropy", "Targets"],
-    "mapped": ["MappedRows.of"],
+    "mapped": ["MappedRows"],
     "metrics": ["Accuracy"],
     "data": ["Examples", "Dataset", "Folds"],
     "sources": ["load"],

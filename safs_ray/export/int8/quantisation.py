@@ -136,7 +136,7 @@ class _Quantisation:
 
     def _logits(self, weigh: Weigh) -> Logits:
         whole, units = self._whole(weigh, self._exact_sums(weigh), np.zeros(len(weigh.bias)))
-        self._unit = float(units.max())
+        self._unit = float(np.float32(units.max()))  # as a header can say it
         return Logits(whole, np.rint(units / self._unit * (1 << LOGIT_BITS)).astype(np.int64))
 
     def _exact_sums(self, weigh: Weigh) -> Planes:
