@@ -14,7 +14,9 @@ from torch import Tensor, nn
 import safs_ray
 from safs_ray import config, export, stages
 from safs_ray.config import ConfigurationError, Hyperparameters
+from safs_ray.export.c import writing
 from safs_ray.export.loading import load
+from safs_ray.models import Specification
 from safs_ray.network import Network
 from safs_ray.references import lend
 from safs_ray.sparsification import Sparsified
@@ -228,6 +230,17 @@ def test_what_does_not_fit_is_refused_in_one_line(settings: Sequence[str], told:
         safs_ray.sparsify(module, train, test, settings=[*SHORT, *settings])
     assert told in str(refused.value)
     assert "\n" not in str(refused.value)
+
+
+def test_c_takes_numbers_whose_mean_is_many_times_their_deviation() -> None:
+    """As a time in seconds is: a product and a sum of numbers of 32 bits would leave three digits."""
+    specification = Specification("mlp", (2,), 2, (1e5, -3e6), (1.0, 100.0), kind="float32")
+    network = Network.initial(specification, 0)
+    draws = torch.Generator().manual_seed(0)
+    inputs = torch.randn(50, 2, generator=draws) * torch.tensor([1.0, 100.0]) + torch.tensor([1e5, -3e6])
+    with torch.inference_mode():
+        expected = network.build().eval()(specification.normalised(inputs))
+    torch.testing.assert_close(writing.compiled(writing.write(network))(inputs), expected, rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize("name", ["values", "labels", "signals"])

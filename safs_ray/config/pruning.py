@@ -167,7 +167,7 @@ class PruningSection(Section):
     @classmethod
     def _recipe_chooses(cls, values: Any) -> Any:
         name = values.get("recipe") if isinstance(values, dict) else None
-        if name != AUTO and name not in RECIPES:
+        if not isinstance(name, str) or (name != AUTO and name not in RECIPES):
             return values
         defaults = {key: cls.model_fields[key].default for key in CHOSEN}
         chosen = defaults | (dict(RECIPES[name].keys) if name in RECIPES else {})

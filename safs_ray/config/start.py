@@ -39,7 +39,7 @@ def _source(value: str) -> str:
     return f"{kind}{colon}{at_home(folder)}"
 
 
-Column = Annotated[str, Field(min_length=1, max_length=200)]
+Column = Annotated[str, Field(min_length=1, max_length=1000)]
 
 
 def _size(value: object) -> object:
@@ -91,7 +91,9 @@ class DataSection(Section):
         "accuracy, r2, mean average precision or package.module:function; default: accuracy, r2 or mean average "
         "precision, by the task",
     )
-    class_weights: Annotated[Literal["none", "balanced"] | tuple[float, ...], BeforeValidator(_weights)] = Field(
+    class_weights: Annotated[
+        Literal["none", "balanced"] | tuple[Annotated[float, Field(gt=0, le=1e6)], ...], BeforeValidator(_weights)
+    ] = Field(
         "none",
         description="weights of the classes in the loss, or of labels where they apply. balanced: the rarer, the "
         "larger; or a number for each",
@@ -103,7 +105,7 @@ class DataSection(Section):
         "model.weights is given",
     )
     folder: HomePath = Field("data", description="folder of torchvision's data sets, to which they are downloaded")
-    size: Annotated[int | str | None, BeforeValidator(_size)] = Field(
+    size: Annotated[Annotated[int, Field(ge=4, le=1024)] | str | None, BeforeValidator(_size)] = Field(
         None,
         description="resize images to squares of this side, or to HEIGHTxWIDTH such as 48x64, in pixels; null: keep "
         "their size",

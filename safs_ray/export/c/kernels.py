@@ -283,6 +283,10 @@ static void collect(float *memory, const struct lists *lists)
 }
 """
 
+SCALED = "(float)*pixels++ * factors[channel] + summands[channel]"
+CENTRED = "(*pixels++ - shifts[channel]) / units[channel]"
+"""What reads a pixel, and a number, whose mean may be many times its deviation."""
+
 READ = """
 #define READ(NAME, TYPE) \\
     static void NAME(float *memory, const TYPE *pixels) \\
@@ -292,7 +296,7 @@ READ = """
             float *out = memory + images.place + channel * images.stride + images.origin; \\
             for (size_t row = 0; row < images.height; row++) \\
                 for (size_t column = 0; column < images.width; column++) \\
-                    out[row * images.pitch + column] = (float)*pixels++ * factors[channel] + summands[channel]; \\
+                    out[row * images.pitch + column] = $VALUE; \\
         } \\
     }
 """

@@ -74,8 +74,9 @@ class Source(Tables):
 
     def _reading(self) -> Iterator[str]:
         """What reads an input: of bytes also as floats from 0 to 255."""
-        yield kernels.READ
-        if self._specification.kind == "uint8":
+        of_bytes = self._specification.kind == "uint8"
+        yield kernels.READ.replace("$VALUE", kernels.SCALED if of_bytes else kernels.CENTRED)
+        if of_bytes:
             yield kernels.READ_BYTES
         yield kernels.READ_FLOATS
 
@@ -87,9 +88,12 @@ class Source(Tables):
     def _tables_of_images(self) -> Iterator[str]:
         (read,) = (each for each in self._passes.passes if isinstance(each, Read))
         mean, deviation = np.array(self._specification.mean), np.array(self._specification.deviation)
-        most = 255 if self._specification.kind == "uint8" else 1
-        yield array("float", "factors", (1 / (most * deviation)).tolist())
-        yield array("float", "summands", (-mean / deviation).tolist())
+        if self._specification.kind == "uint8":
+            yield array("float", "factors", (1 / (255 * deviation)).tolist())
+            yield array("float", "summands", (-mean / deviation).tolist())
+        else:
+            yield array("float", "shifts", mean.tolist())
+            yield array("float", "units", deviation.tolist())
         yield f"static const struct planes images = {self._planes(self.layout.cells[read.out])};"
 
     def _write(self, number: int, one: Pass) -> None:
