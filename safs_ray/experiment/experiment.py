@@ -24,7 +24,7 @@ from safs_ray.experiment.pruners import Tried, choose_pruner
 from safs_ray.experiment.results import Finalists, best_of, results
 from safs_ray.experiment.rows import Row, rows_of, start_of
 from safs_ray.experiment.stage import BEST, DENSE, PRUNED, PRUNED_AGAIN, Executor, Stage, final
-from safs_ray.log import event, log
+from safs_ray.log import event, log, percent
 from safs_ray.models import Specification
 from safs_ray.pruning.flow import Survey
 from safs_ray.search.course import Course, Sweep, joint, operators_only, scales_only
@@ -63,6 +63,8 @@ def _prune(configuration: Configuration, specification: Specification, executor:
         executor.run([dense])
         if configuration.training.distillation.share:
             executor.teach(DENSE)
+            reached = percent(executor.result(DENSE).validation_accuracy).strip()
+            log.info("the dense network, with validation %s, teaches the sparse ones", reached)
         if configuration.pruning.recipe == AUTO:
             tried = choose_pruner(configuration, executor)
         else:

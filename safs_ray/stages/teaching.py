@@ -8,7 +8,7 @@ from torch import Tensor
 from safs_ray.accuracy import enough_memory, evaluation_batch
 from safs_ray.config import refusal
 from safs_ray.data import Examples
-from safs_ray.log import log, percent
+from safs_ray.log import percent
 from safs_ray.sparse.execution import executable
 from safs_ray.stages.result import Result
 from safs_ray.training import Context
@@ -25,11 +25,10 @@ def teach(teacher: Result, pool: Examples, context: Context) -> Tensor:
     """
     labels, reached = context.splits.validation.labels, teacher.validation_accuracy
     guessing = labels.bincount().max().item() / len(labels)
-    known = f"classifies {percent(reached).strip()} of the validation images, a guess {percent(guessing).strip()}"
     if reached <= guessing:
         share = context.configuration.training.distillation.share
+        known = f"classifies {percent(reached).strip()} of the validation images, a guess {percent(guessing).strip()}"
         raise refusal("training.distillation.share", share, f"the dense network is no teacher: it {known}")
-    log.info("the dense network teaches the sparse ones: it %s", known)
     return _logits(teacher, pool.inputs, context.device)
 
 
