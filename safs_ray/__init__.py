@@ -11,6 +11,7 @@ Only :mod:`safs_ray.tune` imports Ray.
 As a library, in one process and without Ray::
 
     sparse = safs_ray.sparsify(module, train=(images, labels), test=(test_images, test_labels), sparsity=0.99)
+    sparse = safs_ray.sparsify_with(train, module, inputs, epochs=20, sparsity=0.99)    # by a training loop of yours
     safs_ray.export.write(sparse.network, "onnx", safs_ray.Folder.at("deployed"))
     module = safs_ray.load("runs/quickstart")                   # uint8 images (N, C, H, W) to logits
     run = safs_ray.config.validate({"search": {"steps": 8}})    # or safs_ray.config.load("mine.yaml")
@@ -34,14 +35,15 @@ if TYPE_CHECKING:
     from safs_ray.export.loading import load
     from safs_ray.models import Specification
     from safs_ray.network import Network
-    from safs_ray.sparsification import Sparsified, sparsify
+    from safs_ray.sparsification import Sparsified, sparsify, sparsify_with
     from safs_ray.storage import Folder
 
 __version__ = "0.1.0"
 
 __all__ = [
     "Configuration", "ConfigurationError", "Dataset", "Examples", "Folder", "Folds", "Network", "Sparsified",
-    "Specification", "Splits", "config", "experiment", "export", "load", "sparsify", "stages",
+    "Specification", "Splits", "config", "experiment", "export", "load", "sparsify", "sparsify_with",
+    "stages",
 ]  # fmt: skip
 
 _HOMES = {
@@ -57,6 +59,7 @@ _HOMES = {
     "Sparsified": "sparsification",
     "load": "export.loading",
     "sparsify": "sparsification",
+    "sparsify_with": "sparsification",
 }
 """The module of every name that is none itself. They are imported when they are first used: torch takes a second."""
 

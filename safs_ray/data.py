@@ -124,7 +124,8 @@ class Dataset:
     """A source's examples for training and validation (the pool), and those for the test.
 
     Attributes:
-        outputs: how many numbers a network computes for an input: of classes one more than the highest.
+        outputs: how many numbers a network computes for an input: of classes one more than the highest; 0 where only
+            the network knows.
         names: of the classes, by label; empty where the source has none.
     """
 

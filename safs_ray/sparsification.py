@@ -6,7 +6,7 @@ import copy
 import io
 import math
 import time
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -33,7 +33,7 @@ from safs_ray.network import Network
 from safs_ray.references import lend
 from safs_ray.report.table import show
 from safs_ray.stages import Result, untrained
-from safs_ray.training import Context
+from safs_ray.training import Context, LoopContext
 
 Inputs = Tensor | Array
 """uint8 images (N, C, H, W); or uint8 or float32 (N, …); or int64 (N, …), indices of an embedding."""
@@ -53,6 +53,9 @@ TRIALS = ("tune.trials=6", "tune.scheduler=none", "final.folds=1")
 
 PRUNERS = "pruning.recipe=auto"
 """The best sparse network, whatever the pruner."""
+
+ONE_SHOT = "pruning.recipe=one-shot-global"
+"""A pruner that needs nothing of a training loop."""
 
 
 @dataclass(frozen=True)
@@ -124,30 +127,94 @@ def sparsify(
 
         Then ``print(sparse)`` shows the table, what was gained, and ``sparse.module(images)`` gives logits.
     """
-    began = time.monotonic()
     own = copy.deepcopy(module).cpu()
     model = lend(lambda: copy.deepcopy(own), type(module).__name__)
     images = lend(lambda: (*train, *test), "images")
-    pruned = (
-        [f"pruning.sparsity={sparsity}", PRUNERS]
-        if sparsity is not None
-        else ["model.pruned=true", f"model.weights={model}"]
-    )
+    pruned = _pruned(sparsity, model, PRUNERS)
     words = [f"run.name={type(module).__name__}", f"model.name={model}", f"data.source={images}", *pruned, *TRIALS]
     words += [f"run.budget={budget}"] if budget is not None else []
+    return _sparsified(words, settings, _epochs)
+
+
+def sparsify_with(
+    loop: Callable[[nn.Module, LoopContext], float | None],
+    module: nn.Module,
+    inputs: Tensor,
+    epochs: int,
+    sparsity: float | None = 0.99,
+    settings: Sequence[str] = (),
+) -> Sparsified:
+    """Make a network sparse by a training loop of your own, which knows its data: as :func:`sparsify` does by ours.
+
+    Args:
+        loop: called as ``loop(module, context)``; trains the module for ``context.epochs`` and returns its score,
+            which is maximised.
+        module: from inputs (N, …) to outputs (N, outputs), with initial weights; it stays as it is. With
+            ``settings=["dense.epochs=0"]`` it is pruned as it comes.
+        inputs: (N, …), what the module takes: float, integers for an embedding, or uint8.
+        epochs: of a whole training by the loop; that of a candidate takes a quarter.
+        sparsity, settings: as of :func:`sparsify`; weights go in one shot unless the settings say otherwise.
+
+    Raises:
+        ConfigurationError: the loop, the network or a setting cannot be used.
+        FailedSearchError: no trial reached its end.
+
+    Examples:
+        >>> inputs = torch.linspace(-1, 1, 32)[:, None]
+        >>> def fit_a_sine(module, context):
+        ...     optimizer = context.optimizer()
+        ...     for epoch in range(10 * context.epochs):
+        ...         optimizer.zero_grad()
+        ...         (module(inputs) - inputs.sin()).square().mean().backward()
+        ...         optimizer.step()
+        ...     return -(module(inputs) - inputs.sin()).square().mean().item()
+        >>> module = nn.Sequential(nn.Linear(1, 16), nn.ReLU(), nn.Linear(16, 1))
+        >>> short = ["search.steps=2", "tune.trials=1", "run.verbose=0"]
+        >>> sparse = sparsify_with(fit_a_sine, module, inputs, epochs=2, sparsity=0.5, settings=short)
+        >>> sparse.network.nonzero_weights, sparse.module(inputs).shape
+        (16, torch.Size([32, 1]))
+    """
+    own = copy.deepcopy(module).cpu()
+    model, shown = lend(lambda: copy.deepcopy(own), type(module).__name__), lend(lambda: inputs, "inputs")
+    words = [
+        *(f"run.name={type(module).__name__}", f"model.name={model}", f"data.source=inputs:{shown}"),
+        *(f"task.loop={lend(loop, 'loop')}", *_pruned(sparsity, model, ONE_SHOT), *TRIALS),
+        *(f"{key}={epochs}" for key in ("dense.epochs", "pruning.epochs", "final.epochs", "finetune.epochs")),
+        *(f"finetune.epochs_per_step={epochs}", f"search.epochs={math.ceil(epochs / 4)}"),
+    ]
+    return _sparsified(words, settings, lambda *_: [])
+
+
+def _pruned(sparsity: float | None, model: str, pruner: str) -> list[str]:
+    """How the network gets its zeros, or that it has them."""
+    if sparsity is None:
+        return ["model.pruned=true", f"model.weights={model}"]
+    return [f"pruning.sparsity={sparsity}", pruner]
+
+
+def _sparsified(
+    words: Sequence[str], settings: Sequence[str], epochs: Callable[[Configuration, Result, Splits], Sequence[str]]
+) -> Sparsified:
+    """Check everything, and do what the words and settings say.
+
+    Args:
+        epochs: gives further words, by what the network as it comes has learned.
+    """
+    began = time.monotonic()
     configuration = _configured(words, settings)
     dataset = stages.load(configuration)
     splits = stages.folds(configuration, dataset).search()
     if _predicts_in_units(configuration, dataset, splits):
-        words.append("data.scale_targets=false")
+        words = [*words, "data.scale_targets=false"]
         configuration = _configured(words, settings)
     network = stages.check(configuration, dataset, splits)
-    if sparsity is None:
+    if configuration.model.pruned:
         network = network.masked({name: weight != 0 for name, weight in network.prunable().items()})
     with _in_this_process(configuration) as device:
         begin = untrained(network, Context(configuration, splits, device))
-        words += _epochs(configuration, begin, splits)
-        return _run(_configured(words, settings), config.beside_budget({}, settings), begin, dataset, device, began)
+        further = epochs(configuration, begin, splits)
+        chosen, given = _configured([*words, *further], settings), config.beside_budget({}, settings)
+        return _run(chosen, given, begin, dataset, device, began)
 
 
 def _configured(words: Sequence[str], settings: Sequence[str]) -> Configuration:
@@ -160,7 +227,7 @@ def _epochs(configuration: Configuration, begin: Result, splits: Splits) -> list
     part = max(FEWEST_EPOCHS, min(1.0, MANY / len(splits.train)))
     guessing = _guessing(configuration, splits.validation)
     trained = begin.validation_accuracy >= guessing + TRAINED * (1 - guessing)
-    reached = f"{configuration.data.measure} {percent(begin.validation_accuracy).strip()}"
+    reached = f"{configuration.measure} {percent(begin.validation_accuracy).strip()}"
     has = f"the network as it comes reaches validation {reached}"
     log.info("%s, guessing %s: it is %s", has, percent(guessing).strip(), "kept" if trained else "trained first")
     of_quickstart = {

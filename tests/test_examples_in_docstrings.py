@@ -19,7 +19,7 @@ CALLED = {
     "config.training": ["TrainingSection"],
     "storage": ["Folder"],
     "references": ["is_reference"],
-    "randomness": ["derive"],
+    "randomness": ["derive", "GlobalGenerators"],
     "losses": ["CrossEntropy", "Targets"],
     "mapped": ["MappedRows"],
     "metrics": ["Accuracy"],
@@ -34,7 +34,9 @@ CALLED = {
     "pruning.scores": ["magnitude"],
     "pruning.allocation": ["layer", "global_"],
     "pruning.structure": ["n_of_m"],
+    "pruning.holding": ["Holding"],
     "network": ["Network"],
+    "training.pausing": ["Pausing"],
     "schedules": ["epochs", "shared"],
     "search.assignment": ["neighbour"],
     "search.course": ["joint"],
@@ -50,7 +52,7 @@ CALLED = {
     "report.intervals": ["paired_difference"],
     "export": ["write"],
     "export.loading": ["load"],
-    "sparsification": ["sparsify"],
+    "sparsification": ["sparsify", "sparsify_with"],
     "testing": ["check_strategy", "check_score", "check_operator"],
 }
 """What a user calls, by module."""

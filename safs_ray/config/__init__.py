@@ -29,6 +29,7 @@ from safs_ray.config.search import (
 )
 from safs_ray.config.section import Section, at_home
 from safs_ray.config.start import DataSection, DenseSection, ModelSection
+from safs_ray.config.task import TaskSection
 from safs_ray.config.training import DistillationSection, TrainingSection
 from safs_ray.config.tune import FinalSection, ResourcesSection, TuneSection
 
@@ -67,6 +68,7 @@ __all__ = [
     "Section",
     "SgdRanges",
     "SpaceSection",
+    "TaskSection",
     "TpeSection",
     "TrainingSection",
     "TuneSection",

@@ -2,18 +2,28 @@
 
 from __future__ import annotations
 
+import json
+
 from pydantic import model_validator
 
 from safs_ray.config.names import REFERENCE
 from safs_ray.config.pruning import PruningSection
-from safs_ray.config.recipes import AUTO
+from safs_ray.config.recipes import AUTO, RECIPES
 from safs_ray.config.refusals import counted
 from safs_ray.config.run import RunSection
 from safs_ray.config.search import FinetuneSection, SearchSection
 from safs_ray.config.section import Section
 from safs_ray.config.start import LOSS_OF, DataSection, DenseSection, ModelSection
+from safs_ray.config.task import WITHIN_TRAINING, TaskSection
 from safs_ray.config.training import TrainingSection
 from safs_ray.config.tune import FinalSection, TuneSection
+
+OURS = {
+    "data": ("crop", "flip", "loss", "metric", "class_weights"),
+    "run": ("precision", "memory_format", "budget"),
+    "training": ("label_smoothing", "distillation", "average"),
+}
+"""Keys by section that say how the loop of the package trains, and nothing to another."""
 
 
 class Configuration(Section):
@@ -22,6 +32,7 @@ class Configuration(Section):
     run: RunSection = RunSection()
     data: DataSection = DataSection()
     model: ModelSection = ModelSection()
+    task: TaskSection = TaskSection()
     dense: DenseSection = DenseSection()
     training: TrainingSection = TrainingSection()
     pruning: PruningSection = PruningSection()
@@ -40,6 +51,16 @@ class Configuration(Section):
     def iterations(self) -> int:
         """Steps of a trial that is never stopped: all, or as many as tune.max_t allows."""
         return self.tune.max_t or self.whole
+
+    @property
+    def measure(self) -> str:
+        """What tables and figures call a score."""
+        return self.data.measure if self.task.loop is None else "score"
+
+    @property
+    def worst_score(self) -> float:
+        """The score of what diverges, below any other; the scores of a user's own loop may be negative."""
+        return 0.0 if self.task.loop is None else -1e9
 
     @property
     def location(self) -> str:
@@ -106,6 +127,46 @@ class Configuration(Section):
             return "model.pruned=true begins with a sparse one"
         untrained = not (self.dense.epochs or self.model.weights or REFERENCE.fullmatch(self.model.name))
         return "dense.epochs=0 leaves it untrained" if untrained else ""
+
+    @model_validator(mode="after")
+    def _suits_the_loop(self) -> Configuration:
+        if self.task.loop is None:
+            if self.data.unlabelled:
+                raise ValueError(f"data.source={self.data.source} has no labels; it needs a task.loop that has its own")
+            return self
+        pruning, alone = self.pruning, "works inside the loop of the package, not with task.loop"
+        if pruning.schedule in WITHIN_TRAINING:
+            raise ValueError(
+                f"pruning.schedule={pruning.schedule} {alone}; allowed: one shot, iterative or package.module:function"
+            )
+        recipes = pruning.tried if pruning.recipe == AUTO else ()
+        for recipe in recipes:
+            if RECIPES[recipe].keys["schedule"] in WITHIN_TRAINING:
+                others = [name for name, each in RECIPES.items() if each.keys["schedule"] not in WITHIN_TRAINING]
+                raise ValueError(
+                    f"pruning.recipe=auto tries {recipe}, which {alone}; allowed: pruning.recipes=[{','.join(others)}] "
+                    "or some of these"
+                )
+        if pruning.score in ("snip", "grasp"):
+            raise ValueError(f"pruning.score={pruning.score} needs a loss that is known, not only task.loop's score")
+        if pruning.rewind:
+            raise ValueError(f"pruning.rewind={pruning.rewind} {alone}; allowed: null, 0")
+        return self
+
+    @model_validator(mode="after")
+    def _leaves_training_to_the_loop(self) -> Configuration:
+        if self.task.loop and self.run.execution == "sparse":
+            raise ValueError("run.execution=sparse does not go with task.loop, which trains a torch module as it is")
+        for name, keys in OURS.items() if self.task.loop else ():
+            section: Section = getattr(self, name)
+            for key in keys:
+                value, default = getattr(section, key), type(section).model_fields[key].default
+                if value != default:
+                    given, allowed = (json.dumps(each, default=Section.model_dump) for each in (value, default))
+                    raise ValueError(
+                        f"{name}.{key}={given} is for the loop of the package; allowed with task.loop: {allowed}"
+                    )
+        return self
 
     @model_validator(mode="after")
     def _rungs_lie_within_a_trial(self) -> Configuration:

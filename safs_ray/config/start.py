@@ -73,7 +73,7 @@ class DataSection(Section):
         "digits",
         description="where the examples come from: digits, mnist, fashion_mnist, kmnist, cifar10, cifar100, "
         "parquet:FOLDER, imagefolder:FOLDER, imagenet16:FOLDER, imagenet16-CLASSES:FOLDER, table:FOLDER, npz:FILE or "
-        "package.module:function",
+        "package.module:function; inputs:package.module:function for a task.loop that has its own data",
     )
     task: Task = Field(
         "classification",
@@ -155,6 +155,11 @@ class DataSection(Section):
             return None
         height, _, width = str(self.size).partition("x")
         return int(height), int(width or height)
+
+    @property
+    def unlabelled(self) -> bool:
+        """Whether the source shows only what inputs are like."""
+        return self.source.startswith("inputs:")
 
     @property
     def chosen_loss(self) -> str:

@@ -49,7 +49,7 @@ class TuneSection(Section):
     resources: ResourcesSection = Field(ResourcesSection(), description="resources of each trial and stage")
     warm_start: HomePath | None = Field(
         None,
-        description="folder of an earlier run with the same data, model, dense, training, pruning, run.seed, "
+        description="folder of an earlier run with the same data, model, task, dense, training, pruning, run.seed, "
         "run.precision, search.when and final.folds; this run takes over its networks and evaluations, and HyperOpt "
         "learns from its trials",
     )

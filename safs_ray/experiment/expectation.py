@@ -33,7 +33,8 @@ def expectation(configuration: Configuration) -> str:
     """
     section = configuration.pruning
     recipe = _recipe(section)
-    if configuration.model.pruned or section.structure != "unstructured" or recipe is None:
+    known = not configuration.model.pruned and configuration.task.loop is None
+    if not known or section.structure != "unstructured" or recipe is None:
         return ""
     sparsity = min(RECORDED[recipe], key=lambda known: abs(known - section.sparsity))
     relu, gain = RECORDED[recipe][sparsity]

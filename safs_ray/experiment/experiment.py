@@ -51,7 +51,7 @@ def run(configuration: Configuration, specification: Specification, executor: Ex
     starts = {row: executor.result(start_of(configuration, row)) for row in recipes if row in finals}
     table = results(best, recipes[last], starts, finals, executor.evaluations(), finalists, tried)
     took = {"wall_seconds": time.monotonic() - began, "budget": budget_of(configuration, executor)}
-    return {**table, "metric": configuration.data.measure, **took, "finished": True}
+    return {**table, "metric": configuration.measure, **took, "finished": True}
 
 
 def _prune(configuration: Configuration, specification: Specification, executor: Executor) -> Tried:

@@ -13,6 +13,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from safs_ray import stages
 from safs_ray.config import AUTO, Configuration
 from safs_ray.data import Splits
 from safs_ray.experiment.finalists import finalist_trainings
@@ -23,7 +24,7 @@ from safs_ray.experiment.stage import DENSE, FINAL, PRUNED, PRUNED_AGAIN, finali
 from safs_ray.network import Network
 from safs_ray.pruning.structure import select
 from safs_ray.search.course import Course
-from safs_ray.training import Context, Trainer, Training
+from safs_ray.training import Context, Trainer, Training, begin
 
 BEGIN, END = "begin", "end"
 """The parts of an experiment before its first stage and after its last."""
@@ -148,6 +149,9 @@ def seconds_per_epoch(configuration: Configuration, network: Network, splits: Sp
     threads = torch.get_num_threads()
     torch.set_num_threads(configuration.tune.resources.cpu)
     try:
+        if configuration.task.loop:
+            each = _by_loop(configuration, network, splits)
+            return SecondsPerEpoch(each, each, each)
         pruned = _as_sparse(configuration, network)
         sparse = _measured(configuration, pruned, splits)
         dense = sparse if network.masks else _measured(configuration, network, splits)
@@ -155,6 +159,15 @@ def seconds_per_epoch(configuration: Configuration, network: Network, splits: Sp
         return SecondsPerEpoch(dense, sparse, mean(candidates))
     finally:
         torch.set_num_threads(threads)
+
+
+def _by_loop(configuration: Configuration, network: Network, splits: Splits) -> float:
+    """Seconds of an epoch of the user's own loop, which takes as long whatever the masks."""
+    context = Context(configuration, splits, stages.device_here(configuration))
+    training = Training(context, configuration.pruning.hyperparameters, epochs=1, seed=context.seed)
+    start = time.perf_counter()
+    begin([network], training).run()
+    return time.perf_counter() - start
 
 
 def _candidates(configuration: Configuration, network: Network) -> Iterator[Network]:

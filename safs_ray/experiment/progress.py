@@ -159,7 +159,13 @@ class SweepProgress:
     """
 
     def __init__(
-        self, configuration: Configuration, course: Course, trials: int, clock: Clock, done: int = 0, best: float = 0.0
+        self,
+        configuration: Configuration,
+        course: Course,
+        trials: int,
+        clock: Clock,
+        done: int = 0,
+        best: float = -math.inf,
     ) -> None:
         self._configuration, self._course, self._trials, self._clock = configuration, course, trials, clock
         self._best, self._ended = best, done

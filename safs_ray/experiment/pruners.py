@@ -49,7 +49,7 @@ def choose_pruner(configuration: Configuration, executor: Executor) -> Tried:
         if made:
             left = sorted(made, key=lambda name: made[name].validation_accuracy, reverse=True)
             best = made[left[0]]
-    if not best.validation_accuracy:
+    if best.validation_accuracy <= configuration.worst_score:
         raise refusal("pruning.recipe", "auto", f"none of {', '.join(tried)} made the network sparse")
     executor.keep(PRUNED, best)
     accuracy = best.validation_accuracy
@@ -112,6 +112,6 @@ def _try(configuration: Configuration, recipe: str, epochs: int, expendable: boo
             return stages.prune(dense.network, own)
         except ConfigurationError as error:  # this network has no such score, or the training diverged
             log.info("pruners: %s: %s", recipe, error)
-            return Result(dense.network, 0.0, time.process_time() - start)
+            return Result(dense.network, configuration.worst_score, time.process_time() - start)
 
     return Stage(place(recipe, epochs), epochs, make, DENSE, expendable=expendable)

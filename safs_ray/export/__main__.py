@@ -88,7 +88,7 @@ def _measure(run: FinishedRun, folder: Folder, console: Console) -> None:
         else:
             found.append(each)
     measurement.write(found, folder)
-    console.print(_table(found, run.configuration.data.measure))
+    console.print(_table(found, run.configuration.measure))
     console.print(f"on one thread; as JSON in {folder}/{measurement.FILE}", soft_wrap=True)
 
 

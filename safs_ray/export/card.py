@@ -26,7 +26,7 @@ def card(run: FinishedRun, exported: ExportedFile) -> str:
     network = run.best.network
     sections = {
         "Use": _use(run, exported),
-        called("Accuracy", run.configuration.data.measure): [*_accuracy(run), *_in_integers(exported)],
+        called("Accuracy", run.configuration.measure): [*_accuracy(run), *_in_integers(exported)],
         "Activations": _activations(network),
         "What the export changed": _changes(exported),
         "How it was made": _making(run),
@@ -42,15 +42,23 @@ def card(run: FinishedRun, exported: ExportedFile) -> str:
 def _summary(network: Network, configuration: Configuration) -> str:
     kind = network.specification
     return (
-        f"A sparse {kind.model} that {_task(kind, configuration)}, trained on {configuration.data.source}. "
+        f"A sparse {kind.model} that {_task(kind, configuration)}, {_training(configuration)}. "
         f"{network.nonzero_weights:,} of its {network.prunable_count:,} convolution and linear weights are nonzero: "
         f"sparsity {_percent(network.sparsity, 2)} %. safs_ray searched its activation functions and learned their "
         "scales by Sparse Activation Function Search ([SAFS, AutoML 2023](https://arxiv.org/abs/2305.10964))."
     )
 
 
+def _training(configuration: Configuration) -> str:
+    """By what the network was trained, and on what."""
+    by, on = configuration.task.loop, "its own data" if configuration.data.unlabelled else configuration.data.source
+    return f"trained by the loop {by} on {on}" if by else f"trained on {on}"
+
+
 def _task(kind: Specification, configuration: Configuration) -> str:
     takes = f"{kind.noun}s of {kind.size}"
+    if configuration.task.loop:
+        return f"computes {counted(kind.outputs, 'number')} of {takes}"
     return {
         "classification": f"classifies {takes} into {counted(kind.outputs, 'class', 'classes')}",
         "multilabel": f"tells which of {counted(kind.outputs, 'label')} apply to {takes}",
@@ -100,7 +108,7 @@ def _accuracy(run: FinishedRun) -> list[str]:
         spreads = " | ".join(_spread(row[name]) for name in ("validation_accuracy", "test_accuracy"))
         lines.append(f"| {row['name']} | {spreads} | {_percent(row['sparsity'], 2)} | {row['nonzero_weights']:,} |")
     validation, test = run.best.validation_accuracy, run.best.test_accuracy
-    measure, noun = run.configuration.data.measure, run.best.network.specification.noun
+    measure, noun = run.configuration.measure, run.best.network.specification.noun
     masks = " from the same masks" if run.configuration.search.when == "after" else ""
     return [
         *lines,
@@ -157,7 +165,9 @@ def _making(run: FinishedRun) -> list[str]:
     )
     return [
         f"- data: {data.source}{sample}; {_percent(data.validation)} % of the training images validate each fold; the "
-        "test images were read once, at the end",
+        "test images were read once, at the end"
+        if not data.unlabelled
+        else f"- data: those of {configuration.task.loop}, which gave every score",
         f"- network: {dense}, {how}",
         f"- search: protocol {configuration.search.protocol}, strategy {configuration.search.strategy}, "
         f"{counted(search['trials'], 'trial')}, {counted(search['evaluations'], 'evaluation')} trained, among the "
@@ -182,14 +192,14 @@ def _versions(text: str) -> str:
 
 
 def _limits(run: FinishedRun) -> list[str]:
-    kind, source, survey = run.best.network.specification, run.configuration.data.source, run.best.network.survey
-    measure = run.configuration.data.measure
+    kind, survey, data = run.best.network.specification, run.best.network.survey, run.configuration.data
+    measure, loop = run.configuration.measure, run.configuration.task.loop
+    source = f"{kind.noun}s of {loop if data.unlabelled else data.source}"
     lines = [
-        f"- It was trained and tested on {kind.noun}s of {source} alone; how it does on others is not known."
-        + _resizing(kind),
+        f"- It was trained and tested on {source} alone; how it does on others is not known." + _resizing(kind),
         f"- Operators, hyperparameters and weights were chosen by validation {measure}, which therefore is optimistic.",
     ]
-    if run.configuration.data.task == "classification":
+    if data.task == "classification" and not loop:
         lines.append("- The softmax of its logits is not calibrated.")
     if survey.reached is None:
         lines.append("- Whether every class has a logit that differs from image to image is not known.")

@@ -28,6 +28,7 @@ __all__ = [
     "footprint_of",
     "is_own",
     "origin",
+    "outputs_of",
 ]
 
 
@@ -107,6 +108,15 @@ def check(specification: Specification, batches: Sequence[int] = (1, 2)) -> None
     """
     if is_own(specification):
         inspection.check(specification, batches)
+
+
+def outputs_of(specification: Specification) -> int:
+    """How many numbers a network computes for an input, whatever the specification says.
+
+    Raises:
+        ConfigurationError: as :func:`safs_ray.models.inspection.outputs_of`.
+    """
+    return inspection.outputs_of(specification, build(specification, seed=0))
 
 
 def is_own(specification: Specification) -> bool:

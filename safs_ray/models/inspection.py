@@ -60,6 +60,24 @@ def check(specification: Specification, batches: Sequence[int] = (1, 2)) -> None
             log.warning("model.name=%s: as in evaluation, without its random numbers: %s", specification.model, names)
 
 
+@torch.no_grad()
+def outputs_of(specification: Specification, module: nn.Module) -> int:
+    """How many numbers a module computes for an input.
+
+    Raises:
+        ConfigurationError: it fails, or computes no (N, outputs).
+    """
+    inputs = specification.example()
+    try:
+        outputs = module.eval()(inputs)
+    except Exception as error:  # the user's network runs, and may raise anything
+        raise refused(specification, _failing(specification, len(inputs), error)) from None
+    if not isinstance(outputs, Tensor) or outputs.dim() != 2 or not outputs.numel():
+        shape = tuple(outputs.shape) if isinstance(outputs, Tensor) else type(outputs).__name__
+        raise refused(specification, f"must return (N, outputs), returns {shape}")
+    return outputs.shape[1]
+
+
 def _check_training(specification: Specification, module: nn.Module) -> None:
     images = _images(specification, 2)
     logits = _logits(specification, module.train(), images)

@@ -63,7 +63,7 @@ class Record:
     @property
     def measure(self) -> str:
         """What the run's metric is called."""
-        return self.configuration.data.measure
+        return self.configuration.measure
 
     @property
     def finished(self) -> bool:

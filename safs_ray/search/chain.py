@@ -12,7 +12,7 @@ from safs_ray.pruning.rules import rule_of
 from safs_ray.randomness import derive
 from safs_ray.search.assignment import Assignment, random_assignment
 from safs_ray.search.course import Course
-from safs_ray.search.evaluation import WORST_COST, Evaluation, Memory, canonical
+from safs_ray.search.evaluation import Evaluation, Memory, canonical
 from safs_ray.search.evaluator import Evaluator
 from safs_ray.search.fine_tuning import FineTuning
 from safs_ray.search.strategy import make, upcoming
@@ -172,7 +172,7 @@ class Chain:
             seed=training.seed,
             validation_accuracy=standing.accuracy,
             best_accuracy=standing.best_accuracy,
-            cost=WORST_COST if standing.diverged else 1 - standing.accuracy,
+            cost=1 - standing.accuracy,
             accepted=True,
             diverged=standing.diverged,
             repeated=False,

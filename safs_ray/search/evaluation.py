@@ -11,12 +11,9 @@ from safs_ray.config import Hyperparameters
 from safs_ray.network import Network
 from safs_ray.search.assignment import Assignment
 from safs_ray.search.course import Sweep
-from safs_ray.training import Trainer, Training, digest
+from safs_ray.training import Training, begin, digest
 
 Phase = Literal["search", "fine-tuning"]
-
-WORST_COST = 1.0
-"""Cost of an evaluation that diverged: that of a validation accuracy of 0."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +28,7 @@ class Evaluation:
         epochs: epochs trained in this step.
         validation_accuracy: in [0, 1]; in search the highest of the training, in fine-tuning that of its end.
         best_accuracy: highest of the phase so far; what ASHA compares.
-        cost: 1 - validation accuracy; 1 when it diverged.
+        cost: 1 - validation accuracy, which is 0 when it diverged.
         accepted: whether the strategy moved to the candidate; always true in fine-tuning.
         repeated: whether the score came from the board, without training.
         core_seconds: CPU time of the training, 0 when repeated.
@@ -150,25 +147,25 @@ class Score:
 
     @property
     def cost(self) -> float:
-        return WORST_COST if self.diverged else 1 - self.validation_accuracy
+        return 1 - self.validation_accuracy
 
 
 def evaluate(network: Network, candidates: Sequence[Assignment], training: Training) -> list[Score]:
     """Train the network's weights with each candidate's operators (SAFS, stage 1), all side by side.
 
-    A score is the highest validation accuracy after any epoch; a training that diverges scores 0. It is the same, bit
-    for bit, beside others as alone.
+    A score is the highest validation accuracy after any epoch; a training that diverges has the worst one. It is the
+    same, bit for bit, beside others as alone.
 
     Raises:
         AloneError: several candidates that can only be trained one at a time.
     """
-    trainer = Trainer([network.assign(candidate) for candidate in candidates], training)
+    trainer = begin([network.assign(candidate) for candidate in candidates], training)
     while not trainer.over:
         trainer.run_epoch()
     trainer.forget()  # what is lost until the scores are recorded is a moment
-    seconds = trainer.core_seconds / len(candidates)
+    seconds, worst = trainer.core_seconds / len(candidates), training.context.configuration.worst_score
     return [
-        Score(0.0 if standing.diverged else standing.best_accuracy, standing.diverged, seconds, standing.curve)
+        Score(worst if standing.diverged else standing.best_accuracy, standing.diverged, seconds, standing.curve)
         for standing in trainer.standings
     ]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from safs_ray.network import Network
-from safs_ray.training import Trainer, Training
+from safs_ray.training import LoopTrainer, Trainer, Training, begin
 
 
 class FineTuning:
@@ -18,23 +18,27 @@ class FineTuning:
 
     def __init__(self, network: Network, training: Training, stretch: int) -> None:
         self._network, self.training, self._stretch = network, training, stretch
-        self._trainer: Trainer | None = None
+        self._trainer: Trainer | LoopTrainer | None = None
         self._spent = 0.0
 
     def account(self, core_seconds: float) -> None:
         """Take out of the next stretch what was spent on those before it."""
         self._spent += core_seconds
 
-    def after(self, stretches: int) -> Trainer:
+    def after(self, stretches: int) -> Trainer | LoopTrainer:
         """The training after so many stretches, trained as far as it is not yet."""
         epochs = stretches * self._stretch
-        trainer = self._trainer or Trainer([self._network], self.training)
-        if trainer.epoch > epochs:  # its checkpoint is younger than what is recorded
-            without = replace(self.training.context, checkpoints=None)
-            trainer = Trainer([self._network], replace(self.training, context=without))
+        self._trainer = trainer = self._trainer or self._begun(epochs)
         while trainer.epoch < epochs and not trainer.diverged:
             trainer.run_epoch()
-        self._trainer = trainer
+        return trainer
+
+    def _begun(self, epochs: int) -> Trainer | LoopTrainer:
+        """The training as its checkpoint has it, unless that is younger than what is recorded."""
+        trainer = begin([self._network], self.training)
+        if trainer.epoch > epochs:
+            without = replace(self.training.context, checkpoints=None)
+            trainer = begin([self._network], replace(self.training, context=without))
         return trainer
 
     @property

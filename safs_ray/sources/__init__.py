@@ -33,6 +33,7 @@ from safs_ray.sources.own import npz, own
 from safs_ray.sources.part import Part
 from safs_ray.sources.repeats import warn_of_repeats
 from safs_ray.sources.tables import parquet
+from safs_ray.sources.unlabelled import unlabelled
 
 FOLDERS = ("parquet", "imagefolder")
 """Kinds of sources that are the image files of a folder."""
@@ -62,6 +63,8 @@ def load(section: DataSection, beside: Path | None = None) -> Dataset:
         >>> dataset.pool.inputs.shape, dataset.outputs
         (torch.Size([100, 1, 8, 8]), 10)
     """
+    if section.unlabelled:
+        return unlabelled(section.source)
     store = _store(section, beside)
     whole = _parts(section, store)
     outputs = _outputs(section, *whole)

@@ -36,7 +36,16 @@ Examples:
 from safs_ray.stages.beginning import from_file, train_dense
 from safs_ray.stages.classes import read_classes, write_classes
 from safs_ray.stages.finishing import finish, test, train_finalist
-from safs_ray.stages.preparing import check, flushes_subnormals, folds, load, searchable, set_up, specify
+from safs_ray.stages.preparing import (
+    check,
+    device_here,
+    flushes_subnormals,
+    folds,
+    load,
+    searchable,
+    set_up,
+    specify,
+)
 from safs_ray.stages.pruning import prune
 from safs_ray.stages.result import METRICS, Result, untrained
 from safs_ray.stages.searching import Search, search
@@ -47,6 +56,7 @@ __all__ = [
     "Result",
     "Search",
     "check",
+    "device_here",
     "finish",
     "flushes_subnormals",
     "folds",

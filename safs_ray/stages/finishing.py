@@ -5,20 +5,19 @@ from __future__ import annotations
 import time
 from dataclasses import replace
 
-from safs_ray.accuracy import accuracy
 from safs_ray.network import Network
 from safs_ray.pruning.rules import rule_of
 from safs_ray.randomness import derive
 from safs_ray.search.recipe import Recipe
 from safs_ray.stages.preparing import searchable
 from safs_ray.stages.result import Result, trained
-from safs_ray.training import Context, Trainer, Training, sparse_training
+from safs_ray.training import Context, Training, begin, measure, sparse_training
 
 
 def train_finalist(network: Network, context: Context, recipe: Recipe, number: int) -> Result:
     """A training like the last one, but on the images of the search: how well a finalist does, and how surely.
 
-    Its validation accuracy is 0 when it diverges.
+    Its validation accuracy is the worst when it diverges.
 
     Args:
         network: what the search started from.
@@ -26,9 +25,10 @@ def train_finalist(network: Network, context: Context, recipe: Recipe, number: i
     """
     start = time.process_time()
     training = _last_training(recipe, context, derive(context.seed, "finalist", number))
-    trainer = Trainer([_begun(network, recipe, context)], training).run()
-    score = 0.0 if trainer.diverged else trainer.standing.best_accuracy
-    return Result(trainer.standing.best, score, trainer.core_seconds_before + time.process_time() - start)
+    trainer = begin([_begun(network, recipe, context)], training).run()
+    standing, worst = trainer.standing, context.configuration.worst_score
+    score = worst if trainer.diverged else standing.best_accuracy
+    return Result(standing.best, score, trainer.core_seconds_before + time.process_time() - start)
 
 
 def finish(network: Network, context: Context, recipe: Recipe, fold: int) -> Result:
@@ -50,8 +50,7 @@ def finish(network: Network, context: Context, recipe: Recipe, fold: int) -> Res
 
 def test(result: Result, context: Context) -> Result:
     """The result with its accuracy on the test images."""
-    measured = accuracy(result.network, context.splits.test, context.device, context.configuration)
-    return replace(result, test_accuracy=measured)
+    return replace(result, test_accuracy=measure(result.network, context, test=True))
 
 
 def _begun(network: Network, recipe: Recipe, context: Context) -> Network:

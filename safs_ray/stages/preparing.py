@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import cast
 
@@ -23,7 +24,7 @@ from safs_ray.pruning.scores import find_score
 from safs_ray.randomness import generator
 from safs_ray.references import is_reference, resolve
 from safs_ray.search import contract as search_contract
-from safs_ray.stages.rehearsal import rehearse
+from safs_ray.stages.rehearsal import rehearse, rehearse_loop
 from safs_ray.storage import Folder
 from safs_ray.training.goal import check_weights, loss_of
 
@@ -88,9 +89,12 @@ def specify(configuration: Configuration, dataset: Dataset, splits: Splits) -> S
         ConfigurationError: no such network, or a mean of other channels than the images have.
     """
     mean, deviation = configuration.data.mean, configuration.data.deviation
-    if not mean or not deviation:
-        mean, deviation = splits.train.statistics()
     inputs = dataset.pool.inputs
+    if (not mean or not deviation) and dataset.outputs:
+        mean, deviation = splits.train.statistics()
+    elif not mean or not deviation:  # whoever knows the data gives them to the network as it wants them
+        count = 0 if inputs.dtype == torch.int64 else dataset.shape[0]
+        mean, deviation = (0.0,) * count, (1.0,) * count
     indices = int(inputs.max()) + 1 if inputs.dtype == torch.int64 else 0
     if len(mean) != (0 if indices else dataset.shape[0]):
         has = "indices, which are not normalised" if indices else counted(dataset.shape[0], "channel")
@@ -100,7 +104,10 @@ def specify(configuration: Configuration, dataset: Dataset, splits: Splits) -> S
         exclude = models.find(name).exclude
     kind = cast(Kind, str(inputs.dtype).removeprefix("torch."))
     scales = _scales_of_targets(configuration, splits)
-    return Specification(name, dataset.shape, dataset.outputs, mean, deviation, exclude, kind, indices, *scales)
+    specification = Specification(
+        name, dataset.shape, dataset.outputs, mean, deviation, exclude, kind, indices, *scales
+    )
+    return specification if dataset.outputs else replace(specification, outputs=models.outputs_of(specification))
 
 
 def _scales_of_targets(configuration: Configuration, splits: Splits) -> tuple[tuple[float, ...], tuple[float, ...]]:
@@ -139,7 +146,10 @@ def check(configuration: Configuration, dataset: Dataset, splits: Splits) -> Net
         raise refusal("data.validation", configuration.data.validation, allowed)
     check_weights(configuration.data, dataset.outputs)
     specification = specify(configuration, dataset, splits)
-    _check_goal(configuration, specification, splits)
+    if configuration.task.loop:
+        resolve(configuration.task.loop, "task.loop")
+    else:
+        _check_goal(configuration, specification, splits)
     models.check(specification, (1, 2, min(evaluation_batch(splits.train.inputs), len(splits.validation))))
     _check_batches(configuration, specification, dataset, splits)
     network = Network.initial(specification, configuration.run.seed)
@@ -150,6 +160,8 @@ def check(configuration: Configuration, dataset: Dataset, splits: Splits) -> Net
     _check_own_parts(configuration)
     if models.is_own(specification):
         rehearse(network, configuration, splits)
+    if configuration.task.loop:
+        rehearse_loop(network, configuration, splits, device_here(configuration))
     return network
 
 
@@ -235,16 +247,17 @@ def _check_batches(
             raise refusal(key, batch_size, f"{leaves}, on which this network fails, as batch normalisation does")
         largest = min(batch_size, sizes[0])
         takes, room = COPIES * needs.weights + largest * needs.image, machine.free_memory()
-        if takes > room and configuration.run.address == "local" and not _on_gpu(configuration):
+        if takes > room and configuration.run.address == "local" and device_here(configuration).type == "cpu":
             images = f"{counted(largest, specification.noun)} of {specification.size}"
             there = f"and {machine.readable(room)} of memory are free"
             raise refusal(key, batch_size, f"a step of training with {images} takes {machine.readable(takes)}, {there}")
 
 
-def _on_gpu(configuration: Configuration) -> bool:
-    """Whether stages compute on a GPU of this machine."""
+def device_here(configuration: Configuration) -> torch.device:
+    """Where stages compute if they run on this machine."""
     gpus = configuration.tune.resources.gpu
-    return configuration.run.device != "cpu" and gpus != 0 and torch.cuda.is_available()
+    gpu = configuration.run.device != "cpu" and gpus != 0 and torch.cuda.is_available()
+    return torch.device("cuda" if gpu else "cpu")
 
 
 def _check_resources(configuration: Configuration) -> None:

@@ -12,7 +12,7 @@ from safs_ray.randomness import derive
 from safs_ray.schedules import Task
 from safs_ray.stages.beginning import dense_training
 from safs_ray.stages.result import Result, untrained
-from safs_ray.training import Context, Trainer, sparse_training
+from safs_ray.training import Context, begin, sparse_training
 
 
 def prune(network: Network, context: Context) -> Result:
@@ -52,7 +52,7 @@ def _early(network: Network, epochs: int, context: Context) -> tuple[Network, fl
     if network.groups > 1:
         initial = initial.grouped(network.groups)
     training = dense_training(context)
-    trainer = Trainer([initial.assign(network.assignment)], training)
+    trainer = begin([initial.assign(network.assignment)], training)
     while trainer.epoch < epochs:
         trainer.run_epoch()
         if trainer.diverged:

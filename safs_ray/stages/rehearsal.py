@@ -18,7 +18,7 @@ from safs_ray.pruning.structure import select
 from safs_ray.sparse.cohort import Cohort
 from safs_ray.sparse.dense import DenseCohort
 from safs_ray.sparse.execution import executable, why_dense
-from safs_ray.training import Context, Training
+from safs_ray.training import Context, Training, measure, train
 
 IMAGES = 8
 """How many images are looked at."""
@@ -51,6 +51,33 @@ def rehearse(network: Network, configuration: Configuration, splits: Splits) -> 
     except Exception as error:  # the user's network runs, and may raise anything
         reason = f"fails when it is pruned or executed ({type(error).__name__}: {error})"
         raise refusal("model.name", network.specification.model, reason) from None
+
+
+def rehearse_loop(network: Network, configuration: Configuration, splits: Splits, device: torch.device) -> None:
+    """Train a sparse network by the user's loop for an epoch, twice, and score it.
+
+    Says by how much two trainings of the same seed differ, and where the test seems to be no other than the
+    validation.
+
+    Raises:
+        ConfigurationError: the loop fails or breaks a promise.
+    """
+    name = configuration.task.loop
+    seen = replace(splits, test=splits.train[: len(splits.validation)])
+    pruned, context = _pruned(network, configuration, splits), Context(configuration, seen, device)
+    training = Training(context, configuration.pruning.hyperparameters, epochs=1, seed=context.seed)
+    try:
+        (trained, first, _), (_, second, _) = (train(pruned, training, "the default hyperparameters") for _ in range(2))
+        same = measure(trained, context) == measure(trained, context, test=True)
+    except ConfigurationError:
+        raise
+    except Exception as error:  # the user's loop runs, and may raise anything
+        raise refusal("task.loop", name, f"fails ({type(error).__name__}: {error})") from None
+    if first != second:
+        noise = f"two trainings with the same seed score {first:.6g} and {second:.6g}"
+        log.warning("task.loop=%s: %s: what differs by less is noise, and no run can be repeated", name, noise)
+    if same:
+        log.warning("task.loop=%s: scores the same for validation and for the test; see context.test", name)
 
 
 def _tell(network: Network) -> None:

@@ -5,10 +5,9 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 
-from safs_ray.accuracy import accuracy
 from safs_ray.network import Network
 from safs_ray.storage import Folder
-from safs_ray.training import Context, Training, train
+from safs_ray.training import Context, Training, measure, train
 
 METRICS = "metrics.json"
 NUMBERS = {"validation_accuracy": float, "test_accuracy": float | None, "core_seconds": float}
@@ -67,8 +66,7 @@ class Result:
 
 def untrained(network: Network, context: Context) -> Result:
     """A network that a stage leaves as it is, which costs nothing."""
-    score = accuracy(network, context.splits.validation, context.device, context.configuration)
-    return Result(network, score, core_seconds=0.0)
+    return Result(network, measure(network, context), core_seconds=0.0)
 
 
 def trained(network: Network, training: Training, blamed: str | None) -> Result:

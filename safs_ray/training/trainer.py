@@ -1,4 +1,4 @@
-"""The only training loop of the package."""
+"""The training loop of the package."""
 
 from __future__ import annotations
 
@@ -6,18 +6,17 @@ import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch.optim import Optimizer, lr_scheduler
 
 from safs_ray.accuracy import accuracies, accuracy, enough_memory
-from safs_ray.config import ConfigurationError, Hyperparameters, counted, refusal
+from safs_ray.config import Hyperparameters, counted
 from safs_ray.data import augmentation, batch_count, batches
 from safs_ray.metrics import metric_of
 from safs_ray.network import Network
 from safs_ray.optimizers import OPTIMIZERS, SCHEDULES
-from safs_ray.pruning.rules import FixedMasks
 from safs_ray.randomness import generator
 from safs_ray.sparse.cohort import Cohort
 from safs_ray.sparse.execution import cohort
@@ -267,46 +266,6 @@ class Trainer:
             self.run_epoch()
             self.training.context.report(self.epoch, self.standing.accuracy)
         return self
-
-
-class TrainingResult(NamedTuple):
-    """What one training, or several, made.
-
-    Attributes:
-        accuracy: on the validation images, in [0, 1].
-        core_seconds_before: CPU time that was spent on it before an interruption, in another process.
-    """
-
-    network: Network
-    accuracy: float
-    core_seconds_before: float
-
-
-def train(network: Network, training: Training, blamed: str | None) -> TrainingResult:
-    """Run a training to its end; the network after its best epoch, and that epoch's validation accuracy.
-
-    Args:
-        blamed: the key to refuse when the training diverges before it has a result; without one, the network as
-            it was is the result.
-
-    Raises:
-        ConfigurationError: the training diverged before it had a result.
-    """
-    trainer = Trainer([network], training).run()
-    standing, context = trainer.standing, training.context
-    if standing.diverged and not standing.best_epoch and blamed:
-        raise diverging(training, blamed)
-    reached = standing.best_accuracy
-    if not standing.best_epoch:
-        reached = accuracy(standing.best, context.splits.validation, context.device, context.configuration)
-    return TrainingResult(standing.best, reached, trainer.core_seconds_before)
-
-
-def diverging(training: Training, blamed: str) -> ConfigurationError:
-    """The error of a training that came to nothing."""
-    when = "in its first epoch" if training.mask_rule is FixedMasks else "before its masks are complete"
-    rate = training.hyperparameters.learning_rate
-    return refusal(blamed, rate, f"the training diverges {when}; take a smaller one")
 
 
 def _cohort(networks: Sequence[Network], training: Training) -> Cohort:

@@ -42,8 +42,7 @@ def announce(
     plan = experiment.plan(configuration)
     specification = network.specification
     console.print(
-        f"{configuration.run.name}: {configuration.model.name} on {configuration.data.source}, "
-        f"{len(splits.train):,} training, {len(splits.validation):,} validation and {len(splits.test):,} test "
+        f"{configuration.run.name}: {configuration.model.name} {_data(configuration, splits)}"
         f"{specification.noun}s of {specification.size}, {_outputs(splits, specification.outputs)}\n"
         f"{_origin(configuration, network)}{_training(configuration)}"
         f"  {counted(len(network.sites), 'site')}{_division(configuration)}, "
@@ -59,6 +58,15 @@ def announce(
         f"  resume     {resume_command(folder)}   (after an interruption)",
         soft_wrap=True,
     )
+
+
+def _data(configuration: Configuration, splits: Splits) -> str:
+    """By what the networks are trained, and on how many examples where that is known."""
+    by = f"by {configuration.task.loop} " if configuration.task.loop else ""
+    if configuration.data.unlabelled:
+        return f"{by}on its own data, "
+    held_out = f"{len(splits.validation):,} validation and {len(splits.test):,} test "
+    return f"{by}on {configuration.data.source}, {len(splits.train):,} training, {held_out}"
 
 
 def _outputs(splits: Splits, outputs: int) -> str:

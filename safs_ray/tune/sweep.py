@@ -6,6 +6,7 @@ Every session of a sweep is a new one to Tune: what came before is in the sweep'
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
@@ -79,7 +80,7 @@ def run_sweep(course: Course, network: Network, run: Run, arrays: Any, board: st
         trainable = _trainable(course, network, run, arrays, board)
         start = partial(_start, configuration, course, board)
         proposals = Proposals(past, trials, propose, start, budget_ended)
-        best = max((past.journal.entries[number].accuracy for number in past.complete), default=0.0)
+        best = max((past.journal.entries[number].accuracy for number in past.complete), default=-math.inf)
         progress = SweepProgress(configuration, course, trials, clock, len(past.complete), best)
         tuner = _tuner(trainable, proposals, configuration, folder, past, trials, progress, budget_ended)
         failures = _fit(tuner, left, folder / SEARCH / _folder_name(course), budget_ended)

@@ -18,7 +18,10 @@ EARLIER = "earlier"
 
 COMPLETE = "complete.json"
 
-SAME = ("data.", "model.", "dense.", "training.", "pruning.", "run.seed", "run.precision", "search.when", "final.folds")
+SAME = (
+    "data.", "model.", "task.", "dense.", "training.", "pruning.", "run.seed", "run.precision", "search.when",
+    "final.folds",
+)  # fmt: skip
 """What decides on the pruned network, and so on what an evaluation means; folds hold images out of every training."""
 
 

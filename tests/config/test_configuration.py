@@ -43,7 +43,7 @@ class TestKeys:
     def test_a_misspelled_section_is_told_with_the_nearest_one(self) -> None:
         assert message({"prunning": {"sparsity": 0.5}}) == (
             'prunning={"sparsity": 0.5}: unknown key; did you mean pruning? '
-            "allowed: run, data, model, dense, training, pruning, search, finetune, tune, final"
+            "allowed: run, data, model, task, dense, training, pruning, search, finetune, tune, final"
         )
 
     def test_a_key_near_to_none_is_told_without_a_guess(self) -> None:

@@ -50,6 +50,8 @@ def draw(record: Record, images: Examples | None) -> Figure | Absent:
     """
     if record.start is None or record.best_network is None:
         return Absent(NAME, TITLE, "The networks were not kept with this run, or do not exist yet.")
+    if record.configuration.task.loop:
+        return Absent(NAME, TITLE, f"Only {record.configuration.task.loop} knows what it makes small.")
     if images is None:
         return Absent(NAME, TITLE, "The images are not here.")
     try:
