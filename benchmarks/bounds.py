@@ -6,6 +6,7 @@
 Networks are those of inference.py. The C program is compiled by -O3 -march=native, with and without -ffp-contract=off.
 
     vectors, k  thousands of multiply-adds of a vector of pixels, of as many floats as a register of this processor has
+    lanes       of a vector that pixels fill, a mean
     terms, MB   weights and places, which every image reads once
     least ms    what so many vectors take where all operands lie in the nearest cache and all sums in registers, or
                 so many bytes where the terms come from the next, whichever is more: no program of this form is faster
@@ -19,7 +20,7 @@ from __future__ import annotations
 import argparse
 import ctypes
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from subprocess import run
@@ -30,7 +31,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import torch
 from inference import CLASSES, MODELS, dense_network, images_of
 from sparse import masks
-from timing import medians
+from timing import Run, medians
 from torch import Tensor
 
 from safs_ray.engine.module import EngineModule, read
@@ -92,7 +93,7 @@ def main() -> None:
     parser.add_argument("--sparsities", nargs="+", type=float, default=[0.99, 0.95, 0.9])
     parser.add_argument("--seconds", type=float, default=5.0, help="for each line of the table")
     arguments = parser.parse_args()
-    columns = ["network", "sparsity", "vectors, k", "terms, MB", "least ms", "engine ms", "C ms", "C, FMA ms"]
+    columns = ["network", "sparsity", "vectors, k", "lanes", "terms, MB", "least ms", "engine ms", "C ms", "C, FMA ms"]
     columns += ["C from Python ms", "tables MB", "values MB"]
     with TemporaryDirectory() as place:
         vectors, numbers = _peaks(Path(place), arguments.seconds)
@@ -108,17 +109,16 @@ def _line(model: str, sparsity: float, place: Path, vectors: float, numbers: flo
     dense = dense_network(model, "relu")
     network, _ = slim(dense.masked(masks(dense, "layer", sparsity)))
     _, passes = read(network)
-    counted, terms = _vectors(passes), sum(len(each.terms) for each in _sums(passes))
+    counted, terms = _vectors(passes, native.lanes()), sum(len(each.terms) for each in _sums(passes))
+    lanes = _vectors(passes, 1) / counted
     least = max(counted / vectors, 1.5 * terms / numbers)  # a weight, and a place of 16 bits
     engine, image = EngineModule(network), images_of(model, 1)
     calls = max(1, int(2e-3 / least))
-    ways: list[Callable[[], object]] = [
-        partial(_engine_calls, engine, image, calls),
-        *_programs(network, place, image, calls),
-    ]
+    ways: list[Run] = [partial(_engine_calls, engine, image, calls), *_programs(network, place, image, calls)]
     times = [each / calls for each in medians(ways, seconds, 5)]
     parts = engine._program._tables.bytes, engine._program._memory.nbytes
-    shown = [f"{counted / 1e3:.3g}", f"{6 * terms / 1e6:.2g}", *(f"{1000 * each:.3g}" for each in (least, *times))]
+    shown = [f"{counted / 1e3:.3g}", f"{lanes:.1f}", f"{6 * terms / 1e6:.2g}"]
+    shown += [f"{1000 * each:.3g}" for each in (least, *times)]
     return [*shown, *(f"{each / 1e6:.1f}" for each in parts)]
 
 
@@ -126,10 +126,10 @@ def _sums(passes: Passes) -> list[Weigh]:
     return [each for each in passes.passes if isinstance(each, Weigh)]
 
 
-def _vectors(passes: Passes) -> int:
-    """Multiply-adds of vectors; of single pixels one for each term."""
+def _vectors(passes: Passes, lanes: int) -> int:
+    """Multiply-adds of vectors of so many lanes; of single pixels one for each term."""
     sizes = (passes.values[each.out].pixels for each in _sums(passes))
-    return sum(len(each.terms) * -(-size // native.lanes()) for each, size in zip(_sums(passes), sizes, strict=True))
+    return sum(len(each.terms) * -(-size // lanes) for each, size in zip(_sums(passes), sizes, strict=True))
 
 
 def _engine_calls(engine: EngineModule, image: Tensor, calls: int) -> None:
@@ -137,7 +137,7 @@ def _engine_calls(engine: EngineModule, image: Tensor, calls: int) -> None:
         engine(image.expand(calls, *image.shape[1:]).contiguous())
 
 
-def _programs(network: Network, place: Path, image: Tensor, calls: int) -> list[Callable[[], object]]:
+def _programs(network: Network, place: Path, image: Tensor, calls: int) -> list[Run]:
     """Calls within C as it is compiled for equal bits, and with products and sums rounded once; and from Python."""
     for name, content in writing.write(network).items():
         (place / name).write_bytes(content)
