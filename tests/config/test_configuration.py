@@ -19,7 +19,6 @@ from tests.config.told import at, message, nested, shown, told_by
 
 RANGES = [(kind, key) for kind in ("Ranges", "SgdRanges") for key in ("learning_rate", "weight_decay")]
 RANGES.append(("SgdRanges", "momentum"))
-RANGES += [("DataSection", "class_weights"), ("DataSection", "size")]
 
 
 def numbers(schema: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:

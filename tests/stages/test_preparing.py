@@ -189,8 +189,8 @@ def test_filters_are_refused_where_the_last_layer_is_none_of_the_outputs(
     with pytest.raises(ConfigurationError) as caught:
         stages.check(changed(own, "pruning", structure="filters"), dataset, splits)
     assert str(caught.value) == (
-        "pruning.structure=filters: keeps the last layer whole, which must give the logits; "
-        "body.weight has 6 outputs for 10 classes"
+        "pruning.structure=filters: keeps the last layer whole, which must give the network's outputs; "
+        "body.weight has 6 outputs and the network 10"
     )
 
 

@@ -33,7 +33,7 @@ def keys(tmp_path: Path) -> list[str]:
 
 def test_a_dry_run_says_what_is_predicted(keys: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert main([*keys, "--dry-run"]) == 0
-    assert "272 training, 68 validation and 102 test inputs of 10, 1 output" in capsys.readouterr().out
+    assert "204 training, 68 validation and 102 test inputs of 10, 1 output" in capsys.readouterr().out
 
 
 @pytest.mark.slow
