@@ -97,8 +97,9 @@ def specify(configuration: Configuration, dataset: Dataset, splits: Splits) -> S
         mean, deviation = (0.0,) * count, (1.0,) * count
     indices = int(inputs.max()) + 1 if inputs.dtype == torch.int64 else 0
     if len(mean) != (0 if indices else dataset.shape[0]):
+        noun = "images" if inputs.dtype == torch.uint8 and inputs.dim() == 4 else "inputs"
         has = "indices, which are not normalised" if indices else counted(dataset.shape[0], "channel")
-        raise refusal("data.mean", mean, f"the inputs have {has}")
+        raise refusal("data.mean", mean, f"the {noun} have {has}")
     name, exclude = configuration.model.name, configuration.model.exclude
     if exclude is None:
         exclude = models.find(name).exclude
@@ -223,7 +224,7 @@ def _check_outputs(configuration: Configuration, network: Network) -> None:
     last, weight = list(network.prunable().items())[-1]
     outputs, prunes = network.specification.outputs, not configuration.model.pruned
     if prunes and configuration.pruning.structure == "filters" and len(weight) != outputs:
-        has = f"{last} has {counted(len(weight), 'output')} for {outputs} of the network"
+        has = f"{last} has {counted(len(weight), 'output')} and the network {outputs}"
         reason = f"keeps the last layer whole, which must give the network's outputs; {has}"
         raise refusal("pruning.structure", "filters", reason)
 

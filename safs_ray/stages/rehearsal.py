@@ -84,7 +84,7 @@ def _tell(network: Network) -> None:
     """What a user would not expect of their network."""
     sited, name = network.sited, network.specification.model
     if sited.untraced:
-        log.warning("model.name=%s: runs its own code: torch.fx: %s", name, sited.untraced)
+        log.warning("model.name=%s: runs its own code, with all weights: torch.fx: %s", name, sited.untraced)
     if sited.left:
         log.warning("model.name=%s: stay as they are: %s", name, ", ".join(sited.left))
     if others := unprunable_weights(sited.module):
@@ -111,7 +111,7 @@ def _compare(network: Network, configuration: Configuration, images: Tensor) -> 
         ConfigurationError: naming the difference.
     """
     run = configuration.run
-    if run.execution == "auto" and (reason := why_dense(network)):
+    if run.execution == "auto" and not network.sited.untraced and (reason := why_dense(network)):
         log.warning("model.name=%s: runs with all weights, zeros included: %s", network.specification.model, reason)
     sparse = executable(network, run.execution, CPU, run.known_costs).cohort
     if isinstance(sparse, DenseCohort) or run.device == "cuda":

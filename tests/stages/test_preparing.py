@@ -78,7 +78,7 @@ def test_an_exclusion_replaces_the_architectures_own(
         ("search", {"operators": ("relu", "tan")}, "search.operators=tan: unknown operator; allowed: relu"),
         ("search", {"operators": ("relu", "relu")}, "search.operators=relu: stands twice"),
         ("search", {"granularity": "group", "groups": 101}, "search.groups=101: site act2 has 100 channels; allowed:"),
-        ("data", {"mean": (0.1, 0.2), "deviation": (1.0, 1.0)}, "data.mean=[0.1, 0.2]: the inputs have 1 channel"),
+        ("data", {"mean": (0.1, 0.2), "deviation": (1.0, 1.0)}, "data.mean=[0.1, 0.2]: the images have 1 channel"),
         ("model", {"exclude": ("act3",)}, "model.exclude=act3: matches nothing; the sites are act1, act2"),
         ("run", {"device": "cuda"}, "run.device=cuda: torch finds no GPU on this machine"),
     ],
@@ -190,7 +190,7 @@ def test_filters_are_refused_where_the_last_layer_is_none_of_the_outputs(
         stages.check(changed(own, "pruning", structure="filters"), dataset, splits)
     assert str(caught.value) == (
         "pruning.structure=filters: keeps the last layer whole, which must give the network's outputs; "
-        "body.weight has 6 outputs for 10 of the network"
+        "body.weight has 6 outputs and the network 10"
     )
 
 
