@@ -13,6 +13,7 @@ import ray
 
 from safs_ray import machine
 from safs_ray.config import Configuration
+from safs_ray.sources.images import one_line
 from safs_ray.storage import blaming
 from safs_ray.tune.board import NAMESPACE
 from safs_ray.tune.modules import modules
@@ -32,7 +33,7 @@ def connect(configuration: Configuration) -> None:
     quiet: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": False, "namespace": NAMESPACE}
     try:
         if configuration.run.address == "local":
-            ray.init(address="local", num_cpus=machine.cores(), include_dashboard=False, **quiet)
+            _start(quiet)
         else:
             # A submitted job has a runtime environment of its own: only the modules are taken from this one.
             os.environ.setdefault("RAY_OVERRIDE_JOB_RUNTIME_ENV", "1")
@@ -45,6 +46,20 @@ def connect(configuration: Configuration) -> None:
         TOKEN.expanduser().chmod(0o600)
     for name, level in LEVELS.items():
         logging.getLogger(name).setLevel(level)
+
+
+def _start(quiet: dict[str, Any]) -> None:
+    """Start Ray for this run alone.
+
+    Raises:
+        ConnectionError: it does not start, as on a machine that has too much to do; Ray raises a bare Exception then.
+    """
+    try:
+        ray.init(address="local", num_cpus=machine.cores(), include_dashboard=False, **quiet)
+    except Exception as error:
+        if type(error) is not Exception:
+            raise
+        raise ConnectionError(f"Ray did not start ({one_line(error)})") from error
 
 
 def interrupt(*_: Any) -> None:
