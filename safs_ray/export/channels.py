@@ -123,7 +123,7 @@ def _smaller_layer(layer: nn.Module, outputs: Channels, inputs: Channels) -> nn.
     """A convolution or linear layer between fewer channels."""
     smaller = copy.deepcopy(layer)
     chosen = torch.from_numpy(outputs)
-    assert isinstance(smaller, nn.Linear | nn.Conv2d)
+    assert isinstance(smaller, nn.Linear | nn.Conv1d | nn.Conv2d)
     smaller.weight = nn.Parameter(smaller.weight[chosen][:, torch.from_numpy(inputs)])
     if smaller.bias is not None:
         smaller.bias = nn.Parameter(smaller.bias[chosen])

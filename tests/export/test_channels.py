@@ -70,6 +70,25 @@ def test_what_nothing_reads_is_zero_and_then_gone(monkeypatch: pytest.MonkeyPatc
     torch.testing.assert_close(logits(module), logits(network.build()))
 
 
+def test_signals_lose_what_nothing_reads_as_images_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    module = nn.Sequential(
+        nn.Conv1d(2, 4, 3, padding=1), nn.BatchNorm1d(4), nn.ReLU(), nn.Conv1d(4, 3, 3), nn.ReLU(), nn.Flatten(),
+        nn.Linear(12, 3),
+    )  # fmt: skip
+    monkeypatch.setitem(ARCHITECTURES, "signals", Architecture(lambda _: module))
+    specification = Specification("signals", (2, 6), 3, (0.0, 0.0), (1.0, 1.0), kind="float32")
+    network = Network.of(specification, module)
+    masks = {name: torch.ones_like(weight, dtype=torch.bool) for name, weight in network.prunable().items()}
+    masks["3.weight"][:, [0, 2]] = False
+    network = network.masked(masks)
+    smaller, sizes = cut(drop_dead(network, graph.read(network.build(), specification.example())))
+    assert sizes == {"0": (4, 2), "1": (4, 2)}
+    assert smaller.get_submodule("3").in_channels == 2
+    signals = torch.rand(5, 2, 6, generator=generator(0, "signals"))
+    with torch.no_grad():
+        torch.testing.assert_close(smaller.eval()(signals), network.build().eval()(signals))
+
+
 class Residual(nn.Module):
     """The pooling is read less than the sum before it; the shortcut is pooled itself."""
 
