@@ -157,20 +157,30 @@ def _bound(arguments: Sequence[Any], named: Mapping[str, Any]) -> dict[str, Any]
     return {"p": 0.5, "training": True, **bound}
 
 
-class _Drawing(WithoutDropout):
-    """While it is entered, and a network runs, notes which modules' own code draws from torch's global generator.
+class OwnCode(WithoutDropout):
+    """While it is entered, and a network runs, knows which module's own code is at work.
 
     Attributes:
-        found: their names.
+        network: that runs.
     """
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
         self.network = network
-        self.found: dict[str, None] = {}
-        self._names = {child: name for name, child in network.named_modules()}
+        self._paths = {child: path for path, child in network.named_modules()}
         self._running: list[nn.Module] = [network]
         self._hooks = ExitStack()
+
+    @property
+    def running(self) -> nn.Module:
+        """The module whose own code is at work."""
+        return self._running[-1]
+
+    @property
+    def path(self) -> str:
+        """Its name in the network; empty for the network itself and for modules that are none of it."""
+        path: str = self._paths.get(self.running, "")
+        return path
 
     def __enter__(self) -> Self:
         self._hooks.callback(register_module_forward_pre_hook(lambda each, _: self._running.append(each)).remove)
@@ -182,14 +192,26 @@ class _Drawing(WithoutDropout):
         super().__exit__(*error)  # type: ignore[no-untyped-call]
         self._hooks.close()
 
+    def _end(self, *_: Any) -> None:
+        self._running.pop()
+
+
+class _Drawing(OwnCode):
+    """Notes which modules' own code draws from torch's global generator.
+
+    Attributes:
+        found: their names.
+    """
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__(network)
+        self.found: dict[str, None] = {}
+
     def __torch_function__(
         self, function: Any, types: Any, arguments: Sequence[Any] = (), named: Mapping[str, Any] | None = None
     ) -> Any:
         before = torch.default_generator.get_state()
         result = super().__torch_function__(function, types, arguments, named)
         if not torch.equal(torch.default_generator.get_state(), before):
-            self.found[self._names.get(self._running[-1], "")] = None
+            self.found[self.path] = None
         return result
-
-    def _end(self, *_: Any) -> None:
-        self._running.pop()

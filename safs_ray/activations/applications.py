@@ -119,7 +119,7 @@ class _Recorder(Calls):
     def _record(
         self, place: Place, in_place: bool, settings: tuple[Any, ...], named: Mapping[str, Any], output: Tensor
     ) -> None:
-        module = self._running[-1]
+        module = self.running
         of_module = operator_of(module)
         called = operator_of_call(place.function, settings, named) if place.function in FUNCTIONS else None
         self.applications.append(Application(place, of_module or called, of_module is not None, in_place))

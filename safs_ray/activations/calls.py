@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple
 
 from torch import Tensor, nn
-from torch.nn.modules.module import register_module_forward_hook, register_module_forward_pre_hook
 
 from safs_ray.activations.kinds import FUNCTIONS, LEFT_ALONE
 from safs_ray.activations.scaled import ScaledActivation
-from safs_ray.dropout import WithoutDropout
+from safs_ray.dropout import OwnCode
 
 
 class Place(NamedTuple):
@@ -29,7 +27,7 @@ class Place(NamedTuple):
     turn: int
 
 
-class Calls(WithoutDropout):
+class Calls(OwnCode):
     """While it is entered, and one network runs, every call of an activation goes through :meth:`activation`.
 
     Args:
@@ -37,34 +35,19 @@ class Calls(WithoutDropout):
     """
 
     def __init__(self, network: nn.Module) -> None:
-        super().__init__()
-        self.network = network
-        self._paths = {child: path for path, child in network.named_modules()}
-        self._running: list[nn.Module] = [network]
+        super().__init__(network)
         self._turns: Counter[tuple[str, str]] = Counter()
-        self._hooks = ExitStack()
-
-    def __enter__(self) -> Self:
-        self._hooks.callback(register_module_forward_pre_hook(self._begin).remove)
-        self._hooks.callback(register_module_forward_hook(self._end, always_call=True).remove)
-        super().__enter__()  # type: ignore[no-untyped-call]
-        return self
-
-    def __exit__(self, *error: Any) -> None:
-        super().__exit__(*error)  # type: ignore[no-untyped-call]
-        self._hooks.close()
 
     def __torch_function__(
         self, function: Any, types: Any, arguments: Sequence[Any] = (), named: Mapping[str, Any] | None = None
     ) -> Any:
         written = getattr(function, "__name__", "")
         name, named = written.strip("_"), named or {}
-        if name not in (*FUNCTIONS, *LEFT_ALONE) or isinstance(self._running[-1], ScaledActivation):
+        if name not in (*FUNCTIONS, *LEFT_ALONE) or isinstance(self.running, ScaledActivation):
             return super().__torch_function__(function, types, arguments, named)
         value, *settings = arguments if arguments else [named["input"]]
-        path = self._paths.get(self._running[-1], "")
-        place = Place(path, name, self._turns[path, name])
-        self._turns[path, name] += 1
+        place = Place(self.path, name, self._turns[self.path, name])
+        self._turns[self.path, name] += 1
         in_place = written.endswith("_") or named.get("inplace") is True or any(each is True for each in settings)
         return self.activation(place, value, in_place, function, (value, *settings), named)
 
@@ -85,9 +68,3 @@ class Calls(WithoutDropout):
         """
         del place, value, in_place
         return function(*arguments, **{name: each for name, each in named.items() if name != "input"})
-
-    def _begin(self, module: nn.Module, _inputs: Any) -> None:
-        self._running.append(module)
-
-    def _end(self, _module: nn.Module, _inputs: Any, _output: Any) -> None:
-        self._running.pop()
