@@ -90,11 +90,12 @@ def hold_in_evaluation(module: nn.Module, example: Tensor) -> list[str]:
     drawing = _Drawing(copy.deepcopy(module).train())
     with suppress(Exception), torch.random.fork_rng(devices=[]), torch.no_grad(), drawing:  # a fault is told elsewhere
         drawing.network(example)
-    for name in drawing.found:
-        child = module.get_submodule(name)
+    # RReLU draws for negative inputs alone, of which an example may have none.
+    found = {name: each for name, each in module.named_modules() if name in drawing.found or isinstance(each, nn.RReLU)}
+    for child in found.values():
         child.__class__ = type(type(child).__name__, (_AsInEvaluation, type(child)), {})
         child.train(child.training)
-    return list(drawing.found)
+    return list(found)
 
 
 class WithoutDropout(TorchFunctionMode):

@@ -55,6 +55,10 @@ def test_hold_in_evaluation_finds_whose_code_draws_and_lets_the_layers_in_it_tra
         assert isinstance(block, Block)
 
 
+def test_hold_in_evaluation_finds_rrelu_where_no_input_is_negative() -> None:
+    assert hold_in_evaluation(nn.Sequential(nn.RReLU()), torch.ones(2, 4)) == ["0"]
+
+
 def test_hold_in_evaluation_leaves_a_network_that_draws_nothing_or_fails() -> None:
     net = nn.Sequential(nn.Linear(4, 4), nn.Dropout(0.5))
     for inputs in (torch.ones(2, 4), torch.ones(2, 5)):
