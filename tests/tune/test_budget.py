@@ -24,7 +24,7 @@ def budget_of(run: Path) -> dict[str, Any]:
 @pytest.mark.slow
 def test_a_run_that_is_killed_keeps_the_budget_that_is_left_and_closes_with_a_table(tiny: Path, folder: Path) -> None:
     words = [f"run.budget={BUDGET}s", "tune.trials=5000", "dense.epochs=3"]
-    _, output = interrupted_at("step  4 of", signal.SIGKILL, str(tiny), "run.name=budget", *words)
+    _, output = interrupted_at("trial-4  of", signal.SIGKILL, str(tiny), "run.name=budget", *words)
     assert f"budget     {BUDGET // 60} min, of which about" in output
     assert "are planned: what is not reached at its end is left out" in output
     assert "as given dense.epochs=3, tune.trials=5000" in output
