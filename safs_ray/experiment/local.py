@@ -72,7 +72,7 @@ class InProcess:
         missing = [stage for stage in stages if stage.name not in self._results]
         progress = StageProgress(missing, self._clock)
         for stage in missing:
-            if stage.expendable and self._clock.leaves_out(stage.name, stage.part):
+            if stage.expendable and self._clock.leaves_out(stage.name):
                 continue
             splits = self._folds.search() if stage.fold is None else self._folds.final(stage.fold)
             start = self._results[stage.start] if stage.start else None
@@ -105,7 +105,7 @@ class InProcess:
         trials = self._configuration.tune.trials if searches else self._configuration.search.chains
         progress = SweepProgress(self._configuration, course, trials, self._clock)
         for number in range(trials):
-            if self._clock.leaves_out(course.sweep, course.sweep):
+            if self._clock.leaves_out(course.sweep):
                 break
             hyperparameters = propose(number, ended)
             assignment, last = self._trial(course, number, begun, hyperparameters, progress)
@@ -145,7 +145,7 @@ class InProcess:
         chain = Chain(network, context, hyperparameters, self._ledger, course, trial, start)
         last, cut = chain.step(), False
         progress.step(trial, chain.iteration, news_of(last))
-        while not (chain.finished or (cut := self._clock.leaves_out(course.sweep, course.sweep))):
+        while not (chain.finished or (cut := self._clock.leaves_out(course.sweep))):
             last = chain.step()
             progress.step(trial, chain.iteration, news_of(last))
         why = BUDGET_ENDED if cut else "its fine-tuning diverged" if chain.iteration < course.steps else ""

@@ -11,7 +11,7 @@ from typing import Any
 from safs_ray.config import Configuration
 from safs_ray.experiment.budget import Budget
 from safs_ray.experiment.forecasting import END, expected_steps
-from safs_ray.experiment.stage import FINAL, PRUNERS, Stage
+from safs_ray.experiment.stage import FINAL, PRUNERS, Stage, part_of
 from safs_ray.log import duration, event, log, percent
 from safs_ray.search.course import Course
 from safs_ray.search.evaluation import Evaluation
@@ -79,11 +79,11 @@ class Clock:
         later = names[names.index(part) + 1 :] if part in names else []
         return self.budget.left - sum(self._left[name] for name in later if follows(name, part)) * self._pace
 
-    def leaves_out(self, name: str, part: str) -> bool:
+    def leaves_out(self, name: str) -> bool:
         """Whether there is no time for a stage or for more of a sweep, now or earlier."""
         if name in self.budget.left_out:
             return True
-        if self.time_for(part) > 0:
+        if self.time_for(part_of(name)) > 0:
             return False
         self.budget.leave_out(name)
         return True

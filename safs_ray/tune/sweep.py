@@ -70,7 +70,7 @@ def run_sweep(course: Course, network: Network, run: Run, arrays: Any, board: st
     left, failures = trials - len(past.complete), list[Exception]()
 
     def budget_ended() -> bool:  # a function, of which Tune makes no copy, so that it asks the one clock there is
-        return clock.leaves_out(course.sweep, course.sweep)
+        return clock.leaves_out(course.sweep)
 
     if left > 0 and budget_ended():
         past = past.cut()

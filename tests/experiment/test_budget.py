@@ -65,11 +65,11 @@ def test_leaves_out_is_said_once_and_holds() -> None:
     budget = Fixed(12)
     budget.keep = lambda: kept.append(list(budget.left_out))
     clock = Clock(FORECAST, budget)
-    assert not clock.leaves_out("final/SAFS/fold-1", "final")
-    assert clock.leaves_out("SAFS", "SAFS")
+    assert not clock.leaves_out("final/SAFS/fold-1")
+    assert clock.leaves_out("SAFS")
     budget.seconds = 1000
-    assert clock.leaves_out("SAFS", "SAFS")
-    assert not clock.leaves_out("final/SAFS/fold-1", "final")
+    assert clock.leaves_out("SAFS")
+    assert not clock.leaves_out("final/SAFS/fold-1")
     assert kept == [["SAFS"]]
 
 
