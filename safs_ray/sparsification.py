@@ -24,7 +24,7 @@ from safs_ray.engine.module import inference_module
 from safs_ray.experiment import BEST, PRUNED, Workers
 from safs_ray.experiment.budget import Budget
 from safs_ray.experiment.budgeting import planned
-from safs_ray.experiment.forecasting import parts_of, seconds_per_epoch
+from safs_ray.experiment.forecasting import forecast, seconds_per_epoch
 from safs_ray.experiment.local import InProcess
 from safs_ray.experiment.progress import Clock
 from safs_ray.log import duration, log, percent
@@ -279,10 +279,10 @@ def _run(
     budget = Budget(configuration.run.budget_seconds, began=began)
     if configuration.run.budget:
         configuration, told = planned(
-            configuration, given, budget.left, partial(parts_of, epoch=epoch, workers=Workers())
+            configuration, given, budget.left, partial(forecast, epoch=epoch, workers=Workers())
         )
         log.info("%s", "\n".join(told))
-    seconds = parts_of(configuration, epoch, Workers())
+    seconds = forecast(configuration, epoch, Workers())
     log.info("about %s", duration(sum(seconds.values())))
     known = {PRUNED: begin} if configuration.model.pruned else {}
     executor = InProcess(configuration, dataset, device, known, Clock(seconds, budget))

@@ -70,17 +70,14 @@ class SecondsPerEpoch(NamedTuple):
     candidate: float
 
 
-def forecast(configuration: Configuration, network: Network, splits: Splits, workers: Workers) -> dict[str, float]:
+def forecast(configuration: Configuration, epoch: SecondsPerEpoch, workers: Workers) -> dict[str, float]:
     """The seconds that each part of an experiment takes, by its name, in the order of the parts.
 
-    A part is a sweep, or the stages of one kind. The time of an epoch is measured, of the network as it is and of one
-    as sparse as it will be.
+    A part is a sweep, or the stages of one kind.
+
+    Args:
+        epoch: what one takes, as of :func:`seconds_per_epoch`.
     """
-    return parts_of(configuration, seconds_per_epoch(configuration, network, splits), workers)
-
-
-def parts_of(configuration: Configuration, epoch: SecondsPerEpoch, workers: Workers) -> dict[str, float]:
-    """The same by what an epoch takes."""
     final, when, pruning = configuration.final, configuration.search.when, configuration.pruning
     dense, sparse, candidate = epoch
     searched = candidate if when == "after" else dense

@@ -9,7 +9,7 @@ from rich.console import Console
 from safs_ray import experiment, machine
 from safs_ray.config import AUTO, Configuration, PruningSection, counted
 from safs_ray.data import Splits
-from safs_ray.experiment.forecasting import SecondsPerEpoch, Workers, parts_of, seconds_per_epoch
+from safs_ray.experiment.forecasting import SecondsPerEpoch, Workers, seconds_per_epoch
 from safs_ray.log import duration
 from safs_ray.network import Network
 from safs_ray.pruning.masks import count_kept
@@ -136,7 +136,7 @@ def measured(configuration: Configuration, network: Network, splits: Splits) -> 
 
 def forecast(configuration: Configuration, epoch: SecondsPerEpoch, folder: Folder) -> dict[str, float]:
     """The seconds that each part of a run takes, by its name, without what is done of it."""
-    seconds = parts_of(configuration, epoch, workers(configuration))
+    seconds = experiment.forecast(configuration, epoch, workers(configuration))
     for part in parts_done(configuration, folder):
         if part.name in seconds:  # the network of a file is there without work
             seconds[part.name] *= 1 - part.share

@@ -8,7 +8,7 @@ import time
 from safs_ray.config import CONFIGURATION, Configuration
 from safs_ray.experiment.budget import Budget
 from safs_ray.experiment.budgeting import planned
-from safs_ray.experiment.forecasting import SecondsPerEpoch, parts_of
+from safs_ray.experiment.forecasting import SecondsPerEpoch, forecast
 from safs_ray.log import duration
 from safs_ray.tune.announcement import workers
 from safs_ray.tune.invocation import Invocation
@@ -30,7 +30,7 @@ def in_budget(
     if not configuration.run.budget or invocation.folder.exists(CONFIGURATION):
         return configuration, []
     left = configuration.run.budget_seconds - (time.monotonic() - invocation.began)
-    return planned(configuration, invocation.beside_budget, left, lambda some: parts_of(some, epoch, workers(some)))
+    return planned(configuration, invocation.beside_budget, left, lambda some: forecast(some, epoch, workers(some)))
 
 
 def left_of(budget: Budget) -> list[str]:

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from safs_ray import config
 from safs_ray.config import Configuration, ConfigurationError, leaves
 from safs_ray.experiment.budgeting import PLANNED, in_words, ladder, planned, within
-from safs_ray.experiment.forecasting import SecondsPerEpoch, Workers, parts_of
+from safs_ray.experiment.forecasting import SecondsPerEpoch, Workers, forecast
 
 FOLDER = Path(__file__).parents[2] / "tune_configs"
 SHIPPED = sorted(path.stem for path in FOLDER.glob("*.yaml"))
@@ -25,7 +25,7 @@ Forecast = Callable[[Configuration], Mapping[str, float]]
 
 
 def by(epoch: SecondsPerEpoch) -> Forecast:
-    return lambda some: parts_of(some, epoch, TWO)
+    return lambda some: forecast(some, epoch, TWO)
 
 
 def configured(name: str, *words: str) -> tuple[Configuration, Collection[str]]:
@@ -34,7 +34,7 @@ def configured(name: str, *words: str) -> tuple[Configuration, Collection[str]]:
 
 
 def seconds(configuration: Configuration, epoch: SecondsPerEpoch) -> float:
-    return sum(parts_of(configuration, epoch, TWO).values())
+    return sum(forecast(configuration, epoch, TWO).values())
 
 
 def some_of(configuration: Configuration, *keys: str) -> list[Any]:

@@ -8,16 +8,12 @@ import pytest
 from safs_ray.config import Configuration
 from safs_ray.data import Splits
 from safs_ray.experiment import Workers, forecast, forecasting, plan
-from safs_ray.experiment.forecasting import SecondsPerEpoch, expected_steps
+from safs_ray.experiment.forecasting import SecondsPerEpoch, expected_steps, seconds_per_epoch
 from safs_ray.search.course import joint, operators_only
 from safs_ray.stages import Result
 from tests.stages.altered import changed
 
-
-@pytest.fixture
-def timed(monkeypatch: pytest.MonkeyPatch) -> None:
-    """An epoch takes 10 seconds while the network is dense, and 1 second when it is sparse."""
-    monkeypatch.setattr(forecasting, "seconds_per_epoch", lambda *_: SecondsPerEpoch(10.0, 1.0, 1.0))
+TIMED = SecondsPerEpoch(dense=10.0, sparse=1.0, candidate=1.0)
 
 
 @pytest.fixture
@@ -32,12 +28,9 @@ def test_workers_share_trainings_and_one_training_has_one() -> None:
     assert workers.seconds(8, 10) == 23
 
 
-@pytest.mark.usefixtures("timed")
-def test_forecast_of_one_worker_is_every_epoch_at_its_price(
-    unstopped: Configuration, dense: Result, splits: Splits
-) -> None:
+def test_forecast_of_one_worker_is_every_epoch_at_its_price(unstopped: Configuration) -> None:
     planned = plan(unstopped)
-    parts = forecast(unstopped, dense.network, splits, Workers())
+    parts = forecast(unstopped, TIMED, Workers())
     assert parts == {
         "begin": 0,
         "dense": 10 * planned["dense training"],
@@ -49,24 +42,19 @@ def test_forecast_of_one_worker_is_every_epoch_at_its_price(
     }
 
 
-@pytest.mark.usefixtures("timed")
-def test_forecast_of_several_workers(unstopped: Configuration, dense: Result, splits: Splits) -> None:
-    alone = forecast(unstopped, dense.network, splits, Workers())
-    parts = forecast(unstopped, dense.network, splits, Workers(3, begin=7, start=2))
+def test_forecast_of_several_workers(unstopped: Configuration) -> None:
+    alone = forecast(unstopped, TIMED, Workers())
+    parts = forecast(unstopped, TIMED, Workers(3, begin=7, start=2))
     assert parts["begin"] == 7
     assert parts["dense"] == alone["dense"] + 2, "one training has one worker"
     assert parts["SAFS"] == alone["SAFS"] / 3 + 2
     one = changed(unstopped, "tune", max_concurrent=1)
-    assert forecast(one, dense.network, splits, Workers(3))["SAFS"] == alone["SAFS"]
+    assert forecast(one, TIMED, Workers(3))["SAFS"] == alone["SAFS"]
 
 
-@pytest.mark.usefixtures("timed")
-def test_forecast_of_searches_before_and_during_pruning_takes_the_dense_price(
-    unstopped: Configuration, dense: Result, splits: Splits
-) -> None:
+def test_forecast_of_searches_before_and_during_pruning_takes_the_dense_price(unstopped: Configuration) -> None:
     after, before, during = (
-        forecast(changed(unstopped, "search", when=when), dense.network, splits, Workers())
-        for when in ("after", "before", "during")
+        forecast(changed(unstopped, "search", when=when), TIMED, Workers()) for when in ("after", "before", "during")
     )
     assert before["SAFS"] == during["SAFS"] == 10 * after["SAFS"]
     assert before["final"] == after["final"]
@@ -75,12 +63,9 @@ def test_forecast_of_searches_before_and_during_pruning_takes_the_dense_price(
     assert "pruned-found" not in after
 
 
-@pytest.mark.usefixtures("timed")
-def test_forecast_of_a_network_that_came_pruned_has_no_stage_before_the_search(
-    unstopped: Configuration, pruned: Result, splits: Splits
-) -> None:
+def test_forecast_of_a_network_that_came_pruned_has_no_stage_before_the_search(unstopped: Configuration) -> None:
     given = changed(unstopped, "model", pruned=True)
-    assert list(forecast(given, pruned.network, splits, Workers())) == [
+    assert list(forecast(given, TIMED, Workers())) == [
         "begin",
         "SAFS",
         "finalists/SAFS",
@@ -90,7 +75,7 @@ def test_forecast_of_a_network_that_came_pruned_has_no_stage_before_the_search(
 
 
 def test_forecast_measures_an_epoch(unstopped: Configuration, dense: Result, splits: Splits) -> None:
-    parts = forecast(unstopped, dense.network, splits, Workers())
+    parts = forecast(unstopped, seconds_per_epoch(unstopped, dense.network, splits), Workers())
     assert all(seconds > 0 for part, seconds in parts.items() if part not in ("begin", "end"))
 
 
