@@ -29,7 +29,19 @@ class Targets(NamedTuple):
 
 
 class Loss(ABC):
-    """How far outputs are from their targets.
+    """How far outputs are from their targets."""
+
+    @abstractmethod
+    def __call__(self, outputs: Tensor, targets: Targets) -> Tensor:
+        """The mean loss of outputs (N, outputs), a scalar from which torch goes back."""
+
+    def summed(self, outputs: Tensor, targets: Targets) -> Tensor:
+        """The sum of the examples' losses."""
+        return self(outputs, targets) * len(outputs)
+
+
+class CompiledLoss(Loss):
+    """A loss that the compiled pass computes, too.
 
     Attributes:
         name: of its kernel.
@@ -43,20 +55,12 @@ class Loss(ABC):
     def settings(self) -> tuple[float, ...]: ...
 
     @abstractmethod
-    def __call__(self, outputs: Tensor, targets: Targets) -> Tensor:
-        """The mean loss of outputs (N, outputs), a scalar from which torch goes back."""
-
-    def summed(self, outputs: Tensor, targets: Targets) -> Tensor:
-        """The sum of the examples' losses."""
-        return self(outputs, targets) * len(outputs)
-
-    @abstractmethod
     def prepared(self, targets: Targets) -> tuple[Tensor, Tensor]:
         """What its kernel takes of targets: classes, int64 (N,), and values, (N, any number); either may be empty."""
 
 
 @dataclass(frozen=True)
-class CrossEntropy(Loss):
+class CrossEntropy(CompiledLoss):
     """Softmax cross-entropy against a class, a class and all others a little, or also against a teacher.
 
     With z the outputs, y the class, K their number, s the smoothing, w the share and T the temperature it is
@@ -122,7 +126,7 @@ CROSS_ENTROPY = CrossEntropy()
 
 
 @dataclass(frozen=True)
-class MeanSquaredError(Loss):
+class MeanSquaredError(CompiledLoss):
     """The mean, over examples and outputs, of the squared difference from the values.
 
     Examples:
@@ -144,7 +148,7 @@ class MeanSquaredError(Loss):
 
 
 @dataclass(frozen=True)
-class BinaryCrossEntropy(Loss):
+class BinaryCrossEntropy(CompiledLoss):
     """The mean, over examples and labels, of the cross-entropy between a sigmoid and whether the label applies.
 
     Args:
@@ -178,14 +182,5 @@ class OwnLoss(Loss):
 
     function: Callable[[Tensor, Tensor], Tensor]
 
-    name = "of a user"
-
-    @property
-    def settings(self) -> tuple[float, ...]:
-        return ()
-
     def __call__(self, outputs: Tensor, targets: Targets) -> Tensor:
         return self.function(outputs, targets.labels)
-
-    def prepared(self, targets: Targets) -> tuple[Tensor, Tensor]:
-        raise NotImplementedError

@@ -10,14 +10,14 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from safs_ray.losses import Loss, Targets
+from safs_ray.losses import CompiledLoss, Loss, Targets
 from safs_ray.network import Network
 from safs_ray.operators import lookup
 from safs_ray.sparse import blocks
 from safs_ray.sparse.blocks import Candidates, Gradients, Room
 from safs_ray.sparse.cohort import Cohort
 from safs_ray.sparse.lanes import LANES
-from safs_ray.sparse.losses import KINDS, goal_of
+from safs_ray.sparse.losses import goal_of
 from safs_ray.sparse.operators import compiled
 from safs_ray.sparse.plan import Plan
 from safs_ray.sparse.program import program
@@ -75,7 +75,7 @@ class FusedCohort(Cohort):
         loss: Loss,
         precision: torch.dtype = torch.float32,
     ) -> Tensor:
-        if loss.name not in KINDS:
+        if not isinstance(loss, CompiledLoss):
             return super().learn(images, targets, loss, precision)
         found, pixels = self._nothing(), self._pixels(images).numpy()
         goal = goal_of(loss, targets, found.values.dtype)

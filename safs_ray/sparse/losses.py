@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from safs_ray.losses import Loss, Targets
+from safs_ray.losses import CompiledLoss, Targets
 from safs_ray.sparse.lanes import Doubles, Floats, compiled
 
 Classes = npt.NDArray[np.int64]
@@ -39,7 +39,7 @@ class Goal(NamedTuple):
     values: Floats
 
 
-def goal_of(loss: Loss, targets: Targets, dtype: np.dtype[np.floating]) -> Goal:
+def goal_of(loss: CompiledLoss, targets: Targets, dtype: np.dtype[np.floating]) -> Goal:
     """A loss of a batch as plain arrays, values in the type of the network."""
     classes, values = (tensor.numpy() for tensor in loss.prepared(targets))
     return Goal(KINDS[loss.name], np.array(loss.settings), classes, np.ascontiguousarray(values, dtype))
