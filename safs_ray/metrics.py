@@ -33,6 +33,11 @@ class Metric(ABC):
     def of(self, seen: Tensor, labels: Tensor) -> float:
         """The number, of what was kept of all examples of a network, (N, …)."""
 
+    def guessing(self, labels: Tensor) -> float:
+        """The number where all examples get the outputs that the most would want."""
+        wanted = labels.mean(0) if labels.is_floating_point() else labels.bincount().double()
+        return self.of(self.seen(wanted.expand(1, len(labels), -1), labels)[0], labels)
+
 
 class Accuracy(Metric):
     """The fraction of the examples whose class has the largest output.

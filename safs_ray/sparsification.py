@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from safs_ray import config, experiment, stages
 from safs_ray.config import Configuration
-from safs_ray.data import Array, Dataset, Examples, Splits
+from safs_ray.data import Array, Dataset, Splits
 from safs_ray.display import telling
 from safs_ray.engine.module import inference_module
 from safs_ray.experiment import BEST, PRUNED, Workers
@@ -225,7 +225,7 @@ def _configured(words: Sequence[str], settings: Sequence[str]) -> Configuration:
 def _epochs(configuration: Configuration, begin: Result, splits: Splits) -> list[str]:
     """The epochs that suit the number of images, and what the network has learned already."""
     part = max(FEWEST_EPOCHS, min(1.0, MANY / len(splits.train)))
-    guessing = _guessing(configuration, splits.validation)
+    guessing = metric_of(configuration.data).guessing(splits.validation.labels)
     trained = begin.validation_accuracy >= guessing + TRAINED * (1 - guessing)
     reached = f"{configuration.measure} {percent(begin.validation_accuracy).strip()}"
     has = f"the network as it comes reaches validation {reached}"
@@ -249,16 +249,6 @@ def _predicts_in_units(configuration: Configuration, dataset: Dataset, splits: S
     plain = configuration.model_copy(update={"data": data.model_copy(update={"scale_targets": False})})
     network = stages.check(plain, dataset, splits)
     return untrained(network, Context(plain, splits)).validation_accuracy >= TRAINED
-
-
-def _guessing(configuration: Configuration, examples: Examples) -> float:
-    """What the metric is where all examples get the outputs that the most would want."""
-    metric, labels = metric_of(configuration.data), examples.labels
-    if examples.has_classes:
-        outputs = labels.bincount().double().expand(len(labels), -1)
-    else:
-        outputs = labels.mean(0).expand(len(labels), -1)
-    return metric.of(metric.seen(outputs[None], labels)[0], labels)
 
 
 def _run(

@@ -65,3 +65,10 @@ def test_the_metric_of_a_run_is_that_of_its_task_or_the_one_it_names() -> None:
     assert metric_of(DataSection(task="multilabel")) is METRICS["mean average precision"]
     assert metric_of(DataSection(metric="balanced accuracy")) is METRICS["balanced accuracy"]
     assert [DataSection(task="regression").measure, DataSection(metric="mine:half_of").measure] == ["R²", "half of"]
+
+
+def test_guessing_is_what_the_outputs_that_most_want_reach_by_each_metric() -> None:
+    labels = torch.tensor([0, 0, 0, 1])
+    assert METRICS["accuracy"].guessing(labels) == 0.75
+    assert METRICS["balanced accuracy"].guessing(labels) == 0.5
+    assert METRICS["r2"].guessing(torch.tensor([[1.0], [2.0], [3.0]])) == 0

@@ -9,6 +9,7 @@ from safs_ray.accuracy import enough_memory, evaluation_batch
 from safs_ray.config import refusal
 from safs_ray.data import Examples
 from safs_ray.log import percent
+from safs_ray.metrics import metric_of
 from safs_ray.sparse.execution import executable
 from safs_ray.stages.result import Result
 from safs_ray.training import Context
@@ -23,8 +24,8 @@ def teach(teacher: Result, pool: Examples, context: Context) -> Tensor:
     Raises:
         ConfigurationError: the network classifies the validation images no better than a guess: it is no teacher.
     """
-    labels, reached = context.splits.validation.labels, teacher.validation_accuracy
-    guessing = labels.bincount().max().item() / len(labels)
+    reached = teacher.validation_accuracy
+    guessing = metric_of(context.configuration.data).guessing(context.splits.validation.labels)
     if reached <= guessing:
         share = context.configuration.training.distillation.share
         known = f"classifies {percent(reached).strip()} of the validation images, a guess {percent(guessing).strip()}"

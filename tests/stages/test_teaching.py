@@ -17,6 +17,7 @@ from safs_ray.search.recipe import Recipe
 from safs_ray.stages import Result
 from safs_ray.training import Context, Trainer, sparse_training
 from tests.conftest import TINY
+from tests.stages.altered import changed
 from tests.test_training import saved_and_loaded
 
 DISTILLED = {"label_smoothing": 0.1, "distillation": {"share": 0.5, "temperature": 3.0}}
@@ -56,6 +57,14 @@ def test_teach_refuses_a_network_that_knows_nothing(dense: Result, dataset: Data
     )
     with pytest.raises(ConfigurationError, match=told):
         stages.teach(ignorant, dataset.pool, context)
+
+
+def test_teach_measures_a_guess_by_the_metric_of_the_run(dense: Result, dataset: Dataset, context: Context) -> None:
+    """Of ten classes, by balanced accuracy: more than that is a teacher, though the largest class is larger."""
+    balanced = changed(context.configuration, "data", metric="balanced accuracy")
+    barely = replace(dense, validation_accuracy=0.11)
+    logits = stages.teach(barely, dataset.pool, replace(context, configuration=balanced))
+    assert logits.shape == (len(dataset.pool), 10)
 
 
 def test_the_logits_follow_their_images_through_folds_batches_and_the_object_store(taught: Dataset) -> None:
