@@ -175,10 +175,10 @@ def _held(section: DataSection, train: Part, test: Part, names: Sequence[str]) -
     """The inputs in memory, images of one size and with the same channels."""
     inputs = train.images(), test.images()
     if inputs[0].ndim == 4 and inputs[0].dtype == np.uint8:
-        inputs = _alike(section, *inputs)
+        first, second = _alike(section, *inputs)
     else:
         _check_plain(section, inputs[0])
-    first, second = as_tensors(dict(zip(PARTS, inputs, strict=True))).values()
+        first, second = as_tensors(dict(zip(PARTS, inputs, strict=True))).values()
     if train.labels.ndim == 1:
         warn_of_repeats(first.numpy(), train.labels, names, section.source)
     return first, second
@@ -222,7 +222,7 @@ def _as_targets(labels: Array) -> Array:
     return labels.astype(np.int64) if labels.ndim == 1 else labels
 
 
-def _alike(section: DataSection, *images: Array) -> tuple[Array, Array]:
+def _alike(section: DataSection, *images: Array) -> tuple[Tensor, Tensor]:
     """Images of one size with the same channels.
 
     Raises:
@@ -231,12 +231,12 @@ def _alike(section: DataSection, *images: Array) -> tuple[Array, Array]:
     channels = max(part.shape[1] for part in images)
     sides = section.sides or (DIGITS_SIZE if section.source == "digits" else None)
     wide = as_tensors({name: widened(part, channels) for name, part in zip(PARTS, images, strict=True)})
-    pool, tests = (resized(part, sides, section.source).numpy() for part in wide.values())
+    pool, tests = (resized(part, sides, section.source) for part in wide.values())
     _check_sizes(pool, tests)
     return pool, tests
 
 
-def _check_sizes(train: Array | Tensor, test: Array | Tensor) -> None:
+def _check_sizes(train: Tensor, test: Tensor) -> None:
     if train.shape[1:] != test.shape[1:]:
         shapes = f"{tuple(train.shape[1:])} and {tuple(test.shape[1:])}"
         raise ConfigurationError(

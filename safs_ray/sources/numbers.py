@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NoReturn
 
 import numpy as np
 import pyarrow as pa
@@ -15,7 +14,7 @@ import pyarrow.parquet as pq
 from safs_ray.config import DataSection, counted, refusal
 from safs_ray.data import Array
 from safs_ray.sources.images import one_line
-from safs_ray.sources.own import labels_of
+from safs_ray.sources.own import labels_of, refuse
 from safs_ray.sources.part import Part, held
 
 ENDINGS = (".parquet", ".csv")
@@ -36,7 +35,7 @@ def table(folder: Path, section: DataSection) -> tuple[Part, Part]:
     labels = _label_columns(train, section)
     features = [name for name in train.column_names if name not in labels]
     if not features:
-        _refuse(section, f"train has no columns beside {', '.join(labels)}")
+        refuse(section, f"train has no columns beside {', '.join(labels)}")
     names = _class_names(train, labels, section)
     return tuple(  # type: ignore[return-value]
         _part(each, part, features, labels, names, section) for part, each in (("train", train), ("test", test))
@@ -47,13 +46,13 @@ def _read(folder: Path, name: str, section: DataSection) -> pa.Table:
     places = [folder / f"{name}{ending}" for ending in ENDINGS]
     place = next((place for place in places if place.exists()), None)
     if place is None:
-        _refuse(section, f"there is neither {places[0]} nor {places[1].name}")
+        refuse(section, f"there is neither {places[0]} nor {places[1].name}")
     try:
         read = pq.read_table(place) if place.suffix == ".parquet" else pyarrow.csv.read_csv(place)
     except (pa.ArrowException, OSError) as error:
-        _refuse(section, f"{place.name} cannot be read ({one_line(error)})")
+        refuse(section, f"{place.name} cannot be read ({one_line(error)})")
     if twice := {column for column in read.column_names if read.column_names.count(column) > 1}:
-        _refuse(section, f"{place.name} has several columns {min(twice)}")
+        refuse(section, f"{place.name} has several columns {min(twice)}")
     return read
 
 
@@ -62,7 +61,7 @@ def _label_columns(train: pa.Table, section: DataSection) -> list[str]:
     if section.label_column is None:
         found = next((name for name in LABELS if name in train.column_names), None)
         if found is None:
-            _refuse(section, f"{has}, none called {' or '.join(LABELS)}; data.label_column names it")
+            refuse(section, f"{has}, none called {' or '.join(LABELS)}; data.label_column names it")
         return [found]
     labels = [name.strip() for name in section.label_column.split(",")]
     if lacking := [name for name in labels if name not in train.column_names]:
@@ -91,14 +90,14 @@ def _part(
     section: DataSection,
 ) -> Part:
     if lacking := [name for name in (*features, *labels) if name not in read.column_names]:
-        _refuse(section, f"{part} has no column {lacking[0]}, train has one")
+        refuse(section, f"{part} has no column {lacking[0]}, train has one")
     inputs = np.stack([_numbers(read, part, name, section, np.float32) for name in features], axis=1)
     if names:
         numbers = pc.index_in(read[labels[0]], pa.array(names))
         if numbers.null_count:
             row = numbers.to_pylist().index(None)
             value = read[labels[0]][row].as_py()
-            _refuse(section, f"{part} has {labels[0]}={value} in row {row}; allowed: {', '.join(names[:10])}")
+            refuse(section, f"{part} has {labels[0]}={value} in row {row}; allowed: {', '.join(names[:10])}")
         classes: Array = numbers.to_numpy()
     else:
         classes = np.stack([_numbers(read, part, name, section) for name in labels], axis=1)
@@ -115,15 +114,15 @@ def _numbers(read: pa.Table, part: str, name: str, section: DataSection, kind: t
     """
     column = read[name]
     if not (pa.types.is_integer(column.type) or pa.types.is_floating(column.type) or pa.types.is_boolean(column.type)):
-        _refuse(section, f"{part}'s column {name} holds {column.type}, must hold numbers")
+        refuse(section, f"{part}'s column {name} holds {column.type}, must hold numbers")
     missing = pc.is_null(column, nan_is_null=pa.types.is_floating(column.type)).to_numpy()
     if missing.any():
         rows = f"row {int(missing.argmax())} and {counted(int(missing.sum()) - 1, 'other')}"
-        _refuse(section, f"{part}'s column {name} has no number in {rows}")
+        refuse(section, f"{part}'s column {name} has no number in {rows}")
     with np.errstate(over="ignore"):
         numbers: Array = column.to_numpy().astype(kind)
     if not np.isfinite(numbers).all():
-        _refuse(section, f"{part}'s column {name} holds infinity or what float32 cannot hold")
+        refuse(section, f"{part}'s column {name} holds infinity or what float32 cannot hold")
     return numbers
 
 
@@ -131,7 +130,7 @@ def _whole(numbers: Array, part: str, name: str, section: DataSection) -> Array:
     classes = numbers.astype(np.int64)
     if (classes != numbers).any():
         broken = numbers[classes != numbers][0]
-        _refuse(
+        refuse(
             section,
             f"{part}'s {name} must be classes, whole numbers from 0, holds {broken:g}; data.task=regression "
             "takes numbers",
@@ -141,7 +140,3 @@ def _whole(numbers: Array, part: str, name: str, section: DataSection) -> Array:
 
 def _some(names: Sequence[str]) -> str:
     return ", ".join(names[:10]) + (", …" if len(names) > 10 else "")
-
-
-def _refuse(section: DataSection, fault: str) -> NoReturn:
-    raise refusal("data.source", section.source, fault)

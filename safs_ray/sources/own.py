@@ -95,15 +95,15 @@ def _check_alike(arrays: Mapping[str, Array], section: DataSection) -> None:
     """Refuse parts of different types or shapes; images may have different sizes, for they can be resized."""
     kinds = [_type(arrays[f"{part}_inputs"]) for part in ("train", "test")]
     if kinds[0] != kinds[1]:
-        _refuse(section, f"train_inputs are {kinds[0]}, test_inputs {kinds[1]}")
+        refuse(section, f"train_inputs are {kinds[0]}, test_inputs {kinds[1]}")
     one, other = (arrays[f"{part}_inputs"].shape[1:] for part in ("train", "test"))
     if len(one) == len(other) == 3 and kinds[0] == "uint8":
         place = section.layout.index("C") - 1
         if one[place] != other[place]:
-            _refuse(section, f"train_inputs have {counted(one[place], 'channel')}, test_inputs {other[place]}")
+            refuse(section, f"train_inputs have {counted(one[place], 'channel')}, test_inputs {other[place]}")
     elif one != other:
         shapes = (f"(N, {', '.join(map(str, shape))})" for shape in (one, other))
-        _refuse(section, "train_inputs are of shape {}, test_inputs of {}".format(*shapes))
+        refuse(section, "train_inputs are of shape {}, test_inputs of {}".format(*shapes))
 
 
 def _type(inputs: Array) -> str:
@@ -148,17 +148,17 @@ def labels_of(labels: Array, part: str, count: int, section: DataSection) -> Arr
     if section.task == "classification":
         if labels.dtype.kind not in "iu" or labels.shape != (count,):
             other = "; data.task=regression takes numbers" if labels.dtype.kind == "f" else ""
-            _refuse(section, f"{part} must be integers of shape {(count,)}, {are}{other}")
+            refuse(section, f"{part} must be integers of shape {(count,)}, {are}{other}")
         return labels
     wanted = "numbers of shape (N,) or (N, outputs)" if section.task == "regression" else "0 and 1 of shape (N, labels)"
     shaped = labels[:, None] if labels.ndim == 1 and section.task == "regression" else labels
     if labels.dtype.kind not in "fiub" or shaped.ndim != 2 or len(shaped) != count or not shaped.shape[1]:
-        _refuse(section, f"{part} must be {wanted} with N={count}, {are}")
+        refuse(section, f"{part} must be {wanted} with N={count}, {are}")
     numbers = shaped.astype(np.float32)
     if not np.isfinite(numbers).all():
-        _refuse(section, f"{part} hold NaN, infinity or what float32 cannot hold")
+        refuse(section, f"{part} hold NaN, infinity or what float32 cannot hold")
     if section.task == "multilabel" and not np.isin(numbers, (0, 1)).all():
-        _refuse(section, f"{part} must be {wanted}, hold {numbers[~np.isin(numbers, (0, 1))][0]:g}")
+        refuse(section, f"{part} must be {wanted}, hold {numbers[~np.isin(numbers, (0, 1))][0]:g}")
     return numbers
 
 
@@ -174,13 +174,13 @@ def check_inputs(inputs: Array, part: str, section: DataSection) -> None:
     if not fits or gray or inputs.ndim < 2 or 0 in inputs.shape[1:] or (layout == "NHWC" and inputs.ndim != 4):
         channel = f"; if they are gray, return {part}{'[:, None]' if layout == 'NCHW' else '[..., None]'}"
         hint = channel if gray and fits else _hint(inputs, part)
-        _refuse(section, f"{_wanted(part, layout)}, are {inputs.dtype} of shape {inputs.shape}{hint}")
+        refuse(section, f"{_wanted(part, layout)}, are {inputs.dtype} of shape {inputs.shape}{hint}")
     if kind == "f":
         with np.errstate(over="ignore"):
             if not np.isfinite(inputs.astype(np.float32, copy=False)).all():
-                _refuse(section, f"{part} hold NaN, infinity or what float32 cannot hold")
+                refuse(section, f"{part} hold NaN, infinity or what float32 cannot hold")
     if kind == "i" and inputs.size and inputs.min() < 0:
-        _refuse(section, f"{part} of int64 are indices of an embedding, from 0; found {inputs.min()}")
+        refuse(section, f"{part} of int64 are indices of an embedding, from 0; found {inputs.min()}")
     if inputs.ndim == 4:
         _check_layout(inputs, part, section)
 
@@ -198,7 +198,7 @@ def _check_layout(inputs: Array, part: str, section: DataSection) -> None:
     plain = seem == (True, True) if inputs.dtype.kind == "f" else seem > are
     if inputs.shape[layout.index("C")] > MOST_CHANNELS and plain and seem > are:
         what = f"{part} of shape {inputs.shape} seem to be ({', '.join(other)})"
-        _refuse(section, f"{what}, not ({', '.join(layout)}); data.layout={other} takes them so")
+        refuse(section, f"{what}, not ({', '.join(layout)}); data.layout={other} takes them so")
 
 
 def _likeness(images: Array, layout: str) -> tuple[bool, bool]:
@@ -225,7 +225,12 @@ def _hint(inputs: Array, part: str) -> str:
     return f" with values from {least:.6g} to {most:.6g}; return {change}"
 
 
-def _refuse(section: DataSection, fault: str) -> NoReturn:
+def refuse(section: DataSection, fault: str) -> NoReturn:
+    """Refuse a source.
+
+    Raises:
+        ConfigurationError: always.
+    """
     raise refusal("data.source", section.source, fault)
 
 
