@@ -6,6 +6,8 @@ needed beside the planes. Nothing is shifted that is negative, and no sum has mo
 
 from __future__ import annotations
 
+from safs_ray.export.c.windows import sliding
+
 PIECE = 64
 """Numbers of a piece."""
 
@@ -211,55 +213,28 @@ static void scale(int8_t *memory, const struct products *products)
 }
 """
 
-SLIDE = """
-static void slide_$KIND(int8_t *memory, const struct windows *windows)
-{
-    const struct planes *own = &windows->out;
-    const int32_t height = (int32_t)own->height, width = (int32_t)own->width;
-    clear(memory, own);
-    for (uint32_t channel = 0; channel < own->channels; channel++) {
-        const int8_t *source = memory + windows->sources[channel];
-        int8_t *plane = memory + own->place + (size_t)channel * own->stride + own->origin;
-        for (int32_t row = 0; row < height; row++) {
-            int8_t *out = plane + (size_t)row * own->pitch;
-            $BEGIN
-            for (int32_t down = 0; down < windows->kernel[0]; down++) {
-                const int32_t seen = row * windows->step[0] - windows->padding[0] + down * windows->dilation[0];
-                if (seen < 0 || seen >= windows->source_height)
-                    continue;
-                for (int32_t right = 0; right < windows->kernel[1]; right++) {
-                    const int32_t step = windows->step[1];
-                    const int32_t shift = right * windows->dilation[1] - windows->padding[1];
-                    const int32_t last = windows->source_width - 1 - shift;
-                    const int32_t first = shift < 0 ? (step - 1 - shift) / step : 0;
-                    const int32_t end = last < 0 ? 0 : last / step + 1 < width ? last / step + 1 : width;
-                    const int8_t *line = source + (ptrdiff_t)seen * windows->source_pitch;
+SLIDE_LARGEST = sliding(
+    "slide_largest",
+    "int8_t",
+    "int8_t *out",
+    begin="fill(out, own->width, -128);",
+    step="""
                     for (int32_t i = first; i < end; i++)
-                        $STEP
-                }
-            }
-            $END
-        }
-    }
-}
-"""
-
-SLIDE_LARGEST = (
-    SLIDE.replace("$KIND", "largest")
-    .replace("$BEGIN", "fill(out, own->width, -128);")
-    .replace("$STEP", "out[i] = line[i * step + shift] > out[i] ? line[i * step + shift] : out[i];")
-    .replace("            $END\n", "")
+                        out[i] = line[i * step + shift] > out[i] ? line[i * step + shift] : out[i];""",
 )
 
-SLIDE_MEAN = (
-    SLIDE.replace("$KIND", "mean")
-    .replace("$BEGIN", "int32_t sums[WIDEST] = {0};")
-    .replace("$STEP", "sums[i] += line[i * step + shift] - windows->zero;")
-    .replace(
-        "$END",
-        "for (int32_t i = 0; i < width; i++)\n                out[i] = (int8_t)(level(sums[i], "
-        "windows->factors[row * width + i], windows->shift, windows->first) - 128);",
-    )
+SLIDE_MEAN = sliding(
+    "slide_mean",
+    "int8_t",
+    "int8_t *out",
+    begin="int32_t sums[WIDEST] = {0};",
+    step="""
+                    for (int32_t i = first; i < end; i++)
+                        sums[i] += line[i * step + shift] - windows->zero;""",
+    end="""
+            for (int32_t i = 0; i < width; i++)
+                out[i] = (int8_t)(level(sums[i], """
+    "windows->factors[row * width + i], windows->shift, windows->first) - 128);",
 )
 
 SLIDES = {True: (SLIDE_LARGEST, "slide_largest"), False: (SLIDE_MEAN, "slide_mean")}

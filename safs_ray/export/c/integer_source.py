@@ -9,7 +9,7 @@ import numpy as np
 from safs_ray.engine.layout import Cells, Layout
 from safs_ray.engine.passes import Collect, Slide, Weigh, planes_of
 from safs_ray.export.c import integer_kernels as kernels
-from safs_ray.export.c.tables import Tables, array, type_of_counts
+from safs_ray.export.c.tables import Tables, array, listed, pairs, structure_of_planes, type_of_counts
 from safs_ray.export.c.windows import INTEGERS, inside, lies_inside
 from safs_ray.export.int8.integers import (
     LEAST,
@@ -145,30 +145,23 @@ class IntegerSource(Tables):
         self.use(*([] if factors == "0" and isinstance(one, Slide) else [kernels.LEVEL]))
         if isinstance(one, Collect):
             self.use(kernels.LISTS, kernels.COLLECT)
-            row, column = np.divmod(one.table, one.width)
-            table = np.where(one.table >= 0, row * source.pitch + column, -1)
-            listed = self.table(f"table_{number}", table.astype(np.int32))
-            name = self.structure("lists", f"lists_{number}", f"{{{begin}, {listed}, {table.shape[1]}}}")
+            places = listed(one, source)
+            table = self.table(f"table_{number}", places)
+            name = self.structure("lists", f"lists_{number}", f"{{{begin}, {table}, {places.shape[1]}}}")
             self.calls.append(f"collect(memory, &{name})")
             return
         loop, called = kernels.SLIDES[factors == "0"]
         if lies_inside(one.window, self.layout.cells[one.out], source):
             loop, called = inside(one.window, factors == "0", INTEGERS)
         self.use(kernels.WINDOWS, loop)
-        pairs = ", ".join(f"{{{pair[0]}, {pair[1]}}}" for pair in one.window)
-        fields = f"{begin},\n    {source.height}, {source.width}, {source.pitch}, {pairs}"
+        fields = f"{begin},\n    {source.height}, {source.width}, {source.pitch}, {pairs(one.window)}"
         name = self.structure("windows", f"windows_{number}", f"{{\n    {fields}\n}}")
         self.calls.append(f"{called}(memory, &{name})")
 
     def _planes(self, value: int, first: int = 0, count: int | None = None) -> str:
         """The structure of some planes of a value."""
-        cells, around = self.layout.cells[value], self._program.around[value]
-        channels = cells.channels if count is None else count
-        numbers = (
-            cells.base + first * cells.stride, cells.stride, cells.origin, channels, cells.height, cells.width,
-            cells.pitch, _length(cells), around,
-        )  # fmt: skip
-        return f"{{{', '.join(map(str, numbers))}}}"
+        cells = self.layout.cells[value]
+        return structure_of_planes(cells, _length(cells), first, count, self._program.around[value])
 
 
 def _length(cells: Cells) -> int:

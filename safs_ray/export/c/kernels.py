@@ -6,6 +6,8 @@ vectorise. Small planes are summed up in an array whose length is known, which t
 
 from __future__ import annotations
 
+from safs_ray.export.c.windows import sliding
+
 STRUCTURES = """
 /* Planes lie behind each other, `stride` numbers apart, each with `origin` zeros before its first pixel. Its rows are
    `pitch` apart, and `length` numbers lie between its first pixel and the next plane's zeros. */
@@ -213,29 +215,12 @@ static void scale(float *memory, const struct planes *planes, const uint32_t *so
 }
 """
 
-SLIDE = """
-static void slide(float *memory, const struct windows *windows)
-{
-    const struct planes *own = &windows->out;
-    const int32_t height = (int32_t)own->height, width = (int32_t)own->width;
-    clear(memory, own);
-    for (uint32_t channel = 0; channel < own->channels; channel++) {
-        const float *source = memory + windows->sources[channel];
-        float *plane = memory + own->place + (size_t)channel * own->stride + own->origin;
-        for (int32_t row = 0; row < height; row++) {
-            float *restrict out = plane + (size_t)row * own->pitch;
-            fill(out, own->width, windows->weights ? 0.0f : -INFINITY);
-            for (int32_t down = 0; down < windows->kernel[0]; down++) {
-                const int32_t seen = row * windows->step[0] - windows->padding[0] + down * windows->dilation[0];
-                if (seen < 0 || seen >= windows->source_height)
-                    continue;
-                for (int32_t right = 0; right < windows->kernel[1]; right++) {
-                    const int32_t step = windows->step[1];
-                    const int32_t shift = right * windows->dilation[1] - windows->padding[1];
-                    const int32_t last = windows->source_width - 1 - shift;
-                    const int32_t first = shift < 0 ? (step - 1 - shift) / step : 0;
-                    const int32_t end = last < 0 ? 0 : last / step + 1 < width ? last / step + 1 : width;
-                    const float *line = source + (ptrdiff_t)seen * windows->source_pitch;
+SLIDE = sliding(
+    "slide",
+    "float",
+    "float *restrict out",
+    begin="fill(out, own->width, windows->weights ? 0.0f : -INFINITY);",
+    step="""
                     if (windows->weights)
                         for (int32_t i = first; i < end; i++)
                             out[i] += line[i * step + shift];
@@ -243,16 +228,12 @@ static void slide(float *memory, const struct windows *windows)
                         for (int32_t i = first; i < end; i++) {
                             const float value = line[i * step + shift];
                             out[i] = (value > out[i]) | (value != value) ? value : out[i];
-                        }
-                }
-            }
+                        }""",
+    end="""
             if (windows->weights)
                 for (int32_t i = 0; i < width; i++)
-                    out[i] *= windows->weights[row * width + i];
-        }
-    }
-}
-"""
+                    out[i] *= windows->weights[row * width + i];""",
+)
 
 COLLECT = """
 static void collect(float *memory, const struct lists *lists)

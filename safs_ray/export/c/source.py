@@ -22,7 +22,7 @@ from safs_ray.engine.passes import (
 )
 from safs_ray.export.c import kernels
 from safs_ray.export.c.expressions import function_of, is_identity
-from safs_ray.export.c.tables import Tables, array, type_of_counts
+from safs_ray.export.c.tables import Tables, array, listed, pairs, structure_of_planes, type_of_counts
 from safs_ray.export.c.windows import FLOATS, inside, lies_inside
 from safs_ray.models import Specification
 
@@ -166,7 +166,7 @@ class Source(Tables):
             self._planes(own),
             self.table(f"sources_{number}", self.layout.at(slide.planes).astype(np.uint32)),
             f"{source.height}, {source.width}, {source.pitch}",
-            ", ".join(f"{{{pair[0]}, {pair[1]}}}" for pair in slide.window),
+            pairs(slide.window),
             self._weights_or_none(number, slide.weights),
         ]
         name = self.structure("windows", f"windows_{number}", f"{{{', '.join(fields)}}}")
@@ -175,12 +175,11 @@ class Source(Tables):
     def _lists(self, number: int, collect: Collect) -> None:
         self.use(kernels.LISTS, kernels.COLLECT)
         source = self.layout.cells[int(collect.planes.value[0])]
-        row, column = np.divmod(collect.table, collect.width)
-        table = np.where(collect.table >= 0, row * source.pitch + column, -1)
+        table = listed(collect, source)
         fields = [
             self._planes(self.layout.cells[collect.out]),
             self.table(f"sources_{number}", self.layout.at(collect.planes).astype(np.uint32)),
-            self.table(f"table_{number}", table.astype(np.int32)),
+            self.table(f"table_{number}", table),
             str(table.shape[1]),
             self._weights_or_none(number, collect.weights),
         ]
@@ -192,12 +191,7 @@ class Source(Tables):
 
     def _planes(self, cells: Cells, first: int = 0, count: int | None = None) -> str:
         """The structure of some planes of a value."""
-        channels = cells.channels if count is None else count
-        numbers = (
-            cells.base + first * cells.stride, cells.stride, cells.origin, channels, cells.height, cells.width,
-            cells.pitch, cells.length,
-        )  # fmt: skip
-        return f"{{{', '.join(map(str, numbers))}}}"
+        return structure_of_planes(cells, cells.length, first, count)
 
 
 def _kernel(cells: Cells, bits: int) -> tuple[str, str]:

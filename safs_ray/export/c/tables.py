@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from safs_ray.engine.layout import Layout
-from safs_ray.engine.passes import Places, Weigh
+from safs_ray.engine.layout import Cells, Layout
+from safs_ray.engine.passes import Collect, Places, Weigh
+from safs_ray.sparse.windows import Window
 
 NARROW, WIDE = 16, 32
 """Bits of a place."""
@@ -58,6 +59,34 @@ class Tables:
         behind = places - nearest
         bits = NARROW if behind.max(initial=0) < 1 << NARROW else WIDE
         return behind.astype(np.uint16 if bits == NARROW else np.uint32), nearest, bits
+
+
+def structure_of_planes(cells: Cells, length: int, first: int, count: int | None, *more: int) -> str:
+    """The fields of some planes of a value.
+
+    Args:
+        length: from a plane's first pixel on.
+        first, count: which channels; None for all.
+        more: further fields.
+    """
+    channels = cells.channels if count is None else count
+    numbers = (
+        cells.base + first * cells.stride, cells.stride, cells.origin, channels, cells.height, cells.width,
+        cells.pitch, length, *more,
+    )  # fmt: skip
+    return f"{{{', '.join(map(str, numbers))}}}"
+
+
+def listed(one: Collect, source: Cells) -> npt.NDArray[np.int32]:
+    """Where the numbers that each pixel is made of lie in a plane; -1 for none."""
+    row, column = np.divmod(one.table, one.width)
+    places: npt.NDArray[np.int32] = np.where(one.table >= 0, row * source.pitch + column, -1).astype(np.int32)
+    return places
+
+
+def pairs(window: Window) -> str:
+    """The fields of a window."""
+    return ", ".join(f"{{{pair[0]}, {pair[1]}}}" for pair in window)
 
 
 def type_of_counts(sums: Sequence[Weigh]) -> np.dtype[Any]:

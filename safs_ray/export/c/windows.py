@@ -1,4 +1,7 @@
-"""Loops for windows that never reach beyond a plane: one for each kind of window, which asks nothing of a pixel."""
+"""Loops over windows, of floats or of integers.
+
+For windows that never reach beyond a plane there is one for each kind of window, which asks nothing of a pixel.
+"""
 
 from __future__ import annotations
 
@@ -32,6 +35,53 @@ $STEPS
     }
 }
 """
+
+
+SLIDE = """
+static void $NAME($NUMBER *memory, const struct windows *windows)
+{
+    const struct planes *own = &windows->out;
+    const int32_t height = (int32_t)own->height, width = (int32_t)own->width;
+    clear(memory, own);
+    for (uint32_t channel = 0; channel < own->channels; channel++) {
+        const $NUMBER *source = memory + windows->sources[channel];
+        $NUMBER *plane = memory + own->place + (size_t)channel * own->stride + own->origin;
+        for (int32_t row = 0; row < height; row++) {
+            $OUT = plane + (size_t)row * own->pitch;
+            $BEGIN
+            for (int32_t down = 0; down < windows->kernel[0]; down++) {
+                const int32_t seen = row * windows->step[0] - windows->padding[0] + down * windows->dilation[0];
+                if (seen < 0 || seen >= windows->source_height)
+                    continue;
+                for (int32_t right = 0; right < windows->kernel[1]; right++) {
+                    const int32_t step = windows->step[1];
+                    const int32_t shift = right * windows->dilation[1] - windows->padding[1];
+                    const int32_t last = windows->source_width - 1 - shift;
+                    const int32_t first = shift < 0 ? (step - 1 - shift) / step : 0;
+                    const int32_t end = last < 0 ? 0 : last / step + 1 < width ? last / step + 1 : width;
+                    const $NUMBER *line = source + (ptrdiff_t)seen * windows->source_pitch;$STEP
+                }
+            }$END
+        }
+    }
+}
+"""
+
+
+def sliding(name: str, number: str, out: str, begin: str, step: str, end: str = "") -> str:
+    """The text of a loop over any windows, which looks for each whether it reaches beyond its plane.
+
+    Args:
+        number: the type of one.
+        out: declares a row of pixels.
+        begin: before its windows are seen.
+        step: takes in the numbers ``line[i * step + shift]`` of the pixels from ``first`` to ``end``.
+        end: after all.
+    """
+    text, marks = SLIDE, {"$NAME": name, "$NUMBER": number, "$OUT": out, "$BEGIN": begin, "$STEP": step, "$END": end}
+    for mark, written in marks.items():
+        text = text.replace(mark, written)
+    return text
 
 
 class Kind(NamedTuple):
