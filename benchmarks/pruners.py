@@ -73,19 +73,13 @@ Cell = dict[str, Any]
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("dense", metavar="DENSE_FOLDER", type=Path)
-    parser.add_argument("output", metavar="OUTPUT", type=Path)
-    parser.add_argument("words", nargs="*", metavar="key.path=value", help="of the configuration, such as data.source")
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser = parser_of_cells(__doc__)
     parser.add_argument("--sparsities", type=float, nargs="+", default=[0.99])
     parser.add_argument("--pruners", nargs="+", default=list(PRUNERS), choices=PRUNERS)
     parser.add_argument("--rates", type=float, nargs="+", default=RATES)
     arguments = parser.parse_intermixed_args()
     torch.set_num_threads(1)
-    file: Path = arguments.output / "pruners.json"
-    cells: list[Cell] = json.loads(file.read_text()) if file.exists() else []
-    arguments.output.mkdir(parents=True, exist_ok=True)
+    file, cells = cells_in(arguments.output, "pruners.json")
     made = {(*key(cell), rate["learning_rate"]) for cell in cells for rate in cell["rates"]}
     for seed in arguments.seeds:
         setting = configure(arguments.words, seed)
@@ -99,6 +93,23 @@ def main() -> None:
                 file.write_text(json.dumps(cells, indent=1) + "\n")
                 print(seed, sparsity, pruner, json.dumps(cell["rates"]), flush=True)
     show(cells)
+
+
+def parser_of_cells(documentation: str | None) -> argparse.ArgumentParser:
+    """What a benchmark takes that starts from dense networks and keeps cells."""
+    parser = argparse.ArgumentParser(description=documentation, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("dense", metavar="DENSE_FOLDER", type=Path)
+    parser.add_argument("output", metavar="OUTPUT", type=Path)
+    parser.add_argument("words", nargs="*", metavar="key.path=value", help="of the configuration, such as data.source")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    return parser
+
+
+def cells_in(output: Path, name: str) -> tuple[Path, list[Cell]]:
+    """The file that keeps the cells, in a folder that is there from now on, and those that it holds."""
+    output.mkdir(parents=True, exist_ok=True)
+    file = output / name
+    return file, json.loads(file.read_text()) if file.exists() else []
 
 
 def key(cell: Cell) -> tuple[int, float, str]:

@@ -12,7 +12,6 @@ again. Prints means and standard deviations over the seeds.
 
 from __future__ import annotations
 
-import argparse
 import json
 from collections import defaultdict
 from collections.abc import Sequence
@@ -22,7 +21,7 @@ from statistics import mean
 from typing import Any
 
 import torch
-from pruners import spread, train_dense
+from pruners import Cell, cells_in, parser_of_cells, spread, train_dense
 
 from safs_ray import config, stages
 from safs_ray.config import Configuration
@@ -43,23 +42,15 @@ WAYS: dict[str, dict[str, Any]] = {
 }
 """The section ``training`` of each."""
 
-Cell = dict[str, Any]
-
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("dense", metavar="DENSE_FOLDER", type=Path)
-    parser.add_argument("output", metavar="OUTPUT", type=Path)
-    parser.add_argument("words", nargs="*", metavar="key.path=value", help="of the configuration, such as data.source")
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser = parser_of_cells(__doc__)
     parser.add_argument("--sparsities", type=float, nargs="+", default=[0.99, 0.995])
     parser.add_argument("--pruners", nargs="+", default=["gradual", "gsm"], choices=config.RECIPES)
     parser.add_argument("--ways", nargs="+", default=list(WAYS), choices=WAYS)
     arguments = parser.parse_intermixed_args()
     torch.set_num_threads(1)
-    file: Path = arguments.output / "training.json"
-    cells: list[Cell] = json.loads(file.read_text()) if file.exists() else []
-    arguments.output.mkdir(parents=True, exist_ok=True)
+    file, cells = cells_in(arguments.output, "training.json")
     for seed in arguments.seeds:
         setting = configure(arguments.words, seed, 0.99, arguments.pruners[0], "cross-entropy")
         folds = stages.folds(setting, stages.load(setting))
