@@ -109,12 +109,13 @@ def _accuracy(run: FinishedRun) -> list[str]:
         lines.append(f"| {row['name']} | {spreads} | {_percent(row['sparsity'], 2)} | {row['nonzero_weights']:,} |")
     validation, test = run.best.validation_accuracy, run.best.test_accuracy
     measure, noun = run.configuration.measure, run.best.network.specification.noun
+    last = run.results["rows"][-1]["name"]
     masks = " from the same masks" if run.configuration.search.when == "after" else ""
     return [
         *lines,
         "",
         "Mean ± standard deviation over the folds of the final evaluation, where there are several. All sparse rows "
-        f"were trained equally long{masks}. This is the SAFS network of the fold with the highest "
+        f"were trained equally long{masks}. This is the {last} network of the fold with the highest "
         f"validation {measure}: {_percent(validation)} % on validation {noun}s, {_percent(test or 0)} % on test "
         f"{noun}s.",
     ]
