@@ -309,8 +309,8 @@ def test_modules_that_draw_random_numbers_in_training_do_as_in_evaluation(caplog
         check(wanted)
     assert [record.getMessage() for record in caplog.records] == [
         "model.name=net_of_a_user:dropping_by_functions: used without dropout (drop)",
-        "model.name=net_of_a_user:dropping_by_functions: as in evaluation, without its random numbers: leaky, the "
-        "network itself",
+        "model.name=net_of_a_user:dropping_by_functions: as in evaluation, without its random numbers: the network "
+        "itself, leaky",
     ]
     network = Network.initial(wanted, seed=0)
     module, images = network.build().train(), torch.rand(5, 1, 4, 4)
