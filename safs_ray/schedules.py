@@ -78,6 +78,36 @@ def shared(section: PruningSection) -> PruningSection:
     return section.model_copy(update={"epochs": epochs, "recipe": None, "hyperparameters": section.while_pruning})
 
 
+MOMENTS = 100
+"""At how many moments of a training it is asked how sparse the network is."""
+
+
+def left(section: PruningSection) -> list[float]:
+    """The part of the weights that is computed with, at equal moments of all that a schedule trains.
+
+    Examples:
+        >>> each = left(PruningSection(sparsity=0.99, schedule="gradual", until=0.5))
+        >>> [round(part, 3) for part in (each[0], each[25], each[49], each[50], each[99])]
+        [0.971, 0.128, 0.01, 0.01, 0.01]
+        >>> left(PruningSection(sparsity=0.75, schedule="iterative", fraction=0.5))
+        [0.5, 0.25]
+    """
+    end = 1 - section.sparsity
+    before = round(section.until * MOMENTS)
+    match section.schedule:
+        case "gradual":
+            pruning = [end + section.sparsity * (1 - (moment + 0.5) / before) ** 3 for moment in range(before)]
+        case "gsm":
+            pruning = [1.0] * before
+        case "rigl":  # with all weights it asks which are to grow
+            return [1.0] + [end] * (section.interval - 1)
+        case "one shot" | "iterative" | "swamp":
+            return [1 - sparsity for sparsity in section.sparsities]
+        case _:  # a user's own
+            return [1.0]
+    return pruning + [end] * (MOMENTS - before)
+
+
 def prune_once(network: Network, section: PruningSection, training: Training) -> Network:
     """The network with its lowest weights set to zero."""
     masks = pruning.find_masks(evidence(network, section, training), section, network.masks)

@@ -13,8 +13,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from safs_ray import stages
-from safs_ray.config import AUTO, Configuration
+from safs_ray import schedules, stages
+from safs_ray.config import AUTO, Configuration, PruningSection
 from safs_ray.data import Splits
 from safs_ray.experiment.finalists import finalist_trainings
 from safs_ray.experiment.planning import dense_epochs, pruning_epochs, sweeps
@@ -80,17 +80,14 @@ def forecast(configuration: Configuration, epoch: SecondsPerEpoch, workers: Work
     """
     final, when, pruning = configuration.final, configuration.search.when, configuration.pruning
     dense, sparse, candidate = epoch
-    searched = candidate if when == "after" else dense
-    last = dense if when == "during" else mean((sparse, candidate))  # half of the rows have operators that were found
-    masks_change = pruning.schedule not in ("one shot", "iterative", "swamp")
-    pruned = workers.seconds(1, pruning_epochs(configuration) * (dense if masks_change else sparse))
+    searched = {"after": candidate, "before": dense, "during": _while_pruning(configuration, pruning, epoch)}[when]
+    last = (
+        searched if when == "during" else mean((sparse, candidate))
+    )  # half of the rows have operators that were found
     parts = {BEGIN: workers.begin}
     if not configuration.model.pruned:
         parts[DENSE] = workers.seconds(1, dense_epochs(configuration) * dense)
-        if pruning.recipe == AUTO:  # most recipes train with all weights for the longest part
-            parts |= {part(epochs): workers.seconds(count, epochs * dense) for epochs, count in rounds(configuration)}
-        else:
-            parts[PRUNED] = pruned
+        parts |= _pruning(configuration, epoch, workers)
     for course, count in sweeps(configuration):
         steps = expected_steps(configuration, course, count)
         each = mean(course.epochs(each, configuration) for each in steps) * searched + mean(steps) * workers.step
@@ -99,9 +96,26 @@ def forecast(configuration: Configuration, epoch: SecondsPerEpoch, workers: Work
         trainings = finalist_trainings(configuration, count)
         parts[finalists_place(course.sweep)] = workers.seconds(trainings, final.epochs * searched)
     if when == "before":
-        parts[PRUNED_AGAIN] = pruned
+        parts[PRUNED_AGAIN] = sum(_pruning(configuration, epoch, workers).values())
     trainings = len(sparse_rows(configuration)) * final.folds
     return {**parts, FINAL: workers.seconds(trainings, final.epochs * last), END: workers.end}
+
+
+def _pruning(configuration: Configuration, epoch: SecondsPerEpoch, workers: Workers) -> dict[str, float]:
+    """The seconds of each part that makes the network sparse."""
+    pruning = configuration.pruning
+    if pruning.recipe != AUTO:
+        seconds = pruning_epochs(configuration) * _while_pruning(configuration, pruning, epoch)
+        return {PRUNED: workers.seconds(1, seconds)}
+    recipes = [pruning.by(name, pruning.epochs) for name in pruning.tried]
+    each = mean(_while_pruning(configuration, recipe, epoch) for recipe in recipes)
+    return {part(epochs): workers.seconds(count, epochs * each) for epochs, count in rounds(configuration)}
+
+
+def _while_pruning(configuration: Configuration, pruning: PruningSection, epoch: SecondsPerEpoch) -> float:
+    """Seconds of an epoch of the trainings by a schedule: the sparser the network is, the shorter, but for the last."""
+    nonzero, end = epoch.dense * configuration.run.known_costs.nonzero, 1 - pruning.sparsity
+    return mean(min(epoch.dense, epoch.sparse + nonzero * (left - end)) for left in schedules.left(pruning))
 
 
 def expected_steps(configuration: Configuration, course: Course, trials: int) -> list[int]:

@@ -34,6 +34,10 @@ class MaskRule(Protocol):
     def complete(self) -> bool:
         """Whether the network has reached its sparsity; only then can an epoch be its best one."""
 
+    @property
+    def reads_dropped(self) -> bool:
+        """Whether the step to come needs the gradients of dropped weights, too."""
+
     def before_step(self) -> None:
         """The gradients are there, the weights have not moved."""
 
@@ -72,6 +76,10 @@ class FixedMasks:
     @property
     def complete(self) -> bool:
         return True
+
+    @property
+    def reads_dropped(self) -> bool:
+        return False
 
     def before_step(self) -> None:
         """What is dropped has no gradient, and so no part in the norms that an optimizer may take."""
@@ -196,10 +204,14 @@ class RigL(ChangingMasks):
     def complete(self) -> bool:
         return True
 
+    @property
+    def reads_dropped(self) -> bool:
+        return self._exchanges(self.step + 1)
+
     @torch.no_grad()
     def before_step(self) -> None:
         """The gradients of what is dropped say what is to grow; the optimizer sees none of them."""
-        if self._exchanges(self.step + 1):
+        if self.reads_dropped:
             self._gradients = {name: _gradient(weight).clone() for name, weight in self._weights.items()}
         super().before_step()
 

@@ -164,7 +164,7 @@ def ahead(program: Program, candidates: Candidates, k: int, room: Room) -> None:
             else:
                 call(candidates.ahead[k, site], (place(out), place(source), parameters, step[OUTS]))
         elif step[KIND] == POOL:
-            pool(out, source, windows(program, step))
+            pool(0, out.shape[1], out, source, windows(program, step))
         else:
             add_weighted(program, candidates, k, step, ROWS, out, source)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 
 import torch
 from torch import Tensor, autocast, nn
@@ -13,7 +14,13 @@ from safs_ray.network import Network
 
 
 class Cohort(nn.Module):
-    """Networks of one mask on a device, trained side by side, each as it would be alone. Often it is one network."""
+    """Networks of one mask on a device, trained side by side, each as it would be alone. Often it is one network.
+
+    Attributes:
+        planned: the masks by which it was last decided how to compute, where masks change; else none.
+    """
+
+    planned: Mapping[str, Tensor] = MappingProxyType({})
 
     @abstractmethod
     def forward(self, images: Tensor) -> Tensor:
@@ -38,6 +45,17 @@ class Cohort(nn.Module):
     def prunable(self) -> Mapping[str, Tensor]:
         """The weights that hold zeros, by name, for a rule to keep: none where only nonzeros are held."""
         return {}
+
+    def follow(self, masks: Mapping[str, Tensor], reads_dropped: bool) -> None:
+        """Before each step: the weights are zero where masks say so, from now on.
+
+        Args:
+            masks: as of a :class:`safs_ray.pruning.rules.MaskRule`, which are never changed in place.
+            reads_dropped: whether the gradients of dropped weights are wanted in the step to come.
+        """
+
+    def plan(self, masks: Mapping[str, Tensor]) -> None:
+        """Decide how to compute as for masks that were :attr:`planned` before an interruption."""
 
     @abstractmethod
     def freeze_scales(self) -> None:

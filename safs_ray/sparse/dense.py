@@ -27,7 +27,10 @@ class DenseCohort(Cohort):
         self._weights = [parameter for name, parameter in parameters if not name.startswith(sites)]
 
     def forward(self, images: Tensor) -> Tensor:
-        logits: Tensor = self._module(self._network.specification.normalised(images))
+        inputs = self._network.specification.normalised(images)
+        if inputs.is_floating_point():
+            inputs = inputs.to(self._network.dtype)
+        logits: Tensor = self._module(inputs)
         return logits[None]
 
     @property

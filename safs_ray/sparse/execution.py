@@ -65,6 +65,25 @@ def why_dense(network: Network) -> str:
     return ""
 
 
+def following(network: Network, execution: Execution, device: torch.device, costs: Costs = TYPICAL) -> Cohort:
+    """The module that trains a network whose masks change; arguments are those of :func:`cohort`.
+
+    It has all weights, and computes with its nonzeros alone once they are few enough for that to be faster.
+    """
+    module = network.build()
+    if execution == "dense" or device.type != "cpu":
+        return DenseCohort(network, module, device)
+    machine.keep_memory()
+    from safs_ray.sparse.following import FollowingCohort
+    from safs_ray.sparse.graph import UnsupportedError, read
+
+    try:
+        steps = read(module, network.specification.example())
+    except UnsupportedError:
+        return DenseCohort(network, module, device)
+    return FollowingCohort(network, module.train(), steps, costs)
+
+
 def _of_nonzeros(network: Network, module: nn.Module, execution: Execution, costs: Costs) -> Cohort | None:
     """The network over its nonzeros; None where auto expects no gain, or it cannot be.
 
@@ -73,11 +92,8 @@ def _of_nonzeros(network: Network, module: nn.Module, execution: Execution, cost
     """
     # Here: numba takes half a second to import, in every worker.
     from safs_ray.sparse import plan
-    from safs_ray.sparse.fused import FusedCohort
     from safs_ray.sparse.graph import UnsupportedError
-    from safs_ray.sparse.module import SparseCohort
-    from safs_ray.sparse.program import is_chain
-    from safs_ray.sparse.symbols import NotCompilableError
+    from safs_ray.sparse.planned import cohort_of
 
     try:
         made = plan.make(network, module, costs, nonzeros_only=execution == "sparse")
@@ -87,10 +103,7 @@ def _of_nonzeros(network: Network, module: nn.Module, execution: Execution, cost
         return None
     if execution == "auto" and made.gain(costs) <= 1:
         return None
-    try:
-        return FusedCohort(made, [network]) if is_chain(made) else SparseCohort(made, network, module)
-    except NotCompilableError:
-        return SparseCohort(made, network, module)
+    return cohort_of(made, network, module)
 
 
 def _impossible(network: Network, reason: Exception) -> ConfigurationError:

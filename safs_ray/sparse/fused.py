@@ -133,6 +133,16 @@ class FusedCohort(Cohort):
                 self.scales_of_sites[number, site, : len(SCALES)] = own[: len(SCALES)]
                 self.internal[number, site, : len(names) - len(SCALES)] = own[len(SCALES) :]
 
+    def gradients(self) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        """Of the first network: by module those of its values, and by name those of the parameters of its sites."""
+        values = {} if self.values.grad is None else self._plan.split(self.values.grad[0, : self._plan.values])
+        scales: dict[str, Tensor] = {}
+        for site, names in enumerate(self._names[0]):
+            for parameter, own in ((self.scales_of_sites, names[: len(SCALES)]), (self.internal, names[len(SCALES) :])):
+                if parameter.grad is not None:
+                    scales |= {name: parameter.grad[0, site, place] for place, name in enumerate(own)}
+        return values, scales
+
     def __reduce__(self) -> tuple[Any, ...]:
         """Copies are made anew: compiled code has other addresses in another process."""
         networks = [replace(network, state=self.state(number)) for number, network in enumerate(self._networks)]

@@ -121,8 +121,8 @@ def add_up(out: Floats, gradient: Floats, starts: Indices, rows: Indices) -> Non
 
 
 @compiled
-def pool(out: Floats, source: Floats, windows: Indices) -> None:
-    """out[row] = the largest of the source's rows ``windows[row]``, NaN before all.
+def pool(begin: int, end: int, out: Floats, source: Floats, windows: Indices) -> None:
+    """out[row] = the largest of the source's rows ``windows[row]``, NaN before all, for the rows ``begin:end``.
 
     Args:
         out: (blocks, rows, LANES), written.
@@ -130,7 +130,7 @@ def pool(out: Floats, source: Floats, windows: Indices) -> None:
     """
     for block in range(out.shape[0]):
         first, first_source = block * out.shape[1], block * source.shape[1]
-        for row in range(out.shape[1]):
+        for row in range(begin, end):
             found = load(source, first_source + windows[row, 0])
             for j in range(1, windows.shape[1]):
                 found = larger(found, load(source, first_source + windows[row, j]))
@@ -154,6 +154,26 @@ def unpool(out: Floats, gradient: Floats, pooled: Floats, source: Floats, window
                 given = where_equal(largest, load(source, place), left)
                 left = minus(left, given)
                 store(out, place, plus(load(out, place), given))
+
+
+@compiled
+def unpool_apart(
+    begin: int, end: int, out: Floats, gradient: Floats, pooled: Floats, source: Floats, windows: Indices
+) -> None:
+    """The same where every row of the source is in one window, once: so each is written, and ``out`` needs no zeros.
+
+    Args:
+        begin, end: of the pooled rows.
+    """
+    for block in range(gradient.shape[0]):
+        first, first_source = block * gradient.shape[1], block * source.shape[1]
+        for row in range(begin, end):
+            left, largest = load(gradient, first + row), load(pooled, first + row)
+            for j in range(windows.shape[1]):
+                place = first_source + windows[row, j]
+                given = where_equal(largest, load(source, place), left)
+                left = minus(left, given)
+                store(out, place, given)
 
 
 @compiled
@@ -199,43 +219,6 @@ def moments(
 
 
 @compiled
-def rescale(begin: int, end: int, out: Floats, source: Floats, scale: Floats, shift: Floats, pixels: int) -> None:
-    """out = source * scale + shift, for the channels ``begin:end``."""
-    for block in range(source.shape[0]):
-        for channel in range(begin, end):
-            first = block * source.shape[1] + channel * pixels
-            factor, summand = spread(scale[channel]), spread(shift[channel])
-            for row in range(first, first + pixels):
-                store(out, row, plus_product(summand, factor, load(source, row)))
-
-
-@compiled
-def covary(
-    begin: int,
-    end: int,
-    total: Doubles,
-    product: Doubles,
-    gradient: Floats,
-    source: Floats,
-    mean: Doubles,
-    pixels: int,
-) -> None:
-    """By channel, add the sums of the gradient and of its products with the source less its mean."""
-    nothing = source.dtype.type(0)
-    for block in range(source.shape[0]):
-        for channel in range(begin, end):
-            first = block * source.shape[1] + channel * pixels
-            centre = spread(source.dtype.type(mean[channel]))
-            own, with_source = spread(nothing), spread(nothing)
-            for row in range(first, first + pixels):
-                given = load(gradient, row)
-                own = plus(own, given)
-                with_source = plus_product(with_source, given, minus(load(source, row), centre))
-            total[channel] += sum_of(own)
-            product[channel] += sum_of(with_source)
-
-
-@compiled
 def mix(
     begin: int,
     end: int,
@@ -246,7 +229,7 @@ def mix(
     factors: Floats,
     pixels: int,
 ) -> None:
-    """out = gradient * a + source * b + c by channel, and 0 in the lanes that hold no image.
+    """out = gradient * a + source * b + c by channel, and 0 in the lanes that hold no image; out may be the gradient.
 
     Args:
         begin, end: of the channels.

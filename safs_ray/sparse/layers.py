@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache
@@ -12,10 +12,10 @@ from typing import Any, Protocol, cast
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from safs_ray.sparse.kernels import add_up, combine, correlate, covary, mix, moments, pool, rescale, unpool
-from safs_ray.sparse.lanes import LANES, Doubles, Floats, Indices
+from safs_ray.sparse.kernels import add_up, combine, correlate, pool, unpool, unpool_apart
+from safs_ray.sparse.lanes import LANES, Floats, Indices
 
 
 class Layer(Protocol):
@@ -133,13 +133,19 @@ class ConstantSums:
 
 @dataclass(frozen=True)
 class Pool:
-    """Maximum pooling; ``windows`` (rows, places) are rows of the source."""
+    """Maximum pooling.
+
+    Attributes:
+        windows: (rows, places) of rows of the source.
+        apart: whether every row of the source is in one window, once.
+    """
 
     windows: Indices
+    apart: bool
 
     def forward(self, source: Floats, values: Floats) -> tuple[Floats, Floats]:
         out = empty(len(source), len(self.windows), source.dtype)
-        pool(out, source, self.windows)
+        share(pool, len(self.windows), source.size, out, source, self.windows)
         return out, out
 
     def backward(
@@ -147,94 +153,13 @@ class Pool:
     ) -> tuple[Floats | None, None]:
         if not wanted:
             return None, None
-        found = torch.zeros(source.shape, dtype=torch_dtype(source.dtype)).numpy()
-        unpool(found, gradient, memory, source, self.windows)
+        if self.apart:
+            found = empty(len(source), source.shape[1], source.dtype)
+            share(unpool_apart, len(self.windows), source.size, found, gradient, memory, source, self.windows)
+        else:
+            found = torch.zeros(source.shape, dtype=torch_dtype(source.dtype)).numpy()
+            unpool(found, gradient, memory, source, self.windows)
         return found, None
-
-
-class Normalise:
-    """Batch normalisation of whole channels; its values are the scales and then the shifts of all channels.
-
-    Args:
-        module: the dense network's own, in the values' dtype.
-        live: (channels,), which of its channels are left.
-    """
-
-    def __init__(self, module: nn.BatchNorm1d | nn.BatchNorm2d, live: npt.NDArray[np.bool_], pixels: int) -> None:
-        self._running = cast(Tensor, module.running_mean), cast(Tensor, module.running_var)
-        self._batches = cast(Tensor, module.num_batches_tracked)
-        self._momentum, self._epsilon = cast(float, module.momentum), module.eps
-        self._live, self._places = torch.from_numpy(live), np.flatnonzero(live)
-        self._pixels = pixels
-
-    def forward(
-        self, sources: Sequence[Floats], values: Floats, known: Sequence[Floats], training: bool
-    ) -> tuple[list[Floats], Doubles]:
-        """The values of all pieces of a batch, and what backward needs.
-
-        Args:
-            known: (blocks, LANES) of every piece, 1 where a lane holds an image, else 0.
-            training: whether the statistics are those of the batch.
-        """
-        mean, variance = self._statistics(sources, known) if training else self._remembered()
-        inverse = 1 / np.sqrt(variance + self._epsilon)
-        scale, shift = (each[self._places] for each in np.split(values, 2))
-        factor = scale * inverse
-        summand = (shift - mean * factor).astype(values.dtype)
-        outs = [empty(len(source), source.shape[1], values.dtype) for source in sources]
-        for out, source in zip(outs, sources, strict=True):
-            arguments = source, factor.astype(values.dtype), summand, self._pixels
-            share(rescale, len(factor), out.size, out, *arguments)
-        return outs, np.stack((mean, inverse))
-
-    def backward(
-        self,
-        gradients: Sequence[Floats],
-        sources: Sequence[Floats],
-        memory: Doubles,
-        values: Floats,
-        known: Sequence[Floats],
-        training: bool,
-    ) -> tuple[list[Floats], Floats]:
-        """The gradients of all pieces and of the values."""
-        mean, inverse = memory
-        total, product = np.zeros_like(mean), np.zeros_like(mean)
-        for gradient, source in zip(gradients, sources, strict=True):
-            share(covary, len(mean), source.size, total, product, gradient, source, mean, self._pixels)
-        a = np.split(values, 2)[0][self._places] * inverse
-        count = _images(known) * self._pixels if training else np.inf
-        b = -a * inverse * inverse * product / count
-        factors = np.stack((a, b, -a * total / count - b * mean)).astype(values.dtype)
-        outs = [empty(len(source), source.shape[1], values.dtype) for source in sources]
-        for out, gradient, source, lanes in zip(outs, gradients, sources, known, strict=True):
-            share(mix, len(mean), out.size, out, gradient, source, lanes, factors, self._pixels)
-        found = np.zeros_like(values)
-        np.split(found, 2)[0][self._places] = product * inverse
-        np.split(found, 2)[1][self._places] = total
-        return outs, found
-
-    def _statistics(self, sources: Sequence[Floats], known: Sequence[Floats]) -> tuple[Doubles, Doubles]:
-        """The batch's mean and variance by channel, which the running ones follow."""
-        mean, deviation = np.zeros((2, sources[0].shape[1] // self._pixels))
-        seen = 0.0
-        for source, lanes in zip(sources, known, strict=True):
-            share(moments, len(mean), source.size, mean, deviation, seen, source, lanes, self._pixels)
-            seen += float(lanes.sum()) * self._pixels
-        with torch.no_grad():
-            for running, latest in zip(self._running, (mean, deviation / max(seen - 1, 1)), strict=True):
-                step = torch.from_numpy(latest).to(running.dtype) - running[self._live]
-                running[self._live] += self._momentum * step
-            self._batches += 1
-        return mean, deviation / seen
-
-    def _remembered(self) -> tuple[Doubles, Doubles]:
-        """The running mean and variance by channel."""
-        mean, variance = (running[self._live].double().numpy() for running in self._running)
-        return mean, variance
-
-
-def _images(known: Sequence[Floats]) -> float:
-    return float(sum(lanes.sum() for lanes in known))
 
 
 def empty(blocks: int, rows: int, dtype: np.dtype[Any]) -> npt.NDArray[Any]:
@@ -261,30 +186,6 @@ class _Apply(torch.autograd.Function):
         return None, *(None if each is None else torch.from_numpy(each) for each in found)
 
 
-class _Normalise(torch.autograd.Function):
-    @staticmethod
-    def forward(
-        ctx: Any, layer: Normalise, known: Sequence[Floats], training: bool, values: Tensor, *sources: Tensor
-    ) -> tuple[Tensor, ...]:
-        ctx.layer, ctx.settings = layer, (known, training)
-        ctx.values, ctx.sources = values.detach().numpy(), [source.detach().numpy() for source in sources]
-        outs, ctx.memory = layer.forward(ctx.sources, ctx.values, known, training)
-        return tuple(torch.from_numpy(out) for out in outs)
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
-        given = [gradient.contiguous().numpy() for gradient in gradients]
-        outs, found = ctx.layer.backward(given, ctx.sources, ctx.memory, ctx.values, *ctx.settings)
-        return None, None, None, torch.from_numpy(found), *(torch.from_numpy(out) for out in outs)
-
-
 def apply(layer: Layer, source: Tensor, values: Tensor) -> Tensor:
     """A layer as a differentiable function of its source (blocks, rows, LANES) and its values (count,)."""
     return cast(Tensor, _Apply.apply(layer, source, values))
-
-
-def normalise(
-    layer: Normalise, sources: Sequence[Tensor], values: Tensor, known: Sequence[Floats], training: bool
-) -> tuple[Tensor, ...]:
-    """Batch normalisation as a differentiable function of the pieces of a batch and of its values."""
-    return cast(tuple[Tensor, ...], _Normalise.apply(layer, known, training, values, *sources))

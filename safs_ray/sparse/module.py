@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, cast
 
 import numpy as np
@@ -14,10 +15,21 @@ from safs_ray.activations import ScaledActivation
 from safs_ray.network import Network
 from safs_ray.sparse.activate import Activate, ActivateFrozen
 from safs_ray.sparse.cohort import Cohort
-from safs_ray.sparse.graph import Activation, Affine, Average, Images, MaxPool, Normalisation, Same, Sum
+from safs_ray.sparse.graph import (
+    Activation,
+    Affine,
+    Average,
+    Images,
+    MaxPool,
+    Normalisation,
+    Operation,
+    Same,
+    Sum,
+)
 from safs_ray.sparse.kernels import gather
 from safs_ray.sparse.lanes import LANES, Floats
-from safs_ray.sparse.layers import Normalise, apply, empty, normalise
+from safs_ray.sparse.layers import apply, empty
+from safs_ray.sparse.normalise import IDENTITY, Normalise, normalise
 from safs_ray.sparse.operators import compiled
 from safs_ray.sparse.plan import Plan
 from safs_ray.sparse.program import levels_of
@@ -59,8 +71,14 @@ class SparseCohort(Cohort):
             for step in plan.steps
             if isinstance(step.operation, Normalisation)
         }
+        self._activations = _activations_behind_norms(plan, self._compiled)
         self._normalise = {
-            index: Normalise(self._norms[step.operation.owner], np.asarray(plan.live[index].any(1)), step.pixels)
+            index: Normalise(
+                self._norms[step.operation.owner],
+                np.asarray(plan.live[index].any(1)),
+                step.pixels,
+                self._compiled[self._activations[index].site] if index in self._activations else IDENTITY,
+            )
             for index, step in enumerate(plan.steps)
             if isinstance(step.operation, Normalisation)
         }
@@ -90,7 +108,7 @@ class SparseCohort(Cohort):
         parameters = {site: torch.stack(tuple(self._sites[site].parameters())) for site in self._compiled}
         for stage in self._stages:
             if stage[0] in self._normalise:
-                self._normalised(stage[0], found, known)
+                self._normalised(stage[0], found, known, parameters)
             for own, piece in zip(found, pieces, strict=True):
                 for index in stage:
                     if index not in own:
@@ -100,12 +118,19 @@ class SparseCohort(Cohort):
         logits = [own[len(self._plan.steps) - 1].transpose(1, 2).flatten(0, 1) for own in found]
         return (torch.cat(logits) if len(logits) > 1 else logits[0])[None, : len(images)]
 
-    def _normalised(self, index: int, found: Sequence[dict[int, Tensor]], known: Sequence[Floats]) -> None:
-        """Find a batch normalisation's value for all pieces."""
-        step = self._plan.steps[index]
+    def _normalised(
+        self,
+        index: int,
+        found: Sequence[dict[int, Tensor]],
+        known: Sequence[Floats],
+        parameters: Mapping[str, Tensor],
+    ) -> None:
+        """Find for all pieces the value of a batch normalisation, and of the activation that is computed with it."""
+        step, activation = self._plan.steps[index], self._activations.get(index)
         sources = [own[step.inputs[0]] for own in found]
         values = self.values[cast(Normalisation, step.operation).owner]
-        outs = normalise(self._normalise[index], sources, values, known, self.training)
+        own_parameters = parameters[activation.site] if activation else values.new_ones(2)
+        outs = normalise(self._normalise[index], sources, values, own_parameters, known, self.training)
         for own, out in zip(found, outs, strict=True):
             own[index] = out
 
@@ -133,6 +158,8 @@ class SparseCohort(Cohort):
                 return apply(self._plan.layers[index], own[step.inputs[0]], self.values[owner])
             case MaxPool() | Average():
                 return apply(self._plan.layers[index], own[step.inputs[0]], NOTHING)
+            case Activation() if self._activations.get(step.inputs[0]) is step.operation:
+                return own[step.inputs[0]]
             case Activation(site) if site in parameters:
                 frozen = torch.is_grad_enabled() and not parameters[site].requires_grad
                 layer = (ActivateFrozen if frozen else Activate)(self._compiled[site])
@@ -174,6 +201,13 @@ class SparseCohort(Cohort):
         for activation in self._sites.values():
             activation.freeze_scales()
 
+    def gradients(self) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        """By module those of its values, and by name those of the parameters of the sites."""
+        values = {owner: values.grad for owner, values in self.values.items() if values.grad is not None}
+        parameters = ((site, activation.named_parameters()) for site, activation in self._sites.items())
+        named = {f"{site}.{name}": parameter.grad for site, own in parameters for name, parameter in own}
+        return values, {name: gradient for name, gradient in named.items() if gradient is not None}
+
     def state(self, number: int) -> dict[str, Tensor]:  # noqa: ARG002
         values = {owner: values.detach() for owner, values in self.values.items()}
         state = {**self._state, **self._plan.scattered(values, self._state)}
@@ -210,6 +244,22 @@ def _densely(
     images = source.transpose(1, 2).reshape(-1, *affine.taken)
     out: Tensor = functional_call(layer, dict(tensors), (images,))
     return out.reshape(len(source), LANES, -1).transpose(1, 2).contiguous()
+
+
+def _activations_behind_norms(plan: Plan, compilable: Collection[str]) -> dict[int, Activation]:
+    """By index of a batch normalisation, the activation that alone reads it, where that can be compiled."""
+    readers: dict[int, list[Operation]] = defaultdict(list)
+    for step in plan.steps:
+        for source in step.inputs:
+            readers[source].append(step.operation)
+    return {
+        index: operations[0]
+        for index, operations in readers.items()
+        if isinstance(plan.steps[index].operation, Normalisation)
+        and len(operations) == 1
+        and isinstance(operations[0], Activation)
+        and operations[0].site in compilable
+    }
 
 
 def _stages(plan: Plan) -> list[list[int]]:

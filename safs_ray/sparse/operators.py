@@ -55,22 +55,22 @@ def compiled(name: str, single: bool) -> OperatorCode:
 
 
 def _ahead(module: ir.Module, name: str, element: ir.Type) -> None:
-    code = _Code(module, "ahead", 4, element)
+    code = Routine(module, "ahead", 4, element)
     out, source, parameters, rows = code.arguments
     alpha, beta, *internal = code.numbers(parameters, 2 + len(lookup(name).parameters))
     with for_range(code.builder, rows) as loop:
         x = code.load(source, loop.index)
-        code.store(out, loop.index, alpha * _value(name, beta * x, internal).value)
+        code.store(out, loop.index, alpha * value_at(name, beta * x, internal).value)
     code.builder.ret_void()
 
 
 def _both(module: ir.Module, name: str, element: ir.Type) -> None:
-    code = _Code(module, "both", 5, element)
+    code = Routine(module, "both", 5, element)
     out, slopes, source, parameters, rows = code.arguments
     alpha, beta, *internal = code.numbers(parameters, 2 + len(lookup(name).parameters))
     with for_range(code.builder, rows) as loop:
         x = code.load(source, loop.index)
-        found = _value(name, beta * x, internal)
+        found = value_at(name, beta * x, internal)
         code.store(out, loop.index, alpha * found.value)
         slope = found.slopes[0]
         code.store(slopes, loop.index, alpha * slope * beta if slope else x.of(0))
@@ -78,12 +78,12 @@ def _both(module: ir.Module, name: str, element: ir.Type) -> None:
 
 
 def _back(module: ir.Module, name: str, element: ir.Type) -> None:
-    code = _Code(module, "back", 6, element)
+    code = Routine(module, "back", 6, element)
     out, gradient, source, parameters, sums, rows = code.arguments
     alpha, beta, *internal = code.numbers(parameters, 2 + len(lookup(name).parameters))
     with for_range(code.builder, rows) as loop:
         x, given = code.load(source, loop.index), code.load(gradient, loop.index)
-        found = _value(name, beta * x, internal)
+        found = value_at(name, beta * x, internal)
         slope, *of_internal = found.slopes
         scaled = given * alpha
         through = scaled * slope if slope else x.of(0)
@@ -96,7 +96,7 @@ def _back(module: ir.Module, name: str, element: ir.Type) -> None:
     code.builder.ret_void()
 
 
-def _value(name: str, z: Vector, internal: Sequence[Vector]) -> Symbol:
+def value_at(name: str, z: Vector, internal: Sequence[Vector]) -> Symbol:
     """An operator's value at z, with its derivatives."""
     inputs = [z, *internal]
     symbols = [
@@ -106,7 +106,7 @@ def _value(name: str, z: Vector, internal: Sequence[Vector]) -> Symbol:
     return applied(lookup(name), symbols)
 
 
-class _Code:
+class Routine:
     """A function that is being written, of so many integers of 64 bits."""
 
     def __init__(self, module: ir.Module, name: str, arguments: int, element: ir.Type) -> None:
@@ -116,9 +116,10 @@ class _Code:
         self.arguments = function.args
         self._element = element
 
-    def numbers(self, address: ir.Value, count: int) -> list[Vector]:
-        """The first numbers of an array, each in all lanes of a vector."""
+    def numbers(self, address: ir.Value, count: int, start: ir.Value | None = None) -> list[Vector]:
+        """So many numbers of an array from one on, the first by default, each in all lanes of a vector."""
         first = self.builder.inttoptr(address, self._element.as_pointer())
+        first = first if start is None else self.builder.gep(first, [start])
         vector, lane = ir.VectorType(self._element, LANES), ir.IntType(32)
         same = ir.Constant(ir.VectorType(lane, LANES), [0] * LANES)
         found = []

@@ -119,7 +119,23 @@ def make(network: Network, module: nn.Module, costs: Costs = TYPICAL, nonzeros_o
     Raises:
         UnsupportedError: it cannot be executed so.
     """
-    steps = graph.read(module, network.specification.example())
+    return of_steps(graph.read(module, network.specification.example()), network, costs, nonzeros_only)
+
+
+def promises_gain(steps: Sequence[Step], network: Network, costs: Costs) -> bool:
+    """Whether a plan may well be faster than all weights; found without its lists, which may be long."""
+    kept = kept_weights(steps, network)
+    dense = [_dense_uses(step, kept) for step in steps]
+    least = sum(min(own, costs.nonzero * _nonzero_uses(step, kept)) for own, step in zip(dense, steps, strict=True))
+    return PROMISING * least < sum(dense)
+
+
+PROMISING = 1.2
+"""How many times less the weighted sums alone must take."""
+
+
+def of_steps(steps: tuple[Step, ...], network: Network, costs: Costs = TYPICAL, nonzeros_only: bool = False) -> Plan:
+    """The plan of a network whose steps have been read; else as :func:`make`."""
     kept = kept_weights(steps, network)
     whole_channels = sum(_nonzero_uses(step, kept) for step in steps) > MOST_CONNECTIONS
     live = live_neurons(steps, kept, whole_channels)

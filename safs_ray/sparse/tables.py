@@ -109,7 +109,8 @@ def max_pool(operation: MaxPool, source: Live, target: Live) -> Pool:
     seen = operation.table[pixel]
     first = np.where(seen >= 0, seen, NOWHERE).min(1, keepdims=True)
     inside = np.where(seen >= 0, seen, first)  # a place outside repeats the first inside
-    return Pool(indices(rows_of(source)[channel[:, None] * source.shape[1] + inside]))
+    rows = rows_of(source)[channel[:, None] * source.shape[1] + inside]
+    return Pool(indices(rows), apart=bool((np.bincount(rows.ravel(), minlength=int(source.sum())) == 1).all()))
 
 
 def _listed(target: Numbers, source: Numbers, weight: Numbers, count: int, bias: Numbers | None = None) -> Combination:

@@ -17,9 +17,10 @@ from safs_ray.data import augmentation, batch_count, batches
 from safs_ray.metrics import metric_of
 from safs_ray.network import Network
 from safs_ray.optimizers import OPTIMIZERS, SCHEDULES
+from safs_ray.pruning.rules import FixedMasks
 from safs_ray.randomness import generator
 from safs_ray.sparse.cohort import Cohort
-from safs_ray.sparse.execution import cohort
+from safs_ray.sparse.execution import cohort, following
 from safs_ray.training.averaging import Mean
 from safs_ray.training.goal import loss_of
 from safs_ray.training.training import Training
@@ -225,6 +226,7 @@ class Trainer:
             "core_seconds": self.core_seconds,
             "standings": [standing.state_dict() for standing in self.standings],
             "mask_rule": self._rule.state_dict(),
+            "planned": dict(self._cohort.planned),
             "networks": [self._cohort.state(number) for number in range(len(self.networks))],
             "optimizer": self._optimizer.state_dict(),
             "schedule": self._schedule.state_dict(),
@@ -238,6 +240,7 @@ class Trainer:
         self._rule.load_state_dict(state["mask_rule"])
         for number, network in enumerate(state["networks"]):
             self._cohort.load(number, network)
+        self._cohort.plan(state.get("planned", {}))
         self._optimizer.load_state_dict(state["optimizer"])
         self._schedule.load_state_dict(state["schedule"])
         for mean, saved in zip(self._means, state["means"], strict=True):
@@ -253,6 +256,7 @@ class Trainer:
         total = torch.zeros(len(self.networks), device=training.context.device)  # there: no synchronisation per batch
         for batch in batches(self._train, training.hyperparameters.batch_size, order, augment):
             images = batch.inputs.contiguous(memory_format=self._memory_format)
+            self._cohort.follow(self._rule.masks, self._rule.reads_dropped)
             losses = self._cohort.learn(images, batch.targets, self._loss, training.precision)
             self._rule.before_step()
             self._optimizer.step()
@@ -273,14 +277,19 @@ def _cohort(networks: Sequence[Network], training: Training) -> Cohort:
 
     Raises:
         AloneError: several that can only be trained one at a time: by a schedule that follows a network's own
-            accuracy, or as their execution is.
+            accuracy, by masks that change, or as their execution is.
     """
-    plateau = len(networks) > 1 and training.hyperparameters.schedule == "plateau"
-    context = training.context
+    context, first = training.context, networks[0]
     costs = context.configuration.run.known_costs
-    module = None if plateau else cohort(networks, training.execution, context.device, costs)
+    alone = training.hyperparameters.schedule == "plateau" or training.mask_rule is not FixedMasks
+    if len(networks) > 1 and alone:
+        module = None
+    elif training.mask_rule is FixedMasks:
+        module = cohort(networks, training.execution, context.device, costs)
+    else:
+        module = following(first, training.execution, context.device, costs)
     if module is None:
-        raise AloneError(f"{len(networks)} networks of {networks[0].specification.model}")
+        raise AloneError(f"{len(networks)} networks of {first.specification.model}")
     return module
 
 

@@ -67,10 +67,8 @@ class Training:
 
     @property
     def execution(self) -> Execution:
-        """How the network is executed while it trains: with all weights while masks change, and in bf16."""
-        changing = self.mask_rule is not FixedMasks
-        dense = changing or self.precision is torch.bfloat16
-        return "dense" if dense else self.context.configuration.run.execution
+        """How the network is executed while it trains: with all weights in bf16."""
+        return "dense" if self.precision is torch.bfloat16 else self.context.configuration.run.execution
 
     def key(self, networks: Sequence[Network]) -> str:
         """Equal for trainings in one run that train the same networks in the same way.

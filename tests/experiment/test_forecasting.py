@@ -52,15 +52,35 @@ def test_forecast_of_several_workers(unstopped: Configuration) -> None:
     assert forecast(one, TIMED, Workers(3))["SAFS"] == alone["SAFS"]
 
 
-def test_forecast_of_searches_before_and_during_pruning_takes_the_dense_price(unstopped: Configuration) -> None:
+def test_forecast_of_searches_before_and_during_pruning_takes_higher_prices(unstopped: Configuration) -> None:
+    gradual = changed(unstopped, "pruning", schedule="gradual")
     after, before, during = (
-        forecast(changed(unstopped, "search", when=when), TIMED, Workers()) for when in ("after", "before", "during")
+        forecast(changed(gradual, "search", when=when), TIMED, Workers()) for when in ("after", "before", "during")
     )
-    assert before["SAFS"] == during["SAFS"] == 10 * after["SAFS"]
+    assert before["SAFS"] == 10 * after["SAFS"]
+    assert after["SAFS"] < during["SAFS"] < before["SAFS"], "the network is sparse for the last part of it"
     assert before["final"] == after["final"]
-    assert during["final"] == 10 * after["final"]
+    assert during["final"] == pytest.approx(during["SAFS"] / after["SAFS"] * after["final"])
     assert before["pruned-found"] == before["pruned"]
     assert "pruned-found" not in after
+
+
+def test_forecast_of_pruning_follows_what_is_left_of_the_network(unstopped: Configuration) -> None:
+    """A nonzero costs as much as five weights of the dense network."""
+    costs = changed(unstopped, "run", costs=[5.0, 24.0, 124.8])
+
+    def price(**values: object) -> float:
+        chosen = changed(costs, "pruning", sparsity=0.9, epochs=1, **values)
+        return forecast(chosen, TIMED, Workers())["pruned"]
+
+    assert price(schedule="one shot") == pytest.approx(1)
+    sgd = {"optimizer": "sgd", "learning_rate": 0.1, "weight_decay": 0.1}
+    assert price(schedule="gsm", until=0.75, hyperparameters=sgd) == pytest.approx(0.75 * 10 + 0.25)
+    assert price(schedule="rigl", interval=50) == pytest.approx((10 + 49) / 50)
+    shares = [0.1 + 0.9 * (1 - (moment + 0.5) / 50) ** 3 for moment in range(50)]
+    expected = (sum(min(10, 1 + 50 * (share - 0.1)) for share in shares) + 50) / 100
+    assert price(schedule="gradual", until=0.5) == pytest.approx(expected)
+    assert price(schedule="iterative", fraction=0.5) / 4 == pytest.approx((10 + 8.5 + 2.25 + 1) / 4)
 
 
 def test_forecast_of_a_network_that_came_pruned_has_no_stage_before_the_search(unstopped: Configuration) -> None:

@@ -39,12 +39,21 @@ def test_pooling_takes_the_first_of_equals_and_nan_before_all() -> None:
     source = lanes(1, 1, 0, np.nan)
     windows = indices([0, 1, 2], [2, 3, 2])
     out = np.empty((1, 2, LANES), np.float32)
-    kernels.pool(out, source, windows)
+    kernels.pool(0, 2, out, source, windows)
     assert out[0, 0, 0] == 1
     assert np.isnan(out[0, 1]).all()
     back = np.zeros_like(source)
     kernels.unpool(back, lanes(7, 0), out, source, windows)
     assert back[0, :, 0].tolist() == [7, 0, 0, 0]
+
+
+def test_unpool_apart_writes_every_row_of_the_source() -> None:
+    source, windows = lanes(2, 2, 1, 5), indices([0, 1], [2, 3])
+    out, back = np.empty((1, 2, LANES), np.float32), np.full_like(source, np.nan)
+    kernels.pool(0, 2, out, source, windows)
+    kernels.unpool_apart(0, 2, back, lanes(7, 3), out, source, windows)
+    assert back[0, :, 0].tolist() == [7, 0, 0, 3]
+    assert (back == back[:, :, :1]).all()
 
 
 def test_gather_looks_values_up_and_fills_up_with_zeros() -> None:
