@@ -49,7 +49,7 @@ class Program(NamedTuple):
 
     Attributes:
         steps: (steps, COLUMNS).
-        ones, twos, threes, fours: the lists of all steps, by their numbers of columns.
+        ones, twos, fours: the lists of all steps, by their numbers of columns.
         fixed: the weights of average poolings.
         levels, channels, pixels: of the live pixels, as :func:`kernels.gather` takes them.
     """
@@ -57,7 +57,6 @@ class Program(NamedTuple):
     steps: npt.NDArray[np.int64]
     ones: Indices
     twos: Indices
-    threes: Indices
     fours: Indices
     fixed: Floats
     levels: Floats
@@ -233,7 +232,7 @@ def add_gradients(program: Program, step: Step, source: Floats, gradient: Floats
     """Add the gradients of an affine step's weights and biases."""
     count = step[WEIGHT_COUNT]
     starts, pairs = program.ones[step[PAIR_STARTS] :], program.twos[step[PAIRS] :]
-    correlate(0, count, found, gradient, source, program.threes[step[WEIGHTS] :], step[BANDS], 1, starts, pairs)
+    correlate(0, count, found, gradient, source, program.fours[step[WEIGHTS] :], step[BANDS], 1, starts, pairs)
     biases = found[count : count + step[BIAS_COUNT]]
     add_up(biases, gradient, program.ones[step[BIAS_STARTS] :], program.ones[step[BIAS_ROWS] :])
 

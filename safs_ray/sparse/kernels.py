@@ -57,12 +57,25 @@ def combine(
     nothing = values.dtype.type(0)
     for block in range(out.shape[0]):
         first, first_source = block * out.shape[1], block * source.shape[1]
-        for i in range(begin, end):
-            row, number, base, bias = rows[i, 0], rows[i, 1], first_source + rows[i, 2], rows[i, 3]
+        i = begin
+        while i < end:
+            number, base, bias = rows[i, 1], first_source + rows[i, 2], rows[i, 3]
             total = spread(values[bias] if bias >= 0 else nothing)
-            for j in range(starts[number], starts[number + 1]):
-                total = plus_product(total, spread(values[nonzeros[j, 1]]), load(source, base + nonzeros[j, 0]))
-            store(out, first + row, total)
+            # Two neighbours that share a list go through it together: two sums are under way at a time.
+            if i + 1 < end and rows[i + 1, 1] == number and rows[i + 1, 3] == bias:
+                other_base, other = first_source + rows[i + 1, 2], total
+                for j in range(starts[number], starts[number + 1]):
+                    weight, offset = spread(values[nonzeros[j, 1]]), nonzeros[j, 0]
+                    total = plus_product(total, weight, load(source, base + offset))
+                    other = plus_product(other, weight, load(source, other_base + offset))
+                store(out, first + rows[i, 0], total)
+                store(out, first + rows[i + 1, 0], other)
+                i += 2
+            else:
+                for j in range(starts[number], starts[number + 1]):
+                    total = plus_product(total, spread(values[nonzeros[j, 1]]), load(source, base + nonzeros[j, 0]))
+                store(out, first + rows[i, 0], total)
+                i += 1
 
 
 @compiled
@@ -81,11 +94,11 @@ def correlate(
     """out[weight] += sum over its pairs, and over images, of gradient[row] * source[row].
 
     Args:
-        begin, end: of the weights.
+        begin, end: of ``weights``.
         out: (weights,), added to.
         gradient, source: (blocks, rows, LANES).
-        weights: (weights, 3): the number of a weight's list of pairs, and the bases from which the two rows of a pair
-            count. Weights may share a list.
+        weights: (weights, 4), in the order of computation: the number of a weight's list of pairs, the bases from
+            which the two rows of a pair count, and its place in ``out``. Weights may share a list.
         bands: every list is cut into so many bands; all weights finish a band before the next begins, so that what
             they share stays in the cache. Band j of list i is ``starts[i * bands + j]`` to the next.
         together: blocks that a weight's pairs go through before the next weight.
@@ -95,16 +108,30 @@ def correlate(
     for first in range(0, gradient.shape[0], together):
         last = min(first + together, gradient.shape[0])
         for band in range(bands):
-            for i in range(begin, end):
-                number = weights[i, 0] * bands + band
+            i = begin
+            while i < end:
+                number, base, source_base = weights[i, 0] * bands + band, weights[i, 1], weights[i, 2]
                 total = spread(nothing)
-                for block in range(first, last):
-                    base = block * gradient.shape[1] + weights[i, 1]
-                    source_base = block * source.shape[1] + weights[i, 2]
-                    for j in range(starts[number], starts[number + 1]):
-                        row = load(gradient, base + pairs[j, 0])
-                        total = plus_product(total, row, load(source, source_base + pairs[j, 1]))
-                out[i] += sum_of(total)
+                # Two weights of an output and a place multiply the same rows of the gradient.
+                if i + 1 < end and weights[i + 1, 0] == weights[i, 0] and weights[i + 1, 1] == base:
+                    other_base, other = weights[i + 1, 2], spread(nothing)
+                    for block in range(first, last):
+                        row, source_row = block * gradient.shape[1] + base, block * source.shape[1]
+                        for j in range(starts[number], starts[number + 1]):
+                            given, place = load(gradient, row + pairs[j, 0]), source_row + pairs[j, 1]
+                            total = plus_product(total, given, load(source, source_base + place))
+                            other = plus_product(other, given, load(source, other_base + place))
+                    out[weights[i, 3]] += sum_of(total)
+                    out[weights[i + 1, 3]] += sum_of(other)
+                    i += 2
+                else:
+                    for block in range(first, last):
+                        row, source_row = block * gradient.shape[1] + base, block * source.shape[1] + source_base
+                        for j in range(starts[number], starts[number + 1]):
+                            given = load(gradient, row + pairs[j, 0])
+                            total = plus_product(total, given, load(source, source_row + pairs[j, 1]))
+                    out[weights[i, 3]] += sum_of(total)
+                    i += 1
 
 
 @compiled

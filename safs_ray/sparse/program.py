@@ -30,7 +30,7 @@ class Lists:
     """Lists of indices of all steps, put one behind the other by their numbers of columns."""
 
     def __init__(self) -> None:
-        self._parts: dict[int, list[Indices]] = {columns: [] for columns in (1, 2, 3, 4)}
+        self._parts: dict[int, list[Indices]] = {columns: [] for columns in (1, 2, 4)}
         self._ends = dict.fromkeys(self._parts, 0)
 
     def add(self, entries: Indices) -> int:
@@ -78,7 +78,6 @@ def program(plan: Plan, network: Network) -> Program:
         np.array([row + [0] * (COLUMNS - len(row)) for row in steps]),
         lists.joined(1)[:, 0],
         lists.joined(2),
-        lists.joined(3),
         lists.joined(4),
         np.concatenate(fixed).astype(levels.dtype),
         levels,

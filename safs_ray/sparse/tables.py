@@ -61,7 +61,7 @@ def by_neurons(affine: Affine, kept: Live, source: Live, target: Live, slot: Slo
     return Linear(
         _listed(ahead, behind, weight, int(target.sum()), _bias(target, slot)),
         _listed(behind, ahead, weight, int(source.sum())),
-        Correlation(_columns(lists, 0 * lists, 0 * lists), 1, starts, _columns(*pairs)),
+        Correlation(_columns(lists, 0 * lists, 0 * lists, lists), 1, starts, _columns(*pairs)),
         *_grouped(*_bias_rows(target, slot)),
     )
 
@@ -78,12 +78,16 @@ def by_channels(affine: Affine, kept: Live, source: Live, target: Live, slot: Sl
     pixel, where = np.nonzero(affine.table >= 0)
     places = affine.table.shape[1]
     lists = np.where(used, place, places)  # the last is empty
+    order = np.lexsort((lists, ahead))  # weights of an output and a place are neighbours
     starts, *pairs = _grouped(where * bands + pixel // BAND, (places + 1) * bands, pixel, affine.table[pixel, where])
     return Linear(
         _shared(affine.table, nonzeros, int(target[:, 0].sum()), source.shape[1], _bias(target, slot)),
         _shared(_inverse(affine.table, source.shape[1]), back, int(source[:, 0].sum()), target.shape[1]),
         Correlation(
-            _columns(lists, ahead * target.shape[1], behind * source.shape[1]), bands, starts, _columns(*pairs)
+            _columns(*(each[order] for each in (lists, ahead * target.shape[1], behind * source.shape[1])), order),
+            bands,
+            starts,
+            _columns(*pairs),
         ),
         *_grouped(*_bias_rows(target, slot)),
     )

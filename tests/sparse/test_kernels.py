@@ -28,7 +28,7 @@ def test_combine_by_hand() -> None:
 def test_correlate_by_hand() -> None:
     gradient, source = lanes(1, 2), lanes(3, 5)
     out = np.zeros(2, np.float32)
-    weights = indices([0, 0, 0], [1, 1, 0])  # weight 0 has both pairs in two bands, weight 1 one in its second
+    weights = indices([0, 0, 0, 0], [1, 1, 0, 1])  # weight 0 has both pairs in two bands, weight 1 one in its second
     kernels.correlate(
         0, 2, out, gradient, source, weights, 2, 1, indices(0, 1, 2, 2, 3), indices([0, 0], [1, 1], [0, 1])
     )
