@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from safs_ray.operators import lookup
 from safs_ray.sparse import native
 from safs_ray.sparse.kernels import mix, moments
-from safs_ray.sparse.lanes import LANES, Doubles, Floats
+from safs_ray.sparse.lanes import Doubles, Floats
 from safs_ray.sparse.layers import empty, share
 from safs_ray.sparse.operators import Routine, value_at
 from safs_ray.sparse.vectors import Vector
@@ -45,8 +45,8 @@ class Code(NamedTuple):
     Attributes:
         ahead: ``(out, source, parameters, factors, begin, end, pixels)`` writes f(factor * source + summand).
         back: ``(out, gradient, source, parameters, factors, sums, begin, end, pixels)`` writes the gradient in front
-            of the operator, and of each channel its :data:`SUMS` and the gradient of each parameter, still by lane,
-            to ``sums`` (channels, SUMS + parameters, LANES).
+            of the operator, and of each channel its :data:`SUMS` and the gradient of each parameter to ``sums``
+            (channels, SUMS + parameters).
         back_frozen: the same without the gradients of parameters, the last of ``sums``.
     """
 
@@ -117,7 +117,7 @@ def _back(routine: Routine, operator: str, *, learns: bool) -> None:
                 builder.store((Vector(builder, builder.load(total)) + product).bits, total)
         for place, total in enumerate(totals):
             base = builder.mul(channel.index, ir.IntType(64)(SUMS + SCALES + own))
-            routine.store(sums, builder.add(base, ir.IntType(64)(place)), Vector(builder, builder.load(total)))
+            routine.store_sum(sums, builder.add(base, ir.IntType(64)(place)), Vector(builder, builder.load(total)))
     builder.ret_void()
 
 
@@ -185,10 +185,10 @@ class Normalise:
         outs = [empty(len(source), source.shape[1], values.dtype) for source in sources]
         found = np.zeros((len(mean), SUMS + len(parameters)))
         for out, gradient, source in zip(outs, gradients, sources, strict=True):
-            sums = np.zeros((len(source), *found.shape, LANES), values.dtype)
+            sums = np.zeros((len(source), *found.shape), values.dtype)
             arguments = out, gradient, source, parameters, factors, sums, self._pixels
             share(_run_back, len(mean), source.size, back, *arguments)
-            found += sums.sum((0, 3), dtype=np.float64)
+            found += sums.sum(0, dtype=np.float64)
         total, product = found.T[:SUMS]
         a = np.split(values, 2)[0][self._places] * inverse
         count = _images(known) * self._pixels if training else np.inf

@@ -136,6 +136,16 @@ class Routine:
     def store(self, address: ir.Value, row: ir.Value, value: Any) -> None:
         self.builder.store(value.bits, self._row(address, row), align=self._bytes)
 
+    def store_sum(self, address: ir.Value, place: ir.Value, value: Vector) -> None:
+        """Write the sum of a vector, halves added to halves, as one number of an array."""
+        builder, part, lane = self.builder, value.bits, ir.IntType(32)
+        while part.type.count > 1:
+            half, nothing = part.type.count // 2, ir.Constant(part.type, ir.Undefined)
+            halves = [ir.Constant(ir.VectorType(lane, half), list(range(at, at + half))) for at in (0, half)]
+            part = builder.fadd(*(builder.shuffle_vector(part, nothing, each) for each in halves))
+        array = builder.inttoptr(address, self._element.as_pointer())
+        builder.store(builder.extract_element(part, ir.Constant(lane, 0)), builder.gep(array, [place]))
+
     @property
     def _bytes(self) -> int:
         return 4 if isinstance(self._element, ir.FloatType) else 8
