@@ -5,13 +5,13 @@ from __future__ import annotations
 import random
 import time
 from bisect import insort
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from statistics import mean
 from typing import NamedTuple
 
 import torch
-from torch import Tensor
 
 from safs_ray import schedules, stages
 from safs_ray.config import AUTO, Configuration, PruningSection
@@ -31,6 +31,9 @@ BEGIN, END = "begin", "end"
 
 VALIDATION = 1 / 3
 """What an image without gradients costs of one with them."""
+
+MASKS, SMALL = 64, 1_000_000
+"""How many masks are drawn for a network of no more weights than this, to time that with the most live neurons."""
 
 CANDIDATES = 3
 """How many assignments the time of an epoch is measured with."""
@@ -197,20 +200,34 @@ def _as_sparse(configuration: Configuration, network: Network) -> Network:
         section = section.model_copy(
             update={"allocation": "global" if section.structure == "unstructured" else "layer"}
         )
-    scores = {name: weight.abs() for name, weight in network.prunable().items()}
-    if section.allocation == "global":
-        scores = {name: _by_rank(score) for name, score in scores.items()}
-    return network.masked(select(scores, section.sparsity, section, {}))
+    return max(_drawn(network, section), key=_live_count(network))
 
 
-def _by_rank(score: Tensor) -> Tensor:
-    """The reciprocal of each weight's rank in its layer.
+def _drawn(network: Network, section: PruningSection) -> Iterator[Network]:
+    """Networks with masks drawn at random, several of a small network.
 
-    By these one ranking over all layers keeps about as many weights of each, as it does of trained weights. By the
-    magnitudes of initial ones it would empty whole layers, and what computes nothing takes no time.
+    One ranking over all layers goes by each weight's rank in its own: that keeps about as many of each layer as it
+    does of trained weights. By the magnitudes of initial ones it would empty whole layers.
     """
-    ranks = score.flatten().argsort(descending=True).argsort() + 1
-    return ranks.reciprocal().reshape(score.shape)
+    draws = torch.Generator().manual_seed(0)
+    for _ in range(MASKS if network.prunable_count <= SMALL else 1):
+        scores = {name: torch.rand(each.shape, generator=draws) for name, each in network.prunable().items()}
+        if section.allocation == "global":
+            scores = {
+                name: 1 / (1 + score.flatten().argsort().argsort()).view_as(score) for name, score in scores.items()
+            }
+        yield network.masked(select(scores, section.sparsity, section, {}))
+
+
+def _live_count(network: Network) -> Callable[[Network], int]:
+    """Counts the neurons that are computed: training keeps what conducts, where chance leaves most neurons dead."""
+    from safs_ray.sparse.graph import UnsupportedError, read  # here: numba takes half a second to import
+    from safs_ray.sparse.plan import live_count
+
+    try:
+        return partial(live_count, read(network.build(), network.specification.example()))
+    except UnsupportedError:
+        return lambda _: 0
 
 
 def _measured(configuration: Configuration, network: Network, splits: Splits) -> float:

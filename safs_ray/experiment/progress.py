@@ -22,7 +22,7 @@ SECONDS_BETWEEN = 5
 BUDGET_ENDED = "the budget leaves it no more time"
 """Why a trial has ended that neither ASHA nor a divergence stopped."""
 
-BELIEF = 0.5
+BELIEF = 0.25
 """The part of a forecast after which it is what was measured of late that counts."""
 
 

@@ -137,7 +137,7 @@ PROMISING = 1.2
 def of_steps(steps: tuple[Step, ...], network: Network, costs: Costs = TYPICAL, nonzeros_only: bool = False) -> Plan:
     """The plan of a network whose steps have been read; else as :func:`make`."""
     kept = kept_weights(steps, network)
-    whole_channels = sum(_nonzero_uses(step, kept) for step in steps) > MOST_CONNECTIONS
+    whole_channels = _has_whole_channels(steps, kept)
     live = live_neurons(steps, kept, whole_channels)
     slots = _slots(steps, kept)
     dense = _faster_dense(steps, kept, live, costs) if whole_channels and not nonzeros_only else set()
@@ -157,6 +157,17 @@ def of_steps(steps: tuple[Step, ...], network: Network, costs: Costs = TYPICAL, 
 
 def _work_of_dense(steps: Sequence[Step], kept: WeightMasks) -> Work:
     return Work(sum(_dense_uses(step, kept) for step in steps), 0, sum(step.neurons for step in steps), 0)
+
+
+def live_count(steps: Sequence[Step], network: Network) -> int:
+    """How many neurons a plan computes."""
+    kept = kept_weights(steps, network)
+    return sum(int(own.sum()) for own in live_neurons(steps, kept, _has_whole_channels(steps, kept)))
+
+
+def _has_whole_channels(steps: Sequence[Step], kept: WeightMasks) -> bool:
+    """Whether every pixel of a channel is computed of which one is needed."""
+    return sum(_nonzero_uses(step, kept) for step in steps) > MOST_CONNECTIONS
 
 
 MOST_CONNECTIONS = 300_000
