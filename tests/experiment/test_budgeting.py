@@ -134,8 +134,8 @@ def test_in_words_what_was_cut_and_what_has_grown() -> None:
         "finetune.epochs=6 (12), finetune.epochs_per_step=2 (4), tune.grace_period=4 (8)",
         "  as given final.epochs=30",
     ]
-    assert list(in_words(whole, whole, (), 100.0)) == [
-        "budget     4 min, of which about 2 min are planned: no key grows any further"
+    assert list(in_words(whole, whole, (), 80.0)) == [
+        "budget     3 min, of which about 80 s are planned: no key grows any further"
     ]
 
 
