@@ -89,7 +89,7 @@ class RunSection(Section):
     execution: Execution = Field(
         "auto",
         description="how networks with masks compute. dense: with all weights; sparse: with the nonzero weights "
-        "alone, on a CPU; auto: with whichever is faster, layer by layer",
+        "alone, on a CPU; auto: with whichever is faster, layer by layer. While masks change, sparse is auto",
     )
     costs: tuple[Cost, Cost, Cost] | None = Field(
         None,

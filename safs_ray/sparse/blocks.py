@@ -234,7 +234,7 @@ def add_gradients(program: Program, step: Step, source: Floats, gradient: Floats
     starts, pairs = program.ones[step[PAIR_STARTS] :], program.twos[step[PAIRS] :]
     correlate(0, count, found, gradient, source, program.fours[step[WEIGHTS] :], step[BANDS], 1, starts, pairs)
     biases = found[count : count + step[BIAS_COUNT]]
-    add_up(biases, gradient, program.ones[step[BIAS_STARTS] :], program.ones[step[BIAS_ROWS] :])
+    add_up(0, len(biases), biases, gradient, program.ones[step[BIAS_STARTS] :], program.ones[step[BIAS_ROWS] :])
 
 
 @compiled

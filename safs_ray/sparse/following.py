@@ -40,6 +40,7 @@ class FollowingCohort(Cohort):
         super().__init__()
         self._network, self._module, self._steps, self._costs = network, module, steps, costs
         self._dense = DenseCohort(network, module, torch.device("cpu"))
+        self._followed: Mapping[str, Tensor] = {}
         self._nonzeros: Planned | None = None
         self._places: Mapping[str, Mapping[str, Tensor]] = {}
         self._reads_dropped = self._frozen = False
@@ -47,8 +48,9 @@ class FollowingCohort(Cohort):
 
     def follow(self, masks: Mapping[str, Tensor], reads_dropped: bool) -> None:
         self._reads_dropped = reads_dropped
-        if masks is not self.planned and self._is_outdated(masks):
+        if masks is not self._followed and self._is_outdated(masks):
             self.plan(masks)
+        self._followed = masks
 
     def plan(self, masks: Mapping[str, Tensor]) -> None:
         self.planned, self._nonzeros = masks, None

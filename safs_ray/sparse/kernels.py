@@ -135,12 +135,12 @@ def correlate(
 
 
 @compiled
-def add_up(out: Floats, gradient: Floats, starts: Indices, rows: Indices) -> None:
-    """out[i] += sum over images of the gradient's rows ``rows[starts[i] : starts[i + 1]]``."""
+def add_up(begin: int, end: int, out: Floats, gradient: Floats, starts: Indices, rows: Indices) -> None:
+    """out[i] += sum over images of the gradient's rows ``rows[starts[i] : starts[i + 1]]``, for i in ``begin:end``."""
     nothing = out.dtype.type(0)
     for block in range(gradient.shape[0]):
         first = block * gradient.shape[1]
-        for i in range(len(out)):
+        for i in range(begin, end):
             total = spread(nothing)
             for j in range(starts[i], starts[i + 1]):
                 total = plus(total, load(gradient, first + rows[j]))

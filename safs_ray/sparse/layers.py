@@ -43,8 +43,9 @@ def share(kernel: Callable[..., None], count: int, size: int, *arguments: object
     if threads == 1:
         kernel(0, count, *arguments)
         return
-    ends = [count * part // threads for part in range(threads + 1)]
-    parts = [_workers(threads).submit(kernel, begin, end, *arguments) for begin, end in pairwise(ends)]
+    first, *others = pairwise(count * part // threads for part in range(threads + 1))
+    parts = [_workers(threads - 1).submit(kernel, begin, end, *arguments) for begin, end in others]
+    kernel(*first, *arguments)
     for part in parts:
         part.result()
 
@@ -110,7 +111,8 @@ class Linear:
     ) -> tuple[Floats | None, Floats]:
         found = np.zeros_like(values)
         self.pairs(found[: len(self.pairs.weights)], gradient, source)
-        add_up(found[len(self.pairs.weights) :], gradient, self.bias_starts, self.bias_rows)
+        biases = found[len(self.pairs.weights) :]
+        share(add_up, len(biases), gradient.size, biases, gradient, self.bias_starts, self.bias_rows)
         return self.back(gradient, values) if wanted else None, found
 
 
