@@ -4,8 +4,8 @@
     python benchmarks/masks.py vgg16 --epochs 4 --batches 8 --interval 8
 
 Random images in the shape of MNIST or CIFAR-10. gradual and gsm begin dense, rigl at ERK masks of 99%, beside the same
-training with these masks fixed. Seconds are CPU time of one core, with typical costs; each line's trainings run one after
-the other.
+training with these masks fixed. Seconds are CPU time of one core, with typical costs. The trainings of a line run one
+after the other.
 """
 
 from __future__ import annotations
