@@ -88,7 +88,7 @@ def left(section: PruningSection) -> list[float]:
     Examples:
         >>> each = left(PruningSection(sparsity=0.99, schedule="gradual", until=0.5))
         >>> [round(part, 3) for part in (each[0], each[25], each[49], each[50], each[99])]
-        [0.971, 0.128, 0.01, 0.01, 0.01]
+        [0.971, 0.126, 0.01, 0.01, 0.01]
         >>> left(PruningSection(sparsity=0.75, schedule="iterative", fraction=0.5))
         [0.5, 0.25]
     """

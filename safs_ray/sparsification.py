@@ -168,6 +168,7 @@ def sparsify_with(
         ...         (module(inputs) - inputs.sin()).square().mean().backward()
         ...         optimizer.step()
         ...     return -(module(inputs) - inputs.sin()).square().mean().item()
+        >>> _ = torch.manual_seed(0)
         >>> module = nn.Sequential(nn.Linear(1, 16), nn.ReLU(), nn.Linear(16, 1))
         >>> short = ["search.steps=2", "tune.trials=1", "run.verbose=0"]
         >>> sparse = sparsify_with(fit_a_sine, module, inputs, epochs=2, sparsity=0.5, settings=short)

@@ -103,7 +103,7 @@ def test_sparse_execution_that_differs_is_refused(
             return super().forward(images) * 1.01
 
     monkeypatch.setattr(
-        "safs_ray.sparse.fused.FusedCohort", lambda made, networks: Wrong(made, networks[0], networks[0].build())
+        "safs_ray.sparse.planned.FusedCohort", lambda made, networks: Wrong(made, networks[0], networks[0].build())
     )
     dense = executable(stages.check(configuration, dataset, splits), "dense", torch.device("cpu"))
     assert isinstance(dense.cohort, DenseCohort)
