@@ -104,6 +104,8 @@ def follows(later: str, part: str) -> bool:
 class StageProgress:
     """Tells of the epochs of stages, a line each at most every five seconds.
 
+    News goes without waiting, so that of a stage before these may come late; it is dropped.
+
     Args:
         stages: those that run beside each other.
     """
@@ -120,10 +122,13 @@ class StageProgress:
 
     def skip(self, name: str) -> None:
         """Take the news that a stage was done before."""
-        self._expect(self._stages[name], self._stages[name].epochs)
+        if name in self._stages:
+            self._expect(self._stages[name], self._stages[name].epochs)
 
     def epoch(self, name: str, epoch: int, accuracy: float) -> None:
         """Take the news that a stage has done an epoch; those before the first news of it were done before."""
+        if name not in self._stages:
+            return
         stage, now = self._stages[name], time.monotonic()
         if epoch > 1 and name not in self._done:
             self._expect(stage, epoch)  # it goes on from before: nobody knows when this epoch began

@@ -117,6 +117,15 @@ def test_progress_of_a_stage_is_a_line_in_five_seconds_and_one_at_its_end(
     assert [int(line.split()[2]) for line in told.messages] == [6, 11, 12]
 
 
+def test_progress_of_a_stage_drops_late_news_of_one_before(watch: Watch, told: pytest.LogCaptureFixture) -> None:
+    clock = Clock({"dense": 4.0, "pruned": 6.0})
+    progress = StageProgress([stage("pruned", 6)], clock)
+    watch.now += 2
+    progress.skip("dense")
+    progress.epoch("dense", 4, 0.5)
+    assert (clock.left("dense"), clock.left("pruned"), told.records) == (4, 6, [])
+
+
 def test_progress_of_a_sweep_counts_trials_that_wait(
     sweep: Configuration, watch: Watch, told: pytest.LogCaptureFixture
 ) -> None:
