@@ -104,7 +104,7 @@ def follows(later: str, part: str) -> bool:
 class StageProgress:
     """Tells of the epochs of stages, a line each at most every five seconds.
 
-    News goes without waiting, so that of a stage before these may come late; it is dropped.
+    News of a task whose process was killed may come late, even after its stage; it is dropped.
 
     Args:
         stages: those that run beside each other.

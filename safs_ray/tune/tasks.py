@@ -6,7 +6,7 @@ import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
@@ -37,11 +37,13 @@ class Run:
 
     Attributes:
         news: takes :data:`News` after every epoch.
+        told: of this process, the news that may still be on its way.
     """
 
     configuration: Configuration
     folder: Folder
     news: Queue
+    told: list[ray.ObjectRef[Any]] = field(default_factory=list, compare=False)
 
     def checkpoints(self, part: str) -> Checkpoints:
         """Of the trainings that are under way in a stage or a sweep, which deletes these, and no others, at its end."""
@@ -99,7 +101,7 @@ class Run:
             stage.make(start, context).save(self.folder / "networks" / stage.name)
             checkpoints.clear()
         with suppress(RayActorError):
-            self.news.size()  # waits until all is there that was told
+            ray.get(self.told)  # an answer to anything later would say nothing of it: the queue's actor keeps no order
 
     def _report(self, stage: Stage, epoch: int, accuracy: float) -> None:
         self._tell((stage.name, epoch, accuracy))
@@ -109,7 +111,7 @@ class Run:
 
         Not by ``put``, which waits for an answer: while a task waits, Ray gives its cores to the next one.
         """
-        self.news.actor.put_nowait.remote(news)  # type: ignore[attr-defined]
+        self.told.append(self.news.actor.put_nowait.remote(news))  # type: ignore[attr-defined]
 
 
 def seldom(report: Callable[[int, float], None], epochs: int) -> Callable[[int, float], None]:
