@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
@@ -10,8 +9,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+from safs_ray.sparse import native
 from safs_ray.sparse.lanes import LANES, Floats
-from safs_ray.sparse.layers import empty, share
+from safs_ray.sparse.layers import address, empty, share
 from safs_ray.sparse.operators import OperatorCode, compiled
 
 
@@ -75,9 +75,7 @@ ARGUMENTS = OperatorCode(ahead=4, both=5, back=6)
 
 @cache
 def _code(operator: str, dtype: np.dtype[np.floating]) -> Code:
-    addresses = compiled(operator, dtype == np.float32)
-    kinds = (ctypes.CFUNCTYPE(None, *[ctypes.c_int64] * count) for count in ARGUMENTS)
-    return Code(*(kind(address) for kind, address in zip(kinds, addresses, strict=True)))
+    return Code(*map(native.function, compiled(operator, dtype == np.float32), ARGUMENTS))
 
 
 def _like(source: Floats) -> Floats:
@@ -85,13 +83,13 @@ def _like(source: Floats) -> Floats:
 
 
 def _ahead(begin: int, end: int, code: Callable[..., None], out: Floats, source: Floats, values: Floats) -> None:
-    code(_place(out, begin), _place(source, begin), values.ctypes.data, _rows(source, begin, end))
+    code(address(out, begin), address(source, begin), values.ctypes.data, _rows(source, begin, end))
 
 
 def _both(
     begin: int, end: int, code: Callable[..., None], out: Floats, slopes: Floats, source: Floats, values: Floats
 ) -> None:
-    arrays = (_place(each, begin) for each in (out, slopes, source))
+    arrays = (address(each, begin) for each in (out, slopes, source))
     code(*arrays, values.ctypes.data, _rows(source, begin, end))
 
 
@@ -110,13 +108,8 @@ def _back(
     sums: Floats,
 ) -> None:
     for block in range(begin, end):  # each sums on its own: the bits are the same for any number of threads
-        arrays = (_place(each, block) for each in (out, gradient, source))
-        code(*arrays, values.ctypes.data, _place(sums, block), source.shape[1])
-
-
-def _place(array: Floats, block: int) -> int:
-    """The address of a block."""
-    return array.ctypes.data + block * array.strides[0]
+        arrays = (address(each, block) for each in (out, gradient, source))
+        code(*arrays, values.ctypes.data, address(sums, block), source.shape[1])
 
 
 def _rows(source: Floats, begin: int, end: int) -> int:

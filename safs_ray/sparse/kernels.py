@@ -69,13 +69,12 @@ def combine(
                     total = plus_product(total, weight, load(source, base + offset))
                     other = plus_product(other, weight, load(source, other_base + offset))
                 store(out, first + rows[i, 0], total)
-                store(out, first + rows[i + 1, 0], other)
-                i += 2
+                i, total = i + 1, other
             else:
                 for j in range(starts[number], starts[number + 1]):
                     total = plus_product(total, spread(values[nonzeros[j, 1]]), load(source, base + nonzeros[j, 0]))
-                store(out, first + rows[i, 0], total)
-                i += 1
+            store(out, first + rows[i, 0], total)
+            i += 1
 
 
 @compiled
@@ -99,8 +98,8 @@ def correlate(
         gradient, source: (blocks, rows, LANES).
         weights: (weights, 4), in the order of computation: the number of a weight's list of pairs, the bases from
             which the two rows of a pair count, and its place in ``out``. Weights may share a list.
-        bands: every list is cut into so many bands; all weights finish a band before the next begins, so that what
-            they share stays in the cache. Band j of list i is ``starts[i * bands + j]`` to the next.
+        bands: into which every list is cut; all weights finish one before the next, so what they share stays cached.
+            Band j of list i is ``starts[i * bands + j]`` to the next.
         together: blocks that a weight's pairs go through before the next weight.
         pairs: (pairs, 2): offsets of the gradient's and of the source's row.
     """
@@ -122,16 +121,15 @@ def correlate(
                             total = plus_product(total, given, load(source, source_base + place))
                             other = plus_product(other, given, load(source, other_base + place))
                     out[weights[i, 3]] += sum_of(total)
-                    out[weights[i + 1, 3]] += sum_of(other)
-                    i += 2
+                    i, total = i + 1, other
                 else:
                     for block in range(first, last):
                         row, source_row = block * gradient.shape[1] + base, block * source.shape[1] + source_base
                         for j in range(starts[number], starts[number + 1]):
                             given = load(gradient, row + pairs[j, 0])
                             total = plus_product(total, given, load(source, source_row + pairs[j, 1]))
-                    out[weights[i, 3]] += sum_of(total)
-                    i += 1
+                out[weights[i, 3]] += sum_of(total)
+                i += 1
 
 
 @compiled

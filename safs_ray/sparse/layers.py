@@ -169,6 +169,11 @@ def empty(blocks: int, rows: int, dtype: np.dtype[Any]) -> npt.NDArray[Any]:
     return torch.empty(blocks, rows, LANES, dtype=torch_dtype(dtype)).numpy()
 
 
+def address(array: Floats, block: int) -> int:
+    """Where a block begins in memory."""
+    return int(array.ctypes.data + block * array.strides[0])
+
+
 def torch_dtype(dtype: np.dtype[Any]) -> torch.dtype:
     return torch.float32 if dtype == np.float32 else torch.float64
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import ctypes
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
@@ -29,6 +30,11 @@ def load(code: str, functions: Sequence[str]) -> Mapping[str, int]:
     engine.finalize_object()
     _ENGINES.append(engine)
     return {name: engine.get_function_address(name) for name in functions}
+
+
+def function(address: int, arguments: int) -> Callable[..., None]:
+    """Code at an address that takes so many integers of 64 bits; it runs beside other threads."""
+    return ctypes.CFUNCTYPE(None, *[ctypes.c_int64] * arguments)(address)
 
 
 def _object(code: str) -> bytes:

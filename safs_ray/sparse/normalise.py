@@ -7,7 +7,6 @@ known, for that of the source. What lies between is computed again: that takes l
 
 from __future__ import annotations
 
-import ctypes
 from collections.abc import Callable, Sequence
 from functools import cache
 from typing import Any, NamedTuple, cast
@@ -19,16 +18,12 @@ from llvmlite import ir
 from numba.core.cgutils import for_range
 from torch import Tensor, nn
 
-from safs_ray.operators import lookup
 from safs_ray.sparse import native
 from safs_ray.sparse.kernels import mix, moments
 from safs_ray.sparse.lanes import Doubles, Floats
-from safs_ray.sparse.layers import empty, share
-from safs_ray.sparse.operators import Routine, value_at
+from safs_ray.sparse.layers import address, empty, share
+from safs_ray.sparse.operators import ActivationCode, Routine
 from safs_ray.sparse.vectors import Vector
-
-SCALES = 2
-"""Parameters of every activation, alpha and beta; those of its operator follow."""
 
 IDENTITY = "linear"
 """The operator of a normalisation that no activation follows."""
@@ -44,7 +39,7 @@ class Code(NamedTuple):
 
     Attributes:
         ahead: ``(out, source, parameters, factors, begin, end, pixels)`` writes f(factor * source + summand).
-        back: ``(out, gradient, source, parameters, factors, sums, begin, end, pixels)`` writes the gradient in front
+        back: ``(out, gradient, source, sums, parameters, factors, begin, end, pixels)`` writes the gradient in front
             of the operator, and of each channel its :data:`SUMS` and the gradient of each parameter to ``sums``
             (channels, SUMS + parameters).
         back_frozen: the same without the gradients of parameters, the last of ``sums``.
@@ -71,52 +66,43 @@ def code_of(operator: str, dtype: np.dtype[np.floating]) -> Code:
     _back(Routine(module, "back", ARGUMENTS["back"], element), operator, learns=True)
     _back(Routine(module, "back_frozen", ARGUMENTS["back_frozen"], element), operator, learns=False)
     addresses = native.load(str(module), Code._fields)
-    return Code(
-        *(ctypes.CFUNCTYPE(None, *[ctypes.c_int64] * count)(addresses[name]) for name, count in ARGUMENTS.items())
-    )
+    return Code(**{name: native.function(addresses[name], count) for name, count in ARGUMENTS.items()})
 
 
 def _ahead(routine: Routine, operator: str) -> None:
     out, source, parameters, factors, begin, end, pixels = routine.arguments
-    builder = routine.builder
-    alpha, beta, *internal = routine.numbers(parameters, SCALES + len(lookup(operator).parameters))
+    builder, activation = routine.builder, ActivationCode(operator, routine, parameters)
     with for_range(builder, end, begin) as channel:
         factor, summand = routine.numbers(factors, 2, builder.mul(channel.index, ir.IntType(64)(3)))
         first = builder.mul(channel.index, pixels)
         with for_range(builder, pixels) as pixel:
             row = builder.add(first, pixel.index)
-            z = routine.load(source, row) * factor + summand
-            routine.store(out, row, alpha * value_at(operator, beta * z, internal).value)
+            routine.store(out, row, activation.value(routine.load(source, row) * factor + summand))
     builder.ret_void()
 
 
 def _back(routine: Routine, operator: str, *, learns: bool) -> None:
-    out, gradient, source, parameters, factors, sums, begin, end, pixels = routine.arguments
-    builder, own = routine.builder, len(lookup(operator).parameters)
-    alpha, beta, *internal = routine.numbers(parameters, SCALES + own)
-    count = SUMS + (SCALES + own if learns else 0)
-    totals = [builder.alloca(alpha.bits.type) for _ in range(count)]  # registers, once LLVM has seen to it
+    out, gradient, source, sums, parameters, factors, begin, end, pixels = routine.arguments
+    builder, activation = routine.builder, ActivationCode(operator, routine, parameters)
+    width = SUMS + activation.parameters
+    nothing = routine.nothing
+    totals = [builder.alloca(nothing.bits.type) for _ in range(width if learns else SUMS)]  # LLVM makes them registers
     with for_range(builder, end, begin) as channel:
         factor, summand, mean = routine.numbers(factors, 3, builder.mul(channel.index, ir.IntType(64)(3)))
         first = builder.mul(channel.index, pixels)
         for total in totals:
-            builder.store(alpha.of(0).bits, total)
+            builder.store(nothing.bits, total)
         with for_range(builder, pixels) as pixel:
             row = builder.add(first, pixel.index)
             x, given = routine.load(source, row), routine.load(gradient, row)
-            z = x * factor + summand
-            found = value_at(operator, beta * z, internal)
-            slope, *of_internal = found.slopes
-            scaled = given * alpha
-            through = scaled * slope if slope else x.of(0)
-            before = through * beta
+            before, of_parameters = activation.gradients(x * factor + summand, given)
             routine.store(out, row, before)
-            products = [before, before * (x - mean), given * found.value, through * z]
-            products += [scaled * each if each else x.of(0) for each in of_internal]
-            for total, product in zip(totals, products[:count], strict=True):
-                builder.store((Vector(builder, builder.load(total)) + product).bits, total)
+            products = [before, before * (x - mean), *of_parameters]
+            for total, product in zip(totals, products[: len(totals)], strict=True):
+                if product:
+                    builder.store((Vector(builder, builder.load(total)) + product).bits, total)
+        base = builder.mul(channel.index, ir.IntType(64)(width))
         for place, total in enumerate(totals):
-            base = builder.mul(channel.index, ir.IntType(64)(SUMS + SCALES + own))
             routine.store_sum(sums, builder.add(base, ir.IntType(64)(place)), Vector(builder, builder.load(total)))
     builder.ret_void()
 
@@ -163,7 +149,8 @@ class Normalise:
         factors, code = self._factors(values, memory), code_of(self._operator, values.dtype)
         outs = [empty(len(source), source.shape[1], values.dtype) for source in sources]
         for out, source in zip(outs, sources, strict=True):
-            share(_run_ahead, len(factors), out.size, code.ahead, out, source, parameters, factors, self._pixels)
+            arguments = code.ahead, (out, source), (parameters, factors), self._pixels
+            share(_run, len(factors), out.size, *arguments)
         return outs, memory
 
     def backward(
@@ -186,8 +173,8 @@ class Normalise:
         found = np.zeros((len(mean), SUMS + len(parameters)))
         for out, gradient, source in zip(outs, gradients, sources, strict=True):
             sums = np.zeros((len(source), *found.shape), values.dtype)
-            arguments = out, gradient, source, parameters, factors, sums, self._pixels
-            share(_run_back, len(mean), source.size, back, *arguments)
+            arguments = back, (out, gradient, source, sums), (parameters, factors), self._pixels
+            share(_run, len(mean), source.size, *arguments)
             found += sums.sum(0, dtype=np.float64)
         total, product = found.T[:SUMS]
         a = np.split(values, 2)[0][self._places] * inverse
@@ -228,37 +215,18 @@ class Normalise:
         return mean, variance
 
 
-def _run_ahead(
+def _run(
     begin: int,
     end: int,
     code: Callable[..., None],
-    out: Floats,
-    source: Floats,
-    parameters: Floats,
-    factors: Floats,
+    arrays: Sequence[Floats],
+    constants: Sequence[Floats],
     pixels: int,
 ) -> None:
-    for block in range(len(source)):
-        places = (each[block].ctypes.data for each in (out, source))
-        code(*places, parameters.ctypes.data, factors.ctypes.data, begin, end, pixels)
-
-
-def _run_back(
-    begin: int,
-    end: int,
-    code: Callable[..., None],
-    out: Floats,
-    gradient: Floats,
-    source: Floats,
-    parameters: Floats,
-    factors: Floats,
-    sums: Floats,
-    pixels: int,
-) -> None:
-    for block in range(len(source)):
-        places = (each[block].ctypes.data for each in (out, gradient, source))
-        constants = parameters.ctypes.data, factors.ctypes.data
-        code(*places, *constants, sums[block].ctypes.data, begin, end, pixels)
+    """Run code over some channels of all blocks."""
+    numbers = [each.ctypes.data for each in constants]
+    for block in range(len(arrays[0])):
+        code(*(address(each, block) for each in arrays), *numbers, begin, end, pixels)
 
 
 def _images(known: Sequence[Floats]) -> float:

@@ -6,7 +6,6 @@ symbols in place of tensors. An operator that calls for what has no rule is left
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from functools import cache
 from typing import Any, NamedTuple
 
@@ -19,6 +18,9 @@ from safs_ray.sparse.definitions import applied
 from safs_ray.sparse.lanes import LANES
 from safs_ray.sparse.symbols import Symbol
 from safs_ray.sparse.vectors import Vector
+
+SCALES = 2
+"""Parameters of every activation, alpha and beta; those of its operator follow."""
 
 
 class OperatorCode(NamedTuple):
@@ -57,38 +59,31 @@ def compiled(name: str, single: bool) -> OperatorCode:
 def _ahead(module: ir.Module, name: str, element: ir.Type) -> None:
     code = Routine(module, "ahead", 4, element)
     out, source, parameters, rows = code.arguments
-    alpha, beta, *internal = code.numbers(parameters, 2 + len(lookup(name).parameters))
+    activation = ActivationCode(name, code, parameters)
     with for_range(code.builder, rows) as loop:
-        x = code.load(source, loop.index)
-        code.store(out, loop.index, alpha * value_at(name, beta * x, internal).value)
+        code.store(out, loop.index, activation.value(code.load(source, loop.index)))
     code.builder.ret_void()
 
 
 def _both(module: ir.Module, name: str, element: ir.Type) -> None:
     code = Routine(module, "both", 5, element)
     out, slopes, source, parameters, rows = code.arguments
-    alpha, beta, *internal = code.numbers(parameters, 2 + len(lookup(name).parameters))
+    activation = ActivationCode(name, code, parameters)
     with for_range(code.builder, rows) as loop:
-        x = code.load(source, loop.index)
-        found = value_at(name, beta * x, internal)
-        code.store(out, loop.index, alpha * found.value)
-        slope = found.slopes[0]
-        code.store(slopes, loop.index, alpha * slope * beta if slope else x.of(0))
+        value, slope = activation.value_and_slope(code.load(source, loop.index))
+        code.store(out, loop.index, value)
+        code.store(slopes, loop.index, slope)
     code.builder.ret_void()
 
 
 def _back(module: ir.Module, name: str, element: ir.Type) -> None:
     code = Routine(module, "back", 6, element)
     out, gradient, source, parameters, sums, rows = code.arguments
-    alpha, beta, *internal = code.numbers(parameters, 2 + len(lookup(name).parameters))
+    activation = ActivationCode(name, code, parameters)
     with for_range(code.builder, rows) as loop:
         x, given = code.load(source, loop.index), code.load(gradient, loop.index)
-        found = value_at(name, beta * x, internal)
-        slope, *of_internal = found.slopes
-        scaled = given * alpha
-        through = scaled * slope if slope else x.of(0)
-        code.store(out, loop.index, through * beta)
-        of_parameters = [given * found.value, through * x, *(scaled * each if each else None for each in of_internal)]
+        of_source, of_parameters = activation.gradients(x, given)
+        code.store(out, loop.index, of_source)
         for row, own in enumerate(of_parameters):
             if own:
                 place = ir.Constant(ir.IntType(64), row)
@@ -96,14 +91,47 @@ def _back(module: ir.Module, name: str, element: ir.Type) -> None:
     code.builder.ret_void()
 
 
-def value_at(name: str, z: Vector, internal: Sequence[Vector]) -> Symbol:
-    """An operator's value at z, with its derivatives."""
-    inputs = [z, *internal]
-    symbols = [
-        Symbol(value, [value.of(1) if place == own else None for place in range(len(inputs))])
-        for own, value in enumerate(inputs)
-    ]
-    return applied(lookup(name), symbols)
+class ActivationCode:
+    """The code of f(x) = alpha g(beta x) within a routine.
+
+    Args:
+        parameters: address of alpha, beta and g's internal parameters.
+
+    Attributes:
+        parameters: how many these are.
+    """
+
+    def __init__(self, name: str, routine: Routine, parameters: ir.Value) -> None:
+        self._operator = lookup(name)
+        self.parameters = SCALES + len(self._operator.parameters)
+        self._alpha, self._beta, *self._internal = routine.numbers(parameters, self.parameters)
+
+    def value(self, x: Vector) -> Vector:
+        value: Vector = self._alpha * self._at(x).value
+        return value
+
+    def value_and_slope(self, x: Vector) -> tuple[Vector, Vector]:
+        found = self._at(x)
+        slope = found.slopes[0]
+        return self._alpha * found.value, self._alpha * slope * self._beta if slope else x.of(0)
+
+    def gradients(self, x: Vector, given: Vector) -> tuple[Vector, list[Vector | None]]:
+        """Those of x and of every parameter, given that of f; None for 0."""
+        found = self._at(x)
+        slope, *of_internal = found.slopes
+        scaled = given * self._alpha
+        through = scaled * slope if slope else x.of(0)
+        of_scales = [given * found.value, through * x]
+        return through * self._beta, [*of_scales, *(scaled * each if each else None for each in of_internal)]
+
+    def _at(self, x: Vector) -> Symbol:
+        """g's value at beta x, with its derivatives."""
+        inputs = [self._beta * x, *self._internal]
+        symbols = [
+            Symbol(value, [value.of(1) if place == own else None for place in range(len(inputs))])
+            for own, value in enumerate(inputs)
+        ]
+        return applied(self._operator, symbols)
 
 
 class Routine:
@@ -115,6 +143,11 @@ class Routine:
         self.builder = ir.IRBuilder(function.append_basic_block())
         self.arguments = function.args
         self._element = element
+
+    @property
+    def nothing(self) -> Vector:
+        """0 in all lanes."""
+        return Vector(self.builder, ir.Constant(ir.VectorType(self._element, LANES), None))
 
     def numbers(self, address: ir.Value, count: int, start: ir.Value | None = None) -> list[Vector]:
         """So many numbers of an array from one on, the first by default, each in all lanes of a vector."""
