@@ -83,10 +83,11 @@ def forecast(configuration: Configuration, epoch: SecondsPerEpoch, workers: Work
     """
     final, when, pruning = configuration.final, configuration.search.when, configuration.pruning
     dense, sparse, candidate = epoch
-    searched = {"after": candidate, "before": dense, "during": _while_pruning(configuration, pruning, epoch)}[when]
-    last = (
-        searched if when == "during" else mean((sparse, candidate))
-    )  # half of the rows have operators that were found
+    if when == "during":
+        searched = last = _while_pruning(configuration, pruning, epoch)
+    else:
+        searched = dense if when == "before" else candidate
+        last = mean((sparse, candidate))  # half of the rows have operators that were found
     parts = {BEGIN: workers.begin}
     if not configuration.model.pruned:
         parts[DENSE] = workers.seconds(1, dense_epochs(configuration) * dense)
@@ -206,16 +207,15 @@ def _as_sparse(configuration: Configuration, network: Network) -> Network:
 def _drawn(network: Network, section: PruningSection) -> Iterator[Network]:
     """Networks with masks drawn at random, several of a small network.
 
-    One ranking over all layers goes by each weight's rank in its own: that keeps about as many of each layer as it
-    does of trained weights. By the magnitudes of initial ones it would empty whole layers.
+    Scores are the reciprocals of ranks within a layer: by these one ranking over all layers keeps about as many weights
+    of each, as it does of trained ones. By the magnitudes of initial weights it would empty whole layers.
     """
     draws = torch.Generator().manual_seed(0)
     for _ in range(MASKS if network.prunable_count <= SMALL else 1):
-        scores = {name: torch.rand(each.shape, generator=draws) for name, each in network.prunable().items()}
-        if section.allocation == "global":
-            scores = {
-                name: 1 / (1 + score.flatten().argsort().argsort()).view_as(score) for name, score in scores.items()
-            }
+        scores = {
+            name: 1 / (1 + torch.randperm(weight.numel(), generator=draws)).view(weight.shape)
+            for name, weight in network.prunable().items()
+        }
         yield network.masked(select(scores, section.sparsity, section, {}))
 
 

@@ -8,7 +8,6 @@ from typing import NamedTuple
 from safs_ray.accuracy import accuracy
 from safs_ray.config import ConfigurationError, refusal
 from safs_ray.network import Network
-from safs_ray.pruning.rules import FixedMasks
 from safs_ray.training.context import Context
 from safs_ray.training.loop import LoopTrainer
 from safs_ray.training.trainer import Trainer
@@ -73,6 +72,6 @@ def diverging(training: Training, blamed: str) -> ConfigurationError:
     """The error of a training that came to nothing."""
     if loop := training.context.configuration.task.loop:
         return refusal("task.loop", loop, f"its score is NaN or infinite with {blamed} as it is")
-    when = "in its first epoch" if training.mask_rule is FixedMasks else "before its masks are complete"
+    when = "before its masks are complete" if training.changes_masks else "in its first epoch"
     rate = training.hyperparameters.learning_rate
     return refusal(blamed, rate, f"the training diverges {when}; take a smaller one")

@@ -17,7 +17,6 @@ from safs_ray.data import augmentation, batch_count, batches
 from safs_ray.metrics import metric_of
 from safs_ray.network import Network
 from safs_ray.optimizers import OPTIMIZERS, SCHEDULES
-from safs_ray.pruning.rules import FixedMasks
 from safs_ray.randomness import generator
 from safs_ray.sparse.cohort import Cohort
 from safs_ray.sparse.execution import cohort, following
@@ -280,14 +279,14 @@ def _cohort(networks: Sequence[Network], training: Training) -> Cohort:
             accuracy, by masks that change, or as their execution is.
     """
     context, first = training.context, networks[0]
-    costs = context.configuration.run.known_costs
-    alone = training.hyperparameters.schedule == "plateau" or training.mask_rule is not FixedMasks
+    arguments = training.execution, context.device, context.configuration.run.known_costs
+    alone = training.hyperparameters.schedule == "plateau" or training.changes_masks
     if len(networks) > 1 and alone:
         module = None
-    elif training.mask_rule is FixedMasks:
-        module = cohort(networks, training.execution, context.device, costs)
+    elif training.changes_masks:
+        module = following(first, *arguments)
     else:
-        module = following(first, training.execution, context.device, costs)
+        module = cohort(networks, *arguments)
     if module is None:
         raise AloneError(f"{len(networks)} networks of {first.specification.model}")
     return module

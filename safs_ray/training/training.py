@@ -46,6 +46,11 @@ class Training:
         return count if count > 1 else 0
 
     @property
+    def changes_masks(self) -> bool:
+        """Whether the network's masks change while it trains."""
+        return self.mask_rule is not FixedMasks
+
+    @property
     def precision(self) -> torch.dtype:
         """What layers compute in while the network trains."""
         asked = self.context.configuration.run.precision
