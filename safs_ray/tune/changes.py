@@ -20,7 +20,6 @@ from safs_ray.config import (
     validate,
 )
 from safs_ray.storage import Folder
-from safs_ray.tune import spending
 
 FREE = (
     "run.address", "run.device", "run.verbose", "run.events", "tune.max_concurrent", "tune.resources.cpu",
@@ -104,6 +103,10 @@ def note(configuration: Configuration, folder: Folder) -> None:
     if reopens(changes):
         reopen(folder)
     if "run.budget" in changes:
+        from safs_ray.tune import (
+            spending,  # here: it knows the experiment, and so torch, which a mistake need not wait for
+        )
+
         spending.reopen(folder)
     text = folder.read(CONFIGURATION).decode()
     header = "".join(line for line in text.splitlines(keepends=True) if line.startswith("#"))

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import subprocess
 import sys
 from pathlib import Path
 
@@ -74,3 +75,18 @@ def test_a_structure_given_to_a_run_that_was_begun_is_named_with_the_reason(
         ConfigurationError, match=r"^pruning\.structure=2:4: the run was begun with 'unstructured', and"
     ):
         resumed(str(tmp_path / "run"), ["pruning.structure=2:4"])
+
+
+MISTAKEN = """
+import runpy, sys
+sys.argv[1:] = ["search.stepz=5"]
+try:
+    runpy.run_module("safs_ray.tune", run_name="__main__")
+except SystemExit as end:
+    print(end.code, *({"ray", "torch", "scipy", "numba", "tensorboard"} & {*sys.modules}))
+"""
+
+
+def test_a_mistaken_invocation_is_told_of_before_anything_heavy_is_imported() -> None:
+    done = subprocess.run([sys.executable, "-c", MISTAKEN], check=True, capture_output=True, text=True, timeout=60)
+    assert done.stdout.split() == ["2"]
