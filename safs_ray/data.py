@@ -261,9 +261,9 @@ class Splits:
 class Folds:
     """A data set whose pool begins with a block of validation images for each fold, as :meth:`Dataset.arranged` does.
 
-    Dense training, pruning and search train on the images behind all blocks and validate on block 0. The final
-    evaluation of a fold trains on all but the fold's own block. So no network is ever validated on an image that
-    it, or the network it was made from, was trained on.
+    Dense training, pruning and search train on the images behind all blocks and validate on block 0, finalists on all
+    blocks. The final evaluation of a fold trains on all but the fold's own block. So no network is ever validated on an
+    image that it, or the network it was made from, was trained on.
 
     Args:
         validation: fraction of the pool in one block, in (0, 0.5].
@@ -274,6 +274,8 @@ class Folds:
         >>> folds = Folds(Dataset(examples, examples, outputs=2), validation=0.2, count=3)
         >>> len(folds.search().train), len(folds.search().validation), len(folds.final(0).train)
         (4, 2, 8)
+        >>> len(folds.finalists().train), len(folds.finalists().validation)
+        (4, 6)
     """
 
     dataset: Dataset
@@ -284,6 +286,14 @@ class Folds:
         """What all stages before the final evaluation see; slices of the pool, not copies."""
         pool = self.dataset.pool
         return Splits(pool[self.count * self._block :], pool[self._of(0)], self.dataset.test)
+
+    def finalists(self) -> Splits:
+        """What the trainings that choose between finalists see: as in the search, validated on the blocks of all folds.
+
+        The search has seen the first of these blocks only.
+        """
+        pool, held_out = self.dataset.pool, self.count * self._block
+        return Splits(pool[held_out:], pool[:held_out], self.dataset.test)
 
     def final(self, fold: int) -> Splits:
         """What the final evaluation of a fold sees."""

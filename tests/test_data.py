@@ -226,10 +226,19 @@ class TestFolds:
             assert numbers(final.train) == set(range(count)) - numbers(final.validation)
             assert numbers(split.search().train) <= numbers(final.train)
 
+    @POOLS
+    def test_finalists_are_validated_on_the_blocks_of_all_folds(
+        self, count: int, validation: float, folds: int
+    ) -> None:
+        split = Folds(dataset(count), validation, folds)
+        blocks = [numbers(split.final(fold).validation) for fold in range(folds)]
+        assert numbers(split.finalists().validation) == set[int]().union(*blocks)
+        assert numbers(split.finalists().train) == numbers(split.search().train)
+
     def test_the_test_images_are_the_sources(self) -> None:
         whole = dataset(30)
         split = Folds(whole, 0.1, 2)
-        for splits in (split.search(), split.final(0), split.final(1)):
+        for splits in (split.search(), split.finalists(), split.final(0), split.final(1)):
             assert torch.equal(splits.test.inputs, whole.test.inputs)
             assert torch.equal(splits.test.labels, whole.test.labels)
 

@@ -13,10 +13,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 from safs_ray import stages
 from safs_ray.config import AUTO, Configuration, counted
+from safs_ray.data import Folds
 from safs_ray.experiment.finalists import Default, winner
 from safs_ray.experiment.missing import budget_of
 from safs_ray.experiment.planning import dense_epochs, pruning_epochs
@@ -156,9 +158,9 @@ def _last(configuration: Configuration, row: Row, recipe: Recipe, fold: int) -> 
         assert start
         return stages.finish(start.network, context, recipe, fold)
 
-    start, epochs = start_of(configuration, row), configuration.final.epochs
+    start, epochs, images = start_of(configuration, row), configuration.final.epochs, partial(Folds.final, fold=fold)
     expendable = fold > 0 or row in configuration.final.ablations
-    return Stage(final(row, fold), epochs, make, start, fold, tests=True, recipe=recipe, expendable=expendable)
+    return Stage(final(row, fold), epochs, make, start, images, tests=True, recipe=recipe, expendable=expendable)
 
 
 def _same(row: Row, default: Recipe, fold: int) -> Stage:
@@ -168,7 +170,7 @@ def _same(row: Row, default: Recipe, fold: int) -> Stage:
         assert pruned
         return pruned
 
-    return Stage(final(row, fold), 0, make, final(Row.PRUNED, fold), fold, recipe=default)
+    return Stage(final(row, fold), 0, make, final(Row.PRUNED, fold), recipe=default)
 
 
 def _test(dense: Result | None, context: Context) -> Result:

@@ -1,17 +1,20 @@
 """Finalists: the best trials of a sweep beside the default recipe, all trained again.
 
 One training says little of a very sparse network, and a search may find nothing: so the default recipe is always a
-finalist, and wins unless another one does better on average.
+finalist, and wins unless another one does better on average by more than one standard error. They are validated on the
+images that every fold holds out, most of which the search has not seen.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from statistics import mean
+from statistics import mean, variance
 from typing import NamedTuple
 
 from safs_ray import stages
 from safs_ray.config import Configuration, counted
+from safs_ray.data import Folds
 from safs_ray.experiment.results import Finalists, spread
 from safs_ray.experiment.stage import DEFAULT, Executor, Outcome, Stage, finalists_place
 from safs_ray.log import event, log, percent
@@ -58,16 +61,18 @@ def winner(
     last, trained = _train_again(configuration, course.sweep, last, starts, executor)
     if not trained:
         return _nothing_found(course.sweep, default.recipe)
-    best, accuracy = winner_of(last, [[result.validation_accuracy for result in each] for each in trained])
+    accuracies = [[result.validation_accuracy for result in each] for each in trained]
+    won = winner_of(accuracies, len(executor.folds.finalists().validation))
     finalists[course.sweep] = {
         outcome.trial: {
-            "validation_accuracy": spread([result.validation_accuracy for result in each]),
+            "validation_accuracy": spread(of_it),
             "core_seconds": sum(result.core_seconds for result in each),
+            "won": place == won,
         }
-        for outcome, each in zip(last, trained, strict=True)
+        for place, (outcome, of_it, each) in enumerate(zip(last, accuracies, trained, strict=True))
     }
-    _tell(course.sweep, best, accuracy, len(trained[0]))
-    return best.recipe
+    _tell(course.sweep, last, accuracies, won)
+    return last[won].recipe
 
 
 def finalists_of(outcomes: Sequence[Outcome], default: Recipe, most: int) -> list[Outcome]:
@@ -82,14 +87,50 @@ def finalists_of(outcomes: Sequence[Outcome], default: Recipe, most: int) -> lis
     return [Outcome(DEFAULT, default, 0.0), *others[:most]]
 
 
-def winner_of(finalists: Sequence[Outcome], accuracies: Sequence[Sequence[float]]) -> tuple[Outcome, float]:
-    """The finalist of the highest mean validation accuracy, the first of equal ones, and that mean.
+def winner_of(accuracies: Sequence[Sequence[float]], examples: int) -> int:
+    """The place of the winner: of those better than the first by more than a standard error, the best; else the first.
+
+    As Breiman et al. (Classification and Regression Trees, 1984, 3.4.3) choose the simplest tree within one standard
+    error of the best one.
 
     Args:
-        accuracies: of the trainings of each finalist.
+        accuracies: of the trainings of each finalist, in the same order of seeds; the default recipe's come first.
+        examples: that each accuracy was measured on; 0 where that is not known.
+
+    Examples:
+        >>> [winner_of([[0.90, 0.90], [0.92, 0.92]], examples) for examples in (100, 1000)]
+        [0, 1]
     """
-    means = [mean(values) for values in accuracies]
-    return finalists[means.index(max(means))], max(means)
+    default, means = accuracies[0], [mean(values) for values in accuracies]
+    surely = [
+        place
+        for place, values in enumerate(accuracies)
+        if means[place] - means[0] > standard_error(values, default, examples)
+    ]
+    return max(surely, key=means.__getitem__, default=0)
+
+
+def standard_error(accuracies: Sequence[float], others: Sequence[float], examples: int) -> float:
+    """How far the mean of accuracies may lie above that of others by chance.
+
+    Two chances count. Which examples are held out: the mean of n numbers in [0, 1] has a variance of p (1 - p) / n if
+    each is 0 or 1, else less; p is here the mean of both. All trainings see the same examples, so more trainings do not
+    help. And which batches a training draws: the variance of k differences, seed by seed, over k.
+
+    Args:
+        accuracies, others: of trainings with the same seeds.
+        examples: n; 0 where that is not known.
+
+    Examples:
+        >>> standard_error([0.9], [0.7], examples=100)
+        0.04
+        >>> standard_error([1.0, 0.75], [0.5, 0.5], examples=0)
+        0.125
+    """
+    p, differences = mean((*accuracies, *others)), [one - other for one, other in zip(accuracies, others, strict=True)]
+    by_examples = max(0.0, p * (1 - p)) / examples if examples else 0.0  # scores of a user's own loop may be above 1
+    by_batches = variance(differences) / len(differences) if len(differences) > 1 else 0.0
+    return math.sqrt(by_examples + by_batches)
 
 
 def finalist_epochs(configuration: Configuration, trials: int) -> int:
@@ -102,18 +143,18 @@ def finalist_trainings(configuration: Configuration, trials: int) -> int:
     return (min(trials, configuration.final.finalists) + 1) * configuration.final.seeds
 
 
-def _tell(sweep: Sweep, best: Outcome, accuracy: float, trainings: int) -> None:
-    details = event("won", sweep=sweep, trial=best.trial, validation_accuracy=accuracy)
-    how = f"the mean of {counted(trainings, 'training')}"
-    if best.trial == DEFAULT:
-        nothing = "%s: the search has found nothing better than the default recipe, with validation %s, %s"
-        log.info(nothing, sweep, percent(accuracy), how, extra=details)
-        return
-    searched = percent(best.accuracy).strip()
-    log.info(
-        "%s: %s wins with validation %s, %s (%s in the search)",
-        sweep, best.trial, percent(accuracy), how, searched, extra=details,
-    )  # fmt: skip
+def _tell(sweep: Sweep, finalists: Sequence[Outcome], accuracies: Sequence[Sequence[float]], won: int) -> None:
+    best, means = finalists[won], [mean(values) for values in accuracies]
+    details = event("won", sweep=sweep, trial=best.trial, validation_accuracy=means[won])
+    how = f"validation {percent(means[won]).strip()}, the mean of {counted(len(accuracies[won]), 'training')}"
+    if won:
+        searched = percent(best.accuracy).strip()
+        log.info("%s: %s wins with %s (%s in the search)", sweep, best.trial, how, searched, extra=details)
+    else:
+        highest = percent(max(means)).strip()
+        above = f"; {highest}, the highest, is within one standard error" if max(means) > means[0] else ""
+        nothing = "%s: the search has found nothing surely better than the default recipe, with %s%s"
+        log.info(nothing, sweep, how, above, extra=details)
 
 
 def _nothing_found(sweep: Sweep, default: Recipe) -> Recipe:
@@ -161,4 +202,5 @@ def _training(configuration: Configuration, sweep: Sweep, finalist: Outcome, num
         return stages.train_finalist(initial.network, context, finalist.recipe, number)
 
     name = f"{finalists_place(sweep, finalist.trial)}/seed-{number}"
-    return Stage(name, configuration.final.epochs, make, start, recipe=finalist.recipe, expendable=True)
+    epochs, images = configuration.final.epochs, Folds.finalists
+    return Stage(name, epochs, make, start, images, recipe=finalist.recipe, expendable=True)

@@ -98,11 +98,19 @@ def forecast(configuration: Configuration, epoch: SecondsPerEpoch, workers: Work
         beside = replace(workers, count=min(workers.count, configuration.tune.max_concurrent or workers.count))
         parts[course.sweep] = beside.seconds(count, each)
         trainings = finalist_trainings(configuration, count)
-        parts[finalists_place(course.sweep)] = workers.seconds(trainings, final.epochs * searched)
+        each = final.epochs * searched * _finalist_to_candidate(configuration)
+        parts[finalists_place(course.sweep)] = workers.seconds(trainings, each)
     if when == "before":
         parts[PRUNED_AGAIN] = sum(_pruning(configuration, epoch, workers).values())
     trainings = len(sparse_rows(configuration)) * final.folds
     return {**parts, FINAL: workers.seconds(trainings, final.epochs * last), END: workers.end}
+
+
+def _finalist_to_candidate(configuration: Configuration) -> float:
+    """How much longer an epoch of a finalist takes than one of a candidate: the images of all folds validate it."""
+    held_out, folds = configuration.data.validation, configuration.final.folds
+    trained = 1 - folds * held_out
+    return (trained + VALIDATION * folds * held_out) / (trained + VALIDATION * held_out)
 
 
 def _pruning(configuration: Configuration, epoch: SecondsPerEpoch, workers: Workers) -> dict[str, float]:

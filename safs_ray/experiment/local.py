@@ -9,7 +9,7 @@ import torch
 
 from safs_ray import stages
 from safs_ray.config import Configuration, Hyperparameters, counted
-from safs_ray.data import Dataset
+from safs_ray.data import Dataset, Folds
 from safs_ray.experiment.budget import Budget
 from safs_ray.experiment.progress import BUDGET_ENDED, Clock, StageProgress, SweepProgress, news_of
 from safs_ray.experiment.stage import FailedSearchError, Outcome, Stage
@@ -67,6 +67,11 @@ class InProcess:
         """That of the clock."""
         return self._clock.budget
 
+    @property
+    def folds(self) -> Folds:
+        """Of the data set, with logits once a network teaches."""
+        return self._folds
+
     def run(self, stages: Sequence[Stage]) -> list[Result]:
         """The results of stages, one after the other."""
         missing = [stage for stage in stages if stage.name not in self._results]
@@ -74,9 +79,10 @@ class InProcess:
         for stage in missing:
             if stage.expendable and self._clock.leaves_out(stage.name):
                 continue
-            splits = self._folds.search() if stage.fold is None else self._folds.final(stage.fold)
             start = self._results[stage.start] if stage.start else None
-            context = Context(self._configuration, splits, self._device, partial(progress.epoch, stage.name))
+            context = Context(
+                self._configuration, stage.images(self.folds), self._device, partial(progress.epoch, stage.name)
+            )
             self._results[stage.name] = stage.make(start, context)
         return [self._results[stage.name] for stage in stages if self.has(stage.name)]
 

@@ -20,7 +20,10 @@ TableRow = dict[str, Any]
 """A row of results.json."""
 
 Finalists = dict[str, dict[str, dict[str, Any]]]
-"""By sweep and trial: validation_accuracy of its trainings, as a row of the table has it, and core_seconds of all."""
+"""By sweep and trial: validation_accuracy of its trainings, as a row of the table has it, core_seconds of all, and won.
+
+That is not there in runs of before it was decided by the standard error: the highest mean won.
+"""
 
 
 def results(
@@ -91,6 +94,7 @@ def read_finalists(folder: Folder) -> Finalists:
             trial: {
                 "validation_accuracy": spread([metrics["validation_accuracy"] for metrics in trainings]),
                 "core_seconds": sum(metrics["core_seconds"] for metrics in trainings),
+                "won": False,  # all of them are known only where results.json says so
             }
             for trial, trainings in trials.items()
             if trainings
@@ -101,8 +105,11 @@ def read_finalists(folder: Folder) -> Finalists:
 
 def won_by_default(finalists: Finalists, sweep: Sweep) -> bool:
     """Whether a sweep has found nothing better than the default recipe."""
-    means = {trial: known["validation_accuracy"]["mean"] for trial, known in finalists.get(sweep, {}).items()}
-    return DEFAULT in means and means[DEFAULT] == max(means.values())
+    known = finalists.get(sweep, {})
+    if DEFAULT not in known:
+        return False
+    highest = max(trial["validation_accuracy"]["mean"] for trial in known.values())
+    return bool(known[DEFAULT].get("won", known[DEFAULT]["validation_accuracy"]["mean"] == highest))
 
 
 def _trainings(folder: Folder) -> list[dict[str, Any]]:

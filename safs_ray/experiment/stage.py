@@ -6,6 +6,7 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
+from safs_ray.data import Folds, Splits
 from safs_ray.experiment.budget import Budget
 from safs_ray.search.assignment import Assignment
 from safs_ray.search.course import Course, Sweep
@@ -35,7 +36,7 @@ class Stage:
         name: of its result.
         epochs: that it trains.
         start: name of the result that it begins from; None for none.
-        fold: whose images it sees; None for those of the search.
+        images: which of the experiment's images it sees.
         tests: whether it reads the test images.
         recipe: what its result depends on beside its start: with another it is made anew.
         expendable: whether it is left out when the budget ends before it begins.
@@ -45,7 +46,7 @@ class Stage:
     epochs: int
     make: Make
     start: str | None = None
-    fold: int | None = None
+    images: Callable[[Folds], Splits] = Folds.search
     tests: bool = False
     recipe: Recipe | None = None
     expendable: bool = False
@@ -101,6 +102,10 @@ class Executor(Protocol):
     @property
     def budget(self) -> Budget:
         """The time that the experiment may take, and what is left out for want of it."""
+
+    @property
+    def folds(self) -> Folds:
+        """The experiment's images, as its stages divide them."""
 
     def run(self, stages: Sequence[Stage]) -> list[Result]:
         """The results of stages, which are run beside each other as far as they fit, without those left out."""

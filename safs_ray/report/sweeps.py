@@ -154,15 +154,16 @@ def _fate(taken: Sequence[Evaluation], course: Course, rungs: Sequence[int], ove
 
 
 def _winner(trials: Sequence[Trial], sweep: Sweep, results: Mapping[str, Any]) -> Trial:
-    """The finalist that did best when trained again; without finalists that which no rung stopped of highest accuracy.
+    """The finalist that won, or did best when trained again; without finalists the best that no rung stopped.
 
     Of equally good ones it is that which the results tell of. Where none is finished, it is the best of all.
     """
     chosen = results.get("hyperparameters") if sweep is Sweep.SAFS else None
     finalists = results.get("finalists", {}).get(sweep, {})
 
-    def rank(trial: Trial) -> tuple[float, float, bool]:
-        again = finalists[trial.name]["validation_accuracy"]["mean"] if trial.name in finalists else -1.0
-        return again, trial.best_accuracy, trial.hyperparameters.model_dump() == chosen
+    def rank(trial: Trial) -> tuple[bool, float, float, bool]:
+        known = finalists.get(trial.name, {"validation_accuracy": {"mean": -1.0}})
+        again = known["validation_accuracy"]["mean"]
+        return known.get("won", False), again, trial.best_accuracy, trial.hyperparameters.model_dump() == chosen
 
     return max([trial for trial in trials if trial.fate in ("finished", "cut")] or trials, key=rank)

@@ -85,7 +85,7 @@ def of_budget(budget: Mapping[str, Any] | None) -> Iterator[str]:
 
 
 NOTHING_BETTER = (
-    "The search found nothing better than the network's own activations with the default hyperparameters: "
+    "The search found nothing surely better than the network's own activations with the default hyperparameters: "
     "the row SAFS is the row pruned."
 )
 """Said where the default recipe has won."""

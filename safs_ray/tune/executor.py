@@ -10,7 +10,7 @@ from ray.util.queue import Queue
 
 from safs_ray import stages
 from safs_ray.config import Configuration
-from safs_ray.data import Dataset
+from safs_ray.data import Dataset, Folds
 from safs_ray.experiment import Outcome, Stage
 from safs_ray.experiment.budget import Budget
 from safs_ray.experiment.progress import Clock
@@ -50,6 +50,11 @@ class OnRay:
     def budget(self) -> Budget:
         """That of the clock."""
         return self._clock.budget
+
+    @property
+    def folds(self) -> Folds:
+        """Of the data set, as it was given."""
+        return stages.folds(self._run.configuration, self._dataset)
 
     def run(self, stages: Sequence[Stage]) -> list[Result]:
         """The results of stages, as many at a time as fit."""

@@ -144,7 +144,7 @@ def make(run: Run, arrays: Arrays, stage: Stage, until: float) -> None:
     """Ray task: a stage's result, in the run folder; see :meth:`Run.once`."""
     device = stages.set_up(run.configuration)
     folds = stages.folds(run.configuration, Dataset.from_arrays(arrays))
-    run.once(stage, folds.search() if stage.fold is None else folds.final(stage.fold), device, until)
+    run.once(stage, stage.images(folds), device, until)
 
 
 def run_stages(run: Run, wanted: Sequence[tuple[Stage, Any]], clock: Clock) -> None:

@@ -61,7 +61,7 @@ def test_an_experiment_goes_from_dense_training_to_its_table(
     configuration: Configuration, dataset: Dataset, specification: Specification, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO, "safs_ray")
-    executor = Recorded(configuration, dataset)
+    executor = Beaten(configuration, dataset)
     results = experiment.run(configuration, specification, executor)
     again = [f"finalists/SAFS/{trial}/seed-{seed}" for seed in (0, 1) for trial in results["finalists"]["SAFS"]]
     last = [f"final/{row}/fold-{fold}" for fold in (0, 1) for row in ("pruned", "SAFS")]

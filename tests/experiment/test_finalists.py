@@ -1,19 +1,21 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 from statistics import mean
 from typing import ClassVar
 
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
 from safs_ray.config import Configuration, Hyperparameters
 from safs_ray.data import Dataset
 from safs_ray.experiment import Outcome, Stage, finalist_epochs
-from safs_ray.experiment.finalists import Default, finalists_of, winner, winner_of
+from safs_ray.experiment.finalists import Default, finalists_of, standard_error, winner, winner_of
 from safs_ray.experiment.results import Finalists, won_by_default
 from safs_ray.search.course import Sweep, joint
 from safs_ray.search.recipe import Recipe
@@ -46,21 +48,43 @@ def test_finalists_are_the_best_and_each_recipe_is_one_of_them_once() -> None:
     assert names(2) == ["default", "trial-1", "trial-7"], "trials that found the default recipe are no others"
 
 
-def test_winner_of_finalists_has_the_highest_mean() -> None:
-    five, two, one = FOUND[:3]
-    assert winner_of([five, two, one], [[0.75, 0.0], [0.5, 0.25], [0.5, 0.375]]) == (one, 0.4375)
-    assert winner_of([five, two], [[0.0], [0.0]]) == (five, 0.0), "of equal ones the first"
+@pytest.mark.parametrize(
+    ("accuracies", "examples", "won"),
+    [
+        ([[0.5, 0.5], [0.75, 0.75], [0.875, 0.875]], 100, 2),
+        ([[0.0], [0.0]], 100, 0),
+        ([[0.5], [0.53125]], 100, 0),  # one standard error of 100 images is 0.05
+        ([[0.5], [0.53125]], 1000, 1),  # of 1000 it is 0.016
+        ([[0.5, 0.5], [0.5, 1.0]], 0, 0),  # better by 0.25, with a standard error of 0.25
+        ([[0.5, 0.5], [0.5, 1.0], [0.75, 0.625]], 0, 2),  # the highest mean is not sure, the next is
+        ([[0.5, 0.25], [0.75, 0.5]], 0, 1),  # each seed better by as much: no chance of batches
+        ([[-300.0, -200.0], [100.0, 200.0]], 100, 1),  # scores of a loop of one's own
+    ],
+)
+def test_winner_of_finalists_is_better_by_a_standard_error_or_the_first(
+    accuracies: list[list[float]], examples: int, won: int
+) -> None:
+    assert winner_of(accuracies, examples) == won
 
 
-@given(st.lists(st.lists(st.sampled_from([0.0, 0.25, 0.5, 1.0]), min_size=2, max_size=2), min_size=1, max_size=5))
+def test_standard_error_is_that_of_a_share_of_the_examples_and_of_paired_trainings() -> None:
+    assert standard_error([0.9], [0.7], examples=100) == pytest.approx(math.sqrt(0.8 * 0.2 / 100))
+    assert standard_error([0.75, 0.5], [0.5, 0.5], examples=0) == pytest.approx(0.125)
+    both = standard_error([0.75, 0.5], [0.5, 0.5], examples=36)
+    assert both == pytest.approx(math.sqrt(0.125**2 + 0.5625 * 0.4375 / 36))
+
+
+TRAININGS = st.lists(st.sampled_from([0.0, 0.25, 0.5, 1.0]), min_size=2, max_size=2)
+
+
+@given(st.lists(TRAININGS, min_size=1, max_size=5), st.sampled_from([0, 1, 100, 10_000]))
 def test_winner_of_finalists_is_never_below_the_first_and_better_where_it_is_another(
-    accuracies: list[list[float]],
+    accuracies: list[list[float]], examples: int
 ) -> None:
     """The first is the default recipe."""
-    outcomes = [FOUND[0]._replace(trial=f"trial-{number}") for number in range(len(accuracies))]
-    won, accuracy = winner_of(outcomes, accuracies)
-    assert accuracy >= mean(accuracies[0])
-    assert (won is outcomes[0]) == (accuracy == mean(accuracies[0]))
+    won = winner_of(accuracies, examples)
+    assert mean(accuracies[won]) >= mean(accuracies[0])
+    assert (won == 0) == (mean(accuracies[won]) == mean(accuracies[0]))
 
 
 def test_finalist_epochs_are_those_of_all_trainings_and_of_the_default_recipe(configuration: Configuration) -> None:
@@ -91,13 +115,14 @@ def test_winner_is_the_finalist_that_does_best_when_trained_again(
     assert all(stage.start == "pruned" and not stage.tests for stage in executor.stages.values())
     accuracies = {trial: [result.validation_accuracy for result in each] for trial, each in again.items()}
     assert accuracies["trial-2"] == [0, 0]
-    means = {trial: mean(values) for trial, values in accuracies.items()}
-    best = max(means, key=means.__getitem__)
+    examples = len(executor.folds.finalists().validation)
+    best = trials[winner_of(list(accuracies.values()), examples)]
     recipes = {outcome.trial: outcome.recipe for outcome in FOUND} | {"default": default.recipe}
     assert won == recipes[best]
     assert {trial: known["validation_accuracy"]["values"] for trial, known in finalists["SAFS"].items()} == accuracies
     for trial, known in finalists["SAFS"].items():
         assert known["core_seconds"] == sum(result.core_seconds for result in again[trial])
+        assert known["won"] == (trial == best)
     assert "SAFS: 3 finalists and the default recipe, each trained 2 times more" in caplog.messages
     assert won_by_default(finalists, Sweep.SAFS) == (best == "default")
 
@@ -119,16 +144,19 @@ class Trained(Searched):
     ("of_default", "of_trials", "who", "told"),
     [
         ((0.5, 0.25), (0.25, 0.25), "default",
-         "SAFS: the search has found nothing better than the default recipe, with validation  37.5 %, "
+         "SAFS: the search has found nothing surely better than the default recipe, with validation 37.5 %, "
          "the mean of 2 trainings"),
         ((0.5, 0.25), (0.25, 0.5), "default",
-         "SAFS: the search has found nothing better than the default recipe, with validation  37.5 %, "
+         "SAFS: the search has found nothing surely better than the default recipe, with validation 37.5 %, "
          "the mean of 2 trainings"),
-        ((0.5, 0.25), (0.5, 0.5), "trial-2",
-         "SAFS: trial-2 wins with validation  50.0 %, the mean of 2 trainings (90.0 % in the search)"),
+        ((0.5, 0.25), (0.5, 0.375), "default",
+         "SAFS: the search has found nothing surely better than the default recipe, with validation 37.5 %, "
+         "the mean of 2 trainings; 43.8 %, the highest, is within one standard error"),
+        ((0.5, 0.25), (1.0, 0.75), "trial-2",
+         "SAFS: trial-2 wins with validation 87.5 %, the mean of 2 trainings (90.0 % in the search)"),
     ],
 )  # fmt: skip
-def test_winner_is_the_default_recipe_unless_a_trial_is_better(
+def test_winner_is_the_default_recipe_unless_a_trial_is_surely_better(
     configuration: Configuration,
     dataset: Dataset,
     pruned: Result,
@@ -147,6 +175,16 @@ def test_winner_is_the_default_recipe_unless_a_trial_is_better(
     assert won == {"default": default.recipe, "trial-2": FOUND[1].recipe}[who]
     assert won_by_default(finalists, Sweep.SAFS) == (who == "default")
     assert caplog.messages[-1] == told
+
+
+def test_winner_validates_finalists_on_the_images_that_all_folds_hold_out(
+    configuration: Configuration, executor: Searched, default: Default
+) -> None:
+    winner(configuration, joint(configuration), "pruned", None, default, executor, {})
+    for stage in executor.stages.values():
+        seen, search = stage.images(executor.folds), executor.folds.search()
+        assert torch.equal(seen.train.inputs, search.train.inputs)
+        assert len(seen.validation) == configuration.final.folds * len(search.validation)
 
 
 def test_winner_trains_the_default_recipe_from_its_own_start(

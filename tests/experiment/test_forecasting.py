@@ -36,7 +36,7 @@ def test_forecast_of_one_worker_is_every_epoch_at_its_price(unstopped: Configura
         "dense": 10 * planned["dense training"],
         "pruned": planned["pruning"],
         "SAFS": planned["search"] + planned["fine-tuning"],
-        "finalists/SAFS": planned["finalists"],
+        "finalists/SAFS": pytest.approx(planned["finalists"] * 1.1),  # two folds of 0.2 validate it, not one
         "final": planned["final evaluation"],
         "end": 0,
     }

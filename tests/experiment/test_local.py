@@ -1,12 +1,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 
 import pytest
 
 from safs_ray import stages
 from safs_ray.config import Configuration, validate
-from safs_ray.data import Dataset
+from safs_ray.data import Dataset, Folds
 from safs_ray.experiment import FailedSearchError, Stage
 from safs_ray.experiment.local import InProcess
 from safs_ray.search.course import Sweep, joint, operators_only, scales_only
@@ -47,7 +48,12 @@ def test_in_process_a_stage_sees_the_images_of_its_fold(
         seen.append(context)
         return pruned
 
-    executor.run([Stage("search", 1, make), *(Stage(f"fold-{fold}", 1, make, fold=fold) for fold in (0, 1))])
+    executor.run(
+        [
+            Stage("search", 1, make),
+            *(Stage(f"fold-{fold}", 1, make, images=partial(Folds.final, fold=fold)) for fold in (0, 1)),
+        ]
+    )
     folds = stages.folds(configuration, dataset)
     for context, splits in zip(seen, (folds.search(), folds.final(0), folds.final(1)), strict=True):
         assert context.configuration is configuration
@@ -67,7 +73,7 @@ def test_in_process_all_that_follows_has_the_logits_of_a_teacher(
     executor.keep("dense", dense)
     executor.run([Stage("before", 1, make)])
     executor.teach("dense")
-    executor.run([Stage("search", 1, make), Stage("last", 1, make, fold=1)])
+    executor.run([Stage("search", 1, make), Stage("last", 1, make, images=partial(Folds.final, fold=1))])
     assert [context.splits.train.taught is None for context in seen] == [True, False, False]
     logits = stages.teach(dense, dataset.pool, context)
     folds = stages.folds(context.configuration, dataset.taught(logits))

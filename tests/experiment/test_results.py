@@ -104,10 +104,11 @@ def test_finalists_as_a_run_folder_tells_of_them(tmp_path: Path, pruned: Result)
         result.save(folder / place)
     (tmp_path / "SAFS" / "begun" / "seed-0").mkdir(parents=True)
     found = results.read_finalists(folder)
-    assert found["SAFS"] == {"b": again(0.5, 2.0)}
+    assert found["SAFS"] == {"b": {**again(0.5, 2.0), "won": False}}
     assert found["stage 1"]["chain-2"] == {
         "validation_accuracy": {"mean": 0.5, "sd": pytest.approx(0.3536, abs=1e-4), "values": [0.25, 0.75]},
         "core_seconds": 4.0,
+        "won": False,
     }
 
 

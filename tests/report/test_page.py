@@ -186,7 +186,7 @@ def test_pruners_that_were_tried_and_a_search_that_found_nothing_better_stand_on
     text = Parsed(rendered(with_pruners)).text
     for part in ("Pruners tried", "50.0 (5 epochs), 75.0 (10 epochs)", "25.0 (5 epochs)", "1,234", "by recipe gradual"):
         assert part in text
-    assert "The search found nothing better than the network's own activations" in text
+    assert "The search found nothing surely better than the network's own activations" in text
     assert "the network's own" in text, "the default recipe is in the table of the trials"
     assert "Pruners tried" not in Parsed(rendered(record)).text
 

@@ -91,11 +91,14 @@ def test_the_results_tell_equally_good_trials_apart(eight: Configuration) -> Non
     assert only(eight, evaluations, results=chosen).winner.name == "b"
 
 
-def test_the_winner_is_the_finalist_that_did_best_when_trained_again(eight: Configuration) -> None:
+def test_the_winner_is_the_finalist_that_won_or_did_best_when_trained_again(eight: Configuration) -> None:
     evaluations = [*trial("a", 8, 0.9), *trial("b", 8, 0.6), *trial("c", 8, 0.5), *trial("d", 8, 0.55)]
     means = {"a": 0.1, "b": 0.5, "c": 0.7}
+    finalists: dict[str, dict[str, dict[str, Any]]]
     finalists = {"SAFS": {name: {"validation_accuracy": {"mean": mean}} for name, mean in means.items()}}
     assert only(eight, evaluations, results={"finalists": finalists}).winner.name == "c"
+    finalists["SAFS"]["b"]["won"] = True
+    assert only(eight, evaluations, results={"finalists": finalists}).winner.name == "b"
     assert only(eight, evaluations, results={"finalists": {"stage 2": finalists["SAFS"]}}).winner.name == "a"
 
 

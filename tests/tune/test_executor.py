@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ import torch
 from safs_ray import stages
 from safs_ray.checkpoints import Checkpoints
 from safs_ray.config import Configuration
-from safs_ray.data import Dataset
+from safs_ray.data import Dataset, Folds
 from safs_ray.experiment import Stage
 from safs_ray.experiment.budget import Budget
 from safs_ray.experiment.finalists import Default, winner
@@ -184,7 +185,12 @@ def test_on_ray_every_training_has_the_logits_of_a_teacher_and_a_run_that_goes_o
 
     def totals(executor: OnRay, name: str) -> list[float]:
         executor.teach("dense")
-        made = executor.run([Stage(f"{name}-search", 1, total), Stage(f"{name}-last", 1, total, fold=1, tests=True)])
+        made = executor.run(
+            [
+                Stage(f"{name}-search", 1, total),
+                Stage(f"{name}-last", 1, total, images=partial(Folds.final, fold=1), tests=True),
+            ]
+        )
         return [result.core_seconds for result in made]
 
     executor.keep("dense", dense)
