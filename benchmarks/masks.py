@@ -58,7 +58,7 @@ def _line(model: str, schedule: str, arguments: argparse.Namespace) -> str:
     sparse = network.masked(masks(network, "erk", SPARSITY))
     start = sparse if schedule == "rigl" else network
     splits = _splits(model, arguments.batches)
-    rule: MakeRule = partial(RULES[schedule], section=section)
+    rule: MakeRule = partial(RULES[schedule], section=section, network=network)
     dense, auto = (_seconds(start, splits, arguments.epochs, rule, each) for each in ("dense", "auto"))
     fixed = _seconds(sparse, splits, arguments.epochs, FixedMasks, "auto")
     return (

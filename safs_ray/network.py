@@ -12,13 +12,14 @@ from typing import Any
 import numpy as np
 import safetensors.torch
 import torch
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 
 from safs_ray.activations import SitedNetwork, find_sites, input_shapes
 from safs_ray.config import counted, refusal
 from safs_ray.data import Array, as_tensors
 from safs_ray.models import Specification, build, origin
 from safs_ray.operators import lookup
+from safs_ray.pruning.coupling import Coupling, coupling_of
 from safs_ray.pruning.flow import Survey, survey
 from safs_ray.pruning.masks import count_kept, prunable_weights, unsigned_zeros
 from safs_ray.storage import Folder
@@ -200,6 +201,19 @@ class Network:
     def survey(self) -> Survey:
         """What the masks leave of every layer, and how many outputs can still be reached."""
         return survey(self.build(), self.masks, self.specification.example(), self.sites)
+
+    @cached_property
+    def coupling(self) -> Coupling:
+        """Which of its channels can only go together.
+
+        Raises:
+            ConfigurationError: torch.fx cannot trace it, so that nobody knows.
+        """
+        module = self.build()
+        if not isinstance(module, fx.GraphModule):
+            reason = f"needs a network that torch.fx can trace: {self.sited.untraced}; allowed: unstructured, N:M"
+            raise refusal("pruning.structure", "filters", reason)
+        return coupling_of(module, self.specification.example())
 
     def activations(self) -> dict[str, dict[str, Any]]:
         """Operator, alpha and beta by site."""

@@ -13,10 +13,10 @@ from functools import partial
 
 from safs_ray import pruning
 from safs_ray.accuracy import accuracy
-from safs_ray.config import PruningSection
+from safs_ray.config import Configuration, PruningSection
 from safs_ray.losses import CROSS_ENTROPY
 from safs_ray.network import Network
-from safs_ray.pruning.rules import RULES
+from safs_ray.pruning.rules import RULES, FixedMasks, GradualMasks, MakeRule
 from safs_ray.pruning.scores import Evidence
 from safs_ray.randomness import derive
 from safs_ray.references import resolve
@@ -108,9 +108,16 @@ def left(section: PruningSection) -> list[float]:
     return pruning + [end] * (MOMENTS - before)
 
 
+def rule_of(configuration: Configuration, network: Network) -> MakeRule:
+    """The rule of every training of a sparse network: fixed masks, or masks that grow anew in each of them."""
+    if configuration.search.when == "during":
+        return partial(GradualMasks, section=configuration.pruning, network=network)
+    return FixedMasks
+
+
 def prune_once(network: Network, section: PruningSection, training: Training) -> Network:
     """The network with its lowest weights set to zero."""
-    masks = pruning.find_masks(evidence(network, section, training), section, network.masks)
+    masks = pruning.find_masks(evidence(network, section, training), section, network.masks, network)
     return network.masked({name: mask.cpu() for name, mask in masks.items()})
 
 
@@ -135,7 +142,7 @@ def one_shot(task: Task) -> TrainingResult:
 
 def in_training(task: Task) -> TrainingResult:
     """While the network trains: little by little (Zhu & Gupta 2017), or by its gradients (GSM, Ding et al. 2019)."""
-    rule = partial(RULES[task.section.schedule], section=task.section)
+    rule = partial(RULES[task.section.schedule], section=task.section, network=task.network)
     return train(task.network, replace(task.training, mask_rule=rule), BLAMED)
 
 

@@ -114,7 +114,7 @@ def test_trainer_resumed_among_the_averaged_epochs_ends_as_one_never_interrupted
 
 def test_trainer_takes_no_mean_of_weights_whose_masks_still_change(dense: Result, context: Context) -> None:
     section = PruningSection(sparsity=0.9, schedule="gradual", interval=2, until=0.8)
-    rule = partial(RULES["gradual"], section=section)
+    rule = partial(RULES["gradual"], section=section, network=dense.network)
     trainer = Trainer([dense.network], replace(averaging(context, average=1.0), mask_rule=rule)).run()
     assert trainer._means[0].count == 2, "of 6 epochs the last 2 have the final mask"
 

@@ -137,7 +137,7 @@ SGD = {"optimizer": "sgd", "learning_rate": 0.05, "momentum": 0.9, "nesterov": T
 CHANGING = pytest.mark.parametrize("schedule", sorted(RULES))
 
 
-def changing(schedule: str) -> MakeRule:
+def changing(schedule: str, network: Network) -> MakeRule:
     """A rule whose masks change every second of the 16 to 20 steps of these trainings, until after half of them."""
     section = PruningSection.model_validate(
         {
@@ -149,7 +149,7 @@ def changing(schedule: str) -> MakeRule:
             "hyperparameters": SGD,
         }
     )
-    return partial(RULES[schedule], section=section)
+    return partial(RULES[schedule], section=section, network=network)
 
 
 def start_of(schedule: str, dense: Result, pruned: Result) -> Network:

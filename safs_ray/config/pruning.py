@@ -66,7 +66,14 @@ class PruningSection(Section):
     sparsity: Fraction = Field(
         0.99,
         description="fraction of the convolution and linear weights that become zero; with structure filters, "
-        "fraction of the filters; with structure N:M, leave it out: it follows",
+        "fraction of the filters; with structure N:M or with macs, leave it out: it follows",
+    )
+    macs: float | None = Field(
+        None,
+        gt=0,
+        le=1,
+        description="in place of sparsity: fraction of the multiply-adds for one input that stays; "
+        "structure is then filters",
     )
     score: Annotated[str, known(SCORES)] = Field(
         "magnitude",
@@ -80,7 +87,8 @@ class PruningSection(Section):
     structure: Annotated[str, AfterValidator(_structure)] = Field(
         "unstructured",
         description="what is pruned. unstructured: single weights; N:M, such as 2:4: all but the N highest of "
-        "every M consecutive input weights; filters: whole filters",
+        "every M consecutive input weights; filters: whole filters and neurons with all that reads them, those "
+        "that residual sums or gates tie together at once",
     )
     schedule: Annotated[str, known(SCHEDULES)] = Field(
         "one shot",
@@ -181,9 +189,12 @@ class PruningSection(Section):
     @model_validator(mode="before")
     @classmethod
     def _sparsity_follows(cls, values: Any) -> Any:
-        pattern = pattern_of(values.get("structure")) if isinstance(values, dict) else None
-        if pattern and "sparsity" not in values:
+        if not isinstance(values, dict) or "sparsity" in values:
+            return values
+        if pattern := pattern_of(values.get("structure")):
             return {**values, "sparsity": 1 - pattern[0] / pattern[1]}
+        if isinstance(macs := values.get("macs"), int | float):
+            return {"structure": "filters", **values, "sparsity": 1 - macs}
         return values
 
     @model_validator(mode="after")
@@ -215,6 +226,10 @@ class PruningSection(Section):
             yield f"structure={self.structure}", "sparsity", (self.sparsity if near else round(follows, 6),)
             yield f"structure={self.structure}", "allocation", ("layer",)
             yield f"structure={self.structure}", "schedule", ("one shot",)
+        if self.macs is not None:
+            yield f"macs={self.macs:g}", "structure", ("filters",)
+            near = abs(self.sparsity - (1 - self.macs)) < 1e-6
+            yield f"macs={self.macs:g}", "sparsity", (self.sparsity if near else round(1 - self.macs, 6),)
         if self.structure == "filters":
             yield "structure=filters", "allocation", ("layer", "global")
             yield "structure=filters", "schedule", ("one shot", "gradual", "iterative", "swamp")

@@ -224,7 +224,7 @@ def _drawn(network: Network, section: PruningSection) -> Iterator[Network]:
             name: 1 / (1 + torch.randperm(weight.numel(), generator=draws)).view(weight.shape)
             for name, weight in network.prunable().items()
         }
-        yield network.masked(select(scores, section.sparsity, section, {}))
+        yield network.masked(select(scores, section.sparsity, section, {}, network))
 
 
 def _live_count(network: Network) -> Callable[[Network], int]:

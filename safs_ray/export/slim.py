@@ -8,9 +8,10 @@ from torch import Tensor, nn
 
 from safs_ray.activations import ScaledActivation
 from safs_ray.config import counted
-from safs_ray.export.channels import cut, drop_dead
+from safs_ray.export.channels import Cut, cut, drop_dead
 from safs_ray.export.constants import fold_constants
 from safs_ray.export.scales import fold_scales
+from safs_ray.log import percent
 from safs_ray.models import Specification
 from safs_ray.network import Network
 from safs_ray.sparse import graph
@@ -45,9 +46,8 @@ def deploy(network: Network) -> tuple[DeployedNetwork, str]:
         The module, and what was cut or why nothing was; empty when there is nothing to cut.
     """
     try:
-        module, sizes = cut(network)
-        cuts = ", ".join(f"{owner} from {before} to {after}" for owner, (before, after) in sizes.items())
-        note = f"cut the channels of {cuts}" if cuts else ""
+        smaller = cut(network)
+        module, note = smaller.module, _channels(smaller)
     except UnsupportedError as reason:
         module, note = network.build(), f"kept every layer in its original shape: {reason}"
     return DeployedNetwork(module, network.specification), note
@@ -68,6 +68,21 @@ class DeployedNetwork(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         outputs: Tensor = self.network(self._specification.normalised(images))
         return self._specification.restored(outputs)
+
+
+def _channels(smaller: Cut) -> str:
+    """Which channels were cut, and what that saves."""
+    if not smaller.sizes:
+        return ""
+    before, after = (sum(counts) for counts in zip(*smaller.sizes.values(), strict=True))
+    which = ", ".join(f"{owner} from {before} to {after}" for owner, (before, after) in smaller.sizes.items())
+    if len(smaller.sizes) > NAMED:
+        which = f"{counted(len(smaller.sizes), 'layer')} from {before:,} to {after:,}"
+    return f"cut the channels of {which}: {percent(smaller.share).strip()} of the multiply-adds are left"
+
+
+NAMED = 6
+"""At most so many layers are named one by one."""
 
 
 def _scales(before: Network, after: Network) -> str:

@@ -14,15 +14,18 @@ from torch import Tensor
 from safs_ray.config import PruningSection
 from safs_ray.pruning.masks import count_kept, hold_at_zero
 from safs_ray.pruning.scores import ROUNDS, Evidence, find_score
-from safs_ray.pruning.structure import select
+from safs_ray.pruning.structure import Coupled, select
 
 
-def find_masks(evidence: Evidence, section: PruningSection, masks: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def find_masks(
+    evidence: Evidence, section: PruningSection, masks: Mapping[str, Tensor], network: Coupled
+) -> dict[str, Tensor]:
     """Masks by name, bool tensors shaped as the weights, True where a weight is kept.
 
     Args:
         section: says the sparsity, the score, the allocation and the structure.
         masks: what is pruned already and stays so; empty for a dense network.
+        network: that the evidence is of.
 
     Examples:
         >>> import torch
@@ -36,7 +39,7 @@ def find_masks(evidence: Evidence, section: PruningSection, masks: Mapping[str, 
     weights = evidence.weights
     masks = {name: mask.to(weights[name].device) for name, mask in masks.items()}
     for sparsity in _sparsities(weights, section, masks):
-        masks = select(find_score(section.score)(evidence), sparsity, section, masks)
+        masks = select(find_score(section.score)(evidence), sparsity, section, masks, network)
         hold_at_zero([weights[name] for name in masks], [~mask for mask in masks.values()])
     return masks
 

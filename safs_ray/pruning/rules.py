@@ -8,17 +8,16 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from functools import partial
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
-from safs_ray.config import Configuration, PruningSection
+from safs_ray.config import PruningSection
 from safs_ray.pruning.allocation import keep_highest
 from safs_ray.pruning.masks import count_kept, hold_at_zero
-from safs_ray.pruning.structure import select
+from safs_ray.pruning.structure import Coupled, select
 
 
 class MaskRule(Protocol):
@@ -110,11 +109,16 @@ class ChangingMasks(FixedMasks, ABC):
     """
 
     def __init__(
-        self, weights: Mapping[str, Tensor], masks: Mapping[str, Tensor], steps: int, section: PruningSection
+        self,
+        weights: Mapping[str, Tensor],
+        masks: Mapping[str, Tensor],
+        steps: int,
+        section: PruningSection,
+        network: Coupled,
     ) -> None:
         whole = {name: torch.ones_like(weight, dtype=torch.bool) for name, weight in weights.items()}
         super().__init__(weights, {**whole, **masks}, steps)
-        self.section = section
+        self.section, self._network = section, network
         self.step = 0
         self.end = max(1, round(section.until * steps))
 
@@ -152,9 +156,14 @@ class GradualMasks(ChangingMasks):
     """
 
     def __init__(
-        self, weights: Mapping[str, Tensor], masks: Mapping[str, Tensor], steps: int, section: PruningSection
+        self,
+        weights: Mapping[str, Tensor],
+        masks: Mapping[str, Tensor],
+        steps: int,
+        section: PruningSection,
+        network: Coupled,
     ) -> None:
-        super().__init__(weights, masks, steps, section)
+        super().__init__(weights, masks, steps, section, network)
         self._start = 1 - count_kept(self.masks) / sum(mask.numel() for mask in self.masks.values())
 
     def changed(self, optimizer: Optimizer) -> Mapping[str, Tensor] | None:  # noqa: ARG002
@@ -162,7 +171,7 @@ class GradualMasks(ChangingMasks):
             return None
         end = self.section.sparsity
         sparsity = end + (self._start - end) * (1 - self.step / self.end) ** 3
-        return select(self._magnitudes(), sparsity, self.section, self.masks)
+        return select(self._magnitudes(), sparsity, self.section, self.masks, self._network)
 
 
 class GradientSelection(ChangingMasks):
@@ -177,14 +186,14 @@ class GradientSelection(ChangingMasks):
         if self.complete:
             return
         scores = {name: (weight * _gradient(weight)).abs() for name, weight in self._weights.items()}
-        active = select(scores, self.section.sparsity, self.section, self.masks)
+        active = select(scores, self.section.sparsity, self.section, self.masks, self._network)
         for name, weight in self._weights.items():
             _gradient(weight).mul_(active[name])
 
     def changed(self, optimizer: Optimizer) -> Mapping[str, Tensor] | None:  # noqa: ARG002
         if self.step < self.end:
             return None
-        return select(self._magnitudes(), self.section.sparsity, self.section, self.masks)
+        return select(self._magnitudes(), self.section.sparsity, self.section, self.masks, self._network)
 
 
 class RigL(ChangingMasks):
@@ -195,9 +204,14 @@ class RigL(ChangingMasks):
     """
 
     def __init__(
-        self, weights: Mapping[str, Tensor], masks: Mapping[str, Tensor], steps: int, section: PruningSection
+        self,
+        weights: Mapping[str, Tensor],
+        masks: Mapping[str, Tensor],
+        steps: int,
+        section: PruningSection,
+        network: Coupled,
     ) -> None:
-        super().__init__(weights, masks, steps, section)
+        super().__init__(weights, masks, steps, section, network)
         self._gradients: Mapping[str, Tensor] = {}  # of all weights, when some are about to be exchanged
 
     @property
@@ -237,14 +251,7 @@ DROPPED = 0.3
 """The fraction of a layer's weights that RigL would drop at the very beginning."""
 
 RULES: dict[str, Callable[..., MaskRule]] = {"gradual": GradualMasks, "gsm": GradientSelection, "rigl": RigL}
-"""The schedules that work inside a training; each takes a MakeRule's arguments and a section."""
-
-
-def rule_of(configuration: Configuration) -> MakeRule:
-    """The rule of every training of the sparse network: fixed masks, or masks that grow anew in each of them."""
-    if configuration.search.when == "during":
-        return partial(GradualMasks, section=configuration.pruning)
-    return FixedMasks
+"""The schedules that work inside a training; each takes a MakeRule's arguments, a section and a network."""
 
 
 def _gradient(weight: Tensor) -> Tensor:

@@ -2,39 +2,60 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Mapping
+from typing import Protocol
 
 import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
 from safs_ray.config import PruningSection
-from safs_ray.pruning.allocation import ALLOCATIONS, Allocation
+from safs_ray.pruning.allocation import ALLOCATIONS
+from safs_ray.pruning.coupling import Coupling
 from safs_ray.pruning.masks import PROJECTIONS
 
 
 def select(
-    scores: Mapping[str, Tensor], sparsity: float, section: PruningSection, within: Mapping[str, Tensor]
+    scores: Mapping[str, Tensor],
+    sparsity: float,
+    section: PruningSection,
+    within: Mapping[str, Tensor],
+    network: Coupled,
 ) -> dict[str, Tensor]:
     """Masks that keep the highest scores, by the section's allocation and structure.
 
     Args:
         sparsity: fraction of all these weights to become zero, in [0, 1); structure N:M says itself.
         within: masks whose zeros stay zeros; weights that have none are whole.
+        network: whose weights they are.
+
+    Raises:
+        ConfigurationError: the structure is filters, and the network's channels cannot be followed.
     """
-    left = _apart(
-        {
-            name: torch.where(within[name], score, -torch.inf) if name in within else score
-            for name, score in scores.items()
-        }
-    )
-    if section.n_of_m:
-        masks = n_of_m(left, *section.n_of_m)
-    elif section.structure == "filters":
-        masks = filters(left, sparsity, ALLOCATIONS[section.allocation])
+    left = {
+        name: torch.where(within[name], score, -torch.inf) if name in within else score
+        for name, score in scores.items()
+    }
+    if section.structure == "filters":
+        masks = channels(left, sparsity, section, network.coupling)
+    elif section.n_of_m:
+        masks = _together(n_of_m(_apart(left), *section.n_of_m))
     else:
-        masks = ALLOCATIONS[section.allocation](left, sparsity)
-    return {name: mask & within[name] if name in within else mask for name, mask in _together(masks).items()}
+        masks = _together(ALLOCATIONS[section.allocation](_apart(left), sparsity))
+    return {name: mask & within[name] if name in within else mask for name, mask in masks.items()}
+
+
+class Coupled(Protocol):
+    """A network whose coupling is found when it is asked for."""
+
+    @property
+    def coupling(self) -> Coupling:
+        """Which of its channels can only go together.
+
+        Raises:
+            ConfigurationError: they cannot be followed.
+        """
 
 
 def _apart(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -79,16 +100,62 @@ def _n_of_m(score: Tensor, n: int, m: int) -> Tensor:
     return kept.flatten(1)[:, : rows.shape[1]].view(channels_last.shape).movedim(-1, 1)
 
 
-def filters(scores: Mapping[str, Tensor], sparsity: float, allocate: Allocation) -> dict[str, Tensor]:
-    """Whole filters and neurons, the rows of the weights (out, ...), by the L2 norm of their scores (Li et al. 2017).
+def channels(
+    scores: Mapping[str, Tensor], sparsity: float, section: PruningSection, coupling: Coupling
+) -> dict[str, Tensor]:
+    """Whole channels: the filters or neurons that compute them and the weights that read them (Li et al. 2017).
 
-    The last weight computes the network's outputs and stays whole. ``sparsity`` counts rows, of the others.
+    Channels that are coupled go together, and the last one of a layer stays.
+
+    Args:
+        sparsity: fraction of the channels, or of the multiply-adds where the section says ``macs``, that goes.
     """
-    *hidden, last = scores
-    norms = {name: _norm(scores[name]) for name in hidden}
-    kept = allocate(norms, sparsity) if norms else {}
-    rows = {name: kept[name].view(-1, *[1] * (scores[name].dim() - 1)).expand_as(scores[name]) for name in hidden}
-    return {**{name: mask.clone() for name, mask in rows.items()}, last: torch.ones_like(scores[last]).bool()}
+    turn = _turns(importance(scores, coupling), section.allocation, coupling)
+    limit = sparsity if section.macs is None else _limit(turn, 1 - sparsity, coupling, scores)
+    return coupling.masks(turn >= limit, scores)
+
+
+def importance(scores: Mapping[str, Tensor], coupling: Coupling) -> Tensor:
+    """How much the channels of each set matter (sets,): the mean of what their layers say.
+
+    A layer says the L2 norm of the scores of what computes a channel, and another that of what reads it, each in
+    proportion to the mean over its channels, so that layers of other sizes count alike (Fang et al. 2023). A channel
+    that has no finite score is -inf.
+    """
+    total = torch.zeros(coupling.sets, dtype=torch.float64)
+    count = torch.zeros_like(total)
+    for name in coupling.outputs.keys() & scores.keys():
+        score = scores[name].cpu().double()
+        for sets, norms in (
+            (coupling.outputs[name], _norm(score)), (coupling.inputs[name], _norm(score.transpose(0, 1)))
+        ):  # fmt: skip
+            finite = norms[norms.isfinite()]
+            total.index_add_(0, sets, norms / finite.mean().clamp(min=1e-30) if len(finite) else norms)
+            count.index_add_(0, sets, torch.ones_like(norms))
+    return total / count.clamp(min=1)
+
+
+def _turns(importance: Tensor, allocation: str, coupling: Coupling) -> Tensor:
+    """At which sparsity, in (0, 1), the channels of each set go (sets,); infinite of those that stay."""
+    turn = torch.full_like(importance, torch.inf, dtype=torch.float64)
+    layers = coupling.layers
+    for rivals in layers if allocation == "layer" else [torch.cat(layers)] if layers else []:
+        order = importance[rivals].argsort(stable=True)
+        turn[rivals[order]] = (torch.arange(len(order), dtype=torch.float64) + 0.5) / len(order)
+    for layer in layers:
+        turn[layer[importance[layer].argmax()]] = torch.inf
+    return turn
+
+
+def _limit(turn: Tensor, share: float, coupling: Coupling, like: Mapping[str, Tensor]) -> float:
+    """The lowest sparsity at which at most a share of the multiply-adds is left, or the highest that there is."""
+    limits: list[float] = [*turn[turn.isfinite()].sort().values.tolist(), 1.0]
+
+    def is_enough(limit: float) -> bool:
+        return coupling.multiply_adds_between(turn >= limit, like) <= allowed
+
+    allowed = share * coupling.multiply_adds_between(turn >= 0, like)
+    return limits[min(bisect_left(limits, True, key=is_enough), len(limits) - 1)]
 
 
 def _norm(score: Tensor) -> Tensor:

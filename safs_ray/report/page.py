@@ -123,12 +123,14 @@ def _pruning(record: Record) -> str:
     if not pruning.sparsity:
         return "not pruned"
     structure = "" if pruning.structure == "unstructured" else f"structure {pruning.structure}, "
+    goal = f"{100 * pruning.sparsity:g}% sparsity"
+    if pruning.macs is not None:
+        goal = f"{100 * pruning.macs:g}% of the multiply-adds"
     if pruning.recipe == AUTO:
         best = next(iter((record.results or {}).get("pruners", {})), f"the best of {len(pruning.tried)}")
-        return f"pruned to {100 * pruning.sparsity:g}% sparsity by {structure}recipe {best}"
+        return f"pruned to {goal} by {structure}recipe {best}"
     return (
-        f"pruned to {100 * pruning.sparsity:g}% sparsity by {pruning.score}, allocation {pruning.allocation}, "
-        f"{structure}schedule {pruning.schedule}"
+        f"pruned to {goal} by {pruning.score}, allocation {pruning.allocation}, {structure}schedule {pruning.schedule}"
     )
 
 

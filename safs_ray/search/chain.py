@@ -8,8 +8,8 @@ from statistics import mode
 
 from safs_ray.config import Hyperparameters, SearchSection
 from safs_ray.network import Network
-from safs_ray.pruning.rules import rule_of
 from safs_ray.randomness import derive
+from safs_ray.schedules import rule_of
 from safs_ray.search.assignment import Assignment, random_assignment
 from safs_ray.search.course import Course
 from safs_ray.search.evaluation import Evaluation, Memory, canonical
@@ -52,7 +52,7 @@ class Chain:
         self.course, self.trial, self.iteration = course, trial, 0
         self._network, self._context, self._memory = network, context, memory
         self._recorded = memory.steps(course.sweep, trial)
-        self._evaluator = Evaluator(network, _short_training(context, hyperparameters), memory)
+        self._evaluator = Evaluator(network, _short_training(network, context, hyperparameters), memory)
         self._fine_tuning: FineTuning | None = None
         self._diverged = False
         first = start or network.assignment
@@ -192,10 +192,10 @@ class Chain:
         return self._fine_tuning
 
 
-def _short_training(context: Context, hyperparameters: Hyperparameters) -> Training:
+def _short_training(network: Network, context: Context, hyperparameters: Hyperparameters) -> Training:
     """The training of every candidate: of all candidates of a run with the same batches."""
     configuration, seed = context.configuration, derive(context.seed, "evaluation")
-    epochs, rule = configuration.search.epochs, rule_of(configuration)
+    epochs, rule = configuration.search.epochs, rule_of(configuration, network)
     return replace(sparse_training(context, hyperparameters, epochs, seed, mask_rule=rule), average=0.0)
 
 

@@ -6,8 +6,8 @@ import time
 from dataclasses import replace
 
 from safs_ray.network import Network
-from safs_ray.pruning.rules import rule_of
 from safs_ray.randomness import derive
+from safs_ray.schedules import rule_of
 from safs_ray.search.recipe import Recipe
 from safs_ray.stages.preparing import searchable
 from safs_ray.stages.result import Result, trained
@@ -24,8 +24,9 @@ def train_finalist(network: Network, context: Context, recipe: Recipe, number: i
         number: of this training, from 0, from which its seed follows: all finalists see the same batches.
     """
     start = time.process_time()
-    training = _last_training(recipe, context, derive(context.seed, "finalist", number))
-    trainer = begin([_begun(network, recipe, context)], training).run()
+    begun = _begun(network, recipe, context)
+    training = _last_training(begun, recipe, context, derive(context.seed, "finalist", number))
+    trainer = begin([begun], training).run()
     standing, worst = trainer.standing, context.configuration.worst_score
     score = worst if trainer.diverged else standing.best_accuracy
     return Result(standing.best, score, trainer.core_seconds_before + time.process_time() - start)
@@ -42,10 +43,11 @@ def finish(network: Network, context: Context, recipe: Recipe, fold: int) -> Res
         recipe: of the row.
         fold: its number, from which the seed follows.
     """
-    training = _last_training(recipe, context, derive(context.seed, "final", fold))
+    begun = _begun(network, recipe, context)
+    training = _last_training(begun, recipe, context, derive(context.seed, "final", fold))
     # A network that masks were to grow in is no sparse network without that training.
     blamed = "pruning.hyperparameters.learning_rate" if context.configuration.search.when == "during" else None
-    return test(trained(_begun(network, recipe, context), training, blamed), context)
+    return test(trained(begun, training, blamed), context)
 
 
 def test(result: Result, context: Context) -> Result:
@@ -57,7 +59,7 @@ def _begun(network: Network, recipe: Recipe, context: Context) -> Network:
     return searchable(network, context.configuration).assign(recipe.assignment)
 
 
-def _last_training(recipe: Recipe, context: Context, seed: int) -> Training:
+def _last_training(network: Network, recipe: Recipe, context: Context, seed: int) -> Training:
     configuration = context.configuration
-    epochs, rule = configuration.final.epochs, rule_of(configuration)
+    epochs, rule = configuration.final.epochs, rule_of(configuration, network)
     return sparse_training(context, recipe.hyperparameters, epochs, seed, recipe.learn_scales, rule)

@@ -137,7 +137,7 @@ def check(configuration: Configuration, dataset: Dataset, splits: Splits) -> Net
 
     Raises:
         ConfigurationError: unknown operators or network, images that the network cannot take, batches that do not
-            fit into memory, filters to prune of which the last are no outputs, or sites that cannot be grouped.
+            fit into memory, channels to prune that cannot go, or sites that cannot be grouped.
     """
     _check_without_images(configuration)
     find(configuration.search.operators, "search.operators")
@@ -156,7 +156,7 @@ def check(configuration: Configuration, dataset: Dataset, splits: Splits) -> Net
     network = Network.initial(specification, configuration.run.seed)
     if not network.prunable_count:
         raise refusal("model.name", specification.model, "has no convolution or linear layer that could be pruned")
-    _check_outputs(configuration, network)
+    _check_channels(configuration, network)
     searchable(network, configuration)
     _check_own_parts(configuration)
     if models.is_own(specification):
@@ -216,17 +216,22 @@ def _check_classes(configuration: Configuration, dataset: Dataset) -> None:
         raise refusal("final.folds", folds, f"{few}{more}; {needed}")
 
 
-def _check_outputs(configuration: Configuration, network: Network) -> None:
-    """Refuse to prune filters where the last layer, which stays whole, does not give the logits.
-
-    A network that cannot be traced has its layers in the order in which it defines them.
-    """
-    last, weight = list(network.prunable().items())[-1]
-    outputs, prunes = network.specification.outputs, not configuration.model.pruned
-    if prunes and configuration.pruning.structure == "filters" and len(weight) != outputs:
-        has = f"{last} has {counted(len(weight), 'output')} and the network {outputs}"
-        reason = f"keeps the last layer whole, which must give the network's outputs; {has}"
+def _check_channels(configuration: Configuration, network: Network) -> None:
+    """Refuse to prune the channels of a network in which none can go, or more of them than can."""
+    section = configuration.pruning
+    if configuration.model.pruned or section.structure != "filters":
+        return
+    coupling, weights = network.coupling, network.prunable()
+    if not coupling.layers:
+        reason = "no channel can go: each is tied to the inputs or outputs; allowed: unstructured, N:M"
         raise refusal("pruning.structure", "filters", reason)
+    if section.macs is not None:
+        fewest = torch.zeros(coupling.sets, dtype=torch.bool)
+        fewest[[0, *(int(layer[0]) for layer in coupling.layers)]] = True
+        least = coupling.multiply_adds_between(fewest, weights) / coupling.multiply_adds_between(fewest | True, weights)
+        if section.macs < least:
+            reason = f"one channel of each layer takes {least:.2g} of the multiply-adds; allowed: at least so many"
+            raise refusal("pruning.macs", section.macs, reason)
 
 
 COPIES = 4

@@ -100,7 +100,7 @@ def _pruned(network: Network, configuration: Configuration, splits: Splits) -> N
     section = configuration.pruning
     training = Training(Context(configuration, splits), section.hyperparameters, epochs=0, seed=0)
     evidence = schedules.evidence(network, section, training)
-    masks = select(find_score(section.score)(evidence), section.sparsity, section, network.masks)
+    masks = select(find_score(section.score)(evidence), section.sparsity, section, network.masks, network)
     return network.masked({name: mask.cpu() for name, mask in masks.items()})
 
 

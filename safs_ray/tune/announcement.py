@@ -112,19 +112,19 @@ def _origin(configuration: Configuration, network: Network) -> str:
 def _pruning(section: PruningSection, network: Network) -> str:
     """How many weights will be left, and by which pruner."""
     magnitudes = {name: weight.abs() for name, weight in network.prunable().items()}
-    left = count_kept(select(magnitudes, section.sparsity, section, {}))  # as many as by any score
+    left = count_kept(select(magnitudes, section.sparsity, section, {}, network))  # as many as by any score
     about = "about " if section.structure == "filters" else ""
     of_what = " of the filters" if about else ""
+    goal = f"sparsity {100 * section.sparsity:g} %{of_what}"
+    if section.macs is not None:
+        goal = f"to {100 * section.macs:g} % of the multiply-adds"
     how = (
         f"the best of {counted(len(section.tried), 'recipe')}, structure {section.structure}"
         if section.recipe == AUTO
         else f"{section.score}, allocation {section.allocation}, structure {section.structure}, "
         f"schedule {section.schedule}"
     )
-    return (
-        f"sparsity {100 * section.sparsity:g} %{of_what} by {how}: "
-        f"{about}{left:,} of {counted(network.prunable_count, 'weight')} stay"
-    )
+    return f"{goal} by {how}: {about}{left:,} of {counted(network.prunable_count, 'weight')} stay"
 
 
 def measured(configuration: Configuration, network: Network, splits: Splits) -> SecondsPerEpoch:

@@ -35,8 +35,8 @@ class TestKeys:
     def test_a_misspelled_key_is_told_with_the_nearest_one(self) -> None:
         assert message({"pruning": {"sparsty": 0.5}}) == (
             "pruning.sparsty=0.5: unknown key; did you mean sparsity? "
-            "allowed: recipe, recipes, sparsity, score, allocation, structure, schedule, epochs, until, interval, "
-            "fraction, rewind, particles, images, hyperparameters"
+            "allowed: recipe, recipes, sparsity, macs, score, allocation, structure, schedule, epochs, until, "
+            "interval, fraction, rewind, particles, images, hyperparameters"
         )
 
     def test_a_misspelled_section_is_told_with_the_nearest_one(self) -> None:

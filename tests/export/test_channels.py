@@ -1,17 +1,25 @@
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from torch import Tensor, nn
 
+from safs_ray.config import PruningSection
 from safs_ray.export.channels import cut, drop_dead
 from safs_ray.models import ARCHITECTURES, Architecture, Specification
 from safs_ray.network import Network
+from safs_ray.pruning.masks import prunable_weights
+from safs_ray.pruning.structure import select
 from safs_ray.randomness import generator
 from safs_ray.sparse import graph
 from safs_ray.sparse.graph import UnsupportedError
+from tests.engine.drawn import Drawn
+from tests.engine.networks import exact, images_of, network_of
 
 SPECIFICATION = Specification("own", (2, 6, 6), 3, (0.0, 0.0), (1.0, 1.0))
 
@@ -62,8 +70,9 @@ def test_what_nothing_reads_is_zero_and_then_gone(monkeypatch: pytest.MonkeyPatc
         assert (smaller.state[name] != 0).tolist() == [False, True, False, True]
     assert torch.equal(logits(smaller.build()), logits(network.build()))
 
-    module, sizes = cut(smaller)
-    assert sizes == {"first": (4, 2), "norm": (4, 2), "hidden": (5, 3)}
+    module, sizes, share = cut(smaller)
+    assert sizes == {"first": (4, 2), "hidden": (5, 3)}
+    assert share == (36 * 2 * 2 * 9 + 18 * 3 + 3 * 3) / (36 * 4 * 2 * 9 + 36 * 5 + 5 * 3)
     assert isinstance(module.hidden, nn.Linear)
     assert (module.hidden.in_features, module.hidden.out_features) == (18, 3)
     assert sum(parameter.numel() for parameter in module.parameters()) == 2 * 18 + 2 + 4 + 54 + 3 + 9 + 3 + 2 * 2
@@ -81,8 +90,8 @@ def test_signals_lose_what_nothing_reads_as_images_do(monkeypatch: pytest.Monkey
     masks = {name: torch.ones_like(weight, dtype=torch.bool) for name, weight in network.prunable().items()}
     masks["3.weight"][:, [0, 2]] = False
     network = network.masked(masks)
-    smaller, sizes = cut(drop_dead(network, graph.read(network.build(), specification.example())))
-    assert sizes == {"0": (4, 2), "1": (4, 2)}
+    smaller, sizes, _ = cut(drop_dead(network, graph.read(network.build(), specification.example())))
+    assert sizes == {"0": (4, 2)}
     assert smaller.get_submodule("3").in_channels == 2
     signals = torch.rand(5, 2, 6, generator=generator(0, "signals"))
     with torch.no_grad():
@@ -105,40 +114,71 @@ class Residual(nn.Module):
 
 def test_both_sides_of_a_sum_keep_the_same_channels(monkeypatch: pytest.MonkeyPatch) -> None:
     network = pruned(monkeypatch, Residual(), {"branch": [0, 1], "last": [1, 3]})
-    module, sizes = cut(dropped(network))
+    module, sizes, _ = cut(dropped(network))
     assert sizes == {"first": (4, 3), "branch": (4, 3)}  # 0 and 2 are read from the sum, 3 by the branch
     torch.testing.assert_close(logits(module), logits(network.build()))
 
 
 def test_a_layer_without_inputs_keeps_one(monkeypatch: pytest.MonkeyPatch) -> None:
     network = pruned(monkeypatch, Convolutional(), {"hidden": list(range(36))})
-    module, sizes = cut(dropped(network))
-    assert sizes == {"first": (4, 1), "norm": (4, 1)}
+    module, sizes, _ = cut(dropped(network))
+    assert sizes == {"first": (4, 1)}
     torch.testing.assert_close(logits(module), logits(network.build()))
 
 
 def test_channels_of_the_images_stay(monkeypatch: pytest.MonkeyPatch) -> None:
     network = pruned(monkeypatch, Convolutional(), {"first": [0]})
-    module, sizes = cut(dropped(network))
+    module, sizes, _ = cut(dropped(network))
     assert sizes == {}
     assert torch.equal(logits(module), logits(network.build()))
 
 
 @pytest.mark.parametrize(
-    ("module", "reason"),
+    "module",
     [
-        (lambda: nn.Sequential(nn.Conv2d(2, 4, 1, groups=2), nn.ReLU(), nn.Flatten(), nn.Linear(144, 3)), "grouped"),
-        (lambda: nn.Sequential(nn.Flatten(), Doubled(), nn.Linear(72, 3)), "1.layer is applied more than once"),
+        lambda: nn.Sequential(nn.Conv2d(2, 4, 1, groups=2), nn.ReLU(), nn.Flatten(), nn.Linear(144, 3)),
+        lambda: nn.Sequential(nn.Flatten(), Doubled(), nn.Linear(72, 3)),
     ],
-    ids=["grouped", "twice"],
+    ids=["depthwise on the images", "a layer applied twice"],
 )
-def test_layers_that_cannot_be_cut_are_named(monkeypatch: pytest.MonkeyPatch, module: object, reason: str) -> None:
-    built = module()  # type: ignore[operator]
-    last = str(len(built) - 1)
-    inputs = built[-1].in_features
-    assert cut(pruned(monkeypatch, built, {}))[1] == {}
-    with pytest.raises(UnsupportedError, match=reason):
-        cut(pruned(monkeypatch, built, {last: list(range(inputs // 4))}))
+def test_channels_that_are_tied_to_what_stays_stay(
+    monkeypatch: pytest.MonkeyPatch, module: Callable[[], nn.Sequential]
+) -> None:
+    built = module()
+    last, inputs = str(len(built) - 1), built[-1].in_features
+    network = pruned(monkeypatch, built, {last: list(range(inputs // 4))})
+    smaller, sizes, _ = cut(network)
+    assert sizes == {}
+    assert torch.equal(logits(smaller), logits(network.build()))
+
+
+def test_a_network_without_a_graph_is_not_cut(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Untraced(Convolutional):
+        def forward(self, x: Tensor) -> Tensor:
+            return super().forward(x) if x.sum() == x.sum() else x
+
+    with pytest.raises(UnsupportedError, match=r"torch\.fx has no graph of it"):
+        cut(pruned(monkeypatch, Untraced(), {}))
+
+
+@settings(max_examples=40, deadline=None, derandomize=True)
+@given(
+    seed=st.integers(0, 2**31),
+    sparsity=st.sampled_from([0.3, 0.5, 0.9]),
+    allocation=st.sampled_from(["layer", "global"]),
+)
+def test_any_network_without_its_pruned_channels_computes_the_same(seed: int, sparsity: float, allocation: str) -> None:
+    network = network_of(lambda: Drawn(seed), size=Drawn(seed).size, sparsity=0, seed=seed)
+    scores = {name: weight.abs() for name, weight in network.prunable().items()}
+    section = PruningSection(structure="filters", sparsity=sparsity, allocation=allocation)
+    sparse = network.masked(select(scores, sparsity, section, {}, network))
+    module, sizes, _ = cut(sparse)
+    assert sizes, "there is something to cut"
+    left = sum(weight.numel() for weight in prunable_weights(module).values())
+    assert left <= sparse.nonzero_weights
+    images = sparse.specification.normalised(images_of(sparse, 3, seed)).double()
+    with torch.no_grad():
+        torch.testing.assert_close(module.double()(images), exact(sparse, images_of(sparse, 3, seed)))
 
 
 class Doubled(nn.Module):

@@ -110,7 +110,7 @@ def test_says_what_it_did(monkeypatch: pytest.MonkeyPatch) -> None:
         "folded all scales into the layers beside them",
         "left out 18 of 1,242 weights, on no path from the images to the output",
     )
-    assert deploy(smaller)[1] == "cut the channels of 4 from 8 to 6"
+    assert deploy(smaller)[1] == "cut the channels of 4 from 8 to 6: 98.1 % of the multiply-adds are left"
 
 
 def test_what_cannot_be_read_stays_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -121,7 +121,7 @@ def test_what_cannot_be_read_stays_as_it_is(monkeypatch: pytest.MonkeyPatch) -> 
     reason = "3 is a ChannelGroups, which no step of a sparse network does"
     assert notes == (f"nothing was folded or left out: {reason}",)
     module, note = deploy(network)
-    assert note == f"kept every layer in its original shape: {reason}"
+    assert note == ""
     images = torch.zeros(2, 2, 8, 8, dtype=torch.uint8)
     assert torch.equal(module(images), DeployedNetwork(network.build(), SPECIFICATION)(images))
 

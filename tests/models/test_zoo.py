@@ -14,11 +14,14 @@ from torch import nn
 from torch.overrides import TorchFunctionMode
 
 from safs_ray import export
+from safs_ray.config import ConfigurationError, PruningSection
 from safs_ray.dropout import WithoutDropout, switch_off
 from safs_ray.export import formats
+from safs_ray.export.channels import cut
 from safs_ray.models import ARCHITECTURES, Architecture, Specification
 from safs_ray.network import Network
 from safs_ray.pruning.allocation import layer
+from safs_ray.pruning.structure import select
 from safs_ray.sparse.dense import DenseCohort
 from safs_ray.sparse.execution import executable
 from safs_ray.storage import Folder
@@ -141,3 +144,22 @@ def test_executions_compute_what_the_masked_module_does(network: Network) -> Non
 def test_exports_compute_what_the_network_does(network: Network, name: str, tmp_path: Path) -> None:
     written = export.write(masked(network), name, Folder.at(tmp_path))
     assert written.difference <= export.TOLERANCE * written.largest
+
+
+@torch.no_grad()
+def test_networks_without_their_pruned_channels_compute_the_same(network: Network) -> None:
+    try:
+        coupling = network.coupling
+    except ConfigurationError:
+        pytest.skip("torch.fx does not trace it")
+    section = PruningSection(macs=0.5)
+    masks = select({name: weight.abs() for name, weight in network.prunable().items()}, 0.5, section, {}, network)
+    pruned = network.masked(masks)
+    module, sizes, share = cut(pruned)
+    assert sizes
+    assert share <= 0.5
+    whole = coupling.multiply_adds({name: torch.ones_like(mask) for name, mask in masks.items()})
+    assert share == pytest.approx(coupling.multiply_adds(masks) / whole)
+    images = torch.rand(pruned.specification.example(4).shape, dtype=torch.float64)
+    expected = pruned.build().eval().double()(images)
+    torch.testing.assert_close(module.double()(images), expected, rtol=1e-9, atol=1e-9 * expected.abs().max().item())

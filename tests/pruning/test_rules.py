@@ -11,8 +11,17 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.optim import SGD, Adam, AdamW, Optimizer
 
-from safs_ray.config import Configuration, PruningSection, validate
-from safs_ray.pruning.rules import DROPPED, RULES, FixedMasks, GradientSelection, GradualMasks, MaskRule, RigL, rule_of
+from safs_ray.config import PruningSection
+from safs_ray.pruning.coupling import Coupling
+from safs_ray.pruning.rules import DROPPED, RULES, FixedMasks, GradientSelection, GradualMasks, MaskRule, RigL
+
+
+class Unasked:
+    """A network whose channels no rule of single weights asks for."""
+
+    @property
+    def coupling(self) -> Coupling:
+        raise AssertionError
 
 
 def section(**values: object) -> PruningSection:
@@ -66,7 +75,7 @@ def test_gradual_follows_the_cube_by_hand() -> None:
     """10 weights, S = 0.8, 4 of 5 steps: 0.8 (1 - (1 - t)^3) = 0.4625, 0.7, 0.7875, 0.8, times 10 rounded."""
     layers = weights([1.0, 10.0, 2.0, 9.0, 3.0, 8.0], [4.0, 7.0, 5.0, 6.0])
     rule = GradualMasks(
-        layers, {}, 5, section(schedule="gradual", allocation="global", sparsity=0.8, interval=1, until=0.8)
+        layers, {}, 5, section(schedule="gradual", allocation="global", sparsity=0.8, interval=1, until=0.8), Unasked()
     )
     optimizer = SGD(layers.values(), lr=0.0)
     assert kept(rule) == 10
@@ -80,7 +89,7 @@ def test_gradual_follows_the_cube_by_hand() -> None:
 
 def test_gradual_changes_at_its_interval_and_at_its_end() -> None:
     layers = weights([float(value) for value in range(1, 101)])
-    rule = GradualMasks(layers, {}, 10, section(schedule="gradual", sparsity=0.9, interval=4, until=1.0))
+    rule = GradualMasks(layers, {}, 10, section(schedule="gradual", sparsity=0.9, interval=4, until=1.0), Unasked())
     counts = []
     for _ in range(10):
         step(rule, SGD(layers.values(), lr=0.0), layers)
@@ -93,7 +102,7 @@ def test_gradual_begins_at_the_sparsity_that_is_there() -> None:
     """Half of 8 are gone: 0.75 + (0.5 - 0.75) (1 - t)^3 = 0.71875 at half time."""
     layers = weights([1.0, 2.0, 3.0, 4.0, 0.0, 0.0, 0.0, 0.0])
     masks = {"a": torch.tensor([[True] * 4 + [False] * 4])}
-    rule = GradualMasks(layers, masks, 2, section(schedule="gradual", sparsity=0.75, interval=1, until=1.0))
+    rule = GradualMasks(layers, masks, 2, section(schedule="gradual", sparsity=0.75, interval=1, until=1.0), Unasked())
     step(rule, SGD(layers.values(), lr=0.0), layers)
     assert values(layers) == [[0, 0, 3, 4, 0, 0, 0, 0]]
     assert kept(rule) == 2
@@ -102,7 +111,9 @@ def test_gradual_begins_at_the_sparsity_that_is_there() -> None:
 def test_gsm_moves_the_weights_of_the_highest_product_and_lets_the_others_decay() -> None:
     """|w g| = 2, 3 | 1, 4: with two to be left of all four, the second of each layer keep their gradients."""
     layers = weights([2.0, 1.0], [1.0, 2.0])
-    rule = GradientSelection(layers, {}, 4, section(schedule="gsm", allocation="global", sparsity=0.5, until=0.5))
+    rule = GradientSelection(
+        layers, {}, 4, section(schedule="gsm", allocation="global", sparsity=0.5, until=0.5), Unasked()
+    )
     optimizer = SGD(layers.values(), lr=0.1, weight_decay=0.1)
     step(rule, optimizer, layers, [1.0, -3.0], [-1.0, 2.0])
     assert values(layers) == [[2 * 0.99, 1 * 0.99 + 0.3], [1 * 0.99, 2 * 0.99 - 0.2]]
@@ -112,7 +123,9 @@ def test_gsm_moves_the_weights_of_the_highest_product_and_lets_the_others_decay(
 
 def test_gsm_ends_with_the_largest_weights_and_then_trains_them_all() -> None:
     layers = weights([2.0, 1.0], [1.5, 3.0])
-    rule = GradientSelection(layers, {}, 2, section(schedule="gsm", allocation="global", sparsity=0.5, until=0.5))
+    rule = GradientSelection(
+        layers, {}, 2, section(schedule="gsm", allocation="global", sparsity=0.5, until=0.5), Unasked()
+    )
     optimizer = SGD(layers.values(), lr=0.1)
     step(rule, optimizer, layers)
     assert rule.complete
@@ -123,7 +136,7 @@ def test_gsm_ends_with_the_largest_weights_and_then_trains_them_all() -> None:
 
 def test_gsm_selects_within_layers_where_the_allocation_says_so() -> None:
     layers = weights([1.0, 2.0], [10.0, 20.0])
-    rule = GradientSelection(layers, {}, 9, section(schedule="gsm", allocation="layer", sparsity=0.5))
+    rule = GradientSelection(layers, {}, 9, section(schedule="gsm", allocation="layer", sparsity=0.5), Unasked())
     step(rule, SGD(layers.values(), lr=1.0), layers, [0.5, 0.5], [0.5, 0.5])
     assert values(layers) == [[1, 1.5], [10, 19.5]]
 
@@ -133,7 +146,9 @@ def test_the_optimizer_sees_no_gradient_of_what_is_dropped(schedule: str) -> Non
     """Fromage's step would be as short as the norm of all gradients is long."""
     layers = weights([1.0, 2.0, 3.0, 4.0])
     mask = torch.tensor([[True, False, True, False]])
-    rule = RULES[schedule](layers, {"a": mask}, 9, section(schedule=schedule, interval=2, sparsity=0.5, until=1.0))
+    rule = RULES[schedule](
+        layers, {"a": mask}, 9, section(schedule=schedule, interval=2, sparsity=0.5, until=1.0), Unasked()
+    )
     for _ in range(3):
         layers["a"].grad = torch.tensor([[1.0, 1.0, 1.0, 9.0]])
         rule.before_step()
@@ -149,7 +164,7 @@ def test_rigl_by_hand() -> None:
     """
     layers = weights([0.1, 0.2, 3, 4, 5, 6, 7, 8, 9, 10, 0, 0, 0, 0])
     masks = {"a": torch.tensor([[True] * 10 + [False] * 4])}
-    rule = RigL(layers, masks, 4, section(schedule="rigl", interval=2, until=1.0))
+    rule = RigL(layers, masks, 4, section(schedule="rigl", interval=2, until=1.0), Unasked())
     optimizer = SGD(layers.values(), lr=0.0)
     gradients = [0.5, 0.0, *[99.0] * 8, 1.0, 9.0, -8.0, 2.0]
     step(rule, optimizer, layers, gradients)
@@ -165,7 +180,7 @@ def test_rigl_by_hand() -> None:
 def test_what_rigl_drops_may_grow_again_at_once_and_keeps_its_value() -> None:
     layers = weights([0.1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 0])
     masks = {"a": torch.tensor([[True] * 10 + [False]])}
-    rule = RigL(layers, masks, 3, section(schedule="rigl", interval=2, until=1.0))
+    rule = RigL(layers, masks, 3, section(schedule="rigl", interval=2, until=1.0), Unasked())
     for _ in range(2):
         step(rule, SGD(layers.values(), lr=0.0), layers, [5.0, *[0.0] * 10])
     assert torch.equal(rule.masks["a"], masks["a"])
@@ -178,7 +193,7 @@ def test_rigl_exchanges_less_and_less_and_stops() -> None:
     mask = torch.rand(40, 50, generator=draws) < 0.25
     layers["a"].data[~mask] = 0
     before, total = mask, int(mask.sum())
-    rule = RigL(layers, {"a": mask}, 40, section(schedule="rigl", interval=5, until=0.75))
+    rule = RigL(layers, {"a": mask}, 40, section(schedule="rigl", interval=5, until=0.75), Unasked())
     exchanged = []
     for done in range(1, 41):
         layers["a"].grad = torch.randn(40, 50, generator=draws)
@@ -207,7 +222,7 @@ def test_what_rigl_grows_has_no_momentum(make: Callable[..., Optimizer]) -> None
     """Of three weights that are left, one is exchanged for the last."""
     layers = weights([0.1, 50.0, 60.0, 70.0, 80.0, 0.0])
     masks = {"a": torch.tensor([[True] * 5 + [False]])}
-    rule = RigL(layers, masks, 9, section(schedule="rigl", interval=3, until=1.0))
+    rule = RigL(layers, masks, 9, section(schedule="rigl", interval=3, until=1.0), Unasked())
     optimizer = make(layers.values())
     for _ in range(3):
         step(rule, optimizer, layers, [0.0, 1.0, 1.0, 1.0, 1.0, 2.0])
@@ -231,7 +246,7 @@ def trained(schedule: str, stops: int | None = None) -> tuple[list[float], Tenso
     if schedule == "rigl":
         masks = {"a": start.abs() > start.abs().flatten().sort().values[26]}
         layers["a"].data[~masks["a"]] = 0
-    rule, optimizer = RULES[schedule](layers, masks, 30, chosen), SGD(layers.values(), lr=0.05, momentum=0.9)
+    rule, optimizer = RULES[schedule](layers, masks, 30, chosen, Unasked()), SGD(layers.values(), lr=0.05, momentum=0.9)
     for done in range(30):
         if done == stops:
             file = io.BytesIO()
@@ -239,7 +254,10 @@ def trained(schedule: str, stops: int | None = None) -> tuple[list[float], Tenso
             file.seek(0)
             saved, state, memory = torch.load(file, weights_only=True)
             layers = {"a": nn.Parameter(saved)}
-            rule, optimizer = RULES[schedule](layers, masks, 30, chosen), SGD(layers.values(), lr=0.05, momentum=0.9)
+            rule, optimizer = (
+                RULES[schedule](layers, masks, 30, chosen, Unasked()),
+                SGD(layers.values(), lr=0.05, momentum=0.9),
+            )
             rule.load_state_dict(state)
             optimizer.load_state_dict(memory)
         optimizer.zero_grad()
@@ -277,7 +295,7 @@ def test_whatever_the_section_zeros_are_zeros_and_counts_are_exact(
     layers = {name: nn.Parameter(torch.randn(shape, generator=draws)) for name, shape in (("a", (4, 9)), ("b", (3, 4)))}
     chosen = section(schedule=schedule, allocation=allocation, sparsity=sparsity, interval=interval, until=until)
     begun = {name: torch.rand(weight.shape, generator=draws) < 0.7 for name, weight in layers.items()}
-    rule = RULES[schedule](layers, begun if schedule == "rigl" else {}, 20, chosen)
+    rule = RULES[schedule](layers, begun if schedule == "rigl" else {}, 20, chosen, Unasked())
     optimizer = Adam(layers.values(), lr=0.1, weight_decay=0.01)
     for _ in range(20):
         before = rule.masks
@@ -297,10 +315,3 @@ def test_whatever_the_section_zeros_are_zeros_and_counts_are_exact(
     else:
         parts = [36, 12] if allocation == "layer" else [48]
         assert kept(rule) == sum(size - round(sparsity * size) for size in parts)
-
-
-def test_the_configuration_chooses_the_rule_of_sparse_trainings() -> None:
-    layers = weights([1.0, 2.0])
-    assert rule_of(Configuration()) is FixedMasks
-    during = validate({"pruning": {"schedule": "gradual"}, "search": {"when": "during"}})
-    assert isinstance(rule_of(during)(layers, {}, 10), GradualMasks)

@@ -6,8 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from safs_ray.config import PruningSection
-from safs_ray.pruning.allocation import global_, layer
-from safs_ray.pruning.structure import filters, n_of_m, select
+from safs_ray.pruning.coupling import Coupling
+from safs_ray.pruning.structure import channels, importance, n_of_m, select
 
 
 def section(**values: object) -> PruningSection:
@@ -21,11 +21,11 @@ def test_two_of_four_by_hand() -> None:
 
 def test_the_three_matrices_of_attention_are_layers_of_their_own() -> None:
     scores = torch.arange(1.0, 13).reshape(6, 2)  # of queries, keys and values, two rows each
-    masks = select({"in_proj_weight": scores, "out_proj.weight": torch.ones(2, 2)}, 0.5, section(), {})
+    masks = select({"in_proj_weight": scores, "out_proj.weight": torch.ones(2, 2)}, 0.5, section(), {}, Whole())
     assert masks["in_proj_weight"].int().tolist() == [[0, 0], [1, 1]] * 3
     assert masks["out_proj.weight"].sum() == 2
     within = {"in_proj_weight": torch.tensor([[1, 1], [0, 1], [1, 1], [1, 1], [1, 1], [1, 1]]).bool()}
-    masks = select({"in_proj_weight": scores}, 0.5, section(), within)
+    masks = select({"in_proj_weight": scores}, 0.5, section(), within, Whole())
     assert masks["in_proj_weight"].int().tolist() == [[0, 1], [0, 1], *[[0, 0], [1, 1]] * 2]
 
 
@@ -58,43 +58,89 @@ def test_every_group_holds_n_or_all_it_has(shape: tuple[int, ...], n: int, more:
             assert group.all() or ranked[group].min() >= ranked[~group].max()
 
 
-def test_filters_go_whole_by_the_norm_of_their_scores_and_the_last_layer_stays() -> None:
-    """Norms of the rows of a: 5, 4, 1; of b: 2, 3."""
-    scores = {
-        "a": torch.tensor([[3.0, 4.0], [4.0, 0.0], [0.0, 1.0]]),
-        "b": torch.tensor([[[[2.0]], [[0.0]]], [[[0.0]], [[3.0]]]]),
-        "last": torch.tensor([[0.0, 0.0]]),
+CHAIN = Coupling(
+    outputs={"a": torch.tensor([1, 2, 3]), "b": torch.tensor([4, 5]), "last": torch.tensor([0])},
+    inputs={"a": torch.tensor([0, 0]), "b": torch.tensor([1, 2, 3]), "last": torch.tensor([4, 5])},
+    normalisations={},
+    places={"a": 100, "b": 10, "last": 1},
+    sets=6,
+)
+"""Three channels, two, and an output."""
+
+SCORES = {
+    "a": torch.tensor([[3.0, 4.0], [4.0, 0.0], [0.0, 1.0]]),
+    "b": torch.tensor([[[[2.0]], [[0.0]], [[1.0]]], [[[0.0]], [[3.0]], [[1.0]]]]),
+    "last": torch.tensor([[0.5, 1.0]]),
+}
+
+
+class Whole:
+    """A network of nothing but its coupling."""
+
+    coupling = CHAIN
+
+
+def test_importance_is_the_mean_of_what_computes_a_channel_and_what_reads_it() -> None:
+    """Norms of the rows of a: 5, 4, 1; of the columns of b: 2, 3, sqrt(2)."""
+    found = importance(SCORES, CHAIN)
+    b = (2 + 3 + 2**0.5) / 3
+    assert found[1:4].tolist() == pytest.approx(
+        [(5 / (10 / 3) + 2 / b) / 2, (4 / (10 / 3) + 3 / b) / 2, (1 / (10 / 3) + 2**0.5 / b) / 2]
+    )
+
+
+def test_channels_go_with_what_reads_them_and_the_outputs_stay() -> None:
+    by_layer = channels(SCORES, 2 / 3, section(structure="filters"), CHAIN)
+    assert by_layer["a"].tolist() == [[False, False], [True, True], [False, False]]
+    assert by_layer["b"].flatten(1).tolist() == [[False, False, False], [False, True, False]]
+    assert by_layer["last"].tolist() == [[False, True]]
+    assert {name: mask.shape for name, mask in by_layer.items()} == {
+        name: score.shape for name, score in SCORES.items()
     }
-    by_layer = filters(scores, 2 / 3, layer)
-    assert by_layer["a"].tolist() == [[True, True], [False, False], [False, False]]
-    assert by_layer["b"].flatten().tolist() == [False, False, True, True]
-    over_all = filters(scores, 0.4, global_)
+    over_all = channels(SCORES, 0.2, section(structure="filters", allocation="global"), CHAIN)
     assert over_all["a"].tolist() == [[True, True], [True, True], [False, False]]
-    assert over_all["b"].flatten().tolist() == [False, False, True, True]
-    assert over_all["last"].tolist() == [[True, True]]
-    assert {name: mask.shape for name, mask in over_all.items()} == {
-        name: score.shape for name, score in scores.items()
-    }
+    assert over_all["last"].all()
 
 
-def test_a_single_layer_computes_the_outputs_and_stays() -> None:
-    assert filters({"a": torch.ones(2, 2)}, 0.5, layer)["a"].all()
+@pytest.mark.parametrize("allocation", ["layer", "global"])
+def test_one_channel_of_each_layer_stays(allocation: str) -> None:
+    masks = channels(SCORES, 0.99, section(structure="filters", allocation=allocation), CHAIN)
+    assert [int(mask.any(1).sum()) for mask in masks.values()] == [1, 1, 1]
+
+
+@pytest.mark.parametrize("allocation", ["layer", "global"])
+@pytest.mark.parametrize("share", [1.0, 0.7, 0.5, 0.34, 0.2])
+def test_channels_go_until_a_share_of_the_multiply_adds_is_left(allocation: str, share: float) -> None:
+    """Of 662 in all: 200 for each channel of a, 10 for each weight of b, 1 for each of the last."""
+    asked = section(structure="filters", allocation=allocation, macs=share)
+    masks = channels(SCORES, 1 - share, asked, CHAIN)
+    left = CHAIN.multiply_adds(masks)
+    fewest = CHAIN.multiply_adds(channels(SCORES, 0.99, section(structure="filters"), CHAIN))
+    assert left <= max(share * 662, fewest)
+    kept = [True, *masks["a"].any(1).tolist(), *masks["b"].flatten(1).any(1).tolist()]
+    assert left == CHAIN.multiply_adds_between(torch.tensor(kept), SCORES)
+    if share == 1:
+        assert left == 662
+    if share == 0.7:
+        assert left > 0.5 * 662, "no more goes than has to"
 
 
 def test_what_is_pruned_stays_so() -> None:
     scores = {"a": torch.tensor([[4.0, 3.0, 2.0, 1.0]])}
     within = {"a": torch.tensor([[False, True, True, True]])}
-    assert select(scores, 0.5, section(), within)["a"].tolist() == [[False, True, True, False]]
-    assert select(scores, 0.0, section(), within)["a"].tolist() == within["a"].tolist()
-    assert select(scores, 0.0, section(structure="2:4"), within)["a"].tolist() == [[False, True, True, False]]
+    assert select(scores, 0.5, section(), within, Whole())["a"].tolist() == [[False, True, True, False]]
+    assert select(scores, 0.0, section(), within, Whole())["a"].tolist() == within["a"].tolist()
+    assert select(scores, 0.0, section(structure="2:4"), within, Whole())["a"].tolist() == [[False, True, True, False]]
 
 
-def test_a_filter_that_is_pruned_goes_before_any_other() -> None:
-    scores = {"a": torch.tensor([[9.0, 9.0], [0.0, 0.0], [1.0, 1.0]]), "last": torch.ones(1, 3)}
-    within = {"a": torch.tensor([[False, False], [True, True], [True, False]]), "last": torch.ones(1, 3).bool()}
-    masks = select(scores, 1 / 3, section(structure="filters"), within)
+def test_a_channel_that_is_pruned_goes_before_any_other() -> None:
+    scores = {**SCORES, "a": torch.tensor([[9.0, 9.0], [0.0, 0.0], [1.0, 1.0]])}
+    within = {name: torch.ones_like(score, dtype=torch.bool) for name, score in scores.items()}
+    within["a"] = torch.tensor([[False, False], [True, True], [True, False]])
+    masks = select(scores, 1 / 3, section(structure="filters"), within, Whole())
     assert masks["a"].tolist() == [[False, False], [True, True], [True, False]]
-    assert masks["last"].all()
+    assert not masks["b"][:, 0].any()
+    assert masks["last"].any()
 
 
 @pytest.mark.parametrize(
@@ -107,5 +153,5 @@ def test_a_filter_that_is_pruned_goes_before_any_other() -> None:
 )
 def test_the_section_chooses(values: dict[str, object], kept: list[list[int]]) -> None:
     scores = {"a": torch.tensor([[1.0, 2.0, 3.0, 4.0]]), "b": torch.tensor([[5.0, 6.0, 7.0, 8.0]])}
-    masks = select(scores, 0.5, section(**values), {})
+    masks = select(scores, 0.5, section(**values), {}, Whole())
     assert [masks[name].int().flatten().tolist() for name in ("a", "b")] == kept

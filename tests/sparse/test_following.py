@@ -128,7 +128,7 @@ def test_following_trains_as_the_dense_network_and_goes_on_bit_for_bit(splits: S
     def trainer(execution: str) -> Trainer:
         run = RunSection.model_validate({"execution": execution, "costs": tuple(ALWAYS)})
         context = Context(Configuration(run=run), splits)
-        rule = partial(RULES[schedule], section=section)
+        rule = partial(RULES[schedule], section=section, network=network)
         return Trainer([network], Training(context, chosen, epochs=5, seed=0, mask_rule=rule))
 
     dense, whole, first, second = (trainer(execution) for execution in ("dense", "auto", "auto", "auto"))

@@ -48,7 +48,7 @@ def test_a_finalist_is_trained_as_in_the_end_but_with_other_batches_and_images(
     assert first.test_accuracy is None
     assert first.validation_accuracy == accuracy(first.network, context.splits.validation, device, Configuration())
     seen = Context(configuration, stages.folds(configuration, dataset).search())
-    last = _last_training(recipe, seen, derive(0, "finalist", 0))
+    last = _last_training(pruned.network, recipe, seen, derive(0, "finalist", 0))
     start = pruned.network.assign(recipe.assignment)
     assert Trainer([start], last).run().standing.best.fingerprint == first.network.fingerprint
     unscaled = stages.train_finalist(pruned.network, context, replace(recipe, learn_scales=False), 0)

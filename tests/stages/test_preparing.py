@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -179,7 +180,7 @@ class HeadFirst(nn.Module):
 """
 
 
-def test_filters_are_refused_where_the_last_layer_is_none_of_the_outputs(
+def test_filters_are_refused_where_no_channel_can_be_followed(
     configuration: Configuration, dataset: Dataset, splits: Splits, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "head_first.py").write_text(HEAD_FIRST)
@@ -188,10 +189,47 @@ def test_filters_are_refused_where_the_last_layer_is_none_of_the_outputs(
     assert list(stages.check(own, dataset, splits).prunable()) == ["head.weight", "body.weight"]
     with pytest.raises(ConfigurationError) as caught:
         stages.check(changed(own, "pruning", structure="filters"), dataset, splits)
-    assert str(caught.value) == (
-        "pruning.structure=filters: keeps the last layer whole, which must give the network's outputs; "
-        "body.weight has 6 outputs and the network 10"
+    assert re.fullmatch(
+        r"pruning\.structure=filters: needs a network that torch\.fx can trace: symbolically traced .* control flow, "
+        r"at .*head_first\.py:10; allowed: unstructured, N:M",
+        str(caught.value),
     )
+
+
+@pytest.mark.parametrize(
+    ("model", "keys", "refused"),
+    [
+        ("straight:Straight", {"structure": "filters"},
+         "pruning.structure=filters: no channel can go: each is tied to the inputs or outputs; "
+         "allowed: unstructured, N:M"),
+        ("mlp", {"structure": "filters", "macs": 0.001, "sparsity": 0.999},
+         "pruning.macs=0.001: one channel of each layer takes 0.0015 of the multiply-adds; allowed: at least so many"),
+    ],
+)  # fmt: skip
+def test_channels_that_cannot_go_are_refused(
+    configuration: Configuration,
+    dataset: Dataset,
+    splits: Splits,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    model: str,
+    keys: dict[str, object],
+    refused: str,
+) -> None:
+    (tmp_path / "straight.py").write_text(STRAIGHT)
+    monkeypatch.syspath_prepend(tmp_path)
+    own = changed(changed(configuration, "model", name=model), "pruning", **keys)
+    with pytest.raises(ConfigurationError) as caught:
+        stages.check(own, dataset, splits)
+    assert str(caught.value) == refused
+
+
+STRAIGHT = """
+from torch import nn
+
+def Straight(classes):
+    return nn.Sequential(nn.Flatten(), nn.Linear(64, classes), nn.ReLU())
+"""
 
 
 @pytest.fixture
