@@ -145,7 +145,7 @@ def _smaller_layer(layer: nn.Module, outputs: Tensor, inputs: Tensor) -> nn.Modu
     if isinstance(smaller, nn.Linear):
         smaller.in_features, smaller.out_features = read, computed
     else:
-        if smaller.groups == smaller.in_channels:  # depthwise: whole groups go
+        if smaller.groups > 1 and len(inputs) == 1:  # depthwise: whole groups go
             smaller.groups = smaller.groups * computed // before
         smaller.in_channels, smaller.out_channels = read * smaller.groups, computed
     return smaller
