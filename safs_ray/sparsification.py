@@ -17,7 +17,8 @@ from rich.console import Console
 from torch import Tensor, nn
 
 from safs_ray import config, experiment, stages
-from safs_ray.config import Configuration
+from safs_ray.config import AUTO, Configuration, PruningSection
+from safs_ray.config.pruning import LEAST_EPOCHS
 from safs_ray.data import Array, Dataset, Splits
 from safs_ray.display import telling
 from safs_ray.engine.module import inference_module
@@ -54,8 +55,8 @@ TRIALS = ("tune.trials=6", "tune.scheduler=none", "final.folds=1")
 PRUNERS = "pruning.recipe=auto"
 """The best sparse network, whatever the pruner."""
 
-ONE_SHOT = "pruning.recipe=one-shot-global"
-"""A pruner that needs nothing of a training loop."""
+WITH_ANY_LOOP = ("one-shot-global", "erk", "synflow", "iterative")
+"""Recipes that prune between two trainings, so that any loop goes with them."""
 
 
 @dataclass(frozen=True)
@@ -130,7 +131,7 @@ def sparsify(
     own = copy.deepcopy(module).cpu()
     model = lend(lambda: copy.deepcopy(own), type(module).__name__)
     images = lend(lambda: (*train, *test), "images")
-    pruned = _pruned(sparsity, model, PRUNERS)
+    pruned = _pruned(sparsity, model, [PRUNERS])
     words = [f"run.name={type(module).__name__}", f"model.name={model}", f"data.source={images}", *pruned, *TRIALS]
     words += [f"run.budget={budget}"] if budget is not None else []
     return _sparsified(words, settings, _epochs)
@@ -153,7 +154,8 @@ def sparsify_with(
             ``settings=["dense.epochs=0"]`` it is pruned as it comes.
         inputs: (N, …), what the module takes: float, integers for an embedding, or uint8.
         epochs: of a whole training by the loop; that of a candidate takes a quarter.
-        sparsity, settings: as of :func:`sparsify`; weights go in one shot unless the settings say otherwise.
+        sparsity, settings: as of :func:`sparsify`. The pruners that are tried, with four epochs or more, are those that
+            prune between trainings.
 
     Raises:
         ConfigurationError: the loop, the network or a setting cannot be used.
@@ -179,18 +181,28 @@ def sparsify_with(
     model, shown = lend(lambda: copy.deepcopy(own), type(module).__name__), lend(lambda: inputs, "inputs")
     words = [
         *(f"run.name={type(module).__name__}", f"model.name={model}", f"data.source=inputs:{shown}"),
-        *(f"task.loop={lend(loop, 'loop')}", *_pruned(sparsity, model, ONE_SHOT), *TRIALS),
+        *(f"task.loop={lend(loop, 'loop')}", *_pruned(sparsity, model, _pruners(sparsity, epochs, settings)), *TRIALS),
         *(f"{key}={epochs}" for key in ("dense.epochs", "pruning.epochs", "final.epochs", "finetune.epochs")),
         *(f"finetune.epochs_per_step={epochs}", f"search.epochs={math.ceil(epochs / 4)}"),
     ]
     return _sparsified(words, settings, lambda *_: [])
 
 
-def _pruned(sparsity: float | None, model: str, pruner: str) -> list[str]:
+def _pruners(sparsity: float | None, epochs: int, settings: Sequence[str]) -> list[str]:
+    """The pruners that go with any loop: all for which there is time, or the first."""
+    if sparsity is None or any(setting.startswith("pruning.recipe=") for setting in settings):
+        return []
+    if epochs < LEAST_EPOCHS:
+        return [f"pruning.recipe={WITH_ANY_LOOP[0]}"]
+    in_time = PruningSection(recipe=AUTO, sparsity=sparsity, epochs=epochs).tried
+    return [PRUNERS, f"pruning.recipes=[{','.join(name for name in WITH_ANY_LOOP if name in in_time)}]"]
+
+
+def _pruned(sparsity: float | None, model: str, pruners: Sequence[str]) -> list[str]:
     """How the network gets its zeros, or that it has them."""
     if sparsity is None:
         return ["model.pruned=true", f"model.weights={model}"]
-    return [f"pruning.sparsity={sparsity}", pruner]
+    return [f"pruning.sparsity={sparsity}", *pruners]
 
 
 def _sparsified(

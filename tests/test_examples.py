@@ -19,7 +19,7 @@ from safs_ray.training import Context, Training, train
 EXAMPLES = Path(__file__).parent.parent / "examples"
 
 SHORT = (
-    "dense.epochs=2", "pruning.epochs=1", "search.epochs=1", "search.steps=2", "finetune.epochs=1",
+    "dense.epochs=2", "pruning.epochs=4", "search.epochs=1", "search.steps=2", "finetune.epochs=1",
     "finetune.epochs_per_step=1", "tune.trials=1", "final.epochs=1", "final.finalists=1", "final.seeds=1",
     "run.verbose=0",
 )  # fmt: skip

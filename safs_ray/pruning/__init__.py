@@ -29,11 +29,13 @@ def find_masks(
 
     Examples:
         >>> import torch
-        >>> module = torch.nn.Linear(4, 1)
-        >>> _ = module.weight.data.copy_(torch.tensor([[-3.0, 1.0, 2.0, 0.5]]))
-        >>> evidence = Evidence(module, images=torch.zeros(1, 4), labels=torch.tensor([0]))
-        >>> find_masks(evidence, PruningSection(sparsity=0.75), {})
-        {'weight': tensor([[ True, False, False, False]])}
+        >>> from safs_ray.models import Specification
+        >>> from safs_ray.network import Network
+        >>> network = Network.initial(Specification("mlp", (1, 8, 8), 10, mean=(0.5,), deviation=(0.5,)), seed=0)
+        >>> evidence = Evidence(network.build(), images=torch.zeros(1, 1, 8, 8), labels=torch.tensor([0]))
+        >>> masks = find_masks(evidence, PruningSection(sparsity=0.75), {}, network)
+        >>> {name: int(mask.sum()) for name, mask in masks.items()}  # of 19,200, 30,000 and 1,000
+        {'fc1.weight': 4800, 'fc2.weight': 7500, 'fc3.weight': 250}
     """
     evidence = replace(evidence, module=copy.deepcopy(evidence.module))  # a round scores what the last one left
     weights = evidence.weights
