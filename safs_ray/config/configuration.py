@@ -147,7 +147,7 @@ class Configuration(Section):
                     f"pruning.recipe=auto tries {recipe}, which {alone}; allowed: pruning.recipes=[{','.join(others)}] "
                     "or some of these"
                 )
-        if pruning.score in ("snip", "grasp"):
+        if pruning.score in ("snip", "grasp", "taylor", "fisher"):
             raise ValueError(f"pruning.score={pruning.score} needs a loss that is known, not only task.loop's score")
         if pruning.rewind:
             raise ValueError(f"pruning.rewind={pruning.rewind} {alone}; allowed: null, 0")

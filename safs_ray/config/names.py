@@ -23,7 +23,7 @@ VARIANTS = (
 
 STRATEGIES = ("lahc", "random", "annealing", "genetic", "tpe")
 
-SCORES = ("magnitude", "random", "snip", "grasp", "synflow")
+SCORES = ("magnitude", "random", "snip", "grasp", "synflow", "taylor", "fisher", "lamp", "folded")
 
 LOSSES = ("cross entropy", "mean squared error", "binary cross entropy")
 

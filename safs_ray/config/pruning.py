@@ -77,7 +77,7 @@ class PruningSection(Section):
     )
     score: Annotated[str, known(SCORES)] = Field(
         "magnitude",
-        description="how weights are ranked: magnitude, random, snip, grasp, synflow or package.module:function",
+        description=f"how weights are ranked: {', '.join(SCORES)} or package.module:function",
     )
     allocation: Literal["layer", "global", "erk"] = Field(
         "layer",
@@ -120,7 +120,9 @@ class PruningSection(Section):
     particles: int = Field(
         4, ge=2, le=1000, description="swamp: number of networks that each round trains and averages"
     )
-    images: Images = Field(1000, description="snip, grasp: number of training images that the score uses")
+    images: Images = Field(
+        1000, description="snip, grasp, taylor, fisher: number of training images that the score uses"
+    )
     hyperparameters: Hyperparameters = Field(
         Hyperparameters(), description="hyperparameters of retraining, and the default ones of the sparse network"
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
@@ -11,7 +12,7 @@ from torch import Tensor, nn
 from safs_ray.config import refusal
 from safs_ray.losses import CROSS_ENTROPY, Loss, Targets
 from safs_ray.pruning.linear import linearised
-from safs_ray.pruning.masks import prunable_weights
+from safs_ray.pruning.masks import LAYERS, prunable_weights
 from safs_ray.randomness import generator
 from safs_ray.references import resolve
 
@@ -88,6 +89,101 @@ def grasp(evidence: Evidence) -> dict[str, Tensor]:
     return {name: weight.detach() * products[name] for name, weight in evidence.weights.items()}
 
 
+def taylor(evidence: Evidence) -> dict[str, Tensor]:
+    """w dL/dw with its sign, by how much the loss falls when a weight goes, to first order (Molchanov et al. 2019).
+
+    Of a channel the sum over its weights counts, of a single weight the size alone, which makes it SNIP's score.
+    """
+    gradients = _gradients(evidence, temperature=1)
+    return {name: weight.detach() * gradients[name] for name, weight in evidence.weights.items()}
+
+
+def fisher(evidence: Evidence) -> dict[str, Tensor]:
+    """(dL/dw)^2, summed over the images, L being the loss of one: the diagonal of the empirical Fisher information.
+
+    As FISH masks take it (Sung et al. 2021). Normalisations are those of evaluation, for an image has none of its own.
+    """
+    module = copy.deepcopy(evidence.module).eval()
+    weights = prunable_weights(module)
+    sums = {name: torch.zeros_like(weight) for name, weight in weights.items()}
+    for image, label in zip(evidence.images[:, None], evidence.labels[:, None], strict=True):
+        loss = evidence.loss.summed(module(image), Targets(label))
+        gradients = torch.autograd.grad(loss, list(weights.values()), materialize_grads=True)
+        for name, gradient in zip(weights, gradients, strict=True):
+            sums[name] += gradient.square()
+    return sums
+
+
+def lamp(evidence: Evidence) -> dict[str, Tensor]:
+    """w^2 over the sum of the squares of the weights of its layer that are as large or larger (LAMP, Lee et al. 2021).
+
+    So the last weight of every layer has a score of 1. Within a layer it ranks as magnitude does; published with one
+    ranking over all layers.
+
+    Examples:
+        >>> module = nn.Linear(2, 1)
+        >>> _ = module.weight.data.copy_(torch.tensor([[-1.0, 2.0]]))
+        >>> lamp(Evidence(module, images=torch.zeros(1, 2), labels=torch.tensor([0])))
+        {'weight': tensor([[0.2000, 1.0000]])}
+    """
+    return {name: _share_of_larger(weight.detach()) for name, weight in evidence.weights.items()}
+
+
+def _share_of_larger(weight: Tensor) -> Tensor:
+    squares, order = weight.flatten().square().sort(stable=True)
+    above = squares.flip(0).cumsum(0).flip(0)
+    shares = torch.empty_like(squares)
+    shares[order] = squares / above.clamp(min=torch.finfo(squares.dtype).tiny)
+    return shares.view_as(weight)
+
+
+def folded(evidence: Evidence) -> dict[str, Tensor]:
+    """|w gamma / sigma|: the magnitude that a weight has once the batch normalisation behind its layer is folded in.
+
+    gamma is that normalisation's scale, which ranks channels in network slimming (Liu et al. 2017), and sigma the
+    deviation that it divides by. A weight without one keeps its magnitude.
+    """
+    factors = _normalised_by(evidence)
+    return {
+        name: weight.detach().abs() * factors[name].view(-1, *[1] * (weight.dim() - 1)) if name in factors else score
+        for (name, weight), score in zip(evidence.weights.items(), magnitude(evidence).values(), strict=True)
+    }
+
+
+@torch.no_grad()
+def _normalised_by(evidence: Evidence) -> dict[str, Tensor]:
+    """What a batch normalisation multiplies the outputs (outputs,) of a layer with, by name of its weight."""
+    module = copy.deepcopy(evidence.module).eval()
+    names = {id(weight): name for name, weight in prunable_weights(module).items()}
+    given: list[tuple[Tensor, str]] = []
+    factors: dict[str, Tensor] = {}
+
+    def keep(layer: nn.Module, _: object, output: Tensor) -> None:
+        given.append((output, names[id(layer.weight)]))
+
+    def look(norm: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        for output, name in given:
+            if output is inputs[0]:
+                factors[name] = _factor(norm)
+
+    for child in module.modules():
+        if isinstance(child, LAYERS):
+            child.register_forward_hook(keep)
+        elif isinstance(child, BATCH_NORMS):
+            child.register_forward_pre_hook(look)
+    module(evidence.images[:2])
+    return factors
+
+
+def _factor(norm: nn.Module) -> Tensor:
+    assert isinstance(norm, BATCH_NORMS)
+    scale = norm.weight if norm.affine else torch.ones(norm.num_features)
+    return (scale if norm.running_var is None else scale / (norm.running_var + norm.eps).sqrt()).abs()
+
+
+BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
+
+
 def synflow(evidence: Evidence) -> dict[str, Tensor]:
     """|w dR/dw| in float64, R being the sum of the outputs of an input of ones (SynFlow, Tanaka et al. 2020).
 
@@ -114,7 +210,7 @@ def synflow(evidence: Evidence) -> dict[str, Tensor]:
     return scores
 
 
-OTHERS = "allowed: magnitude, random, snip, grasp"
+OTHERS = "allowed: magnitude, random, snip, grasp, taylor, fisher, lamp"
 
 
 def _check_conserved(flow: Tensor, of_input: Tensor) -> None:
@@ -140,7 +236,14 @@ SCORES: dict[str, Score] = {
     "snip": snip,
     "grasp": grasp,
     "synflow": synflow,
+    "taylor": taylor,
+    "fisher": fisher,
+    "lamp": lamp,
+    "folded": folded,
 }
+
+SIGNED = ("taylor",)
+"""Scores of which the sum over a channel counts, and of that and of a single weight the size."""
 
 
 def find_score(name: str) -> Score:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Protocol
 
 import torch
@@ -14,6 +15,7 @@ from safs_ray.config import PruningSection
 from safs_ray.pruning.allocation import ALLOCATIONS
 from safs_ray.pruning.coupling import Coupling
 from safs_ray.pruning.masks import PROJECTIONS
+from safs_ray.pruning.scores import SIGNED
 
 
 def select(
@@ -33,11 +35,13 @@ def select(
     Raises:
         ConfigurationError: the structure is filters, and the network's channels cannot be followed.
     """
+    whole = section.structure == "filters"
     left = {
-        name: torch.where(within[name], score, -torch.inf) if name in within else score
+        name: torch.where(within[name], each, -torch.inf) if name in within else each
         for name, score in scores.items()
+        for each in (score.abs() if section.score in SIGNED and not whole else score,)
     }
-    if section.structure == "filters":
+    if whole:
         masks = channels(left, sparsity, section, network.coupling)
     elif section.n_of_m:
         masks = _together(n_of_m(_apart(left), *section.n_of_m))
@@ -110,24 +114,29 @@ def channels(
     Args:
         sparsity: fraction of the channels, or of the multiply-adds where the section says ``macs``, that goes.
     """
-    turn = _turns(importance(scores, coupling), section.allocation, coupling)
+    turn = _turns(
+        importance(scores, coupling, _sum if section.score in SIGNED else _norm), section.allocation, coupling
+    )
     limit = sparsity if section.macs is None else _limit(turn, 1 - sparsity, coupling, scores)
     return coupling.masks(turn >= limit, scores)
 
 
-def importance(scores: Mapping[str, Tensor], coupling: Coupling) -> Tensor:
+def importance(scores: Mapping[str, Tensor], coupling: Coupling, size: Callable[[Tensor], Tensor]) -> Tensor:
     """How much the channels of each set matter (sets,): the mean of what their layers say.
 
-    A layer says the L2 norm of the scores of what computes a channel, and another that of what reads it, each in
+    A layer says the size of the scores of what computes a channel, and another that of what reads it, each in
     proportion to the mean over its channels, so that layers of other sizes count alike (Fang et al. 2023). A channel
     that has no finite score is -inf.
+
+    Args:
+        size: of the scores (n, …) of channels (n,).
     """
     total = torch.zeros(coupling.sets, dtype=torch.float64)
     count = torch.zeros_like(total)
     for name in coupling.outputs.keys() & scores.keys():
         score = scores[name].cpu().double()
         for sets, norms in (
-            (coupling.outputs[name], _norm(score)), (coupling.inputs[name], _norm(score.transpose(0, 1)))
+            (coupling.outputs[name], size(score)), (coupling.inputs[name], size(score.transpose(0, 1)))
         ):  # fmt: skip
             finite = norms[norms.isfinite()]
             total.index_add_(0, sets, norms / finite.mean().clamp(min=1e-30) if len(finite) else norms)
@@ -160,6 +169,15 @@ def _limit(turn: Tensor, share: float, coupling: Coupling, like: Mapping[str, Te
 
 def _norm(score: Tensor) -> Tensor:
     """The L2 norm of each row; that of a row which is nowhere finite is -inf, so that it is the first to go."""
+    return _of_finite(score, partial(torch.linalg.vector_norm, dim=1))
+
+
+def _sum(score: Tensor) -> Tensor:
+    """The size of the sum of each row, else as :func:`_norm`."""
+    return _of_finite(score, lambda rows: rows.sum(1).abs())
+
+
+def _of_finite(score: Tensor, size: Callable[[Tensor], Tensor]) -> Tensor:
     rows = score.flatten(1)
     finite = rows.isfinite()
-    return torch.where(finite.any(1), torch.where(finite, rows, 0).norm(dim=1), -torch.inf)
+    return torch.where(finite.any(1), size(torch.where(finite, rows, 0)), -torch.inf)

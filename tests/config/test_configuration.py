@@ -132,7 +132,12 @@ class TestValues:
             ("tune.space.optimizers", ["adam", "adam"], "must name each choice once"),
             ("tune.space.sgd.schedules", ["step", "step"], "must name each choice once"),
             ("pruning.allocation", "leyer", "'layer', 'global' or 'erk'"),
-            ("pruning.score", "taylor", "allowed: magnitude, random, snip, grasp, synflow or package.module:function"),
+            (
+                "pruning.score",
+                "hessian",
+                "allowed: magnitude, random, snip, grasp, synflow, taylor, fisher, lamp, folded or "
+                "package.module:function",
+            ),
             (
                 "pruning.schedule",
                 "slow",

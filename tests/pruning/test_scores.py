@@ -8,7 +8,20 @@ import torch
 from torch import Tensor, nn
 
 from safs_ray.config import ConfigurationError
-from safs_ray.pruning.scores import ROUNDS, SCORES, Evidence, grasp, magnitude, random, snip, synflow
+from safs_ray.pruning.scores import (
+    ROUNDS,
+    SCORES,
+    Evidence,
+    fisher,
+    folded,
+    grasp,
+    lamp,
+    magnitude,
+    random,
+    snip,
+    synflow,
+    taylor,
+)
 
 EVERY = pytest.mark.parametrize("score", SCORES.values(), ids=SCORES.keys())
 
@@ -117,6 +130,37 @@ def test_synflow_goes_through_batch_normalisation_by_its_scale() -> None:
     assert [score.item() for score in scores.values()] == [15, 15]
 
 
+def test_taylor_is_weight_times_gradient_with_its_sign() -> None:
+    module = linear([[4, 2], [4, 2]])
+    scores = taylor(evidence(module, [[1, 0], [1, 0], [0, 3]], [0, 0, 1]))["weight"]
+    assert scores.tolist() == [[-4.0, 3.0], [4.0, -3.0]]
+
+
+def test_fisher_is_the_sum_of_the_squared_gradients_of_each_image() -> None:
+    """Gradients of an image of class 0 are -1/2 and 1/2 times the input; those of two classes do not cancel."""
+    module = linear([[4, 2], [4, 2]])
+    scores = fisher(evidence(module, [[1, 0], [1, 0], [0, 3]], [0, 1, 1]))["weight"]
+    assert scores.tolist() == [[0.5, 2.25], [0.5, 2.25]]
+
+
+def test_lamp_is_the_share_of_a_weight_in_those_that_are_as_large() -> None:
+    scores = lamp(evidence(nn.Sequential(linear([[1, -2], [3, 0]]), linear([[-5, 5]])), [[0, 0]], [0]))
+    assert scores["0.weight"].tolist() == [[1 / 14, 4 / 13], [1.0, 0.0]]
+    assert scores["1.weight"].tolist() == [[0.5, 1.0]]
+    assert lamp(evidence(linear([[0, 0]]), [[0, 0]], [0]))["weight"].tolist() == [[0.0, 0.0]]
+
+
+def test_folded_is_the_magnitude_behind_the_batch_normalisation() -> None:
+    norm = nn.BatchNorm1d(2, eps=0.0).double()
+    with torch.no_grad():
+        norm.weight.copy_(torch.tensor([-3.0, 1.0]))
+        norm.running_var.copy_(torch.tensor([4.0, 1.0]))  # type: ignore[union-attr]
+    module = nn.Sequential(linear([[1, -2], [0, 3]]), norm, nn.Tanh(), linear([[2, -1]]))
+    scores = folded(evidence(module, [[0, 0]], [0]))
+    assert scores["0.weight"].tolist() == [[1.5, 3.0], [0.0, 3.0]]
+    assert scores["3.weight"].tolist() == [[2.0, 1.0]]
+
+
 def test_random_scores_follow_from_seed_and_name(two_layers: nn.Module) -> None:
     one, again, other = (random(evidence(two_layers, [[0, 0]], [0], seed)) for seed in (0, 0, 1))
     assert all(torch.equal(one[name], again[name]) for name in one)
@@ -157,7 +201,7 @@ def test_a_layer_that_the_outputs_do_not_depend_on_is_scored_too(score: Score) -
 
     scores = score(evidence(Aside(), [[1]], [0]))
     assert set(scores) == {"unused.weight", "used.weight"}
-    if score in (snip, grasp, synflow):
+    if score in (snip, grasp, synflow, taylor, fisher):
         assert scores["unused.weight"].item() == 0
 
 
@@ -206,12 +250,13 @@ def test_synflow_refuses_a_network_that_is_not_linear_without_its_activations(ne
     assert str(refused.value).startswith(
         "pruning.score=synflow: takes a network that is linear without its activations and normalisations; of this one "
     )
-    assert str(refused.value).endswith(" in; allowed: magnitude, random, snip, grasp")
+    assert str(refused.value).endswith(" in; allowed: magnitude, random, snip, grasp, taylor, fisher, lamp")
 
 
 def test_synflow_refuses_a_network_without_a_flow() -> None:
     with pytest.raises(ConfigurationError) as refused:
         synflow(evidence(nn.Sequential(linear([[0, 0]]), linear([[1]])), [[1, 2]], [0]))
     assert str(refused.value) == (
-        "pruning.score=synflow: finds no flow through this network; allowed: magnitude, random, snip, grasp"
+        "pruning.score=synflow: finds no flow through this network; "
+        "allowed: magnitude, random, snip, grasp, taylor, fisher, lamp"
     )

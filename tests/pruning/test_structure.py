@@ -82,11 +82,19 @@ class Whole:
 
 def test_importance_is_the_mean_of_what_computes_a_channel_and_what_reads_it() -> None:
     """Norms of the rows of a: 5, 4, 1; of the columns of b: 2, 3, sqrt(2)."""
-    found = importance(SCORES, CHAIN)
+    found = importance(SCORES, CHAIN, lambda rows: rows.flatten(1).norm(dim=1))
     b = (2 + 3 + 2**0.5) / 3
     assert found[1:4].tolist() == pytest.approx(
         [(5 / (10 / 3) + 2 / b) / 2, (4 / (10 / 3) + 3 / b) / 2, (1 / (10 / 3) + 2**0.5 / b) / 2]
     )
+
+
+def test_signed_scores_are_added_up_over_a_channel_and_count_by_their_size_for_a_single_weight() -> None:
+    scores = {**SCORES, "a": torch.tensor([[3.0, -4.0], [1.0, 1.5], [-2.0, -2.0]]), "b": torch.ones(2, 3)}
+    asked = section(structure="filters", score="taylor", sparsity=1 / 3)
+    assert select(scores, 1 / 3, asked, {}, Whole())["a"].tolist() == [[False, False], [True, True], [True, True]]
+    single = select(scores, 1 / 2, section(score="taylor"), {}, Whole())["a"]
+    assert single.tolist() == [[True, True], [False, False], [False, True]]
 
 
 def test_channels_go_with_what_reads_them_and_the_outputs_stay() -> None:
