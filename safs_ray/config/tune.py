@@ -73,7 +73,7 @@ class FinalSection(Section):
         le=100,
         description="number of best trials of a sweep that are trained again, on the images of the search, beside "
         "the default recipe (the network's own activations, the default hyperparameters, no scales). The default "
-        "recipe wins unless the mean validation accuracy of another is higher by more than one standard error",
+        "recipe wins unless the mean validation accuracy of another is higher by more than two standard errors",
     )
     seeds: int = Field(2, ge=1, le=100, description="number of trainings of each finalist, each with other batches")
     ablations: Annotated[tuple[Literal["stage 1", "stage 2"], ...], AfterValidator(distinct)] = Field(

@@ -22,7 +22,7 @@ TableRow = dict[str, Any]
 Finalists = dict[str, dict[str, dict[str, Any]]]
 """By sweep and trial: validation_accuracy of its trainings, as a row of the table has it, core_seconds of all, and won.
 
-That is not there in runs of before it was decided by the standard error: the highest mean won.
+That is not there in runs of before it was decided by standard errors: the highest mean won.
 """
 
 

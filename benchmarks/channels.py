@@ -1,0 +1,171 @@
+"""Channels that go away: accuracy against multiply-adds and milliseconds, by score, beside Torch-Pruning's.
+
+    pip install torch-pruning onnxruntime
+    python benchmarks/channels.py DENSE_FOLDER OUTPUT [data.folder=MNIST_FOLDER] [--seeds 0 1 2] [--macs 0.5 0.25 0.1]
+        [--pruners magnitude taylor] [--rate 1e-2]
+
+Every cell starts from the dense network of its seed, as benchmarks/pruners.py trains it, loses channels in one shot
+until a share of the multiply-adds is left, and is then trained for the same number of epochs with ReLU, and with what
+a short search finds. Writes OUTPUT/channels.json after every cell; cells that stand there are not made again. Prints
+means and standard deviations over the seeds.
+"""
+
+from __future__ import annotations
+
+import json
+import statistics
+import tempfile
+import time
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from itertools import product
+
+import numpy as np
+import onnxruntime
+import torch
+from pruners import Cell, cells_in, compare, configure, parser_of_cells, spread, train_dense
+from torch import Tensor, nn
+
+from safs_ray import config, export, stages
+from safs_ray.config import Configuration
+from safs_ray.data import Folds
+from safs_ray.network import Network
+from safs_ray.stages import Result
+from safs_ray.storage import Folder
+from safs_ray.training import Context
+
+Masks = dict[str, Tensor]
+
+
+def ours(network: Network, run: Configuration, folds: Folds, macs: float, **keys: str) -> Masks:
+    """Masks by safs_ray, of a score and an allocation."""
+    section = {"epochs": 0, "structure": "filters", "macs": macs, "sparsity": 1 - macs, **keys}
+    asked = config.validate({**run.model_dump(mode="json"), "pruning": section})
+    return dict(stages.prune(network, Context(asked, folds.search())).network.masks)
+
+
+def of_torch_pruning(network: Network, _run: object, _folds: object, macs: float, over_all: bool) -> Masks:
+    """Masks of the channels that Torch-Pruning removes by the magnitude of groups, at the ratio that fits."""
+    kept = torch.ones(network.coupling.sets, dtype=torch.bool)
+    low, high, weights = 0.0, 1.0, network.prunable()
+    allowed = macs * network.coupling.multiply_adds_between(kept, weights)
+    for _ in range(12):
+        ratio = (low + high) / 2
+        trial = _kept_by_torch_pruning(network, ratio, over_all)
+        if network.coupling.multiply_adds_between(trial, weights) <= allowed:
+            high, kept = ratio, trial
+        else:
+            low = ratio
+    return network.coupling.masks(kept, weights)
+
+
+def _kept_by_torch_pruning(network: Network, ratio: float, over_all: bool) -> Tensor:
+    import torch_pruning
+
+    module = network.build().eval()
+    names = {child: name for name, child in module.named_modules()}
+    last = list(network.prunable())[-1].removesuffix(".weight")
+    pruner = torch_pruning.pruner.MagnitudePruner(
+        module,
+        network.specification.example(),
+        importance=torch_pruning.importance.GroupMagnitudeImportance(p=2),
+        pruning_ratio=ratio,
+        global_pruning=over_all,
+        ignored_layers=[module.get_submodule(last)],
+    )
+    kept = torch.ones(network.coupling.sets, dtype=torch.bool)
+    for group in pruner.step(interactive=True):
+        for dependency, places in group:
+            layer = dependency.target.module
+            if isinstance(layer, nn.Conv2d | nn.Linear) and dependency.handler.__name__ == "prune_out_channels":
+                kept[network.coupling.outputs[f"{names[layer]}.weight"][places]] = False
+    return kept
+
+
+PRUNERS: Mapping[str, Callable[[Network, Configuration, Folds, float], Masks]] = {
+    **{
+        f"{score}, {allocation}": partial(ours, score=score, allocation=allocation)
+        for score, allocation in product(("magnitude", "taylor", "fisher", "random"), ("layer", "global"))
+    },
+    "Torch-Pruning, layer": partial(of_torch_pruning, over_all=False),
+    "Torch-Pruning, global": partial(of_torch_pruning, over_all=True),
+}
+
+
+def main() -> None:
+    parser = parser_of_cells(__doc__)
+    parser.add_argument("--macs", type=float, nargs="+", default=[0.5, 0.25, 0.1])
+    parser.add_argument("--pruners", nargs="+", default=list(PRUNERS), choices=PRUNERS)
+    parser.add_argument("--rate", type=float, default=1e-2, help="learning rate of the search and the last training")
+    arguments = parser.parse_intermixed_args()
+    torch.set_num_threads(1)
+    file, cells = cells_in(arguments.output, "channels.json")
+    made = {key(cell) for cell in cells}
+    for seed in arguments.seeds:
+        setting = configure(arguments.words, seed)
+        folds = stages.folds(setting, stages.load(setting))
+        dense = train_dense(setting, folds, arguments.dense)
+        for macs, pruner in product(arguments.macs, arguments.pruners):
+            if (seed, macs, pruner) not in made:
+                network = dense.network.masked(PRUNERS[pruner](dense.network, setting, folds, macs))
+                cells.append(
+                    {"seed": seed, "macs": macs, "pruner": pruner} | measure(network, setting, folds, arguments.rate)
+                )
+                file.write_text(json.dumps(cells, indent=1) + "\n")
+                print(json.dumps(cells[-1]), flush=True)
+    show(cells)
+
+
+def key(cell: Cell) -> tuple[int, float, str]:
+    return cell["seed"], cell["macs"], cell["pruner"]
+
+
+def measure(network: Network, run: Configuration, folds: Folds, rate: float) -> Cell:
+    """What became of a network without its channels."""
+    coupling = network.coupling
+    whole = coupling.multiply_adds({name: torch.ones_like(mask) for name, mask in network.masks.items()})
+    return {
+        "left": coupling.multiply_adds(network.masks) / whole,
+        "weights": network.nonzero_weights,
+        "milliseconds": {str(count): milliseconds(network, count) for count in (1, 64)},
+        **compare(run, folds, Result(network, 0.0, 0.0), rate),
+    }
+
+
+def milliseconds(network: Network, count: int) -> float:
+    """The median time that ONNX Runtime takes for so many images on one thread."""
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    with tempfile.TemporaryDirectory() as folder:
+        export.write(network, "onnx", Folder.at(folder))
+        session = onnxruntime.InferenceSession(f"{folder}/network.onnx", options)
+    [entry] = session.get_inputs()
+    images = np.random.default_rng(0).integers(0, 256, (count, *network.specification.shape), dtype=np.uint8)
+    times = []
+    for _ in range(200):
+        start = time.perf_counter()
+        session.run(None, {entry.name: images})
+        times.append(time.perf_counter() - start)
+    return 1000 * statistics.median(times)
+
+
+def show(cells: Sequence[Cell]) -> None:
+    """Print test accuracies in per cent: mean ± sd over the seeds."""
+    print("| multiply-adds | pruner | weights | ms, 1 image | ms, 64 images | seeds | ReLU | SAFS | gain |")
+    print("|" + "---|" * 9)
+    groups: dict[tuple[float, int], list[Cell]] = defaultdict(list)
+    for cell in cells:
+        groups[-cell["macs"], list(PRUNERS).index(cell["pruner"])].append(cell)
+    for (macs, place), own in sorted(groups.items()):
+        relu, safs = ([cell[kind]["test"] for cell in own] for kind in ("relu", "safs"))
+        gains = [after - before for before, after in zip(relu, safs, strict=True)]
+        one, many = (statistics.mean(cell["milliseconds"][count] for cell in own) for count in ("1", "64"))
+        print(
+            f"| {-macs:.0%} | {list(PRUNERS)[place]} | {statistics.mean(cell['weights'] for cell in own):,.0f} | "
+            f"{one:.3f} | {many:.2f} | {len(own)} | {spread(relu)} | {spread(safs)} | {spread(gains, sign='+')} |"
+        )
+
+
+if __name__ == "__main__":
+    main()
