@@ -209,11 +209,11 @@ class Network:
         Raises:
             ConfigurationError: torch.fx cannot trace it, so that nobody knows.
         """
-        module = self.build()
-        if not isinstance(module, fx.GraphModule):
+        if self.sited.untraced:
             reason = f"needs a network that torch.fx can trace: {self.sited.untraced}; allowed: unstructured, N:M"
             raise refusal("pruning.structure", "filters", reason)
-        return coupling_of(module, self.specification.example())
+        sloped = tuple(name if lookup(name).channels is not None else "relu" for name in self.assignment)
+        return _coupled_once(self.specification, origin(self.specification.model), self.groups, sloped)
 
     def activations(self) -> dict[str, dict[str, Any]]:
         """Operator, alpha and beta by site."""
@@ -350,6 +350,17 @@ def _template(specification: Specification) -> SitedNetwork:
 def forget_modules() -> None:
     """Free what is kept to build the networks of a specification faster: about as much memory as a dense network."""
     _found_once.cache_clear()
+    _coupled_once.cache_clear()
+
+
+@lru_cache(maxsize=4)
+@torch.inference_mode(False)
+def _coupled_once(specification: Specification, _made_by: object, groups: int, assignment: tuple[str, ...]) -> Coupling:
+    """The coupling of a network with operators of which only those with a slope for each channel matter."""
+    sited = _sited(specification)
+    module = (sited.grouped(groups) if groups > 1 else sited).install([lookup(name) for name in assignment])
+    assert isinstance(module, fx.GraphModule)
+    return coupling_of(module, specification.example())
 
 
 @lru_cache(maxsize=4)

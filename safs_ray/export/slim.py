@@ -8,13 +8,14 @@ from torch import Tensor, nn
 
 from safs_ray.activations import ScaledActivation
 from safs_ray.config import counted
-from safs_ray.export.channels import Cut, cut, drop_dead
+from safs_ray.export.channels import drop_dead
 from safs_ray.export.constants import fold_constants
 from safs_ray.export.scales import fold_scales
 from safs_ray.log import percent
 from safs_ray.models import Specification
 from safs_ray.network import Network
 from safs_ray.sparse import graph
+from safs_ray.sparse.compact import Cut, cut
 from safs_ray.sparse.graph import Step, UnsupportedError
 
 REWRITINGS: tuple[Callable[[Network, Sequence[Step]], Network], ...] = (fold_scales, fold_constants, drop_dead)

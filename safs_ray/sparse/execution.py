@@ -11,6 +11,7 @@ from safs_ray import machine
 from safs_ray.config import TYPICAL, ConfigurationError, Costs, Execution, refusal
 from safs_ray.network import Network
 from safs_ray.sparse.cohort import Cohort, Single
+from safs_ray.sparse.compact import CompactCohort, compact
 from safs_ray.sparse.dense import DenseCohort
 
 
@@ -21,9 +22,9 @@ def cohort(
 
     Args:
         networks: of one mask and specification; at least one.
-        execution: dense; sparse, for networks with masks; or auto, which is sparse where that is possible and
-            expected to be faster, the network and each of its layers. The same choice for the same masks and costs,
-            always.
+        execution: dense; sparse, for networks with masks; or auto, which leaves out channels that are pruned whole,
+            and is sparse where that is possible and expected to be faster, the network and each of its layers. The same
+            choice for the same masks and costs, always.
         costs: what auto goes by.
 
     Raises:
@@ -46,11 +47,16 @@ def _alone(network: Network, execution: Execution, device: torch.device, costs: 
     module = network.build()
     if device.type == "cpu":
         machine.keep_memory()
-    if execution == "dense" or not network.masks or (execution == "auto" and device.type != "cpu"):
+    if execution == "dense" or not network.masks:
         return DenseCohort(network, module, device)
-    if device.type != "cpu":
+    smaller = compact(network) if execution == "auto" else None
+    if device.type == "cpu":
+        least = 1 / smaller.share if smaller else 1.0
+        if sparse := _of_nonzeros(network, module, execution, costs, least):
+            return sparse
+    elif execution == "sparse":
         raise refusal("run.execution", execution, f"runs on a CPU, not on {device.type}; allowed there: auto, dense")
-    return _of_nonzeros(network, module, execution, costs) or DenseCohort(network, module, device)
+    return CompactCohort(network, smaller, device) if smaller else DenseCohort(network, module, device)
 
 
 def why_dense(network: Network) -> str:
@@ -84,8 +90,10 @@ def following(network: Network, execution: Execution, device: torch.device, cost
     return FollowingCohort(network, module.train(), steps, costs)
 
 
-def _of_nonzeros(network: Network, module: nn.Module, execution: Execution, costs: Costs) -> Cohort | None:
-    """The network over its nonzeros; None where auto expects no gain, or it cannot be.
+def _of_nonzeros(
+    network: Network, module: nn.Module, execution: Execution, costs: Costs, least: float
+) -> Cohort | None:
+    """The network over its nonzeros; None where auto expects no gain above the least, or it cannot be.
 
     Raises:
         ConfigurationError: it was demanded and cannot be.
@@ -101,7 +109,7 @@ def _of_nonzeros(network: Network, module: nn.Module, execution: Execution, cost
         if execution == "sparse":
             raise _impossible(network, reason) from None
         return None
-    if execution == "auto" and made.gain(costs) <= 1:
+    if execution == "auto" and made.gain(costs) <= least:
         return None
     return cohort_of(made, network, module)
 

@@ -111,10 +111,12 @@ def _compare(network: Network, configuration: Configuration, images: Tensor) -> 
         ConfigurationError: naming the difference.
     """
     run = configuration.run
-    if run.execution == "auto" and not network.sited.untraced and (reason := why_dense(network)):
-        log.warning("model.name=%s: runs with all weights, zeros included: %s", network.specification.model, reason)
     sparse = executable(network, run.execution, CPU, run.known_costs).cohort
-    if isinstance(sparse, DenseCohort) or run.device == "cuda":
+    if type(sparse) is DenseCohort:
+        if run.execution == "auto" and not network.sited.untraced and (reason := why_dense(network)):
+            log.warning("model.name=%s: runs with all weights, zeros included: %s", network.specification.model, reason)
+        return
+    if run.device == "cuda":
         return
     dense = executable(network, "dense", CPU).cohort
     for training in (True, False):

@@ -10,13 +10,14 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from safs_ray.config import PruningSection
-from safs_ray.export.channels import cut, drop_dead
+from safs_ray.export.channels import drop_dead
 from safs_ray.models import ARCHITECTURES, Architecture, Specification
 from safs_ray.network import Network
 from safs_ray.pruning.masks import prunable_weights
 from safs_ray.pruning.structure import select
 from safs_ray.randomness import generator
 from safs_ray.sparse import graph
+from safs_ray.sparse.compact import cut
 from safs_ray.sparse.graph import UnsupportedError
 from tests.engine.drawn import Drawn
 from tests.engine.networks import exact, images_of, network_of
@@ -70,7 +71,7 @@ def test_what_nothing_reads_is_zero_and_then_gone(monkeypatch: pytest.MonkeyPatc
         assert (smaller.state[name] != 0).tolist() == [False, True, False, True]
     assert torch.equal(logits(smaller.build()), logits(network.build()))
 
-    module, sizes, share = cut(smaller)
+    module, _, sizes, share = cut(smaller)
     assert sizes == {"first": (4, 2), "hidden": (5, 3)}
     assert share == (36 * 2 * 2 * 9 + 18 * 3 + 3 * 3) / (36 * 4 * 2 * 9 + 36 * 5 + 5 * 3)
     assert isinstance(module.hidden, nn.Linear)
@@ -90,7 +91,7 @@ def test_signals_lose_what_nothing_reads_as_images_do(monkeypatch: pytest.Monkey
     masks = {name: torch.ones_like(weight, dtype=torch.bool) for name, weight in network.prunable().items()}
     masks["3.weight"][:, [0, 2]] = False
     network = network.masked(masks)
-    smaller, sizes, _ = cut(drop_dead(network, graph.read(network.build(), specification.example())))
+    smaller, _, sizes, _ = cut(drop_dead(network, graph.read(network.build(), specification.example())))
     assert sizes == {"0": (4, 2)}
     assert smaller.get_submodule("3").in_channels == 2
     signals = torch.rand(5, 2, 6, generator=generator(0, "signals"))
@@ -114,21 +115,21 @@ class Residual(nn.Module):
 
 def test_both_sides_of_a_sum_keep_the_same_channels(monkeypatch: pytest.MonkeyPatch) -> None:
     network = pruned(monkeypatch, Residual(), {"branch": [0, 1], "last": [1, 3]})
-    module, sizes, _ = cut(dropped(network))
+    module, _, sizes, _ = cut(dropped(network))
     assert sizes == {"first": (4, 3), "branch": (4, 3)}  # 0 and 2 are read from the sum, 3 by the branch
     torch.testing.assert_close(logits(module), logits(network.build()))
 
 
 def test_a_layer_without_inputs_keeps_one(monkeypatch: pytest.MonkeyPatch) -> None:
     network = pruned(monkeypatch, Convolutional(), {"hidden": list(range(36))})
-    module, sizes, _ = cut(dropped(network))
+    module, _, sizes, _ = cut(dropped(network))
     assert sizes == {"first": (4, 1)}
     torch.testing.assert_close(logits(module), logits(network.build()))
 
 
 def test_channels_of_the_images_stay(monkeypatch: pytest.MonkeyPatch) -> None:
     network = pruned(monkeypatch, Convolutional(), {"first": [0]})
-    module, sizes, _ = cut(dropped(network))
+    module, _, sizes, _ = cut(dropped(network))
     assert sizes == {}
     assert torch.equal(logits(module), logits(network.build()))
 
@@ -147,7 +148,7 @@ def test_channels_that_are_tied_to_what_stays_stay(
     built = module()
     last, inputs = str(len(built) - 1), built[-1].in_features
     network = pruned(monkeypatch, built, {last: list(range(inputs // 4))})
-    smaller, sizes, _ = cut(network)
+    smaller, _, sizes, _ = cut(network)
     assert sizes == {}
     assert torch.equal(logits(smaller), logits(network.build()))
 
@@ -172,7 +173,7 @@ def test_any_network_without_its_pruned_channels_computes_the_same(seed: int, sp
     scores = {name: weight.abs() for name, weight in network.prunable().items()}
     section = PruningSection(structure="filters", sparsity=sparsity, allocation=allocation)
     sparse = network.masked(select(scores, sparsity, section, {}, network))
-    module, sizes, _ = cut(sparse)
+    module, _, sizes, _ = cut(sparse)
     assert sizes, "there is something to cut"
     left = sum(weight.numel() for weight in prunable_weights(module).values())
     assert left <= sparse.nonzero_weights

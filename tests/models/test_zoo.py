@@ -17,11 +17,11 @@ from safs_ray import export
 from safs_ray.config import ConfigurationError, PruningSection
 from safs_ray.dropout import WithoutDropout, switch_off
 from safs_ray.export import formats
-from safs_ray.export.channels import cut
 from safs_ray.models import ARCHITECTURES, Architecture, Specification
 from safs_ray.network import Network
 from safs_ray.pruning.allocation import layer
 from safs_ray.pruning.structure import select
+from safs_ray.sparse.compact import cut
 from safs_ray.sparse.dense import DenseCohort
 from safs_ray.sparse.execution import executable
 from safs_ray.storage import Folder
@@ -155,7 +155,7 @@ def test_networks_without_their_pruned_channels_compute_the_same(network: Networ
     section = PruningSection(macs=0.5)
     masks = select({name: weight.abs() for name, weight in network.prunable().items()}, 0.5, section, {}, network)
     pruned = network.masked(masks)
-    module, sizes, share = cut(pruned)
+    module, _, sizes, share = cut(pruned)
     assert sizes
     assert share <= 0.5
     whole = coupling.multiply_adds({name: torch.ones_like(mask) for name, mask in masks.items()})
