@@ -97,7 +97,7 @@ def left(section: PruningSection) -> list[float]:
     match section.schedule:
         case "gradual":
             pruning = [end + section.sparsity * (1 - (moment + 0.5) / before) ** 3 for moment in range(before)]
-        case "gsm":
+        case "gsm" | "envelope":
             pruning = [1.0] * before
         case "rigl":  # with all weights it asks which are to grow
             return [1.0] + [end] * (section.interval - 1)
@@ -141,7 +141,7 @@ def one_shot(task: Task) -> TrainingResult:
 
 
 def in_training(task: Task) -> TrainingResult:
-    """While the network trains: little by little (Zhu & Gupta 2017), or by its gradients (GSM, Ding et al. 2019)."""
+    """While the network trains: little by little, by its gradients (GSM), or by a penalty (WGSEF)."""
     rule = partial(RULES[task.section.schedule], section=task.section, network=task.network)
     return train(task.network, replace(task.training, mask_rule=rule), BLAMED)
 
@@ -188,6 +188,7 @@ SCHEDULES: dict[str, Schedule] = {
     "gradual": in_training,
     "iterative": iterative,
     "gsm": in_training,
+    "envelope": in_training,
     "swamp": swamp,
     "rigl": rigl,
 }

@@ -92,7 +92,7 @@ class PruningSection(Section):
     )
     schedule: Annotated[str, known(SCHEDULES)] = Field(
         "one shot",
-        description="when weights become zero: one shot, gradual, iterative, gsm, swamp, rigl or "
+        description="when weights become zero: one shot, gradual, iterative, gsm, swamp, rigl, envelope or "
         "package.module:function",
     )
     epochs: int = Field(
@@ -103,7 +103,10 @@ class PruningSection(Section):
         "with a recipe, of pruning and retraining in all",
     )
     until: float = Field(
-        0.75, gt=0, le=1, description="gradual, gsm, rigl: fraction of the epochs after which the mask is final"
+        0.75,
+        gt=0,
+        le=1,
+        description="gradual, gsm, rigl, envelope: fraction of the epochs after which the mask is final",
     )
     interval: Count = Field(100, description="gradual, rigl: training steps between two changes of the mask")
     fraction: float = Field(
@@ -119,6 +122,12 @@ class PruningSection(Section):
     )
     particles: int = Field(
         4, ge=2, le=1000, description="swamp: number of networks that each round trains and averages"
+    )
+    strength: float = Field(
+        0.1,
+        gt=0,
+        le=1000,
+        description="envelope: weight of the penalty on all that is not among the largest, times the learning rate",
     )
     images: Images = Field(
         1000, description="snip, grasp, taylor, fisher: number of training images that the score uses"
@@ -234,6 +243,8 @@ class PruningSection(Section):
             yield f"macs={self.macs:g}", "sparsity", (self.sparsity if near else round(1 - self.macs, 6),)
         if self.structure == "filters":
             yield "structure=filters", "allocation", ("layer", "global")
-            yield "structure=filters", "schedule", ("one shot", "gradual", "iterative", "swamp")
-        if self.schedule in ("gradual", "gsm"):
+            yield "structure=filters", "schedule", ("one shot", "gradual", "iterative", "swamp", "envelope")
+        if self.schedule == "envelope":
+            yield "schedule=envelope", "allocation", ("layer", "global")
+        if self.schedule in ("gradual", "gsm", "envelope"):
             yield f"schedule={self.schedule}", "score", ("magnitude",)

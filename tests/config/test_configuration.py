@@ -36,7 +36,7 @@ class TestKeys:
         assert message({"pruning": {"sparsty": 0.5}}) == (
             "pruning.sparsty=0.5: unknown key; did you mean sparsity? "
             "allowed: recipe, recipes, sparsity, macs, score, allocation, structure, schedule, epochs, until, "
-            "interval, fraction, rewind, particles, images, hyperparameters"
+            "interval, fraction, rewind, particles, strength, images, hyperparameters"
         )
 
     def test_a_misspelled_section_is_told_with_the_nearest_one(self) -> None:
@@ -141,7 +141,7 @@ class TestValues:
             (
                 "pruning.schedule",
                 "slow",
-                "allowed: one shot, gradual, iterative, gsm, swamp, rigl or package.module:function",
+                "allowed: one shot, gradual, iterative, gsm, swamp, rigl, envelope or package.module:function",
             ),
             ("pruning.structure", "rows", "unstructured, filters or N:M with 0 < N < M <= 64, such as 2:4"),
             ("pruning.structure", "4:4", "unstructured, filters or N:M with 0 < N < M <= 64, such as 2:4"),
@@ -455,7 +455,8 @@ class TestRulesBetweenKeys:
             ),
             (
                 {"structure": "filters", "schedule": "rigl"},
-                "schedule=rigl does not go with structure=filters; allowed: one shot, gradual, iterative, swamp",
+                "schedule=rigl does not go with structure=filters; "
+                "allowed: one shot, gradual, iterative, swamp, envelope",
             ),
             (
                 {"schedule": "gradual", "score": "snip"},

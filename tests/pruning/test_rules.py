@@ -13,7 +13,17 @@ from torch.optim import SGD, Adam, AdamW, Optimizer
 
 from safs_ray.config import PruningSection
 from safs_ray.pruning.coupling import Coupling
-from safs_ray.pruning.rules import DROPPED, RULES, FixedMasks, GradientSelection, GradualMasks, MaskRule, RigL
+from safs_ray.pruning.rules import (
+    DROPPED,
+    RULES,
+    FixedMasks,
+    GradientSelection,
+    GradualMasks,
+    MaskRule,
+    RigL,
+    SparseEnvelope,
+    shares,
+)  # fmt: skip
 
 
 class Unasked:
@@ -315,3 +325,70 @@ def test_whatever_the_section_zeros_are_zeros_and_counts_are_exact(
     else:
         parts = [36, 12] if allocation == "layer" else [48]
         assert kept(rule) == sum(size - round(sparsity * size) for size in parts)
+
+
+@settings(deadline=None, derandomize=True)
+@given(
+    st.lists(st.sampled_from([0.0, 1e-6, 0.1, 0.5, 1.0, 1.0, 3.0, 100.0]), min_size=2, max_size=9),
+    st.sampled_from([0.2, 0.5, 0.9]),
+    st.sampled_from([1e-4, 0.1, 2.0]),
+    st.integers(0, 9),
+)
+def test_shares_are_those_that_minimise_the_penalty_with_the_distance(
+    sizes: list[float], sparsity: float, strength: float, seed: int
+) -> None:
+    values = torch.tensor(sizes, dtype=torch.float64)
+    kept = len(sizes) - round(sparsity * len(sizes))
+
+    def cost(part: Tensor) -> float:
+        return (strength * values.square() / (2 * (part + strength))).sum().item()
+
+    best = shares(values, sparsity, strength)
+    assert best.min() >= 0
+    assert best.max() <= 1
+    assert best.sum().item() == pytest.approx(min(kept, int((values > 0).sum())), abs=1e-6)
+    draws = torch.rand((20, len(sizes)), generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    for other in draws * kept / draws.sum(1, keepdim=True):
+        if other.max() <= 1:
+            assert cost(other) >= cost(best) - 1e-9 * cost(best)
+
+
+def test_envelope_shrinks_what_is_not_among_the_largest_and_keeps_these_at_the_end() -> None:
+    layers = weights([4.0, -2.0, 1.0, 1.0])
+    asked = section(schedule="envelope", allocation="global", sparsity=0.5, strength=1.0, until=1.0)
+    rule, optimizer = SparseEnvelope(layers, {}, 2, asked, Unasked()), SGD(layers.values(), lr=0.1)
+    step(rule, optimizer, layers, [0.0] * 4)
+    one, two, few = 1 / 1.1, 0.55 / 0.65, 0.225 / 0.325
+    assert values(layers)[0] == pytest.approx([4 * one, -2 * two, few, few])
+    assert kept(rule) == 4
+    step(rule, optimizer, layers, [0.0] * 4)
+    assert kept(rule) == 2
+    assert values(layers)[0] == pytest.approx([4 * one, -2 * two, 0, 0])
+
+
+def test_envelope_shrinks_channels_whole() -> None:
+    class Chain:
+        coupling = Coupling(
+            outputs={"a": torch.tensor([1, 2]), "b": torch.tensor([0])},
+            inputs={"a": torch.tensor([0, 0]), "b": torch.tensor([1, 2])},
+            normalisations={},
+            places={"a": 1, "b": 1},
+            sets=3,
+        )
+
+    layers = {"a": nn.Parameter(torch.tensor([[3.0, 4.0], [0.0, 1.0]])), "b": nn.Parameter(torch.tensor([[1.0, 1.0]]))}
+    asked = section(schedule="envelope", structure="filters", sparsity=0.5, strength=1.0, until=1.0)
+    rule, optimizer = SparseEnvelope(layers, {}, 2, asked, Chain()), SGD(layers.values(), lr=0.1)
+    for weight in layers.values():
+        weight.grad = torch.zeros_like(weight)
+    rule.before_step()
+    optimizer.step()
+    rule.after_step(optimizer)
+    part = shares(torch.tensor([5.0, 1.0]), 0.5, 0.1)
+    factor = (part / (part + 0.1)).tolist()
+    assert layers["a"][0].tolist() == pytest.approx([3 * factor[0], 4 * factor[0]])
+    assert layers["a"][1].tolist() == pytest.approx([0, factor[1]])
+    assert layers["b"].tolist() == [[1, 1]]
+    rule.after_step(optimizer)
+    assert rule.masks["a"].tolist() == [[True, True], [False, False]]
+    assert rule.masks["b"].tolist() == [[True, False]]
