@@ -273,7 +273,7 @@ class SparseEnvelope(ChangingMasks):
         for rivals in [[name] for name in names] if self.section.allocation == "layer" else [names]:
             weights = [self._weights[name] for name in rivals]
             part = shares(torch.cat([weight.abs().flatten() for weight in weights]), self.section.sparsity, strength)
-            factors = (part / (part + strength)).split([weight.numel() for weight in weights])
+            factors = torch.split(part / (part + strength), [weight.numel() for weight in weights])
             for weight, factor in zip(weights, factors, strict=True):
                 weight.mul_(factor.view_as(weight))
 
