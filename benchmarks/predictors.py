@@ -127,7 +127,7 @@ def table(scores: dict[str, Scores], truth: Scores) -> list[str]:
 
 
 def _first(scores: Scores, best: npt.NDArray[np.bool_]) -> float:
-    """The place of the first of the best in the order of a score, its mean over all orders of those that score alike."""
+    """The place of the first of the best in the order of a score, on average where some score alike."""
     draws = np.random.default_rng(0)
     places = []
     for _ in range(100):

@@ -5,8 +5,9 @@ most; each of its levels has more of one thing than the level below, and less of
 that its budget holds, so a longer budget never gives less of anything.
 
 What is worth most comes first, by what was measured (docs/expect.md): the training of the network before, while and
-after it is pruned; then the pruners that are tried, and how often finalists are trained; then the search. After pruning
-in one shot, where the search pays, it comes before the last half of the training.
+after it is pruned; then more of it while it is pruned, for the best pruner needs many steps; then the pruners that are
+tried, and how often finalists are trained; then the search. After pruning in one shot, where the search pays, it comes
+before the last half of the training.
 """
 
 from __future__ import annotations
@@ -60,6 +61,7 @@ class Level:
 
     Attributes:
         length: of the trainings, as a part of what the configuration says.
+        pruning: the same of the training that prunes, where it is more.
         pruners: how many recipes ``auto`` tries.
         again: whether finalists are as many, and trained as often, as the configuration says, or one is trained once.
         search: trials, and evaluations of each, as a part of what the configuration says.
@@ -67,6 +69,7 @@ class Level:
     """
 
     length: float = SHORTEST
+    pruning: float = SHORTEST
     pruners: int = FEWEST_PRUNERS
     again: bool = False
     search: float = SMALLEST
@@ -165,8 +168,9 @@ def _growth(configuration: Configuration) -> Iterator[dict[str, Any]]:
         half = len(_parts(SHORTEST, 1 / 2))
         yield from [*length[:half], *search, *length[half:], {"again": True}]
     else:
+        longer = [{"pruning": part} for part in _parts(1, MOST)]
         pruners = range(FEWEST_PRUNERS + 1, len(_candidates(pruning)) + 1)
-        yield from [*length, *({"pruners": count} for count in pruners), {"again": True}, *search]
+        yield from [*length, *longer, *({"pruners": count} for count in pruners), {"again": True}, *search]
     yield from ({"ablations": count + 1} for count in range(len(configuration.final.ablations)))
     for part in _parts(1, MOST):
         yield from ({"length": part}, {"search": part})
@@ -200,7 +204,9 @@ def _part(part: float, whole: int) -> int:
 
 
 def _pruning(level: Level, section: PruningSection, given: Collection[str]) -> dict[str, Any]:
-    epochs = section.epochs if "pruning.epochs" in given else _part(level.length, section.epochs)
+    epochs = section.epochs
+    if "pruning.epochs" not in given:
+        epochs = _part(max(level.length, level.pruning), section.epochs)
     if section.recipe != AUTO:
         return {"pruning.epochs": epochs}
     epochs = max(LEAST_EPOCHS, epochs)

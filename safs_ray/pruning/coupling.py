@@ -11,8 +11,8 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from functools import cached_property
+from dataclasses import dataclass, field
+from functools import cached_property, reduce
 from typing import Any, NamedTuple
 
 import torch
@@ -20,7 +20,7 @@ from torch import Tensor, fx, nn
 from torch.nn import functional as F
 
 from safs_ray.activations import ScaledActivation
-from safs_ray.activations.kinds import FUNCTIONS, MODULES, has_hooks
+from safs_ray.activations.kinds import FUNCTIONS, MODULES, is_plain
 from safs_ray.pruning.masks import LAYERS
 
 
@@ -34,6 +34,8 @@ class Coupling:
             are tied to those of every other group.
         normalisations: by name of a batch normalisation, the set of each of its channels.
         places: by name of the weight, how many places of its output it is used at, for one image.
+        fixed: multiply-adds for one image of the convolutions and linear layers that always stay whole.
+        views: by name of every node of the graph that names the sizes of a view, whether it flattens or does nothing.
         sets: how many there are.
 
     Examples:
@@ -48,6 +50,8 @@ class Coupling:
     normalisations: Mapping[str, Tensor]
     places: Mapping[str, int]
     sets: int
+    fixed: int = 0
+    views: Mapping[str, bool] = field(default_factory=dict)
 
     @cached_property
     def layers(self) -> tuple[Tensor, ...]:
@@ -76,12 +80,12 @@ class Coupling:
         return masks
 
     def multiply_adds(self, masks: Mapping[str, Tensor]) -> int:
-        """Multiplications by the weights that masks keep, for one image."""
-        return sum(int(masks[name].sum()) * places for name, places in self.places.items())
+        """Multiplications by the weights of convolutions and linear layers that masks keep, for one image."""
+        return self.fixed + sum(int(masks[name].sum()) * places for name, places in self.places.items())
 
     def multiply_adds_between(self, kept: Tensor, like: Mapping[str, Tensor]) -> int:
         """The same of :meth:`masks`, without making them."""
-        return sum(
+        return self.fixed + sum(
             int(kept[self.outputs[name]].sum()) * int(kept[self.inputs[name]].sum()) * like[name][0, 0].numel() * places
             for name, places in self.places.items()
         )
@@ -116,12 +120,14 @@ class _Reader:
         self._inputs: dict[str, Tensor] = {}
         self._normalisations: dict[str, Tensor] = {}
         self._places: dict[str, int] = {}
+        self._fixed = 0
+        self._views = {node.name: self._flattens(node) for node in module.graph.nodes if self._is_plain_view(node)}
         shared = _shared(module)
         for node in module.graph.nodes:
             if node in self._shapes:
                 known = None if node.op == "call_module" and node.target in shared else self._known(node)
                 self._values[node] = known or self._unknown(node)
-            elif not _only_shapes_views(node):
+            elif not self._says_nothing_of_channels(node):
                 self._unknown(node)
 
     def coupling(self) -> Coupling:
@@ -133,7 +139,13 @@ class _Reader:
             return {name: dense[each] for name, each in numbers.items()}
 
         return Coupling(
-            sets(self._outputs), sets(self._inputs), sets(self._normalisations), self._places, int(dense.max()) + 1
+            outputs=sets(self._outputs),
+            inputs=sets(self._inputs),
+            normalisations=sets(self._normalisations),
+            places=self._places,
+            sets=int(dense.max()) + 1,
+            fixed=self._fixed,
+            views=self._views,
         )
 
     def _known(self, node: fx.Node) -> Value | None:
@@ -143,7 +155,8 @@ class _Reader:
             return None  # its own parameters, or what is no longer there for every image
         if node.op == "call_module" and len(tensors) == 1:
             child = self._module.get_submodule(str(node.target))
-            return None if has_hooks(child) else self._of_module(child, str(node.target), node, tensors[0])
+            plain = isinstance(child, ScaledActivation) or is_plain(child, type(child))
+            return self._of_module(child, str(node.target), node, tensors[0]) if plain else None
         if node.op not in ("call_function", "call_method"):
             return None
         if node.target in (torch.cat, torch.concat):
@@ -166,11 +179,11 @@ class _Reader:
     def _of_one(self, node: fx.Node, kind: Any, source: fx.Node) -> Value | None:
         """What works on every channel alone and leaves it where it is, or flattens."""
         value, taken, given = self._values[source], self._shapes[source], self._shapes[node]
-        if kind in POINTWISE:
+        if kind in POINTWISE or self._views.get(node.name) is False:
             return value
         if value.dimension != 1:
             return None
-        if kind in FLATTENING:
+        if kind in FLATTENING or node.name in self._views:
             flat = given == (_numel(taken),)
             return Value(value.sets.repeat_interleave(_numel(taken) // taken[0]), 1) if flat else None
         if len(taken) == SPATIAL.get(kind) or (kind in MEANS and _keeps_channels(node, len(taken) + 1)):
@@ -217,15 +230,53 @@ class _Reader:
         if any(self._values[each].dimension != 1 for each in tensors):
             return None
         sets = torch.cat([self._values[each].sets for each in tensors])
-        return Value(sets, 1) if len(sets) == self._shapes[node][0] else None  # or it is along another dimension
+        return Value(sets, 1) if self._shapes[node][:1] == (len(sets),) else None  # or it is along another dimension
 
     def _unknown(self, node: fx.Node) -> Value:
         """Hold all that a node reads; what it gives always stays."""
         for each in node.all_input_nodes:
             if each in self._values:
                 self._hold(self._values[each])
+        if node.op == "call_module":
+            self._fixed += self._multiply_adds(node)
         shape = self._shapes.get(node, ())
         return Value(_staying(shape[0] if shape else 0), 1)
+
+    def _multiply_adds(self, node: fx.Node) -> int:
+        """Of a convolution or linear layer, of whatever class; 0 of other modules."""
+        layer = self._module.get_submodule(str(node.target))
+        if not isinstance(layer, (*LAYERS, *TRANSPOSED)):
+            return 0
+        seen = node.all_input_nodes[0] if isinstance(layer, TRANSPOSED) else node  # each place there meets all weights
+        channels = layer.weight.shape[0]
+        return layer.weight.numel() * (_numel(self._shapes.get(seen, ())) // channels)
+
+    def _is_plain_view(self, node: fx.Node) -> bool:
+        """Whether a node gives sizes for a view, and is a flattening or leaves its input as it is."""
+        if node.target not in ("view", "reshape", torch.reshape) or node.kwargs:
+            return False
+        source, *sizes = node.args
+        sizes = list(sizes[0]) if len(sizes) == 1 and isinstance(sizes[0], tuple | list) else sizes
+        if not isinstance(source, fx.Node) or not all(isinstance(size, int | fx.Node) for size in sizes):
+            return False  # a view of another type names that alone
+        taken, given = self._shapes.get(source, ()), self._shapes.get(node)
+        return bool(taken) and given in (taken, (_numel(taken),))
+
+    def _flattens(self, node: fx.Node) -> bool:
+        return self._shapes[node] != self._shapes[node.all_input_nodes[0]]
+
+    def _says_nothing_of_channels(self, node: fx.Node) -> bool:
+        """Whether a node that gives no tensor, such as a size, is the batch's or only serves a plain view."""
+        if node.target is getattr and node.args[1] in ("device", "dtype", "ndim"):
+            return True
+        if node.target not in ("size", getattr, operator.getitem):
+            return False
+        if node.args[1:] == (0,):
+            return True
+        return all(
+            user.name in self._views or (user.target is operator.getitem and self._says_nothing_of_channels(user))
+            for user in node.users
+        )
 
     def _hold(self, value: Value) -> None:
         self._tie(torch.zeros_like(value.sets), value.sets)
@@ -261,7 +312,9 @@ POINTWISE: set[Any] = {
 } - {nn.PReLU}  # fmt: skip
 """Modules, functions and methods of one tensor, place by place; PReLU may have a slope for each channel."""
 
-FLATTENING: set[Any] = {nn.Flatten, torch.flatten, "flatten", "view", "reshape"}
+FLATTENING: set[Any] = {nn.Flatten, torch.flatten, "flatten"}
+
+TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
 
 MEANS: set[Any] = {torch.mean, "mean"}
 
@@ -276,14 +329,6 @@ SPATIAL: dict[Any, int] = {
     F.interpolate: 3,
 }  # fmt: skip
 """Modules and functions that work on the places of every channel alone, and how many dimensions an image has there."""
-
-
-def _only_shapes_views(node: fx.Node) -> bool:
-    """Whether a node that gives no tensor, such as the size of a batch, only serves to flatten."""
-    return node.target in ("size", getattr, operator.getitem) and all(
-        user.target in FLATTENING or (user.target is operator.getitem and _only_shapes_views(user))
-        for user in node.users
-    )
 
 
 def _keeps_channels(node: fx.Node, rank: int) -> bool:
@@ -316,15 +361,23 @@ def _shapes(module: fx.GraphModule, example: Tensor) -> dict[fx.Node, tuple[int,
 
 
 def _shared(module: fx.GraphModule) -> set[str]:
-    """The names of layers and normalisations that are applied more than once, or share a tensor with another."""
+    """The names of layers and normalisations that are applied twice, or have a tensor that something else reads."""
     called = [str(node.target) for node in module.graph.nodes if node.op == "call_module"]
-    names = [name for name in called if type(module.get_submodule(name)) in (*LAYERS, *NORMALISATIONS)]
-    owners: dict[int, set[str]] = {}
-    for name in names:
-        for parameter in module.get_submodule(name).parameters(recurse=False):
-            owners.setdefault(id(parameter), set()).add(name)
-    tied = {name for group in owners.values() if len(group) > 1 for name in group}
-    return tied | {name for name in names if names.count(name) > 1}
+    read = [
+        reduce(getattr, str(node.target).split("."), module) for node in module.graph.nodes if node.op == "get_attr"
+    ]
+    names: dict[int, int] = {}
+    for tensors in (module.named_parameters(remove_duplicate=False), module.named_buffers(remove_duplicate=False)):
+        for _, tensor in tensors:
+            names[id(tensor)] = names.get(id(tensor), 0) + 1
+    shared = {number for number, count in names.items() if count > 1} | {id(tensor) for tensor in read}
+    return {
+        name
+        for name in called
+        for layer in (module.get_submodule(name),)
+        if isinstance(layer, (*LAYERS, *NORMALISATIONS))
+        and (called.count(name) > 1 or shared & {id(each) for each in (*layer.parameters(), *layer.buffers())})
+    }
 
 
 def _numel(shape: Sequence[int]) -> int:

@@ -8,7 +8,6 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor, fx, nn
-from torch.fx.passes.shape_prop import ShapeProp
 
 from safs_ray.network import Network, load_state, state_of
 from safs_ray.pruning.coupling import Coupling
@@ -104,7 +103,7 @@ def cut(network: Network) -> Cut:
         raise UnsupportedError("torch.fx has no graph of it")
     coupling = network.coupling
     needed = _needed_sets(network, coupling)
-    _flatten_views(module, network.specification.example())
+    _without_sizes(module, coupling.views)
     kept, sizes = dict[str, tuple[Tensor, ...]](), {}
     for name, outputs in coupling.outputs.items():
         own, read, owner = needed[outputs], needed[coupling.inputs[name]], name.removesuffix(".weight")
@@ -128,7 +127,7 @@ def cut(network: Network) -> Cut:
 
 
 def _needed_sets(network: Network, coupling: Coupling) -> Tensor:
-    """Whether any channel of a set is needed for the outputs (sets,); of a layer that nothing reads the first stays."""
+    """Whether any channel of a set is needed for the outputs (sets,); one stays of a layer that nothing reads."""
     reads = {}
     for name in coupling.outputs:
         weight = network.masks.get(name, network.state[name] != 0)
@@ -136,9 +135,12 @@ def _needed_sets(network: Network, coupling: Coupling) -> Tensor:
     needed = torch.zeros(coupling.sets, dtype=torch.bool)
     needed[0] = True
     _follow_back(needed, reads, coupling)
+    computed = torch.zeros_like(needed)
+    for name, outputs in coupling.outputs.items():
+        computed[outputs[reads[name].any(1)]] = True
     for layer in coupling.layers:
         if not needed[layer].any():
-            needed[layer[0]] = True
+            needed[layer[computed[layer].int().argmax()]] = True
             _follow_back(needed, reads, coupling)
     return needed
 
@@ -151,18 +153,16 @@ def _follow_back(needed: Tensor, reads: Mapping[str, Tensor], coupling: Coupling
             needed[coupling.inputs[name][reads[name][needed[outputs]].any(0)]] = True
 
 
-def _flatten_views(module: fx.GraphModule, example: Tensor) -> None:
-    """Flatten by no number of channels: views, all of which are flattenings in a network that was read, have one."""
-    ShapeProp(module.eval()).propagate(example)
-    for node in module.graph.nodes:
-        if node.op == "call_method" and node.target in ("view", "reshape"):
+def _without_sizes(module: fx.GraphModule, views: Mapping[str, bool]) -> None:
+    """Let no view name a number of channels: those that flatten do so, and those that do nothing go."""
+    for node in list(module.graph.nodes):
+        if node.name in views:
             source = node.args[0]
-            taken, given = (each.meta["tensor_meta"].shape for each in (source, node))
-            if taken == given:
+            if views[node.name]:
+                node.op, node.target, node.args, node.kwargs = "call_method", "flatten", (source, 1), {}
+            else:
                 node.replace_all_uses_with(source)
-            elif given == (taken[0], taken[1:].numel()):
-                node.target, node.args, node.kwargs = "flatten", (source, 1), {}
-    module.graph.eliminate_dead_code()
+                module.graph.erase_node(node)
     module.recompile()
 
 
