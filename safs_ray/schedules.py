@@ -188,9 +188,9 @@ SCHEDULES: dict[str, Schedule] = {
     "gradual": in_training,
     "iterative": iterative,
     "gsm": in_training,
-    "envelope": in_training,
     "swamp": swamp,
     "rigl": rigl,
+    "envelope": in_training,
 }
 
 

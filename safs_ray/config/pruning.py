@@ -73,7 +73,7 @@ class PruningSection(Section):
         gt=0,
         le=1,
         description="in place of sparsity: fraction of the multiply-adds for one input that stays; "
-        "structure is then filters",
+        "sparsity is then the rest, and structure filters",
     )
     score: Annotated[str, known(SCORES)] = Field(
         "magnitude",
@@ -200,12 +200,17 @@ class PruningSection(Section):
     @model_validator(mode="before")
     @classmethod
     def _sparsity_follows(cls, values: Any) -> Any:
-        if not isinstance(values, dict) or "sparsity" in values:
+        if not isinstance(values, dict):
             return values
-        if pattern := pattern_of(values.get("structure")):
+        if isinstance(macs := values.get("macs"), int | float) and 0 < macs <= 1:
+            structure = values.get("structure", "unstructured")
+            return {
+                **values,
+                "sparsity": 1 - macs,
+                "structure": "filters" if structure == "unstructured" else structure,
+            }
+        if "sparsity" not in values and (pattern := pattern_of(values.get("structure"))):
             return {**values, "sparsity": 1 - pattern[0] / pattern[1]}
-        if isinstance(macs := values.get("macs"), int | float):
-            return {"structure": "filters", **values, "sparsity": 1 - macs}
         return values
 
     @model_validator(mode="after")
@@ -231,18 +236,18 @@ class PruningSection(Section):
 
     def _rules(self) -> Iterator[tuple[str, str, tuple[object, ...]]]:
         """Choice, another key, and the values of that key which go with the choice."""
+        if self.macs is not None:
+            yield f"macs={self.macs:g}", "structure", ("filters",)
         if pattern := self.n_of_m:
             follows = 1 - pattern[0] / pattern[1]
             near = abs(self.sparsity - follows) < 1e-6
             yield f"structure={self.structure}", "sparsity", (self.sparsity if near else round(follows, 6),)
             yield f"structure={self.structure}", "allocation", ("layer",)
             yield f"structure={self.structure}", "schedule", ("one shot",)
-        if self.macs is not None:
-            yield f"macs={self.macs:g}", "structure", ("filters",)
-            near = abs(self.sparsity - (1 - self.macs)) < 1e-6
-            yield f"macs={self.macs:g}", "sparsity", (self.sparsity if near else round(1 - self.macs, 6),)
         if self.structure == "filters":
             yield "structure=filters", "allocation", ("layer", "global")
+            if self.score == "grasp":  # whose lowest scores, the first to go, are negative
+                yield "structure=filters", "score", tuple(name for name in SCORES if name != "grasp")
             yield "structure=filters", "schedule", ("one shot", "gradual", "iterative", "swamp", "envelope")
         if self.schedule == "envelope":
             yield "schedule=envelope", "allocation", ("layer", "global")

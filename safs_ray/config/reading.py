@@ -232,7 +232,7 @@ def _first_fault(error: ValidationError) -> ConfigurationError:
     if fault["type"] == "model_type":
         known = ", ".join(_section(path).model_fields)
         return refusal(key, fault["input"], f"must be a section, with keys and values; allowed: {known}")
-    if fault["type"] == "value_error" and isinstance(fault["input"], dict):
+    if fault["type"] == "value_error" and _is_section(path):
         return ConfigurationError(f"{key}: {reason}" if key else reason)  # a rule between keys names them
     return refusal(key, fault["input"], reason[0].lower() + reason[1:])
 
@@ -242,6 +242,15 @@ def _alternatives(path: Sequence[str]) -> str:
     close = difflib.get_close_matches(path[-1], known, n=1)
     hint = f"did you mean {close[0]}? " if close else ""
     return f"{hint}allowed: {', '.join(known)}"
+
+
+def _is_section(path: Sequence[str]) -> bool:
+    section: Any = Configuration
+    for part in path:
+        section = section.model_fields[part].annotation if issubclass(section, Section) else None
+        if not isinstance(section, type):
+            return False
+    return issubclass(section, Section)
 
 
 def _section(path: Sequence[str]) -> type[Section]:

@@ -5,9 +5,9 @@ most; each of its levels has more of one thing than the level below, and less of
 that its budget holds, so a longer budget never gives less of anything.
 
 What is worth most comes first, by what was measured (docs/expect.md): the training of the network before, while and
-after it is pruned; then more of it while it is pruned, for the best pruner needs many steps; then the pruners that are
-tried, and how often finalists are trained; then the search. After pruning in one shot, where the search pays, it comes
-before the last half of the training.
+after it is pruned; of ``auto`` then more of it while it is pruned, for the best pruner needs many steps already in its
+first try; then the pruners that are tried, and how often finalists are trained; then the search. After pruning in one
+shot, where the search pays, it comes before the last half of the training.
 """
 
 from __future__ import annotations
@@ -168,7 +168,7 @@ def _growth(configuration: Configuration) -> Iterator[dict[str, Any]]:
         half = len(_parts(SHORTEST, 1 / 2))
         yield from [*length[:half], *search, *length[half:], {"again": True}]
     else:
-        longer = [{"pruning": part} for part in _parts(1, MOST)]
+        longer = [{"pruning": part} for part in _parts(1, MOST) if pruning.recipe == AUTO]
         pruners = range(FEWEST_PRUNERS + 1, len(_candidates(pruning)) + 1)
         yield from [*length, *longer, *({"pruners": count} for count in pruners), {"again": True}, *search]
     yield from ({"ablations": count + 1} for count in range(len(configuration.final.ablations)))

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from safs_ray.config import PruningSection
+from safs_ray.config import PruningSection, refusal
 from safs_ray.pruning.allocation import ALLOCATIONS
 from safs_ray.pruning.coupling import Coupling
 from safs_ray.pruning.masks import PROJECTIONS
@@ -33,7 +33,8 @@ def select(
         network: whose weights they are.
 
     Raises:
-        ConfigurationError: the structure is filters, and the network's channels cannot be followed.
+        ConfigurationError: the structure is filters, and the network's channels cannot be followed, or scores are
+            negative.
     """
     whole = section.structure == "filters"
     left = {
@@ -41,6 +42,9 @@ def select(
         for name, score in scores.items()
         for each in (score.abs() if section.score in SIGNED and not whole else score,)
     }
+    if whole and section.score not in SIGNED and any((score < 0).any() for score in scores.values()):
+        reason = "is negative for some weights, and a channel counts by the size of its weights' scores"
+        raise refusal("pruning.score", section.score, f"{reason}; allowed with structure=filters: scores from 0 on")
     if whole:
         masks = channels(left, sparsity, section, network.coupling)
     elif section.n_of_m:

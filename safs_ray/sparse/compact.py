@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 import torch
@@ -63,6 +64,21 @@ class CompactCohort(DenseCohort):
         whole = whole.clone()
         whole[_block(self._kept[name])] = small
         return whole
+
+
+def without_remains(network: Network) -> Network:
+    """The network with zeros for the biases and scales of channels that are gone, which change nothing any more.
+
+    So an optimizer that goes by the norm of a whole tensor, as Fromage does, sees the same with them and without.
+    """
+    coupling, state = network.coupling, dict(network.state)
+    needed = _needed_sets(network, coupling)
+    sets = {f"{name.removesuffix('.weight')}.bias": own for name, own in coupling.outputs.items()}
+    for owner, own in coupling.normalisations.items():
+        sets |= {f"{owner}.weight": own, f"{owner}.bias": own}
+    for name in sets.keys() & state.keys():
+        state[name] = torch.where(needed[sets[name]], state[name], 0)
+    return replace(network, state=state)
 
 
 def compact(network: Network) -> Cut | None:

@@ -221,6 +221,8 @@ def _check_channels(configuration: Configuration, network: Network) -> None:
     section = configuration.pruning
     if configuration.model.pruned or section.structure != "filters":
         return
+    if configuration.search.when != "after":  # it is pruned as the search divides its sites
+        network = searchable(network, configuration)
     coupling, weights = network.coupling, network.prunable()
     if not coupling.layers:
         reason = "no channel can go: each is tied to the inputs or outputs; allowed: unstructured, N:M"

@@ -10,6 +10,7 @@ from safs_ray.config import refusal
 from safs_ray.network import Network
 from safs_ray.randomness import derive
 from safs_ray.schedules import Task
+from safs_ray.sparse.compact import without_remains
 from safs_ray.stages.beginning import dense_training
 from safs_ray.stages.result import Result, untrained
 from safs_ray.training import Context, begin, sparse_training
@@ -34,6 +35,8 @@ def prune(network: Network, context: Context) -> Result:
     seed = derive(context.seed, "retraining")
     training = sparse_training(context, section.hyperparameters, section.epochs, seed)
     pruned, score, retraining_before = schedules.follow(Task(network, section, training, rewound))
+    if section.structure == "filters":
+        pruned = without_remains(pruned)
     if warning := pruned.survey.warning:
         warnings.warn(warning, stacklevel=2)
     return Result(pruned, score, before + retraining_before + time.process_time() - start)

@@ -12,6 +12,7 @@ from safs_ray.config import (
     Configuration,
     ConfigurationError,
     OptimizerName,
+    PruningSection,
     refusal,
     validate,
 )
@@ -326,6 +327,18 @@ class TestValues:
             Configuration().run.seed = 3  # type: ignore[misc]
 
 
+def test_macs_stand_in_place_of_sparsity_and_structure() -> None:
+    for others in (
+        {},
+        {"sparsity": 0.99},
+        {"structure": "unstructured", "recipe": "gradual"},
+        {"structure": "filters"},
+    ):
+        section = PruningSection.model_validate({"macs": 0.25, **others})
+        assert (section.sparsity, section.structure, section.macs) == (0.75, "filters", 0.25)
+        assert PruningSection.model_validate(section.model_dump(exclude={"recipe"})).macs == 0.25
+
+
 class TestRulesBetweenKeys:
     def test_three_rounded_sixths_are_a_half(self) -> None:
         assert validate({"data": {"validation": 0.1666667}, "final": {"folds": 3}}).final.folds == 3
@@ -452,6 +465,15 @@ class TestRulesBetweenKeys:
             (
                 {"structure": "filters", "allocation": "erk"},
                 "allocation=erk does not go with structure=filters; allowed: layer, global",
+            ),
+            (
+                {"structure": "filters", "score": "grasp"},
+                "score=grasp does not go with structure=filters; "
+                "allowed: magnitude, random, snip, synflow, taylor, fisher, lamp, folded",
+            ),
+            (
+                {"macs": 0.25, "structure": "2:4"},
+                "structure=2:4 does not go with macs=0.25; allowed: filters",
             ),
             (
                 {"structure": "filters", "schedule": "rigl"},

@@ -66,7 +66,7 @@ def test_within_less_the_trainings_are_shorter_and_the_search_smaller() -> None:
 
 def test_within_more_there_is_up_to_four_times_as_much() -> None:
     whole, beside = configured("best", "run.budget=20m")
-    assert some_of(within(1200, whole, beside, by(MNIST)), *EPOCHS) == [48, 48, 10, 30, 10, 48]
+    assert some_of(within(1200, whole, beside, by(MNIST)), *EPOCHS) == [40, 80, 8, 24, 8, 40]
     most = within(1e6, whole, beside, by(MNIST))
     assert some_of(most, *EPOCHS) == [80, 80, 16, 48, 16, 80]
     assert some_of(most, *BREADTH) == [32, 32, 25, 2, 2]

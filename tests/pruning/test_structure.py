@@ -5,7 +5,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from safs_ray.config import PruningSection
+from safs_ray.config import ConfigurationError, PruningSection
 from safs_ray.pruning.coupling import Coupling
 from safs_ray.pruning.structure import channels, importance, n_of_m, select
 
@@ -86,6 +86,16 @@ def test_importance_is_the_mean_of_what_computes_a_channel_and_what_reads_it() -
     b = (2 + 3 + 2**0.5) / 3
     assert found[1:4].tolist() == pytest.approx(
         [(5 / (10 / 3) + 2 / b) / 2, (4 / (10 / 3) + 3 / b) / 2, (1 / (10 / 3) + 2**0.5 / b) / 2]
+    )
+
+
+def test_scores_below_zero_are_refused_for_channels() -> None:
+    scores = {**SCORES, "a": -SCORES["a"]}
+    with pytest.raises(ConfigurationError) as refused:
+        select(scores, 0.5, section(structure="filters", score="own:score"), {}, Whole())
+    assert str(refused.value) == (
+        "pruning.score=own:score: is negative for some weights, and a channel counts by the size of its weights' "
+        "scores; allowed with structure=filters: scores from 0 on"
     )
 
 

@@ -1,27 +1,31 @@
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
+from types import MethodType
+from typing import Any
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch import nn
+from torch import Tensor, nn
+from torch.nn import functional as F
 
 from safs_ray.config import Configuration, PruningSection
 from safs_ray.data import Splits
 from safs_ray.losses import CROSS_ENTROPY, Targets
 from safs_ray.models import ARCHITECTURES
 from safs_ray.network import Network
+from safs_ray.optimizers import Fromage
 from safs_ray.pruning.rules import FixedMasks
 from safs_ray.pruning.structure import select
-from safs_ray.sparse.compact import CompactCohort, compact
+from safs_ray.sparse.compact import CompactCohort, compact, cut, without_remains
 from safs_ray.sparse.dense import DenseCohort
 from safs_ray.sparse.execution import executable
 from safs_ray.training import Context, Trainer, Training
 from tests.engine.drawn import Drawn
-from tests.engine.networks import images_of, network_of
+from tests.engine.networks import exact, images_of, network_of
 
 CPU = torch.device("cpu")
 
@@ -129,3 +133,161 @@ def test_trainer_of_a_compact_network_goes_on_bit_for_bit(splits: Splits, config
     resumed.run()
     assert resumed.current().fingerprint == whole.current().fingerprint
     assert whole.current().sparsity == network.sparsity
+
+
+class Forward(nn.Module):
+    """Layers a and b of eight channels, last of four outputs, others, and a forward pass."""
+
+    def __init__(self, forward: Callable[[Any, Tensor], Tensor], last: int = 8, **layers: nn.Module) -> None:
+        super().__init__()
+        self.a, self.b = nn.Conv2d(3, 8, 3, padding=1), nn.Conv2d(8, 8, 3, padding=1)
+        self.last, self.scale, self.run = nn.Linear(last, 4), nn.Parameter(torch.ones(())), forward
+        for name, layer in layers.items():
+            self.add_module(name, layer)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.run(self, x)
+
+
+def head(x: Tensor) -> Tensor:
+    return F.adaptive_avg_pool2d(x, 1).flatten(1)
+
+
+def adds_in_place(net: Any, x: Tensor) -> Tensor:
+    y = F.relu(net.a(x))
+    z = net.b(y)
+    z.add_(y)
+    return net.last(head(z))  # type: ignore[no-any-return]
+
+
+def clamps_in_place(net: Any, x: Tensor) -> Tensor:
+    z = net.b(F.relu(net.a(x)))
+    z[:].mul_(2).clamp_(min=0)
+    return net.last(head(z))  # type: ignore[no-any-return]
+
+
+def views_by_the_size_of_another(net: Any, x: Tensor) -> Tensor:
+    y = F.relu(net.a(x))
+    z = net.b(y).view(y.size(0), y.size(1), -1).softmax(2)
+    return net.last(z.mean(2))  # type: ignore[no-any-return]
+
+
+def views_as_another(net: Any, x: Tensor) -> Tensor:
+    y = F.relu(net.a(x))
+    z = net.wide(F.relu(net.narrow(y.flatten(1)))).view(y.shape)
+    return net.last(head(net.b(z)))  # type: ignore[no-any-return]
+
+
+def attends_over_channels(net: Any, x: Tensor) -> Tensor:
+    y = F.relu(net.a(x))
+    n, c, _, _ = y.shape
+    z = net.b(y).view(n, c, -1)
+    return net.last((torch.softmax(z @ z.transpose(1, 2), -1) @ z).mean(2))  # type: ignore[no-any-return]
+
+
+def reads_a_weight(net: Any, x: Tensor) -> Tensor:
+    return net.last(head(net.b(F.relu(net.a(x))))) * net.b.bias.sum()  # type: ignore[no-any-return]
+
+
+def reads_statistics(net: Any, x: Tensor) -> Tensor:
+    return net.last(head(F.relu(net.norm(net.b(F.relu(net.a(x))))))) * net.norm.running_var.mean()  # type: ignore[no-any-return]
+
+
+def doubles_the_batch(net: Any, x: Tensor) -> Tensor:
+    y = F.relu(net.b(F.relu(net.a(torch.cat([x, x.flip(3)], 0)))))
+    one, two = net.last(head(y)).chunk(2, 0)
+    return one + two  # type: ignore[no-any-return]
+
+
+def views_a_scalar(net: Any, x: Tensor) -> Tensor:
+    return net.last(head(net.b(F.relu(net.a(x))) * net.scale.view(1, 1, 1, 1)))  # type: ignore[no-any-return]
+
+
+def names_its_sizes(net: Any, x: Tensor) -> Tensor:
+    y = F.relu(net.a(x)).view(-1, 8, 8, 8)
+    return net.last(torch.reshape(F.max_pool2d(net.b(y), 8), (x.shape[0], 8)))  # type: ignore[no-any-return]
+
+
+def shifts_a_patched_layer(net: Any, x: Tensor) -> Tensor:
+    return net.last(head(net.shifted(F.relu(net.a(x)))))  # type: ignore[no-any-return]
+
+
+def shifted() -> nn.Conv2d:
+    layer = nn.Conv2d(8, 8, 1)
+    layer.forward = MethodType(lambda own, x: x.roll(1, 1) + nn.Conv2d.forward(own, x), layer)  # type: ignore[method-assign]
+    return layer
+
+
+@pytest.mark.parametrize(
+    ("forward", "layers"),
+    [
+        (adds_in_place, {}), (clamps_in_place, {}), (views_by_the_size_of_another, {}),
+        (views_as_another, {"narrow": lambda: nn.Linear(512, 16), "wide": lambda: nn.Linear(16, 512)}),
+        (attends_over_channels, {}), (reads_a_weight, {}), (reads_statistics, {"norm": lambda: nn.BatchNorm2d(8)}),
+        (doubles_the_batch, {}), (views_a_scalar, {}), (names_its_sizes, {}),
+        (shifts_a_patched_layer, {"shifted": shifted}),
+    ],
+    ids=lambda value: value.__name__ if callable(value) else "",
+)  # fmt: skip
+def test_cut_networks_compute_the_same_whatever_their_code_does(
+    forward: Callable[[Any, Tensor], Tensor], layers: dict[str, Callable[[], nn.Module]]
+) -> None:
+    def made() -> nn.Module:
+        return Forward(forward, **{name: make() for name, make in layers.items()})
+
+    network = network_of(made, sparsity=0)
+    section = PruningSection(structure="filters", sparsity=0.5)
+    scores = {name: weight.abs() for name, weight in network.prunable().items()}
+    pruned = network.masked(select(scores, 0.5, section, {}, network))
+    images = images_of(network)
+    given = pruned.specification.normalised(images).double()
+    with torch.no_grad():
+        torch.testing.assert_close(cut(pruned).module.double()(given), exact(pruned, images), rtol=1e-9, atol=1e-9)
+
+
+def test_cut_counts_the_multiply_adds_of_layers_that_stay_too() -> None:
+    def twice(net: Any, x: Tensor) -> Tensor:
+        y = F.relu(net.a(x))
+        return net.last(head(net.b(net.up(net.same(F.relu(net.same(y)))))))  # type: ignore[no-any-return]
+
+    network = network_of(
+        lambda: Forward(twice, same=nn.Conv2d(8, 8, 3, padding=1), up=nn.ConvTranspose2d(8, 8, 2, stride=2)), sparsity=0
+    )
+    assert network.coupling.fixed == 2 * 64 * 8 * 8 * 9 + 64 * 8 * 8 * 4
+    pruned = network.masked(
+        {name: torch.ones_like(weight).bool() for name, weight in network.prunable().items()}
+        | {"last.weight": (torch.arange(8) % 2 == 0).expand(4, 8).clone()}
+    )
+    of_b = 256 * 8 * 8 * 9
+    whole = 64 * 8 * 3 * 9 + network.coupling.fixed + of_b + 8 * 4
+    assert cut(pruned).share == pytest.approx((whole - of_b / 2 - 16) / whole)
+
+
+def test_compact_network_is_trained_alike_by_an_optimizer_that_takes_norms_of_whole_tensors() -> None:
+    """Fromage scales a step by the norm of a tensor, in which what is left of channels that are gone would count."""
+    network = without_remains(without_channels(network_of(convolutional, sparsity=0)))
+    smaller = compact(network)
+    assert smaller is not None
+    losses = []
+    for each in (DenseCohort(network, network.build(), CPU), CompactCohort(network, smaller, CPU)):
+        rule = FixedMasks(each.prunable, network.masks if each.prunable else {}, 3)
+        optimizer = Fromage(list(each.weights), lr=0.05)
+        images, targets = images_of(network, 6), Targets(torch.arange(6))
+        for _ in range(3):
+            loss = each.train().learn(images, targets, CROSS_ENTROPY)
+            rule.before_step()
+            optimizer.step()
+            rule.after_step(optimizer)
+        losses.append(loss.item())
+    assert losses[0] == pytest.approx(losses[1], rel=1e-5)
+
+
+def test_without_remains_clears_what_is_left_of_channels_that_are_gone() -> None:
+    network = without_channels(network_of(convolutional, sparsity=0))
+    cleared = without_remains(network)
+    gone = ~network.masks["0.weight"].flatten(1).any(1)
+    assert gone.any()
+    for name in ("0.bias", "1.weight", "1.bias"):
+        assert (cleared.state[name] == 0).tolist() == gone.tolist()
+    images = images_of(network)
+    torch.testing.assert_close(exact(cleared, images), exact(network, images))

@@ -202,6 +202,9 @@ def test_filters_are_refused_where_no_channel_can_be_followed(
         ("straight:Straight", {"structure": "filters"},
          "pruning.structure=filters: no channel can go: each is tied to the inputs or outputs; "
          "allowed: unstructured, N:M"),
+        ("mlp", {"structure": "filters", "schedule": "gradual", "when": "during"},
+         "pruning.structure=filters: no channel can go: each is tied to the inputs or outputs; "
+         "allowed: unstructured, N:M"),
         ("mlp", {"structure": "filters", "macs": 0.001, "sparsity": 0.999},
          "pruning.macs=0.001: one channel of each layer takes 0.0015 of the multiply-adds; allowed: at least so many"),
     ],
@@ -218,7 +221,10 @@ def test_channels_that_cannot_go_are_refused(
 ) -> None:
     (tmp_path / "straight.py").write_text(STRAIGHT)
     monkeypatch.syspath_prepend(tmp_path)
-    own = changed(changed(configuration, "model", name=model), "pruning", **keys)
+    own = changed(configuration, "model", name=model)
+    if when := keys.get("when"):
+        own = changed(own, "search", when=when, granularity="group", groups=2)
+    own = changed(own, "pruning", **{key: value for key, value in keys.items() if key != "when"})
     with pytest.raises(ConfigurationError) as caught:
         stages.check(own, dataset, splits)
     assert str(caught.value) == refused
