@@ -162,11 +162,11 @@ def test_resuming_while_masks_change_equals_an_uninterrupted_training(
     dense: Result, pruned: Result, splits: Splits, schedule: str, done: int
 ) -> None:
     network, chosen = start_of(schedule, dense, pruned), Hyperparameters.model_validate({**SGD, "batch_size": 32})
-    whole = trainer(network, splits, chosen, data=AUGMENTED, rule=changing(schedule)).run()
-    first = trainer(network, splits, chosen, data=AUGMENTED, rule=changing(schedule))
+    whole = trainer(network, splits, chosen, data=AUGMENTED, rule=changing(schedule, network)).run()
+    first = trainer(network, splits, chosen, data=AUGMENTED, rule=changing(schedule, network))
     for _ in range(done):
         first.run_epoch()
-    second = trainer(network, splits, chosen, data=AUGMENTED, rule=changing(schedule))
+    second = trainer(network, splits, chosen, data=AUGMENTED, rule=changing(schedule, network))
     second.load_state_dict(saved_and_loaded(first.state_dict()))
     second.run()
     assert second.standing.best.fingerprint == whole.standing.best.fingerprint
@@ -182,7 +182,7 @@ def test_resuming_while_masks_change_equals_an_uninterrupted_training(
 def test_the_best_network_has_the_masks_of_its_epoch(
     dense: Result, pruned: Result, splits: Splits, device: torch.device, schedule: str
 ) -> None:
-    running = trainer(start_of(schedule, dense, pruned), splits, epochs=6, rule=changing(schedule))
+    running = trainer(start_of(schedule, dense, pruned), splits, epochs=6, rule=changing(schedule, dense.network))
     seen: dict[int, Network] = {}
     while running.epoch < 6:
         running.run_epoch()
@@ -198,7 +198,7 @@ def test_the_best_network_has_the_masks_of_its_epoch(
 
 def test_only_epochs_at_the_final_sparsity_can_be_the_best(dense: Result, splits: Splits) -> None:
     """Six epochs; the mask is complete in the fourth, before which the dense network is better than it is after."""
-    running = trainer(dense.network, splits, epochs=6, rule=changing("gradual"))
+    running = trainer(dense.network, splits, epochs=6, rule=changing("gradual", dense.network))
     scores = []
     for epoch in range(1, 7):
         running.run_epoch()
@@ -218,7 +218,7 @@ def test_only_epochs_at_the_final_sparsity_can_be_the_best(dense: Result, splits
 def test_while_masks_change_only_rigl_brings_weights_back(
     dense: Result, pruned: Result, splits: Splits, schedule: str
 ) -> None:
-    running = trainer(start_of(schedule, dense, pruned), splits, epochs=6, rule=changing(schedule))
+    running = trainer(start_of(schedule, dense, pruned), splits, epochs=6, rule=changing(schedule, dense.network))
     grown, before = 0, running.current().masks
     while running.epoch < 6:
         running.run_epoch()
@@ -233,7 +233,10 @@ def test_while_masks_change_only_rigl_brings_weights_back(
 def test_a_training_that_comes_to_nothing_names_the_key_to_blame(dense: Result, splits: Splits) -> None:
     chosen = Hyperparameters(optimizer="sgd", learning_rate=10.0, momentum=0.99, batch_size=32)
     network = dense.network.assign(["symexp", "symexp"])
-    for rule, when in ((FixedMasks, "in its first epoch"), (changing("gradual"), "before its masks are complete")):
+    for rule, when in (
+        (FixedMasks, "in its first epoch"),
+        (changing("gradual", dense.network), "before its masks are complete"),
+    ):
         training = trainer(network, splits, chosen, epochs=40, rule=rule).training
         with pytest.raises(ConfigurationError) as caught:
             train(network, training, "dense.hyperparameters.learning_rate")
