@@ -67,18 +67,18 @@ def test_ends_at_the_exact_count_with_the_score_of_its_network(
 
 @pytest.mark.parametrize("schedule", ["one shot", "gradual", "iterative", "swamp"])
 def test_channels_go_whole_by_every_schedule_that_takes_them(dense: Result, splits: Splits, schedule: str) -> None:
-    """270 of 300 and 90 of 100 neurons, with what reads them; the ten outputs stay."""
+    """270 of 300 and 90 of 100 neurons, in blocks of 16, with what reads them; the ten outputs stay."""
     chosen = section(schedule, structure="filters", allocation="layer", epochs=1)
     network, _, _ = reported(task(dense.network, splits, chosen))
-    assert [int(mask.any(1).sum()) for mask in network.masks.values()] == [30, 10, 10]
-    assert [int(mask.sum()) for mask in network.masks.values()] == [30 * 64, 30 * 10, 10 * 10]
+    assert [int(mask.any(1).sum()) for mask in network.masks.values()] == [32, 16, 10]
+    assert [int(mask.sum()) for mask in network.masks.values()] == [32 * 64, 32 * 16, 16 * 10]
 
 
 @pytest.mark.parametrize("schedule", ["one shot", "gradual", "iterative", "swamp"])
 def test_channels_go_until_a_share_of_the_multiply_adds_is_left(dense: Result, splits: Splits, schedule: str) -> None:
     chosen = section(schedule, sparsity=0.75, macs=0.25, structure="filters", allocation="global", epochs=1)
     network, _, _ = reported(task(dense.network, splits, chosen))
-    assert 0.24 < network.nonzero_weights / network.prunable_count <= 0.25  # one place for each weight
+    assert 0.2 < network.nonzero_weights / network.prunable_count <= 0.25  # one place for each weight
 
 
 @pytest.mark.parametrize("schedule", ["one shot", "iterative"])

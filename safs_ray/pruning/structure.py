@@ -113,7 +113,8 @@ def channels(
 ) -> dict[str, Tensor]:
     """Whole channels: the filters or neurons that compute them and the weights that read them (Li et al. 2017).
 
-    Channels that are coupled go together, and the last one of a layer stays.
+    Channels that are coupled go together, and the last one of a layer stays. Wide layers keep whole blocks of channels:
+    runtimes compute 8 or 16 side by side, and some fall back to far slower code for other numbers.
 
     Args:
         sparsity: fraction of the channels, or of the multiply-adds where the section says ``macs``, that goes.
@@ -122,7 +123,7 @@ def channels(
         importance(scores, coupling, _sum if section.score in SIGNED else _norm), section.allocation, coupling
     )
     limit = sparsity if section.macs is None else _limit(turn, 1 - sparsity, coupling, scores)
-    return coupling.masks(turn >= limit, scores)
+    return coupling.masks(_kept(turn, limit, coupling), scores)
 
 
 def importance(scores: Mapping[str, Tensor], coupling: Coupling, size: Callable[[Tensor], Tensor]) -> Tensor:
@@ -160,12 +161,27 @@ def _turns(importance: Tensor, allocation: str, coupling: Coupling) -> Tensor:
     return turn
 
 
+def _kept(turn: Tensor, limit: float, coupling: Coupling) -> Tensor:
+    """The sets that stay at a sparsity (sets,), of each wide layer as many as fill the blocks next to that number."""
+    kept = turn >= limit
+    for layer in coupling.layers:
+        block = next(block for least, block in BLOCKS.items() if len(layer) >= least)
+        count = max(block, block * round(int(kept[layer].sum()) / block))
+        kept[layer] = False
+        kept[layer[turn[layer].argsort(descending=True, stable=True)[:count]]] = True
+    return kept
+
+
+BLOCKS = {64: 16, 32: 8, 0: 1}
+"""By the fewest channels of a layer: of how many the number that stays is a multiple."""
+
+
 def _limit(turn: Tensor, share: float, coupling: Coupling, like: Mapping[str, Tensor]) -> float:
     """The lowest sparsity at which at most a share of the multiply-adds is left, or the highest that there is."""
     limits: list[float] = [*turn[turn.isfinite()].sort().values.tolist(), 1.0]
 
     def is_enough(limit: float) -> bool:
-        return coupling.multiply_adds_between(turn >= limit, like) <= allowed
+        return coupling.multiply_adds_between(_kept(turn, limit, coupling), like) <= allowed
 
     allowed = share * coupling.multiply_adds_between(turn >= 0, like)
     return limits[min(bisect_left(limits, True, key=is_enough), len(limits) - 1)]

@@ -89,6 +89,21 @@ def test_importance_is_the_mean_of_what_computes_a_channel_and_what_reads_it() -
     )
 
 
+@pytest.mark.parametrize(("width", "sparsity", "kept"), [(80, 0.5, 32), (80, 0.99, 16), (32, 0.4, 16), (31, 0.5, 16)])
+def test_wide_layers_keep_whole_blocks_of_channels(width: int, sparsity: float, kept: int) -> None:
+    """Of 40, 1, 19 and 16 channels."""
+    wide = Coupling(
+        outputs={"a": torch.arange(1, width + 1), "last": torch.tensor([0])},
+        inputs={"a": torch.tensor([0]), "last": torch.arange(1, width + 1)},
+        normalisations={},
+        places={"a": 1, "last": 1},
+        sets=width + 1,
+    )
+    scores = {"a": torch.arange(1.0, width + 1)[:, None], "last": torch.ones(1, width)}
+    masks = channels(scores, sparsity, section(structure="filters"), wide)
+    assert masks["a"].flatten().tolist() == [False] * (width - kept) + [True] * kept, "the largest"
+
+
 def test_scores_below_zero_are_refused_for_channels() -> None:
     scores = {**SCORES, "a": -SCORES["a"]}
     with pytest.raises(ConfigurationError) as refused:
