@@ -3,8 +3,8 @@
     python benchmarks/predictors.py
 
 scores every EVERY-th assignment of evaluations.parquet on the pruned network (some minutes of one core) and prints the
-table of README.md: the rank correlation with the best accuracy of 40 epochs, and how many candidates have to be trained,
-in the order of a score, until one of the best twentieth is among them.
+table of README.md: the rank correlation with the best accuracy of 40 epochs, and how many candidates have to be
+trained, in the order of a score, until one of the best twentieth is among them.
 """
 
 from __future__ import annotations
