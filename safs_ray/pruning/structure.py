@@ -114,7 +114,7 @@ def channels(
     """Whole channels: the filters or neurons that compute them and the weights that read them (Li et al. 2017).
 
     Channels that are coupled go together, and the last one of a layer stays. Wide layers keep whole blocks of channels:
-    runtimes compute 8 or 16 side by side, and some fall back to far slower code for other numbers.
+    runtimes compute 8 or 16 side by side, and ONNX Runtime has slow code alone where 4 does not divide their number.
 
     Args:
         sparsity: fraction of the channels, or of the multiply-adds where the section says ``macs``, that goes.
