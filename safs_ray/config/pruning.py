@@ -124,7 +124,7 @@ class PruningSection(Section):
         4, ge=2, le=1000, description="swamp: number of networks that each round trains and averages"
     )
     strength: float = Field(
-        0.1,
+        1.0,
         gt=0,
         le=1000,
         description="envelope: weight of the penalty on all that is not among the largest, times the learning rate",
