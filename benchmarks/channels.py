@@ -14,25 +14,23 @@ from __future__ import annotations
 
 import json
 import statistics
-import tempfile
-import time
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from itertools import product
 
-import numpy as np
-import onnxruntime
 import torch
+from inference import MANY
 from pruners import Cell, cells_in, compare, configure, parser_of_cells, spread, train_dense
+from smaller import of_onnx
+from timing import medians
 from torch import Tensor, nn
 
-from safs_ray import config, export, stages
+from safs_ray import config, stages
 from safs_ray.config import Configuration
 from safs_ray.data import Folds
 from safs_ray.network import Network
 from safs_ray.stages import Result
-from safs_ray.storage import Folder
 from safs_ray.training import Context
 
 Masks = dict[str, Tensor]
@@ -135,19 +133,8 @@ def measure(network: Network, run: Configuration, folds: Folds, rate: float) -> 
 
 def milliseconds(network: Network, count: int) -> float:
     """The median time that ONNX Runtime takes for so many images on one thread."""
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1
-    with tempfile.TemporaryDirectory() as folder:
-        export.write(network, "onnx", Folder.at(folder))
-        session = onnxruntime.InferenceSession(f"{folder}/network.onnx", options)
-    [entry] = session.get_inputs()
-    images = np.random.default_rng(0).integers(0, 256, (count, *network.specification.shape), dtype=np.uint8)
-    times = []
-    for _ in range(200):
-        start = time.perf_counter()
-        session.run(None, {entry.name: images})
-        times.append(time.perf_counter() - start)
-    return 1000 * statistics.median(times)
+    images = torch.randint(0, 256, (count, *network.specification.shape), dtype=torch.uint8)
+    return 1000 * medians([partial(of_onnx(network)["ONNX Runtime"], images)], calls=MANY, turns=20)[0]
 
 
 def show(cells: Sequence[Cell]) -> None:

@@ -7,7 +7,7 @@ import json
 import unicodedata
 from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePath
-from typing import Any
+from typing import Any, cast
 
 import yaml
 from pydantic import ValidationError
@@ -245,16 +245,20 @@ def _alternatives(path: Sequence[str]) -> str:
 
 
 def _is_section(path: Sequence[str]) -> bool:
-    section: Any = Configuration
-    for part in path:
-        section = section.model_fields[part].annotation if issubclass(section, Section) else None
-        if not isinstance(section, type):
-            return False
-    return issubclass(section, Section)
+    """Whether a section lies at a path, and no value."""
+    found = _annotation(path)
+    return isinstance(found, type) and issubclass(found, Section)
 
 
 def _section(path: Sequence[str]) -> type[Section]:
-    section: Any = Configuration
+    """The section at a path where one lies."""
+    return cast(type[Section], _annotation(path))
+
+
+def _annotation(path: Sequence[str]) -> Any:
+    """The type of what lies at a path; None within a value."""
+    found: Any = Configuration
     for part in path:
-        section = section.model_fields[part].annotation
-    return section  # type: ignore[no-any-return]
+        field = getattr(found, "model_fields", {}).get(part)
+        found = field and field.annotation
+    return found

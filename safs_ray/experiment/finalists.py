@@ -15,7 +15,7 @@ from typing import NamedTuple
 from safs_ray import stages
 from safs_ray.config import Configuration, counted
 from safs_ray.data import Folds
-from safs_ray.experiment.results import Finalists, spread
+from safs_ray.experiment.results import Finalists, again
 from safs_ray.experiment.stage import DEFAULT, Executor, Outcome, Stage, finalists_place
 from safs_ray.log import event, log, percent
 from safs_ray.search.course import Course, Sweep
@@ -64,11 +64,7 @@ def winner(
     accuracies = [[result.validation_accuracy for result in each] for each in trained]
     won = winner_of(accuracies, len(executor.folds.finalists().validation))
     finalists[course.sweep] = {
-        outcome.trial: {
-            "validation_accuracy": spread(of_it),
-            "core_seconds": sum(result.core_seconds for result in each),
-            "won": place == won,
-        }
+        outcome.trial: again(of_it, [result.core_seconds for result in each], won=place == won)
         for place, (outcome, of_it, each) in enumerate(zip(last, accuracies, trained, strict=True))
     }
     _tell(course.sweep, last, accuracies, won)

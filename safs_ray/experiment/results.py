@@ -91,16 +91,21 @@ def read_finalists(folder: Folder) -> Finalists:
     }
     return {
         sweep: {
-            trial: {
-                "validation_accuracy": spread([metrics["validation_accuracy"] for metrics in trainings]),
-                "core_seconds": sum(metrics["core_seconds"] for metrics in trainings),
-                "won": False,  # all of them are known only where results.json says so
-            }
+            trial: again(
+                [metrics["validation_accuracy"] for metrics in trainings],
+                [metrics["core_seconds"] for metrics in trainings],
+                won=False,  # all of them are known only where results.json says so
+            )
             for trial, trainings in trials.items()
             if trainings
         }
         for sweep, trials in finalists.items()
     }
+
+
+def again(accuracies: Sequence[float], core_seconds: Sequence[float], won: bool) -> dict[str, Any]:
+    """What the trainings of a finalist tell of it."""
+    return {"validation_accuracy": spread(accuracies), "core_seconds": sum(core_seconds), "won": won}
 
 
 def won_by_default(finalists: Finalists, sweep: Sweep) -> bool:

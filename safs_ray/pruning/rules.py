@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any, Protocol
 
 import torch
@@ -106,6 +107,7 @@ class ChangingMasks(FixedMasks, ABC):
 
     Attributes:
         step: steps done.
+        begin: the sparsity that the network came with.
     """
 
     def __init__(
@@ -121,6 +123,7 @@ class ChangingMasks(FixedMasks, ABC):
         self.section, self._network = section, network
         self.step = 0
         self.end = max(1, round(section.until * steps))
+        self.begin = 1 - count_kept(self.masks) / sum(mask.numel() for mask in self.masks.values())
 
     @abstractmethod
     def changed(self, optimizer: Optimizer) -> Mapping[str, Tensor] | None:
@@ -155,22 +158,11 @@ class GradualMasks(ChangingMasks):
     Zhu & Gupta 2017. A network that is sparse already begins there. What is zero stays zero.
     """
 
-    def __init__(
-        self,
-        weights: Mapping[str, Tensor],
-        masks: Mapping[str, Tensor],
-        steps: int,
-        section: PruningSection,
-        network: Coupled,
-    ) -> None:
-        super().__init__(weights, masks, steps, section, network)
-        self._start = 1 - count_kept(self.masks) / sum(mask.numel() for mask in self.masks.values())
-
     def changed(self, optimizer: Optimizer) -> Mapping[str, Tensor] | None:  # noqa: ARG002
         if self.step % self.section.interval and self.step < self.end:
             return None
         end = self.section.sparsity
-        sparsity = end + (self._start - end) * (1 - self.step / self.end) ** 3
+        sparsity = end + (self.begin - end) * (1 - self.step / self.end) ** 3
         return select(self._magnitudes(), sparsity, self.section, self.masks, self._network)
 
 
@@ -203,16 +195,8 @@ class RigL(ChangingMasks):
     grown weight begins at zero, with nothing in the optimizer's memory.
     """
 
-    def __init__(
-        self,
-        weights: Mapping[str, Tensor],
-        masks: Mapping[str, Tensor],
-        steps: int,
-        section: PruningSection,
-        network: Coupled,
-    ) -> None:
-        super().__init__(weights, masks, steps, section, network)
-        self._gradients: Mapping[str, Tensor] = {}  # of all weights, when some are about to be exchanged
+    _gradients: Mapping[str, Tensor] = MappingProxyType({})
+    """Of all weights, when some are about to be exchanged."""
 
     @property
     def complete(self) -> bool:

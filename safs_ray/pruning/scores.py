@@ -143,11 +143,10 @@ def folded(evidence: Evidence) -> dict[str, Tensor]:
     gamma is that normalisation's scale, which ranks channels in network slimming (Liu et al. 2017), and sigma the
     deviation that it divides by. A weight without one keeps its magnitude.
     """
-    factors = _normalised_by(evidence)
-    return {
-        name: weight.detach().abs() * factors[name].view(-1, *[1] * (weight.dim() - 1)) if name in factors else score
-        for (name, weight), score in zip(evidence.weights.items(), magnitude(evidence).values(), strict=True)
-    }
+    scores = magnitude(evidence)
+    for name, factor in _normalised_by(evidence).items():
+        scores[name] = scores[name] * factor.view(-1, *[1] * (scores[name].dim() - 1))
+    return scores
 
 
 @torch.no_grad()

@@ -37,14 +37,15 @@ def select(
             negative.
     """
     whole = section.structure == "filters"
-    left = {
-        name: torch.where(within[name], each, -torch.inf) if name in within else each
-        for name, score in scores.items()
-        for each in (score.abs() if section.score in SIGNED and not whole else score,)
-    }
-    if whole and section.score not in SIGNED and any((score < 0).any() for score in scores.values()):
+    if section.score in SIGNED and not whole:
+        scores = {name: score.abs() for name, score in scores.items()}
+    if section.score not in SIGNED and whole and any((score < 0).any() for score in scores.values()):
         reason = "is negative for some weights, and a channel counts by the size of its weights' scores"
         raise refusal("pruning.score", section.score, f"{reason}; allowed with structure=filters: scores from 0 on")
+    left = {
+        name: torch.where(within[name], score, -torch.inf) if name in within else score
+        for name, score in scores.items()
+    }
     if whole:
         masks = channels(left, sparsity, section, network.coupling)
     elif section.n_of_m:
