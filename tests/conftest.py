@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import pytest
 import torch
 
-from safs_ray import config, stages
+from safs_ray import config, models, stages
 from safs_ray.config import Configuration
 from safs_ray.data import Dataset, Splits
 from safs_ray.models import Specification
@@ -108,3 +108,12 @@ def cluster() -> Iterator[None]:
     ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False, namespace=NAMESPACE)
     yield
     ray.shutdown()
+
+
+@pytest.fixture(autouse=True)
+def architectures() -> Iterator[None]:
+    """Networks that a test registers under a name of its own are gone after it."""
+    known = dict(models.ARCHITECTURES)
+    yield
+    models.ARCHITECTURES.clear()
+    models.ARCHITECTURES.update(known)

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -9,17 +9,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from safs_ray.engine.module import EngineModule
-from safs_ray.models import ARCHITECTURES
 from safs_ray.operators import OPERATORS
 from tests.engine.networks import assert_exact, drawn, images_of, network_of
-
-
-@pytest.fixture(autouse=True)
-def architectures(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Networks under test leave none behind."""
-    monkeypatch.setattr("safs_ray.models.ARCHITECTURES", ARCHITECTURES)
-    yield
-    ARCHITECTURES.pop("under test", None)
 
 
 def classified(*layers: nn.Module) -> nn.Module:

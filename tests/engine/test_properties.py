@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 import torch
 from hypothesis import given, settings
@@ -11,17 +9,9 @@ from hypothesis import strategies as st
 
 from safs_ray.config import PruningSection
 from safs_ray.engine.module import EngineModule
-from safs_ray.models import ARCHITECTURES
 from safs_ray.pruning.structure import select
 from tests.engine.drawn import Drawn
 from tests.engine.networks import assert_exact, images_of, network_of
-
-
-@pytest.fixture(autouse=True)
-def architectures() -> Iterator[None]:
-    """Networks under test leave none behind."""
-    yield
-    ARCHITECTURES.pop("under test", None)
 
 
 @settings(max_examples=12, deadline=None)

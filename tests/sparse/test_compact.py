@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from types import MethodType
 from typing import Any
@@ -15,7 +15,6 @@ from torch.nn import functional as F
 from safs_ray.config import Configuration, PruningSection
 from safs_ray.data import Splits
 from safs_ray.losses import CROSS_ENTROPY, Targets
-from safs_ray.models import ARCHITECTURES
 from safs_ray.network import Network
 from safs_ray.optimizers import Fromage
 from safs_ray.pruning.rules import FixedMasks
@@ -28,12 +27,6 @@ from tests.engine.drawn import Drawn
 from tests.engine.networks import exact, images_of, network_of
 
 CPU = torch.device("cpu")
-
-
-@pytest.fixture(autouse=True)
-def architectures() -> Iterator[None]:
-    yield
-    ARCHITECTURES.pop("under test", None)
 
 
 def without_channels(network: Network, share: float = 0.5) -> Network:

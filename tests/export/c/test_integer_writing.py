@@ -6,7 +6,6 @@ import ctypes
 import re
 import shutil
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -21,7 +20,6 @@ from safs_ray.export.c import integer_writing, writing
 from safs_ray.export.int8 import reference
 from safs_ray.export.int8.integers import IntegerProgram
 from safs_ray.export.int8.quantisation import quantised
-from safs_ray.models import ARCHITECTURES
 from safs_ray.network import Network
 from safs_ray.pruning.allocation import ALLOCATIONS
 from safs_ray.storage import Folder
@@ -31,13 +29,6 @@ from tests.engine.test_properties import Drawn
 from tests.export.c.test_writing import CROSS, STRICT, lenet5, library, run
 
 pytestmark = pytest.mark.skipif(writing.compiler() is None, reason="needs a C compiler")
-
-
-@pytest.fixture(autouse=True)
-def architectures() -> Iterator[None]:
-    """Networks under test leave none behind."""
-    yield
-    ARCHITECTURES.pop("under test", None)
 
 
 def program_of(network: Network) -> IntegerProgram:

@@ -6,7 +6,7 @@ import ctypes
 import re
 import shutil
 import subprocess
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -18,7 +18,7 @@ from safs_ray.config import ConfigurationError
 from safs_ray.export import formats
 from safs_ray.export.c import writing
 from safs_ray.export.c.kernels import pieces
-from safs_ray.models import ARCHITECTURES, Specification
+from safs_ray.models import Specification
 from safs_ray.network import Network
 from safs_ray.operators import OPERATORS
 from safs_ray.pruning.allocation import ALLOCATIONS
@@ -29,13 +29,6 @@ from tests.engine.test_module import LAYERS, Beside, Block, Dense, Excited, Mixe
 STRICT = ("-O1", "-Wall", "-Wextra", "-pedantic", "-Werror")
 
 pytestmark = pytest.mark.skipif(writing.compiler() is None, reason="needs a C compiler")
-
-
-@pytest.fixture(autouse=True)
-def architectures() -> Iterator[None]:
-    """Networks under test leave none behind."""
-    yield
-    ARCHITECTURES.pop("under test", None)
 
 
 def assert_c_computes(network: Network, images: int = 3) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 
 import numpy as np
@@ -23,13 +22,6 @@ from safs_ray.operators import OPERATORS
 from safs_ray.sparse.graph import UnsupportedError
 from tests.engine.networks import drawn, exact, images_of, network_of
 from tests.engine.test_module import Block, Dense, Excited, Mixed, lazy
-
-
-@pytest.fixture(autouse=True)
-def architectures() -> Iterator[None]:
-    """Networks under test leave none behind."""
-    yield
-    ARCHITECTURES.pop("under test", None)
 
 
 def program_of(network: Network, images: int = 48) -> IntegerProgram:
