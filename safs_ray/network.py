@@ -15,12 +15,13 @@ import torch
 from torch import Tensor, fx, nn
 
 from safs_ray.activations import SitedNetwork, find_sites, input_shapes
-from safs_ray.config import counted, refusal
+from safs_ray.config import ConfigurationError, counted, refusal
 from safs_ray.data import Array, as_tensors
 from safs_ray.models import Specification, build, origin
 from safs_ray.operators import lookup
 from safs_ray.pruning.coupling import Coupling, coupling_of
 from safs_ray.pruning.flow import Survey, survey
+from safs_ray.pruning.heads import Heads, heads_of
 from safs_ray.pruning.masks import count_kept, prunable_weights, unsigned_zeros
 from safs_ray.storage import Folder
 from safs_ray.tensorfile import packed
@@ -210,10 +211,24 @@ class Network:
             ConfigurationError: torch.fx cannot trace it, so that nobody knows.
         """
         if self.sited.untraced:
-            reason = f"needs a network that torch.fx can trace: {self.sited.untraced}; allowed: unstructured, N:M"
-            raise refusal("pruning.structure", "filters", reason)
+            raise self._untraced("filters")
         sloped = tuple(name if lookup(name).channels is not None else "relu" for name in self.assignment)
         return _coupled_once(self.specification, origin(self.specification.model), self.groups, sloped)
+
+    @cached_property
+    def heads(self) -> Heads:
+        """Its attentions, as far as they compute what attention of some heads computes.
+
+        Raises:
+            ConfigurationError: torch.fx cannot trace it, so that nobody knows.
+        """
+        if self.sited.untraced:
+            raise self._untraced("heads")
+        return _heads_once(self.specification, origin(self.specification.model))
+
+    def _untraced(self, structure: str) -> ConfigurationError:
+        reason = f"needs a network that torch.fx can trace: {self.sited.untraced}; allowed: unstructured, N:M, blocks:BxC"
+        return refusal("pruning.structure", structure, reason)
 
     def activations(self) -> dict[str, dict[str, Any]]:
         """Operator, alpha and beta by site."""
@@ -351,6 +366,7 @@ def forget_modules() -> None:
     """Free what is kept to build the networks of a specification faster: about as much memory as a dense network."""
     _found_once.cache_clear()
     _coupled_once.cache_clear()
+    _heads_once.cache_clear()
 
 
 @lru_cache(maxsize=4)
@@ -361,6 +377,16 @@ def _coupled_once(specification: Specification, _made_by: object, groups: int, a
     module = (sited.grouped(groups) if groups > 1 else sited).install([lookup(name) for name in assignment])
     assert isinstance(module, fx.GraphModule)
     return coupling_of(module, specification.example())
+
+
+@lru_cache(maxsize=4)
+@torch.inference_mode(False)
+def _heads_once(specification: Specification, _made_by: object) -> Heads:
+    """The heads of a network, with whatever activations, which attention has none of."""
+    sited = _sited(specification)
+    module = sited.install([lookup("relu")] * len(sited.sites))
+    assert isinstance(module, fx.GraphModule)
+    return heads_of(module, specification.example())
 
 
 @lru_cache(maxsize=4)

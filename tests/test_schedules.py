@@ -81,6 +81,17 @@ def test_channels_go_until_a_share_of_the_multiply_adds_is_left(dense: Result, s
     assert 0.2 < network.nonzero_weights / network.prunable_count <= 0.25  # one place for each weight
 
 
+@pytest.mark.parametrize("schedule", ["one shot", "gradual", "iterative", "swamp", "gsm"])
+def test_blocks_go_whole_by_every_schedule_that_takes_them(dense: Result, splits: Splits, schedule: str) -> None:
+    """Of layers of 300, 100 and 10 outputs, four outputs at a time; the last two outputs are half a block."""
+    chosen = section(schedule, structure="blocks:4x1", epochs=1)
+    network, _, _ = reported(task(dense.network, splits, chosen))
+    assert network.nonzero_weights == pytest.approx(0.1 * network.prunable_count, rel=0.01)
+    for mask in network.masks.values():
+        parts = mask.split(4)
+        assert all((part.any(0) == part.all(0)).all() for part in parts)
+
+
 @pytest.mark.parametrize("schedule", ["one shot", "iterative"])
 @pytest.mark.parametrize("score", ["random", "snip", "grasp", "synflow"])
 def test_every_score_goes_with_a_schedule(dense: Result, splits: Splits, schedule: str, score: str) -> None:

@@ -38,9 +38,16 @@ def _recipes(names: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def _structure(value: str) -> str:
-    if value in ("unstructured", "filters") or pattern_of(value):
+    if value in ("unstructured", *CHANNELS) or pattern_of(value) or block_of(value):
         return value
-    raise ValueError("must be unstructured, filters or N:M with 0 < N < M <= 64, such as 2:4")
+    raise ValueError(
+        "must be unstructured, filters, heads, N:M with 0 < N < M <= 64, such as 2:4, or blocks:BxC with B and C from "
+        "1 to 999, such as blocks:4x1"
+    )
+
+
+CHANNELS = ("filters", "heads")
+"""Structures that remove whole channels, so that what is left is a smaller dense network."""
 
 
 def pattern_of(structure: object) -> tuple[int, int] | None:
@@ -50,6 +57,12 @@ def pattern_of(structure: object) -> tuple[int, int] | None:
         return None
     n, m = int(match[1]), int(match[2])
     return (n, m) if n < m <= 64 else None
+
+
+def block_of(structure: object) -> tuple[int, int] | None:
+    """B outputs and C inputs of the structure blocks:BxC; None for any other."""
+    match = re.fullmatch(r"blocks:([1-9]\d{0,2})x([1-9]\d{0,2})", structure) if isinstance(structure, str) else None
+    return (int(match[1]), int(match[2])) if match else None
 
 
 class PruningSection(Section):
@@ -65,8 +78,8 @@ class PruningSection(Section):
     )
     sparsity: Fraction = Field(
         0.99,
-        description="fraction of the convolution and linear weights that become zero; with structure filters, "
-        "fraction of the filters; with structure N:M or with macs, leave it out: it follows",
+        description="fraction of the convolution and linear weights that become zero; with structure filters or "
+        "heads, fraction of these; with structure N:M or with macs, leave it out: it follows",
     )
     macs: float | None = Field(
         None,
@@ -87,8 +100,9 @@ class PruningSection(Section):
     structure: Annotated[str, AfterValidator(_structure)] = Field(
         "unstructured",
         description="what is pruned. unstructured: single weights; N:M, such as 2:4: all but the N highest of "
-        "every M consecutive input weights; filters: whole filters and neurons with all that reads them, those "
-        "that residual sums or gates tie together at once",
+        "every M consecutive input weights; blocks:BxC, such as blocks:4x1: blocks of B outputs and C inputs; filters: "
+        "whole filters and neurons with all that reads them, those that residual sums or gates tie together at once; "
+        "heads: whole heads of attention",
     )
     schedule: Annotated[str, known(SCHEDULES)] = Field(
         "one shot",
@@ -182,6 +196,16 @@ class PruningSection(Section):
         """N and M of the structure N:M; None for any other."""
         return pattern_of(self.structure)
 
+    @property
+    def block(self) -> tuple[int, int] | None:
+        """B and C of the structure blocks:BxC; None for any other."""
+        return block_of(self.structure)
+
+    @property
+    def prunes_channels(self) -> bool:
+        """Whether whole channels go."""
+        return self.structure in CHANNELS
+
     @model_validator(mode="before")
     @classmethod
     def _recipe_chooses(cls, values: Any) -> Any:
@@ -244,11 +268,14 @@ class PruningSection(Section):
             yield f"structure={self.structure}", "sparsity", (self.sparsity if near else round(follows, 6),)
             yield f"structure={self.structure}", "allocation", ("layer",)
             yield f"structure={self.structure}", "schedule", ("one shot",)
-        if self.structure == "filters":
-            yield "structure=filters", "allocation", ("layer", "global")
+        if self.prunes_channels or self.block:
+            chosen = f"structure={self.structure}"
+            if self.prunes_channels:
+                yield chosen, "allocation", ("layer", "global")
             if self.score == "grasp":  # whose lowest scores, the first to go, are negative
-                yield "structure=filters", "score", tuple(name for name in SCORES if name != "grasp")
-            yield "structure=filters", "schedule", ("one shot", "gradual", "iterative", "swamp", "envelope")
+                yield chosen, "score", tuple(name for name in SCORES if name != "grasp")
+            last = "envelope" if self.prunes_channels else "gsm"
+            yield chosen, "schedule", ("one shot", "gradual", "iterative", "swamp", last)
         if self.schedule == "envelope":
             yield "schedule=envelope", "allocation", ("layer", "global")
         if self.schedule in ("gradual", "gsm", "envelope"):

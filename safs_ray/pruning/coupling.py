@@ -21,7 +21,7 @@ from torch.nn import functional as F
 
 from safs_ray.activations import ScaledActivation
 from safs_ray.activations.kinds import FUNCTIONS, MODULES, is_plain
-from safs_ray.pruning.masks import LAYERS
+from safs_ray.pruning.masks import LAYERS, prunable_weights
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class Coupling:
             are tied to those of every other group.
         normalisations: by name of a batch normalisation, the set of each of its channels.
         places: by name of the weight, how many places of its output it is used at, for one image.
-        fixed: multiply-adds for one image of the convolutions and linear layers that always stay whole.
+        fixed: multiply-adds for one image of the layers that always stay whole.
         views: by name of every node of the graph that names the sizes of a view, whether it flattens or does nothing.
         sets: how many there are.
 
@@ -243,8 +243,11 @@ class _Reader:
         return Value(_staying(shape[0] if shape else 0), 1)
 
     def _multiply_adds(self, node: fx.Node) -> int:
-        """Of a convolution or linear layer, of whatever class; 0 of other modules."""
+        """Of a convolution or linear layer, or of the matrices of attention; 0 of other modules."""
         layer = self._module.get_submodule(str(node.target))
+        if isinstance(layer, nn.MultiheadAttention):
+            tokens = _numel(self._shapes.get(node.all_input_nodes[0], ())) // layer.embed_dim
+            return int(tokens * sum(weight.numel() for weight in prunable_weights(layer).values()))
         if not isinstance(layer, (*LAYERS, *TRANSPOSED)):
             return 0
         seen = node.all_input_nodes[0] if isinstance(layer, TRANSPOSED) else node  # each place there meets all weights

@@ -18,7 +18,7 @@ from torch.optim import Optimizer
 from safs_ray.config import PruningSection
 from safs_ray.pruning.allocation import keep_highest
 from safs_ray.pruning.masks import count_kept, hold_at_zero
-from safs_ray.pruning.structure import Coupled, select
+from safs_ray.pruning.structure import Coupled, coupled, select
 
 
 class MaskRule(Protocol):
@@ -241,13 +241,14 @@ class SparseEnvelope(ChangingMasks):
     Weighted group sparse envelope function (WGSEF, Refael et al. 2023): the largest convex function below half the
     square of the weights where at most k groups are not zero, and infinity elsewhere. After every step the weights go
     through its proximal operator, which :func:`shares` computes, with ``section.strength`` times the learning rate. A
-    group is a weight, or with structure filters all that computes a channel; all groups have the weight 1.
+    group is a weight, or with structure filters all that computes a channel, with structure heads all that computes
+    those of a head; all groups have the weight 1.
     """
 
     def changed(self, optimizer: Optimizer) -> Mapping[str, Tensor] | None:
         if self.step == self.end:
             return select(self._magnitudes(), self.section.sparsity, self.section, self.masks, self._network)
-        shrink = self._shrink_channels if self.section.structure == "filters" else self._shrink_weights
+        shrink = self._shrink_channels if self.section.prunes_channels else self._shrink_weights
         shrink(self.section.strength * optimizer.param_groups[0]["lr"])
         return None
 
@@ -263,7 +264,7 @@ class SparseEnvelope(ChangingMasks):
 
     @torch.no_grad()
     def _shrink_channels(self, strength: float) -> None:
-        coupling = self._network.coupling
+        coupling = coupled(self._network, self.section)
         squares, factors = torch.zeros(coupling.sets), torch.ones(coupling.sets)
         for name, sets in coupling.outputs.items():
             squares.index_add_(0, sets, self._weights[name].square().flatten(1).sum(1).cpu())

@@ -14,6 +14,7 @@ from torch.nn.functional import pad
 from safs_ray.config import PruningSection, refusal
 from safs_ray.pruning.allocation import ALLOCATIONS
 from safs_ray.pruning.coupling import Coupling
+from safs_ray.pruning.heads import Heads
 from safs_ray.pruning.masks import PROJECTIONS
 from safs_ray.pruning.scores import SIGNED
 
@@ -36,18 +37,21 @@ def select(
         ConfigurationError: the structure is filters, and the network's channels cannot be followed, or scores are
             negative.
     """
-    whole = section.structure == "filters"
-    if section.score in SIGNED and not whole:
+    together = section.prunes_channels or section.block is not None
+    if section.score in SIGNED and not together:
         scores = {name: score.abs() for name, score in scores.items()}
-    if section.score not in SIGNED and whole and any((score < 0).any() for score in scores.values()):
-        reason = "is negative for some weights, and a channel counts by the size of its weights' scores"
-        raise refusal("pruning.score", section.score, f"{reason}; allowed with structure=filters: scores from 0 on")
+    if section.score not in SIGNED and together and any((score < 0).any() for score in scores.values()):
+        reason = f"is negative for some weights, and {_piece(section)} counts by the size of its weights' scores"
+        allowed = f"allowed with structure={section.structure}: scores from 0 on"
+        raise refusal("pruning.score", section.score, f"{reason}; {allowed}")
     left = {
         name: torch.where(within[name], score, -torch.inf) if name in within else score
         for name, score in scores.items()
     }
-    if whole:
-        masks = channels(left, sparsity, section, network.coupling)
+    if section.prunes_channels:
+        masks = channels(left, sparsity, section, coupled(network, section))
+    elif section.block:
+        masks = _together(blocks(_apart(left), sparsity, section, section.block))
     elif section.n_of_m:
         masks = _together(n_of_m(_apart(left), *section.n_of_m))
     else:
@@ -65,6 +69,27 @@ class Coupled(Protocol):
         Raises:
             ConfigurationError: they cannot be followed.
         """
+
+    @property
+    def heads(self) -> Heads:
+        """Its attentions.
+
+        Raises:
+            ConfigurationError: they cannot be found.
+        """
+
+
+def coupled(network: Coupled, section: PruningSection) -> Coupling:
+    """The channels that go together by a section's structure, which prunes channels: those of a head, or coupled ones.
+
+    Raises:
+        ConfigurationError: they cannot be found.
+    """
+    return network.heads.coupling if section.structure == "heads" else network.coupling
+
+
+def _piece(section: PruningSection) -> str:
+    return {"filters": "a channel", "heads": "a head"}.get(section.structure, "a block")
 
 
 def _apart(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -107,6 +132,49 @@ def _n_of_m(score: Tensor, n: int, m: int) -> Tensor:
     best = groups.argsort(dim=-1, descending=True, stable=True)[..., :n]
     kept = torch.zeros_like(groups, dtype=torch.bool).scatter_(-1, best, True)
     return kept.flatten(1)[:, : rows.shape[1]].view(channels_last.shape).movedim(-1, 1)
+
+
+def blocks(
+    scores: Mapping[str, Tensor], sparsity: float, section: PruningSection, block: tuple[int, int]
+) -> dict[str, Tensor]:
+    """Blocks of so many outputs and inputs of a layer, with all places of its kernels (Gray et al. 2017).
+
+    A block counts by the root mean square of its scores, of signed scores by the size of their mean, so that those at
+    the edges, which may be smaller, count alike. The sparsity is met but for half a block of each ranking.
+
+    Args:
+        sparsity: fraction of the weights that goes.
+
+    Examples:
+        >>> scores = {"weight": torch.tensor([[1.0, 1.0, 2.0, 2.0], [9.0, 1.0, 2.0, 2.0]])}
+        >>> blocks(scores, 0.5, PruningSection(structure="blocks:2x2"), (2, 2))
+        {'weight': tensor([[ True,  True, False, False], [ True,  True, False, False]])}
+    """
+    mean = _mean_size if section.score in SIGNED else _root_mean_square
+    sizes = {name: mean(_tiles(score, block)) for name, score in scores.items()}
+    ranks = torch.cat(list(sizes.values())).argsort(stable=True).argsort()  # of which no two are equal
+    parts = torch.split(ranks.double(), [len(size) for size in sizes.values()])
+    ranked = {name: _spread(part, scores[name], block) for name, part in zip(scores, parts, strict=True)}
+    kept = ALLOCATIONS[section.allocation](ranked, sparsity)
+    whole = {name: _tiles(mask.double(), block, filler=torch.nan).nanmean(1) >= 0.5 for name, mask in kept.items()}
+    return {name: _spread(mask, scores[name], block).clone() for name, mask in whole.items()}
+
+
+def _tiles(score: Tensor, block: tuple[int, int], filler: float = -torch.inf) -> Tensor:
+    """The entries of each block (blocks, entries), filled up where a block at the edge has fewer."""
+    b, c = block
+    places = score.flatten(2) if score.dim() > 2 else score[:, :, None]
+    padded = pad(places, (0, 0, 0, -places.shape[1] % c, 0, -places.shape[0] % b), value=filler)
+    rows, columns = padded.shape[0] // b, padded.shape[1] // c
+    return padded.view(rows, b, columns, c, -1).transpose(1, 2).reshape(rows * columns, -1)
+
+
+def _spread(values: Tensor, like: Tensor, block: tuple[int, int]) -> Tensor:
+    """A value of each block (blocks,) at every weight of it."""
+    b, c = block
+    rows, columns = -(-like.shape[0] // b), -(-like.shape[1] // c)
+    each = values.view(rows, columns).repeat_interleave(b, 0).repeat_interleave(c, 1)[: like.shape[0], : like.shape[1]]
+    return each.view(*each.shape, *[1] * (like.dim() - 2)).expand(like.shape)
 
 
 def channels(
@@ -196,6 +264,16 @@ def _norm(score: Tensor) -> Tensor:
 def _sum(score: Tensor) -> Tensor:
     """The size of the sum of each row, else as :func:`_norm`."""
     return _of_finite(score, lambda rows: rows.sum(1).abs())
+
+
+def _root_mean_square(score: Tensor) -> Tensor:
+    """Of the finite entries of each row, else as :func:`_norm`."""
+    return _norm(score) / score.isfinite().sum(1).clamp(min=1).sqrt()
+
+
+def _mean_size(score: Tensor) -> Tensor:
+    """The size of the mean of the finite entries of each row, else as :func:`_norm`."""
+    return _sum(score) / score.isfinite().sum(1).clamp(min=1)
 
 
 def _of_finite(score: Tensor, size: Callable[[Tensor], Tensor]) -> Tensor:

@@ -1,4 +1,4 @@
-"""Networks without the channels that are pruned whole: smaller, and executed by torch's own layers."""
+"""Networks without the channels and heads that are pruned whole: smaller, and executed by torch's own layers."""
 
 from __future__ import annotations
 
@@ -10,19 +10,21 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, fx, nn
 
+from safs_ray.activations.tracing import names_of, unused
 from safs_ray.network import Network, load_state, state_of
 from safs_ray.pruning.coupling import Coupling
+from safs_ray.pruning.heads import Attend, Attention, FewerHeads
 from safs_ray.sparse.dense import DenseCohort
 from safs_ray.sparse.graph import UnsupportedError
 
 
 class Cut(NamedTuple):
-    """A network without the channels that reach no output.
+    """A network without the channels and heads that reach no output.
 
     Attributes:
         module: in evaluation mode, from normalised images (N, C, H, W) to logits (N, classes).
         kept: by name of every tensor that is smaller now, the places along its first dimensions that are left.
-        sizes: by name of every convolution and linear layer that lost outputs, how many there were and are.
+        sizes: by name of every layer that lost outputs, how many there were and are.
         share: fraction of the multiply-adds that is left, in (0, 1].
     """
 
@@ -73,12 +75,19 @@ def without_remains(network: Network) -> Network:
     """
     coupling, state = network.coupling, dict(network.state)
     needed = _needed_sets(network, coupling)
-    sets = {f"{name.removesuffix('.weight')}.bias": own for name, own in coupling.outputs.items()}
+    stays = {_bias_of(name): needed[own] for name, own in coupling.outputs.items()}
     for owner, own in coupling.normalisations.items():
-        sets |= {f"{owner}.weight": own, f"{owner}.bias": own}
-    for name in sets.keys() & state.keys():
-        state[name] = torch.where(needed[sets[name]], state[name], 0)
+        stays |= {f"{owner}.weight": needed[own], f"{owner}.bias": needed[own]}
+    for attention in network.heads.attentions:
+        kept = network.heads.kept(attention, network.masks)
+        stays |= {_bias_of(name): kept[heads] for name, heads in attention.rows.items()}
+    for name in stays.keys() & state.keys():
+        state[name] = torch.where(stays[name], state[name], 0)
     return replace(network, state=state)
+
+
+def _bias_of(weight: str) -> str:
+    return weight.removesuffix("weight") + "bias"
 
 
 def compact(network: Network) -> Cut | None:
@@ -107,9 +116,9 @@ def _block(kept: Sequence[Tensor]) -> tuple[Tensor, ...]:
 
 
 def cut(network: Network) -> Cut:
-    """Leave out the channels that reach no output; what is left computes the same.
+    """Leave out the channels and heads that reach no output; what is left computes the same.
 
-    Every layer keeps at least one channel, and what is coupled goes together.
+    Every layer keeps at least one channel and every attention one head, and what is coupled goes together.
 
     Raises:
         UnsupportedError: torch.fx does not show how its layers follow upon each other.
@@ -139,6 +148,14 @@ def cut(network: Network) -> Cut:
             kept |= {f"{owner}.{name}": (own.nonzero()[:, 0],) for name in own_names}
     weights = network.prunable()
     left, whole = (coupling.multiply_adds_between(each, weights) for each in (needed, needed | True))
+    for attention in network.heads.attentions:
+        heads = network.heads.kept(attention, network.masks)
+        if not heads.all():
+            lost, smaller = _cut_heads(module, attention, heads, kept)
+            left -= lost
+            kept |= smaller
+            for name, rows in attention.rows.items():
+                sizes[_owner(name)] = len(rows), len(smaller[name][0])
     return Cut(module.eval(), kept, sizes, left / whole if whole else 1.0)
 
 
@@ -167,6 +184,83 @@ def _follow_back(needed: Tensor, reads: Mapping[str, Tensor], coupling: Coupling
     while count != (count := int(needed.sum())):
         for name, outputs in coupling.outputs.items():
             needed[coupling.inputs[name][reads[name][needed[outputs]].any(0)]] = True
+
+
+def _cut_heads(
+    module: fx.GraphModule, attention: Attention, heads: Tensor, kept: Mapping[str, tuple[Tensor, ...]]
+) -> tuple[int, dict[str, tuple[Tensor, ...]]]:
+    """Leave heads out, in place.
+
+    Args:
+        heads: whether each stays (heads,).
+        kept: what is left of tensors that are smaller already.
+
+    Returns:
+        How many multiply-adds that saves, and what is left of the tensors that are smaller now.
+    """
+    columns = heads[attention.columns]
+    lost, smaller = 0, dict[str, tuple[Tensor, ...]]()
+    for name, own in attention.rows.items():
+        rows = heads[own]
+        inputs = _places(kept, name, 1, module.get_parameter(name))
+        lost += int((~rows).sum()) * len(inputs) * attention.tokens
+        smaller |= {name: (rows.nonzero()[:, 0], inputs), _bias_of(name): (rows.nonzero()[:, 0],)}
+    name = attention.projection
+    outputs = _places(kept, name, 0, module.get_parameter(name))
+    lost += int((~columns).sum()) * len(outputs) * attention.tokens
+    smaller[name] = outputs, columns.nonzero()[:, 0]
+    there = {name for name, _ in module.named_parameters()}
+    if attention.computed == (attention.attended,):
+        owner = _owner(name).removesuffix(".out_proj")
+        whole = module.get_submodule(owner)
+        assert isinstance(whole, nn.MultiheadAttention)
+        module.set_submodule(owner, FewerHeads(whole, heads))
+    else:
+        for name, own in attention.rows.items():
+            layer = module.get_submodule(_owner(name))
+            module.set_submodule(_owner(name), _smaller_layer(layer, heads[own], torch.ones(len(smaller[name][1])) > 0))
+        owner = _owner(attention.projection)
+        layer = module.get_submodule(owner)
+        module.set_submodule(owner, _smaller_layer(layer, torch.ones(len(outputs)) > 0, columns))
+        _attend_anew(module, attention)
+    return lost, {name: places for name, places in smaller.items() if name in there}
+
+
+def _places(kept: Mapping[str, tuple[Tensor, ...]], name: str, dimension: int, weight: Tensor) -> Tensor:
+    """What is left of a weight along one of its first two dimensions."""
+    return kept[name][dimension] if name in kept else torch.arange(weight.shape[dimension])
+
+
+def _owner(weight: str) -> str:
+    """The layer that a weight is of."""
+    return weight.rpartition(".")[0]
+
+
+def _attend_anew(module: fx.GraphModule, attention: Attention) -> None:
+    """Let a graph compute what an attention does without naming how many heads there are."""
+    nodes = {node.name: node for node in module.graph.nodes}
+    attended, computed = nodes[attention.attended], [nodes[name] for name in attention.computed]
+    before = _leading_to(attended, set(computed))
+    name = unused(f"{_owner(attention.projection)}_attend", names_of(module))
+    module.add_submodule(name, Attend(attention.width, attention.order))
+    with module.graph.inserting_after(attended):
+        attended.replace_all_uses_with(node := module.graph.call_module(name, tuple(computed)))
+    node.args = tuple(computed)
+    for old in before:
+        if not old.users:
+            module.graph.erase_node(old)
+    module.recompile()
+
+
+def _leading_to(node: fx.Node, sources: set[fx.Node]) -> list[fx.Node]:
+    """A node and those before it, up to some, the last ones first."""
+    found, ahead = set[fx.Node](), [node]
+    while ahead:
+        each = ahead.pop()
+        if each not in found | sources and each.op != "placeholder":
+            found.add(each)
+            ahead += each.all_input_nodes
+    return sorted(found, reverse=True)
 
 
 def _without_sizes(module: fx.GraphModule, views: Mapping[str, bool]) -> None:

@@ -21,6 +21,7 @@ from safs_ray.network import Network
 from safs_ray.operators import check_names, find
 from safs_ray.pruning import contract as pruning_contract
 from safs_ray.pruning.scores import find_score
+from safs_ray.pruning.structure import coupled
 from safs_ray.randomness import generator
 from safs_ray.references import is_reference, resolve
 from safs_ray.search import contract as search_contract
@@ -219,14 +220,17 @@ def _check_classes(configuration: Configuration, dataset: Dataset) -> None:
 def _check_channels(configuration: Configuration, network: Network) -> None:
     """Refuse to prune the channels of a network in which none can go, or more of them than can."""
     section = configuration.pruning
-    if configuration.model.pruned or section.structure != "filters":
+    if configuration.model.pruned or not section.prunes_channels:
         return
     if configuration.search.when != "after":  # it is pruned as the search divides its sites
         network = searchable(network, configuration)
-    coupling, weights = network.coupling, network.prunable()
+    coupling, weights = coupled(network, section), network.prunable()
     if not coupling.layers:
-        reason = "no channel can go: each is tied to the inputs or outputs; allowed: unstructured, N:M"
-        raise refusal("pruning.structure", "filters", reason)
+        reason = {
+            "filters": "no channel can go: each is tied to the inputs or outputs",
+            "heads": "no attention is known in it: linear layers, a softmax without masks, and a linear layer",
+        }[section.structure]
+        raise refusal("pruning.structure", section.structure, f"{reason}; allowed: unstructured, N:M, blocks:BxC")
     if section.macs is not None:
         fewest = torch.zeros(coupling.sets, dtype=torch.bool)
         fewest[[0, *(int(layer[0]) for layer in coupling.layers)]] = True

@@ -35,7 +35,7 @@ def prune(network: Network, context: Context) -> Result:
     seed = derive(context.seed, "retraining")
     training = sparse_training(context, section.hyperparameters, section.epochs, seed)
     pruned, score, retraining_before = schedules.follow(Task(network, section, training, rewound))
-    if section.structure == "filters":
+    if section.prunes_channels:
         pruned = without_remains(pruned)
     if warning := pruned.survey.warning:
         warnings.warn(warning, stacklevel=2)

@@ -113,8 +113,8 @@ def _pruning(section: PruningSection, network: Network) -> str:
     """How many weights will be left, and by which pruner."""
     magnitudes = {name: weight.abs() for name, weight in network.prunable().items()}
     left = count_kept(select(magnitudes, section.sparsity, section, {}, network))  # as many as by any score
-    about = "about " if section.structure == "filters" else ""
-    of_what = " of the filters" if about else ""
+    about = "about " if section.prunes_channels or section.block else ""
+    of_what = f" of the {section.structure}" if section.prunes_channels else ""
     goal = f"sparsity {100 * section.sparsity:g} %{of_what}"
     if section.macs is not None:
         goal = f"to {100 * section.macs:g} % of the multiply-adds"

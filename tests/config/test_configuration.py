@@ -21,6 +21,11 @@ from tests.config.told import at, message, nested, shown, told_by
 RANGES = [(kind, key) for kind in ("Ranges", "SgdRanges") for key in ("learning_rate", "weight_decay")]
 RANGES.append(("SgdRanges", "momentum"))
 
+STRUCTURES = (
+    "unstructured, filters, heads, N:M with 0 < N < M <= 64, such as 2:4, or blocks:BxC with B and C from 1 to 999, "
+    "such as blocks:4x1"
+)
+
 
 def numbers(schema: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
     """The parts of a JSON schema that are numbers."""
@@ -144,10 +149,13 @@ class TestValues:
                 "slow",
                 "allowed: one shot, gradual, iterative, gsm, swamp, rigl, envelope or package.module:function",
             ),
-            ("pruning.structure", "rows", "unstructured, filters or N:M with 0 < N < M <= 64, such as 2:4"),
-            ("pruning.structure", "4:4", "unstructured, filters or N:M with 0 < N < M <= 64, such as 2:4"),
-            ("pruning.structure", "0:4", "unstructured, filters or N:M with 0 < N < M <= 64, such as 2:4"),
-            ("pruning.structure", "2:65", "unstructured, filters or N:M with 0 < N < M <= 64, such as 2:4"),
+            ("pruning.structure", "rows", STRUCTURES),
+            ("pruning.structure", "4:4", STRUCTURES),
+            ("pruning.structure", "0:4", STRUCTURES),
+            ("pruning.structure", "2:65", STRUCTURES),
+            ("pruning.structure", "blocks:0x4", STRUCTURES),
+            ("pruning.structure", "blocks:4", STRUCTURES),
+            ("pruning.structure", "blocks:1000x1", STRUCTURES),
             ("pruning.until", 0.0, "greater than 0"),
             ("pruning.until", 1.5, "less than or equal to 1"),
             ("pruning.interval", 0, "greater than or equal to 1"),
@@ -470,6 +478,24 @@ class TestRulesBetweenKeys:
                 {"structure": "filters", "score": "grasp"},
                 "score=grasp does not go with structure=filters; "
                 "allowed: magnitude, random, snip, synflow, taylor, fisher, lamp, folded",
+            ),
+            (
+                {"structure": "heads", "allocation": "erk"},
+                "allocation=erk does not go with structure=heads; allowed: layer, global",
+            ),
+            (
+                {"macs": 0.25, "structure": "heads"},
+                "structure=heads does not go with macs=0.25; allowed: filters",
+            ),
+            (
+                {"structure": "blocks:4x1", "score": "grasp"},
+                "score=grasp does not go with structure=blocks:4x1; "
+                "allowed: magnitude, random, snip, synflow, taylor, fisher, lamp, folded",
+            ),
+            (
+                {"structure": "blocks:4x1", "schedule": "rigl", "allocation": "erk"},
+                "schedule=rigl does not go with structure=blocks:4x1; "
+                "allowed: one shot, gradual, iterative, swamp, gsm",
             ),
             (
                 {"macs": 0.25, "structure": "2:4"},

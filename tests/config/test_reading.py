@@ -316,7 +316,7 @@ class TestStructures:
         assert told == "pruning: sparsity=0.9 does not go with structure=2:4; allowed: 0.5"
         assert load(path, ["pruning.structure=1:4"]).pruning.sparsity == 0.75
 
-    @pytest.mark.parametrize("structure", ["unstructured", "filters"])
+    @pytest.mark.parametrize("structure", ["unstructured", "filters", "heads", "blocks:4x1"])
     def test_other_structures_keep_the_sparsity(self, structure: str) -> None:
         assert load(QUICKSTART, [f"pruning.structure={structure}"]).pruning.sparsity == 0.99
 

@@ -4,10 +4,12 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch import Tensor
 
 from safs_ray.config import ConfigurationError, PruningSection
 from safs_ray.pruning.coupling import Coupling
-from safs_ray.pruning.structure import channels, importance, n_of_m, select
+from safs_ray.pruning.heads import Heads
+from safs_ray.pruning.structure import blocks, channels, importance, n_of_m, select
 
 
 def section(**values: object) -> PruningSection:
@@ -58,6 +60,71 @@ def test_every_group_holds_n_or_all_it_has(shape: tuple[int, ...], n: int, more:
             assert group.all() or ranked[group].min() >= ranked[~group].max()
 
 
+def test_blocks_by_hand() -> None:
+    """Mean squares of the 2 x 2 blocks: 2.5, 25/2, the half ones at the edge 4 and 9/2, the corner 1."""
+    scores = torch.tensor([[1.0, 2.0, 2.0], [1.0, 2.0, 2.0], [5.0, 0.0, 1.0]])
+    asked = section(structure="blocks:2x2")
+    masks = [blocks({"a": scores}, sparsity, asked, (2, 2))["a"].int().tolist() for sparsity in (0.1, 0.5, 0.8)]
+    assert masks[0] == [[1, 1, 1], [1, 1, 1], [1, 1, 0]], "the corner"
+    assert masks[1] == [[0, 0, 1], [0, 0, 1], [1, 1, 0]], "then the largest block"
+    assert masks[2] == [[0, 0, 0], [0, 0, 0], [1, 1, 0]], "then the right edge"
+
+
+def test_blocks_hold_all_places_of_their_kernels() -> None:
+    scores = torch.arange(1.0, 17).reshape(2, 4, 1, 2)
+    mask = blocks({"a": scores}, 0.5, section(structure="blocks:1x2"), (1, 2))["a"]
+    assert mask.flatten(2).all(2).int().tolist() == [[0, 0, 0, 0], [1, 1, 1, 1]]
+
+
+@pytest.mark.parametrize(
+    ("score", "values", "kept"),
+    [("taylor", [9.0, -9.0, 1.0, 1.0], [0, 0, 1, 1]), ("magnitude", [9.0, 9, 1, 1], [1, 1, 0, 0])],
+)
+def test_signed_scores_are_added_up_over_a_block(score: str, values: list[float], kept: list[int]) -> None:
+    asked = section(structure="blocks:1x2", score=score)
+    assert select({"a": torch.tensor([values])}, 0.5, asked, {}, Whole())["a"].int().tolist() == [kept]
+
+
+def test_blocks_that_are_pruned_go_before_any_other() -> None:
+    scores = {"a": torch.tensor([[9.0, 9.0, 1.0, 1.0, 2.0, 2.0]])}
+    within = {"a": torch.tensor([[False, False, True, True, True, True]])}
+    assert select(scores, 2 / 3, section(structure="blocks:1x2"), within, Whole())["a"].int().tolist() == [
+        [0, 0, 0, 0, 1, 1]
+    ]
+
+
+@settings(deadline=None, derandomize=True)
+@given(
+    shapes=st.lists(st.sampled_from([(3, 5), (2, 4, 3, 3), (4, 1, 5, 5), (12, 7), (3, 16)]), min_size=1, max_size=3),
+    block=st.tuples(st.integers(1, 4), st.integers(1, 4)),
+    allocation=st.sampled_from(["layer", "global", "erk"]),
+    sparsity=st.floats(0, 0.99),
+    equal=st.booleans(),
+)
+def test_blocks_are_whole_and_as_many_as_asked_for(
+    shapes: list[tuple[int, ...]], block: tuple[int, int], allocation: str, sparsity: float, equal: bool
+) -> None:
+    draws = torch.Generator().manual_seed(0)
+    scores = {
+        str(place): torch.zeros(shape) if equal else torch.rand(shape, generator=draws)
+        for place, shape in enumerate(shapes)
+    }
+    asked = section(structure=f"blocks:{block[0]}x{block[1]}", allocation=allocation, sparsity=sparsity)
+    masks = blocks(scores, sparsity, asked, block)
+    slack = 0.0
+    for name, mask in masks.items():
+        for rows in mask.split(block[0]):
+            for part in rows.split(block[1], 1):
+                assert part.all() or not part.any()
+        largest = min(block[0], mask.shape[0]) * min(block[1], mask.shape[1]) * mask[0, 0].numel()
+        slack = max(slack, largest / 2) if allocation == "global" else slack + largest / 2
+        if allocation == "layer":
+            kept = mask.numel() - round(sparsity * mask.numel())
+            assert abs(int(mask.sum()) - kept) <= largest / 2, name
+    total, left = (sum(count(mask) for mask in masks.values()) for count in (Tensor.numel, torch.count_nonzero))
+    assert abs(int(left) - (total - round(sparsity * total))) <= slack + len(masks)
+
+
 CHAIN = Coupling(
     outputs={"a": torch.tensor([1, 2, 3]), "b": torch.tensor([4, 5]), "last": torch.tensor([0])},
     inputs={"a": torch.tensor([0, 0]), "b": torch.tensor([1, 2, 3]), "last": torch.tensor([4, 5])},
@@ -78,6 +145,7 @@ class Whole:
     """A network of nothing but its coupling."""
 
     coupling = CHAIN
+    heads = Heads((), CHAIN)
 
 
 def test_importance_is_the_mean_of_what_computes_a_channel_and_what_reads_it() -> None:

@@ -284,3 +284,73 @@ def test_without_remains_clears_what_is_left_of_channels_that_are_gone() -> None
         assert (cleared.state[name] == 0).tolist() == gone.tolist()
     images = images_of(network)
     torch.testing.assert_close(exact(cleared, images), exact(network, images))
+
+
+class Transformer(nn.Module):
+    """Images (N, 1, 8, 8) to logits, with one attention of each way to write it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.patches, self.last = nn.Conv2d(1, 8, 4, stride=4), nn.Linear(8, 10)
+        self.torch = nn.MultiheadAttention(8, 4, batch_first=True)
+        self.all, self.first_out = nn.Linear(8, 24), nn.Linear(8, 8)
+        self.query, self.key, self.value, self.second_out = (nn.Linear(8, 8) for _ in range(4))
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = F.relu(self.patches(x)).flatten(2).transpose(1, 2)
+        x = x + self.torch(x, x, x, need_weights=False)[0]
+        n, tokens, _ = x.shape
+        query, key, value = self.all(x).reshape(n, tokens, 3, 4, 2).permute(2, 0, 3, 1, 4).unbind(0)
+        attended = ((query * 2**-0.5) @ key.transpose(-2, -1)).softmax(dim=-1) @ value
+        x = x + self.first_out(attended.transpose(1, 2).reshape(n, tokens, 8))
+        query, key, value = (
+            layer(x).view(n, tokens, 2, 4).transpose(1, 2) for layer in (self.query, self.key, self.value)
+        )
+        attended = F.scaled_dot_product_attention(query, key, value)
+        x = x + self.second_out(attended.transpose(1, 2).flatten(2))
+        return self.last(x.mean(1))  # type: ignore[no-any-return]
+
+
+def without_heads(network: Network, sparsity: float = 0.5) -> Network:
+    section = PruningSection(structure="heads", sparsity=sparsity)
+    scores = {name: weight.abs() for name, weight in network.prunable().items()}
+    return without_remains(network.masked(select(scores, sparsity, section, {}, network)))
+
+
+def test_cut_leaves_heads_out_and_computes_the_same() -> None:
+    network = without_heads(network_of(Transformer, channels=1, sparsity=0))
+    module, kept, sizes, share = cut(network)
+    assert sizes == {"torch": (24, 12), "all": (24, 12), "query": (8, 4), "key": (8, 4), "value": (8, 4)}
+    assert kept["all.weight"][0].tolist() == [row + part for part in (0, 8, 16) for row in kept["first_out.weight"][1]]
+    whole = 4 * (8 * 16 + 3 * (24 * 8 + 8 * 8)) + 8 * 10
+    assert share == pytest.approx((whole - 4 * 3 * 8 * 16) / whole)
+    images = images_of(network)
+    given = network.specification.normalised(images).double()
+    with torch.no_grad():
+        torch.testing.assert_close(module.double()(given), exact(network, images), rtol=1e-9, atol=1e-9)
+    assert compact(network) is not None
+
+
+def test_trainer_without_heads_trains_as_with_their_zeros(splits: Splits, configuration: Configuration) -> None:
+    network = without_heads(network_of(Transformer, channels=1, sparsity=0))
+    training = Training(Context(configuration, splits), configuration.pruning.hyperparameters, epochs=1, seed=0)
+    dense = configuration.model_copy(update={"run": configuration.run.model_copy(update={"execution": "dense"})})
+    small, whole = (
+        Trainer([network], replace(training, context=Context(each, splits))) for each in (configuration, dense)
+    )
+    assert isinstance(small._cohort, CompactCohort)
+    assert type(whole._cohort) is DenseCohort
+    for trainer in (small, whole):
+        trainer.run()
+    for name, tensor in whole.current().state.items():
+        torch.testing.assert_close(small.current().state[name], tensor, rtol=1e-3, atol=1e-4)
+
+
+def test_trainer_without_heads_goes_on_bit_for_bit(splits: Splits, configuration: Configuration) -> None:
+    network = without_heads(network_of(Transformer, channels=1, sparsity=0))
+    training = Training(Context(configuration, splits), configuration.pruning.hyperparameters, epochs=2, seed=0)
+    whole, broken, resumed = (Trainer([network], training) for _ in range(3))
+    whole.run()
+    broken.run_epoch()
+    resumed.load_state_dict(broken.state_dict())
+    assert resumed.run().current().fingerprint == whole.current().fingerprint

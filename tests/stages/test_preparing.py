@@ -191,7 +191,7 @@ def test_filters_are_refused_where_no_channel_can_be_followed(
         stages.check(changed(own, "pruning", structure="filters"), dataset, splits)
     assert re.fullmatch(
         r"pruning\.structure=filters: needs a network that torch\.fx can trace: symbolically traced .* control flow, "
-        r"at .*head_first\.py:10; allowed: unstructured, N:M",
+        r"at .*head_first\.py:10; allowed: unstructured, N:M, blocks:BxC",
         str(caught.value),
     )
 
@@ -201,10 +201,13 @@ def test_filters_are_refused_where_no_channel_can_be_followed(
     [
         ("straight:Straight", {"structure": "filters"},
          "pruning.structure=filters: no channel can go: each is tied to the inputs or outputs; "
-         "allowed: unstructured, N:M"),
+         "allowed: unstructured, N:M, blocks:BxC"),
+        ("mlp", {"structure": "heads"},
+         "pruning.structure=heads: no attention is known in it: linear layers, a softmax without masks, and a linear "
+         "layer; allowed: unstructured, N:M, blocks:BxC"),
         ("mlp", {"structure": "filters", "schedule": "gradual", "when": "during"},
          "pruning.structure=filters: no channel can go: each is tied to the inputs or outputs; "
-         "allowed: unstructured, N:M"),
+         "allowed: unstructured, N:M, blocks:BxC"),
         ("mlp", {"structure": "filters", "macs": 0.001, "sparsity": 0.999},
          "pruning.macs=0.001: one channel of each layer takes 0.0015 of the multiply-adds; allowed: at least so many"),
     ],

@@ -1,0 +1,241 @@
+"""Heads: found where a graph attends as attention does, and nowhere else."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, fx, nn
+from torch.nn import functional as F
+
+from safs_ray.pruning.heads import HEADS_FIRST, PARTS_FIRST, Attend, FewerHeads, Heads, heads_of
+
+TOKENS = torch.zeros(2, 3, 8)
+
+
+class Attending(nn.Module):
+    """Tokens (N, 3, 8) to as many, by four heads of two channels, however they are computed."""
+
+    def __init__(self, attend: Callable[[Any, Tensor], Tensor], **layers: nn.Module) -> None:
+        super().__init__()
+        self.before, self.projection, self.run = nn.Linear(8, 8), nn.Linear(8, 8), attend
+        self.scale = nn.Parameter(torch.ones(()))
+        for name, layer in (layers or {"all": nn.Linear(8, 24)}).items():
+            self.add_module(name, layer)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        return self.run(self, self.before(tokens))
+
+
+def parted(tokens: Tensor) -> list[Tensor]:
+    query, key, value = tokens.chunk(3, 2)
+    return [each.view(2, 3, 4, 2).transpose(1, 2) for each in (query, key, value)]
+
+
+def joined(heads: Tensor) -> Tensor:
+    return heads.transpose(1, 2).reshape(-1, 3, 8)
+
+
+def by_softmax(net: Any, x: Tensor) -> Tensor:
+    query, key, value = parted(net.all(x))
+    return net.projection(joined((query @ key.mT / 2**0.5).softmax(-1) @ value))  # type: ignore[no-any-return]
+
+
+def by_function(net: Any, x: Tensor) -> Tensor:
+    n, tokens, _ = x.shape
+    query, key, value = net.all(x).view(n, tokens, 3, 4, 2).permute(2, 0, 3, 1, 4)
+    attended = F.scaled_dot_product_attention(query, key, value)
+    return net.projection(attended.transpose(1, 2).reshape(n, tokens, 8))  # type: ignore[no-any-return]
+
+
+def heads_first(net: Any, x: Tensor) -> Tensor:
+    query, key, value = net.all(x).view(2, 3, 4, 3, 2).permute(3, 0, 2, 1, 4).unbind(0)
+    return net.projection(joined(F.scaled_dot_product_attention(query, key, value)))  # type: ignore[no-any-return]
+
+
+def apart(net: Any, x: Tensor) -> Tensor:
+    value, query, key = (layer(x).view(2, 3, 4, 2).transpose(1, 2) for layer in (net.v, net.q, net.k))
+    return net.projection(joined(F.scaled_dot_product_attention(query, key, value)))  # type: ignore[no-any-return]
+
+
+def found(attend: Callable[[Any, Tensor], Tensor], **layers: nn.Module) -> Heads:
+    return heads_of(fx.symbolic_trace(Attending(attend, **layers)), TOKENS)
+
+
+@pytest.mark.parametrize(
+    ("attend", "order", "rows"),
+    [
+        (by_softmax, PARTS_FIRST, [0, 0, 1, 1, 2, 2, 3, 3] * 3),
+        (by_function, PARTS_FIRST, [0, 0, 1, 1, 2, 2, 3, 3] * 3),
+        (heads_first, HEADS_FIRST, [0] * 6 + [1] * 6 + [2] * 6 + [3] * 6),
+    ],
+)
+def test_heads_of_one_layer_that_computes_all(attend: Any, order: str, rows: list[int]) -> None:
+    (attention,) = found(attend).attentions
+    assert attention.order == order
+    assert {name: heads.tolist() for name, heads in attention.rows.items()} == {"all.weight": rows}
+    assert attention.projection == "projection.weight"
+    assert attention.columns.tolist() == [0, 0, 1, 1, 2, 2, 3, 3]
+    assert (attention.heads, attention.width, attention.tokens) == (4, 2, 3)
+
+
+def test_heads_of_three_layers_are_told_apart_whatever_their_order() -> None:
+    (attention,) = found(apart, v=nn.Linear(8, 8), q=nn.Linear(8, 8), k=nn.Linear(8, 8)).attentions
+    assert list(attention.rows) == ["q.weight", "k.weight", "v.weight"]
+    assert {tuple(heads.tolist()) for heads in attention.rows.values()} == {(0, 0, 1, 1, 2, 2, 3, 3)}
+
+
+def test_heads_are_sets_of_channels_that_go_together() -> None:
+    coupling = found(by_softmax).coupling
+    assert coupling.outputs["all.weight"].tolist() == [1, 1, 2, 2, 3, 3, 4, 4] * 3
+    assert coupling.inputs["projection.weight"].tolist() == [1, 1, 2, 2, 3, 3, 4, 4]
+    assert coupling.outputs["projection.weight"].tolist() == coupling.inputs["all.weight"].tolist() == [0] * 8
+    assert [layer.tolist() for layer in coupling.layers] == [[1, 2, 3, 4]]
+    like = {
+        "all.weight": torch.zeros(24, 8),
+        "projection.weight": torch.zeros(8, 8),
+        "before.weight": torch.zeros(8, 8),
+    }
+    assert coupling.multiply_adds_between(torch.tensor([1, 1, 0, 0, 0]).bool(), like) == 3 * (6 * 8 + 8 * 2)
+    masks = coupling.masks(torch.tensor([True, False, True, True, True]), like)
+    assert masks["all.weight"].any(1).tolist() == [False, False, True, True, True, True, True, True] * 3
+    assert masks["projection.weight"].any(0).tolist() == [False] * 2 + [True] * 6
+    assert masks["before.weight"].all()
+
+
+def is_causal(net: Any, x: Tensor) -> Tensor:
+    query, key, value = parted(net.all(x))
+    return net.projection(joined(F.scaled_dot_product_attention(query, key, value, is_causal=True)))  # type: ignore[no-any-return]
+
+
+def scales_otherwise(net: Any, x: Tensor) -> Tensor:
+    query, key, value = parted(net.all(x))
+    return net.projection(joined((query @ key.mT).softmax(-1) @ value))  # type: ignore[no-any-return]
+
+
+def adds_a_bias(net: Any, x: Tensor) -> Tensor:
+    query, key, value = parted(net.all(x))
+    return net.projection(joined((query @ key.mT / 2**0.5 + net.scale * torch.eye(3)).softmax(-1) @ value))  # type: ignore[no-any-return]
+
+
+def mixes_heads(net: Any, x: Tensor) -> Tensor:
+    query, key, value = parted(net.all(x))
+    scores = (query @ key.mT / 2**0.5).softmax(-1)
+    return net.projection(joined((scores + scores.flip(1)) @ value))  # type: ignore[no-any-return]
+
+
+def reads_the_values_elsewhere(net: Any, x: Tensor) -> Tensor:
+    all_ = net.all(x)
+    query, key, value = parted(all_)
+    return net.projection(joined(F.scaled_dot_product_attention(query, key, value))) + all_[:, :, -8:]  # type: ignore[no-any-return]
+
+
+def applies_a_layer_twice(net: Any, x: Tensor) -> Tensor:
+    return by_softmax(net, net.projection(x))
+
+
+def attends_along_channels(net: Any, x: Tensor) -> Tensor:
+    query, key, value = parted(net.all(x))
+    return net.projection(joined(((query.mT @ key / 3**0.5).softmax(-1) @ value.mT).mT))  # type: ignore[no-any-return]
+
+
+def normalises_queries(net: Any, x: Tensor) -> Tensor:
+    query, key, value = parted(net.all(x))
+    return net.projection(joined(F.scaled_dot_product_attention(net.norm(query), key, value)))  # type: ignore[no-any-return]
+
+
+def is_a_classifier(net: Any, x: Tensor) -> Tensor:
+    return net.projection(net.all(x).softmax(-1)[:, :, :8])  # type: ignore[no-any-return]
+
+
+@pytest.mark.parametrize(
+    "attend",
+    [
+        is_causal, scales_otherwise, adds_a_bias, mixes_heads, reads_the_values_elsewhere, applies_a_layer_twice,
+        attends_along_channels, is_a_classifier,
+    ],
+)  # fmt: skip
+def test_heads_of_another_kind_of_attention_stay(attend: Any) -> None:
+    assert found(attend).attentions == ()
+    assert found(attend).coupling.layers == ()
+
+
+def test_heads_behind_a_normalisation_of_queries_stay() -> None:
+    assert found(normalises_queries, all=nn.Linear(8, 24), norm=nn.LayerNorm(2)).attentions == ()
+
+
+class Multihead(nn.Module):
+    """An nn.MultiheadAttention (4 heads of 2) and how it is called."""
+
+    def __init__(self, call: Callable[[nn.Module, Tensor], Tensor], **settings: Any) -> None:
+        super().__init__()
+        self.attention, self.call = nn.MultiheadAttention(8, 4, batch_first=True, **settings), call
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.call(self.attention, x)
+
+
+def plainly(attention: nn.Module, x: Tensor) -> Tensor:
+    return attention(x, x, x, need_weights=False)[0]  # type: ignore[no-any-return]
+
+
+def with_its_weights(attention: nn.Module, x: Tensor) -> Tensor:
+    output, weights = attention(x, x, x)
+    return weights @ output  # type: ignore[no-any-return]
+
+
+def masked(attention: nn.Module, x: Tensor) -> Tensor:
+    return attention(x, x, x, attn_mask=torch.eye(3).bool(), need_weights=False)[0]  # type: ignore[no-any-return]
+
+
+def test_heads_of_a_multihead_attention_of_torch() -> None:
+    (attention,) = heads_of(fx.symbolic_trace(Multihead(plainly)), TOKENS).attentions
+    assert attention.rows["attention.in_proj_weight"].tolist() == [0, 0, 1, 1, 2, 2, 3, 3] * 3
+    assert attention.projection == "attention.out_proj.weight"
+    assert (attention.heads, attention.tokens) == (4, 3)
+
+
+@pytest.mark.parametrize(
+    ("call", "settings"),
+    [
+        (with_its_weights, {}), (masked, {}), (plainly, {"add_bias_kv": True}), (plainly, {"add_zero_attn": True}),
+        (plainly, {"dropout": 0.5}),
+    ],
+)  # fmt: skip
+def test_heads_of_a_multihead_attention_that_does_more_stay(call: Any, settings: dict[str, Any]) -> None:
+    assert heads_of(fx.symbolic_trace(Multihead(call, **settings)), TOKENS).attentions == ()
+
+
+@pytest.mark.parametrize("batch_first", [True, False])
+@pytest.mark.parametrize("bias", [True, False])
+def test_fewer_heads_compute_what_the_whole_does_with_zeros(batch_first: bool, bias: bool) -> None:
+    torch.manual_seed(0)
+    whole = nn.MultiheadAttention(8, 4, bias=bias, batch_first=batch_first).double()
+    kept = torch.tensor([False, True, True, False])
+    smaller = FewerHeads(whole, kept)
+    with torch.no_grad():
+        whole.out_proj.weight[:, ~kept.repeat_interleave(2)] = 0
+    query, other = torch.randn(2, 3, 8).double(), torch.randn(2, 3, 8).double()
+    torch.testing.assert_close(smaller(query, other, query)[0], whole(query, other, query)[0])
+    assert smaller.in_proj_weight.shape == (12, 8)
+
+
+def test_attend_takes_queries_keys_and_values_in_both_orders() -> None:
+    torch.manual_seed(0)
+    parts = [torch.randn(2, 3, 8) for _ in range(3)]
+    by_head = torch.stack([part.view(2, 3, 4, 2) for part in parts], 3).flatten(2)
+    expected = Attend(2, "")(*parts)
+    assert torch.equal(Attend(2, PARTS_FIRST)(torch.cat(parts, 2)), expected)
+    assert torch.equal(Attend(2, HEADS_FIRST)(by_head), expected)
+
+
+def test_heads_are_kept_where_the_projection_reads_any_of_their_channels() -> None:
+    heads = found(by_softmax)
+    (attention,) = heads.attentions
+    mask = torch.zeros(8, 8, dtype=torch.bool)
+    assert heads.kept(attention, {}).all()
+    assert heads.kept(attention, {"projection.weight": mask}).tolist() == [True, False, False, False], "one stays"
+    mask[3, [2, 7]] = True
+    assert heads.kept(attention, {"projection.weight": mask}).tolist() == [False, True, False, True]
