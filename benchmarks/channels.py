@@ -1,12 +1,12 @@
-"""Channels that go away: accuracy against multiply-adds and milliseconds, by score, beside Torch-Pruning's.
+"""Channels that go away: accuracy against multiply-adds and milliseconds, by pruner, beside Torch-Pruning's.
 
     pip install torch-pruning onnxruntime
     python benchmarks/channels.py DENSE_FOLDER OUTPUT [data.folder=MNIST_FOLDER] [--seeds 0 1 2] [--macs 0.5 0.25 0.1]
-        [--pruners magnitude taylor] [--rate 1e-2]
+        [--pruners "taylor, global"] [--rate 1e-2]
 
-Every cell starts from the dense network of its seed, as benchmarks/pruners.py trains it, loses channels in one shot
-until a share of the multiply-adds is left, and is then trained for the same number of epochs with ReLU, and with what
-a short search finds. Writes OUTPUT/channels.json after every cell; cells that stand there are not made again. Prints
+Every cell starts from the dense network of its seed, as benchmarks/pruners.py trains it, and loses channels until a
+share of the multiply-adds is left: at once and then trained, or while it trains for as many epochs. Then it is trained
+for the same number of epochs with ReLU, and with what a short search finds. Writes OUTPUT/channels.json after every cell; cells that stand there are not made again. Prints
 means and standard deviations over the seeds.
 """
 
@@ -21,7 +21,7 @@ from itertools import product
 
 import torch
 from inference import MANY
-from pruners import Cell, cells_in, compare, configure, parser_of_cells, spread, train_dense
+from pruners import ADAM, Cell, cells_in, compare, configure, parser_of_cells, spread, train_dense
 from smaller import of_onnx
 from timing import medians
 from torch import Tensor, nn
@@ -31,20 +31,38 @@ from safs_ray.config import Configuration
 from safs_ray.data import Folds
 from safs_ray.network import Network
 from safs_ray.stages import Result
-from safs_ray.training import Context
+from safs_ray.training import Context, sparse_training, train
 
-Masks = dict[str, Tensor]
+SEARCH = {"steps": 8, "epochs": 2, "lahc": {"walks": 4}}
+
+EPOCHS = 8
+"""Of the training while channels go, or after they went."""
+
+LAST = 4
+"""Epochs of the last training."""
 
 
-def ours(network: Network, run: Configuration, folds: Folds, macs: float, **keys: str) -> Masks:
-    """Masks by safs_ray, of a score and an allocation."""
-    section = {"epochs": 0, "structure": "filters", "macs": macs, "sparsity": 1 - macs, **keys}
-    asked = config.validate({**run.model_dump(mode="json"), "pruning": section})
-    return dict(stages.prune(network, Context(asked, folds.search())).network.masks)
+def ours(network: Network, run: Configuration, folds: Folds, macs: float, **keys: str) -> Result:
+    """The network pruned and trained by safs_ray."""
+    return stages.prune(network, Context(asking(run, macs, **keys), folds.search()))
 
 
-def of_torch_pruning(network: Network, _run: object, _folds: object, macs: float, over_all: bool) -> Masks:
-    """Masks of the channels that Torch-Pruning removes by the magnitude of groups, at the ratio that fits."""
+def asking(run: Configuration, macs: float, **keys: str) -> Configuration:
+    """The setting that leaves a share of the multiply-adds."""
+    section = {"epochs": EPOCHS, "structure": "filters", "macs": macs, "hyperparameters": ADAM, **keys}
+    final = {**run.model_dump(mode="json")["final"], "epochs": LAST}
+    return config.validate({**run.model_dump(mode="json"), "pruning": section, "search": SEARCH, "final": final})
+
+
+def of_torch_pruning(network: Network, run: Configuration, folds: Folds, macs: float, over_all: bool) -> Result:
+    """The same with the channels that Torch-Pruning removes by the magnitude of groups."""
+    setting = asking(run, macs)
+    training = sparse_training(Context(setting, folds.search()), setting.pruning.hyperparameters, EPOCHS, run.run.seed)
+    return Result(*train(network.masked(masks_of_torch_pruning(network, macs, over_all)), training, "--macs"))
+
+
+def masks_of_torch_pruning(network: Network, macs: float, over_all: bool) -> dict[str, Tensor]:
+    """Masks of the channels that it removes at the ratio that fits."""
     kept = torch.ones(network.coupling.sets, dtype=torch.bool)
     low, high, weights = 0.0, 1.0, network.prunable()
     allowed = macs * network.coupling.multiply_adds_between(kept, weights)
@@ -81,11 +99,13 @@ def _kept_by_torch_pruning(network: Network, ratio: float, over_all: bool) -> Te
     return kept
 
 
-PRUNERS: Mapping[str, Callable[[Network, Configuration, Folds, float], Masks]] = {
+PRUNERS: Mapping[str, Callable[[Network, Configuration, Folds, float], Result]] = {
     **{
         f"{score}, {allocation}": partial(ours, score=score, allocation=allocation)
         for score, allocation in product(("magnitude", "taylor", "fisher", "random"), ("layer", "global"))
     },
+    "envelope, global": partial(ours, schedule="envelope", allocation="global"),
+    "turbo-vbi, global": partial(ours, schedule="turbo-vbi", allocation="global"),
     "Torch-Pruning, layer": partial(of_torch_pruning, over_all=False),
     "Torch-Pruning, global": partial(of_torch_pruning, over_all=True),
 }
@@ -106,10 +126,9 @@ def main() -> None:
         dense = train_dense(setting, folds, arguments.dense)
         for macs, pruner in product(arguments.macs, arguments.pruners):
             if (seed, macs, pruner) not in made:
-                network = dense.network.masked(PRUNERS[pruner](dense.network, setting, folds, macs))
-                cells.append(
-                    {"seed": seed, "macs": macs, "pruner": pruner} | measure(network, setting, folds, arguments.rate)
-                )
+                pruned = PRUNERS[pruner](dense.network, setting, folds, macs)
+                measured = measure(pruned, asking(setting, macs), folds, arguments.rate)
+                cells.append({"seed": seed, "macs": macs, "pruner": pruner} | measured)
                 file.write_text(json.dumps(cells, indent=1) + "\n")
                 print(json.dumps(cells[-1]), flush=True)
     show(cells)
@@ -119,15 +138,15 @@ def key(cell: Cell) -> tuple[int, float, str]:
     return cell["seed"], cell["macs"], cell["pruner"]
 
 
-def measure(network: Network, run: Configuration, folds: Folds, rate: float) -> Cell:
+def measure(pruned: Result, run: Configuration, folds: Folds, rate: float) -> Cell:
     """What became of a network without its channels."""
-    coupling = network.coupling
+    network, coupling = pruned.network, pruned.network.coupling
     whole = coupling.multiply_adds({name: torch.ones_like(mask) for name, mask in network.masks.items()})
     return {
         "left": coupling.multiply_adds(network.masks) / whole,
         "weights": network.nonzero_weights,
         "milliseconds": {str(count): milliseconds(network, count) for count in (1, 64)},
-        **compare(run, folds, Result(network, 0.0, 0.0), rate),
+        **compare(run, folds, pruned, rate),
     }
 
 

@@ -24,7 +24,8 @@ from safs_ray import machine
 from safs_ray.config import Configuration, Execution, Hyperparameters, PruningSection, RunSection
 from safs_ray.data import Examples, Splits
 from safs_ray.network import Network
-from safs_ray.pruning.rules import RULES, FixedMasks, MakeRule
+from safs_ray.pruning.changing import RULES
+from safs_ray.pruning.rules import FixedMasks, MakeRule
 from safs_ray.training import Context, Trainer, Training
 
 SPARSITY = 0.99

@@ -15,13 +15,14 @@ from __future__ import annotations
 import argparse
 import json
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import product
 from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from safs_ray import config, stages
 from safs_ray.config import Configuration, Hyperparameters
@@ -50,6 +51,9 @@ PRUNERS: dict[str, dict[str, Any]] = {
     "global": {"allocation": "global"},
     "ERK": {"allocation": "erk"},
     "SynFlow": {"allocation": "global", "score": "synflow"},
+    "random": {"allocation": "erk", "score": "random"},
+    "SNIP": {"allocation": "global", "score": "snip"},
+    "GraSP": {"allocation": "global", "score": "grasp"},
     "gradual": {"allocation": "global", "schedule": "gradual", "epochs": 20, "hyperparameters": ADAM},
     "RigL": {"allocation": "erk", "schedule": "rigl", "epochs": 20, "hyperparameters": ADAM},
     "GSM": {
@@ -58,6 +62,8 @@ PRUNERS: dict[str, dict[str, Any]] = {
         "epochs": 20,
         "hyperparameters": {**NESTEROV, "schedule": "cosine"},
     },
+    "envelope": {"allocation": "global", "schedule": "envelope", "epochs": 20, "hyperparameters": ADAM},
+    "turbo-vbi": {"allocation": "global", "schedule": "turbo-vbi", "epochs": 20, "hyperparameters": ADAM},
     "SWAMP": {
         "allocation": "global",
         "schedule": "swamp",
@@ -67,7 +73,7 @@ PRUNERS: dict[str, dict[str, Any]] = {
         "hyperparameters": ADAM | {"schedule": "constant"},
     },
 }
-"""The section ``pruning`` of each, without its sparsity. The first four prune in one shot and train nothing."""
+"""The section ``pruning`` of each, without its sparsity. Those without a schedule prune in one shot and train nothing."""
 
 Cell = dict[str, Any]
 
@@ -142,10 +148,21 @@ def measure(run: Configuration, folds: Folds, dense: Result, rates: Sequence[flo
     return {
         "weights": pruned.network.nonzero_weights,
         "survey": pruned.network.survey.summary,
+        "beside_another": beside_another(pruned.network.masks),
         "test_accuracy": stages.test(pruned, Context(run, folds.final(0))).test_accuracy,
         "core_seconds": round(pruned.core_seconds),
         "rates": [compare(run, folds, pruned, rate) for rate in rates],
     }
+
+
+def beside_another(masks: Mapping[str, Tensor]) -> dict[str, float]:
+    """Of the weights that are kept, how many have one that is kept on any side in the matrix of their layer."""
+    shares = {}
+    for name, mask in masks.items():
+        kept = torch.nn.functional.pad(mask.flatten(1), (1, 1, 1, 1))
+        around = kept[1:-1, :-2] | kept[1:-1, 2:] | kept[:-2, 1:-1] | kept[2:, 1:-1]
+        shares[name] = round(int((mask.flatten(1) & around).sum()) / max(1, int(mask.sum())), 3)
+    return shares
 
 
 def compare(run: Configuration, folds: Folds, pruned: Result, rate: float) -> dict[str, Any]:

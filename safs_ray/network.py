@@ -227,7 +227,9 @@ class Network:
         return _heads_once(self.specification, origin(self.specification.model))
 
     def _untraced(self, structure: str) -> ConfigurationError:
-        reason = f"needs a network that torch.fx can trace: {self.sited.untraced}; allowed: unstructured, N:M, blocks:BxC"
+        reason = (
+            f"needs a network that torch.fx can trace: {self.sited.untraced}; allowed: unstructured, N:M, blocks:BxC"
+        )
         return refusal("pruning.structure", structure, reason)
 
     def activations(self) -> dict[str, dict[str, Any]]:

@@ -16,7 +16,8 @@ from safs_ray.accuracy import accuracy
 from safs_ray.config import Configuration, PruningSection
 from safs_ray.losses import CROSS_ENTROPY
 from safs_ray.network import Network
-from safs_ray.pruning.rules import RULES, FixedMasks, GradualMasks, MakeRule
+from safs_ray.pruning.changing import RULES, GradualMasks
+from safs_ray.pruning.rules import FixedMasks, MakeRule
 from safs_ray.pruning.scores import Evidence
 from safs_ray.randomness import derive
 from safs_ray.references import resolve
@@ -97,7 +98,7 @@ def left(section: PruningSection) -> list[float]:
     match section.schedule:
         case "gradual":
             pruning = [end + section.sparsity * (1 - (moment + 0.5) / before) ** 3 for moment in range(before)]
-        case "gsm" | "envelope":
+        case "gsm" | "envelope" | "turbo-vbi":
             pruning = [1.0] * before
         case "rigl":  # with all weights it asks which are to grow
             return [1.0] + [end] * (section.interval - 1)
@@ -141,7 +142,8 @@ def one_shot(task: Task) -> TrainingResult:
 
 
 def in_training(task: Task) -> TrainingResult:
-    """While the network trains: little by little, by its gradients (GSM), or by a penalty (WGSEF)."""
+    """While the network trains: little by little, by its gradients (GSM), by a penalty (WGSEF), or by a posterior
+    (Turbo-VBI)."""
     rule = partial(RULES[task.section.schedule], section=task.section, network=task.network)
     return train(task.network, replace(task.training, mask_rule=rule), BLAMED)
 
@@ -191,6 +193,7 @@ SCHEDULES: dict[str, Schedule] = {
     "swamp": swamp,
     "rigl": rigl,
     "envelope": in_training,
+    "turbo-vbi": in_training,
 }
 
 

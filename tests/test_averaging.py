@@ -15,7 +15,7 @@ from safs_ray.config import Execution, Hyperparameters, PruningSection, RunSecti
 from safs_ray.data import Splits
 from safs_ray.models import ARCHITECTURES, Architecture, Specification
 from safs_ray.network import Network
-from safs_ray.pruning.rules import RULES
+from safs_ray.pruning.changing import RULES
 from safs_ray.stages import Result
 from safs_ray.training import Context, Mean, Trainer, Training
 from tests.test_training import saved_and_loaded

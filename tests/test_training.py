@@ -22,7 +22,8 @@ from safs_ray.data import Splits, augmentation, batches
 from safs_ray.models import Specification
 from safs_ray.network import Network
 from safs_ray.optimizers import OPTIMIZERS, SCHEDULES
-from safs_ray.pruning.rules import RULES, FixedMasks, MakeRule
+from safs_ray.pruning.changing import RULES
+from safs_ray.pruning.rules import FixedMasks, MakeRule
 from safs_ray.randomness import generator
 from safs_ray.sparse.execution import executable
 from safs_ray.stages import Result

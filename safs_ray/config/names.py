@@ -29,7 +29,7 @@ LOSSES = ("cross entropy", "mean squared error", "binary cross entropy")
 
 METRICS = ("accuracy", "balanced accuracy", "r2", "mean average precision")
 
-SCHEDULES = ("one shot", "gradual", "iterative", "gsm", "swamp", "rigl", "envelope")
+SCHEDULES = ("one shot", "gradual", "iterative", "gsm", "swamp", "rigl", "envelope", "turbo-vbi")
 
 REFERENCE = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*")
 """A name of the form ``package.module:function``."""

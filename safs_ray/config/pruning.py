@@ -106,7 +106,7 @@ class PruningSection(Section):
     )
     schedule: Annotated[str, known(SCHEDULES)] = Field(
         "one shot",
-        description="when weights become zero: one shot, gradual, iterative, gsm, swamp, rigl, envelope or "
+        description="when weights become zero: one shot, gradual, iterative, gsm, swamp, rigl, envelope, turbo-vbi or "
         "package.module:function",
     )
     epochs: int = Field(
@@ -120,9 +120,12 @@ class PruningSection(Section):
         0.75,
         gt=0,
         le=1,
-        description="gradual, gsm, rigl, envelope: fraction of the epochs after which the mask is final",
+        description="gradual, gsm, rigl, envelope, turbo-vbi: fraction of the epochs after which the mask is final",
     )
-    interval: Count = Field(100, description="gradual, rigl: training steps between two changes of the mask")
+    interval: Count = Field(
+        100,
+        description="gradual, rigl, turbo-vbi: training steps between two changes of the mask or its probabilities",
+    )
     fraction: float = Field(
         0.2, ge=0.01, lt=1, description="iterative, swamp: fraction of the remaining weights that a round prunes"
     )
@@ -141,7 +144,8 @@ class PruningSection(Section):
         1.0,
         gt=0,
         le=1000,
-        description="envelope: weight of the penalty on all that is not among the largest, times the learning rate",
+        description="envelope: weight of the penalty on all that is not among the largest, times the learning rate; "
+        "turbo-vbi: of that on all that is not active",
     )
     images: Images = Field(
         1000, description="snip, grasp, taylor, fisher: number of training images that the score uses"
@@ -274,9 +278,9 @@ class PruningSection(Section):
                 yield chosen, "allocation", ("layer", "global")
             if self.score == "grasp":  # whose lowest scores, the first to go, are negative
                 yield chosen, "score", tuple(name for name in SCORES if name != "grasp")
-            last = "envelope" if self.prunes_channels else "gsm"
-            yield chosen, "schedule", ("one shot", "gradual", "iterative", "swamp", last)
-        if self.schedule == "envelope":
-            yield "schedule=envelope", "allocation", ("layer", "global")
-        if self.schedule in ("gradual", "gsm", "envelope"):
+            others = ("envelope", "turbo-vbi") if self.prunes_channels else ("gsm",)
+            yield chosen, "schedule", ("one shot", "gradual", "iterative", "swamp", *others)
+        if self.schedule in ("envelope", "turbo-vbi"):
+            yield f"schedule={self.schedule}", "allocation", ("layer", "global")
+        if self.schedule in ("gradual", "gsm", "envelope", "turbo-vbi"):
             yield f"schedule={self.schedule}", "score", ("magnitude",)

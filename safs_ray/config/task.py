@@ -9,7 +9,7 @@ from pydantic import AfterValidator, Field
 from safs_ray.config.names import REFERENCE
 from safs_ray.config.section import Section
 
-WITHIN_TRAINING = ("gradual", "gsm", "swamp", "rigl", "envelope")
+WITHIN_TRAINING = ("gradual", "gsm", "swamp", "rigl", "envelope", "turbo-vbi")
 """Pruning schedules that work inside the loop of the package: in the middle of a training, or on several at a time."""
 
 

@@ -148,7 +148,8 @@ def blocks(
     Examples:
         >>> scores = {"weight": torch.tensor([[1.0, 1.0, 2.0, 2.0], [9.0, 1.0, 2.0, 2.0]])}
         >>> blocks(scores, 0.5, PruningSection(structure="blocks:2x2"), (2, 2))
-        {'weight': tensor([[ True,  True, False, False], [ True,  True, False, False]])}
+        {'weight': tensor([[ True,  True, False, False],
+                [ True,  True, False, False]])}
     """
     mean = _mean_size if section.score in SIGNED else _root_mean_square
     sizes = {name: mean(_tiles(score, block)) for name, score in scores.items()}

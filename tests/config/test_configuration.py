@@ -147,7 +147,8 @@ class TestValues:
             (
                 "pruning.schedule",
                 "slow",
-                "allowed: one shot, gradual, iterative, gsm, swamp, rigl, envelope or package.module:function",
+                "allowed: one shot, gradual, iterative, gsm, swamp, rigl, envelope, turbo-vbi or "
+                "package.module:function",
             ),
             ("pruning.structure", "rows", STRUCTURES),
             ("pruning.structure", "4:4", STRUCTURES),
@@ -504,7 +505,7 @@ class TestRulesBetweenKeys:
             (
                 {"structure": "filters", "schedule": "rigl"},
                 "schedule=rigl does not go with structure=filters; "
-                "allowed: one shot, gradual, iterative, swamp, envelope",
+                "allowed: one shot, gradual, iterative, swamp, envelope, turbo-vbi",
             ),
             (
                 {"schedule": "gradual", "score": "snip"},

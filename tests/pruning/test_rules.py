@@ -12,18 +12,10 @@ from torch import Tensor, nn
 from torch.optim import SGD, Adam, AdamW, Optimizer
 
 from safs_ray.config import PruningSection
+from safs_ray.pruning.changing import DROPPED, RULES, GradientSelection, GradualMasks, RigL
 from safs_ray.pruning.coupling import Coupling
-from safs_ray.pruning.rules import (
-    DROPPED,
-    RULES,
-    FixedMasks,
-    GradientSelection,
-    GradualMasks,
-    MaskRule,
-    RigL,
-    SparseEnvelope,
-    shares,
-)  # fmt: skip
+from safs_ray.pruning.envelope import SparseEnvelope, shares
+from safs_ray.pruning.rules import FixedMasks, MaskRule
 
 
 class Unasked:

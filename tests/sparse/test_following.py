@@ -16,7 +16,7 @@ from safs_ray.losses import CROSS_ENTROPY, Targets
 from safs_ray.models import Specification
 from safs_ray.network import Network
 from safs_ray.pruning.allocation import layer
-from safs_ray.pruning.rules import RULES
+from safs_ray.pruning.changing import RULES
 from safs_ray.sparse.cohort import Cohort
 from safs_ray.sparse.dense import DenseCohort
 from safs_ray.sparse.execution import following
