@@ -6,8 +6,8 @@
 
 Every cell starts from the dense network of its seed, as benchmarks/pruners.py trains it, and loses channels until a
 share of the multiply-adds is left: at once and then trained, or while it trains for as many epochs. Then it is trained
-for the same number of epochs with ReLU, and with what a short search finds. Writes OUTPUT/channels.json after every cell; cells that stand there are not made again. Prints
-means and standard deviations over the seeds.
+for the same number of epochs with ReLU, and with what a short search finds. Writes OUTPUT/channels.json after every
+cell; cells that stand there are not made again. Prints means and standard deviations over the seeds.
 """
 
 from __future__ import annotations

@@ -73,7 +73,7 @@ PRUNERS: dict[str, dict[str, Any]] = {
         "hyperparameters": ADAM | {"schedule": "constant"},
     },
 }
-"""The section ``pruning`` of each, without its sparsity. Those without a schedule prune in one shot and train nothing."""
+"""The section ``pruning`` of each, without its sparsity. Those without a schedule prune in one shot, untrained."""
 
 Cell = dict[str, Any]
 

@@ -225,7 +225,9 @@ def _sparsified(
         network = network.masked({name: weight != 0 for name, weight in network.prunable().items()})
     with _in_this_process(configuration) as device:
         begin = untrained(network, Context(configuration, splits, device))
-        further = epochs(configuration, begin, splits)
+        further = [*epochs(configuration, begin, splits)]
+        if macs := stages.meet_latency(configuration, network).pruning.macs:
+            further.append(f"pruning.macs={macs}")
         chosen, given = _configured([*words, *further], settings), config.beside_budget({}, settings)
         return _run(chosen, given, begin, dataset, device, began)
 

@@ -52,6 +52,7 @@ CALLED = {
     "experiment.expectation": ["expectation"],
     "experiment.finalists": ["winner_of", "standard_error"],
     "experiment.pruners": ["rounds"],
+    "stages.latency": ["largest_share"],
     "experiment.local": ["InProcess", "run"],
     "report.wording": ["called"],
     "report.intervals": ["paired_difference"],

@@ -79,7 +79,7 @@ class PruningSection(Section):
     sparsity: Fraction = Field(
         0.99,
         description="fraction of the convolution and linear weights that become zero; with structure filters or "
-        "heads, fraction of these; with structure N:M or with macs, leave it out: it follows",
+        "heads, fraction of these; with structure N:M, macs or latency, leave it out: it follows",
     )
     macs: float | None = Field(
         None,
@@ -87,6 +87,13 @@ class PruningSection(Section):
         le=1,
         description="in place of sparsity: fraction of the multiply-adds for one input that stays; "
         "sparsity is then the rest, and structure filters",
+    )
+    latency: float | None = Field(
+        None,
+        gt=0,
+        le=1,
+        description="in place of macs: fraction of the time for one input that stays, as measured before the run "
+        "begins, in torch on one core; macs follows from it",
     )
     score: Annotated[str, known(SCORES)] = Field(
         "magnitude",
@@ -230,7 +237,9 @@ class PruningSection(Section):
     def _sparsity_follows(cls, values: Any) -> Any:
         if not isinstance(values, dict):
             return values
-        if isinstance(macs := values.get("macs"), int | float) and 0 < macs <= 1:
+        latency, macs = values.get("latency"), values.get("macs")
+        macs = latency if macs is None else macs  # until it is measured, and as good a guess as any
+        if isinstance(macs, int | float) and 0 < macs <= 1:
             structure = values.get("structure", "unstructured")
             return {
                 **values,
@@ -264,8 +273,9 @@ class PruningSection(Section):
 
     def _rules(self) -> Iterator[tuple[str, str, tuple[object, ...]]]:
         """Choice, another key, and the values of that key which go with the choice."""
-        if self.macs is not None:
-            yield f"macs={self.macs:g}", "structure", ("filters",)
+        for key in ("macs", "latency"):
+            if (value := getattr(self, key)) is not None:
+                yield f"{key}={value:g}", "structure", ("filters",)
         if pattern := self.n_of_m:
             follows = 1 - pattern[0] / pattern[1]
             near = abs(self.sparsity - follows) < 1e-6

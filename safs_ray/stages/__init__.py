@@ -36,6 +36,7 @@ Examples:
 from safs_ray.stages.beginning import from_file, train_dense
 from safs_ray.stages.classes import read_classes, write_classes
 from safs_ray.stages.finishing import finish, test, train_finalist
+from safs_ray.stages.latency import meet_latency
 from safs_ray.stages.preparing import (
     check,
     device_here,
@@ -62,6 +63,7 @@ __all__ = [
     "folds",
     "from_file",
     "load",
+    "meet_latency",
     "prune",
     "read_classes",
     "search",

@@ -118,6 +118,8 @@ def _pruning(section: PruningSection, network: Network) -> str:
     goal = f"sparsity {100 * section.sparsity:g} %{of_what}"
     if section.macs is not None:
         goal = f"to {100 * section.macs:g} % of the multiply-adds"
+        if section.latency is not None:
+            goal += f", for {100 * section.latency:g} % of the time of one input,"
     how = (
         f"the best of {counted(len(section.tried), 'recipe')}, structure {section.structure}"
         if section.recipe == AUTO

@@ -70,7 +70,7 @@ def _run(invocation: Invocation, console: Console) -> dict[str, Any]:
             finished: dict[str, Any] = folder.read_json(RESULTS)
             return finished
     dataset, splits, network, given = _checked(configuration, folder)
-    configuration = _with_costs(configuration)
+    configuration = stages.meet_latency(_with_costs(configuration), network)
     epoch = measured(configuration, network, splits)
     configuration, told = in_budget(configuration, invocation, epoch)
     with blaming("run.storage", storage):
@@ -140,6 +140,7 @@ def _try_out(invocation: Invocation, console: Console) -> int:
     configuration, folder = invocation.configuration, invocation.folder
     try:
         _, splits, network, _ = _checked(configuration, folder)
+        configuration = stages.meet_latency(configuration, network)
         epoch = measured(configuration, network, splits)
         configuration, told = in_budget(configuration, invocation, epoch)
         seconds = sum(forecast(configuration, epoch, folder).values())

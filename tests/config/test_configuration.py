@@ -41,7 +41,7 @@ class TestKeys:
     def test_a_misspelled_key_is_told_with_the_nearest_one(self) -> None:
         assert message({"pruning": {"sparsty": 0.5}}) == (
             "pruning.sparsty=0.5: unknown key; did you mean sparsity? "
-            "allowed: recipe, recipes, sparsity, macs, score, allocation, structure, schedule, epochs, until, "
+            "allowed: recipe, recipes, sparsity, macs, latency, score, allocation, structure, schedule, epochs, until, "
             "interval, fraction, rewind, particles, strength, images, hyperparameters"
         )
 
@@ -497,6 +497,10 @@ class TestRulesBetweenKeys:
                 {"structure": "blocks:4x1", "schedule": "rigl", "allocation": "erk"},
                 "schedule=rigl does not go with structure=blocks:4x1; "
                 "allowed: one shot, gradual, iterative, swamp, gsm",
+            ),
+            (
+                {"latency": 0.5, "structure": "2:4"},
+                "structure=2:4 does not go with latency=0.5; allowed: filters",
             ),
             (
                 {"macs": 0.25, "structure": "2:4"},
