@@ -45,7 +45,7 @@ def test_the_same_bits_every_time(splits: Splits, precision: str) -> None:
 
 def test_zeros_stay_zeros_in_bf16_and_channels_last(pruned: Result, splits: Splits) -> None:
     done = trained(pruned.network, splits, "cuda", RunSection())
-    assert done.training.precision == torch.bfloat16
+    assert done.training.precision(pruned.network) == torch.bfloat16
     assert done.training.memory_format(pruned.network) == torch.channels_last
     for name, mask in pruned.network.masks.items():
         assert (done.current().state[name][~mask] == 0).all()

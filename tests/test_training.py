@@ -312,7 +312,7 @@ def test_images_are_normalised_by_channel() -> None:
 def test_bf16_trains_weights_of_float32_and_keeps_zeros(pruned: Result, splits: Splits) -> None:
     trained = trainer(pruned.network, splits, run=RunSection(precision="bf16")).run()
     exact = trainer(pruned.network, splits).run()
-    assert trained.training.execution == "dense"
+    assert trained.training.execution(pruned.network) == "dense"
     assert trained.standing.best_accuracy == pytest.approx(exact.standing.best_accuracy, abs=0.1)
     for name, mask in pruned.network.masks.items():
         weight = trained.standing.best.state[name]
@@ -356,13 +356,27 @@ def test_what_is_chosen_follows_from_the_device(splits: Splits) -> None:
     cpu, gpu = (training(device, RunSection()) for device in ("cpu", "cuda"))
     ours = Network.initial(Specification("mlp", (1, 8, 8), 10, (0.5,), (0.25,)), seed=0)
     own = replace(ours, specification=replace(ours.specification, model="mine:network"))
-    assert (cpu.precision, cpu.memory_format(ours)) == (torch.float32, torch.contiguous_format)
+    assert (cpu.precision(ours), cpu.memory_format(ours)) == (torch.float32, torch.contiguous_format)
     assert gpu.memory_format(ours) == torch.channels_last
     assert gpu.memory_format(own) == torch.contiguous_format, "it may view an image as a row of numbers"
     told = training("cuda", RunSection(precision="bf16", memory_format="contiguous"))
-    assert (told.precision, told.memory_format(ours)) == (torch.bfloat16, torch.contiguous_format)
-    assert told.execution == "dense"
+    assert (told.precision(ours), told.memory_format(ours)) == (torch.bfloat16, torch.contiguous_format)
+    assert told.execution(ours) == "dense"
     assert training("cuda", RunSection(memory_format="channels_last")).memory_format(own) == torch.channels_last
+
+
+def test_dense_bf16_is_for_networks_without_zeros(pruned: Result, dense: Result, splits: Splits) -> None:
+    run = RunSection(precision="dense bf16")
+    training = trainer(dense.network, splits, run=run).training
+    assert training.precision(dense.network) == torch.bfloat16
+    assert training.memory_format(dense.network) == torch.channels_last
+    assert training.execution(dense.network) == "dense"
+    assert (training.precision(pruned.network), training.execution(pruned.network)) == (torch.float32, "auto")
+    assert training.memory_format(pruned.network) == torch.contiguous_format
+    sparser = replace(training, mask_rule=changing("gradual", dense.network))
+    assert sparser.precision(dense.network) == torch.float32
+    plain, other = (trainer(pruned.network, splits, run=each).run().current() for each in (run, RunSection()))
+    assert plain.fingerprint == other.fingerprint
 
 
 def test_network_batches_and_masks_go_to_the_device(pruned: Result, splits: Splits) -> None:

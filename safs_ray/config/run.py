@@ -34,7 +34,7 @@ TYPICAL = Costs(nonzero=4.0, neuron=25.0, crossing=110.0)
 
 
 Cost = Annotated[float, Field(gt=0, le=1e6)]
-Precision = Literal["auto", "float32", "bf16"]
+Precision = Literal["auto", "float32", "bf16", "dense bf16"]
 MemoryFormat = Literal["auto", "contiguous", "channels_last"]
 
 
@@ -100,8 +100,9 @@ class RunSection(Section):
     )
     precision: Precision = Field(
         "auto",
-        description="arithmetic of training; auto: bf16 on a GPU that supports it, else float32. Weights are "
-        "stored, and accuracies computed, in float32",
+        description="arithmetic of training; dense bf16: bf16 for the dense network, float32 for sparse ones; auto: "
+        "bf16 on a GPU that supports it, dense bf16 on a CPU where a new run finds it faster, else float32. Weights "
+        "are stored, and accuracies computed, in float32",
     )
     memory_format: MemoryFormat = Field(
         "auto",

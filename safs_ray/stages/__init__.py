@@ -37,6 +37,7 @@ from safs_ray.stages.beginning import from_file, train_dense
 from safs_ray.stages.classes import read_classes, write_classes
 from safs_ray.stages.finishing import finish, test, train_finalist
 from safs_ray.stages.latency import meet_latency
+from safs_ray.stages.precision import choose_precision
 from safs_ray.stages.preparing import (
     check,
     device_here,
@@ -57,6 +58,7 @@ __all__ = [
     "Result",
     "Search",
     "check",
+    "choose_precision",
     "device_here",
     "finish",
     "flushes_subnormals",

@@ -91,7 +91,7 @@ class Trainer:
         self.core_seconds = 0.0
         self.standings = [Standing(network) for network in networks]
         first = networks[0]
-        self._memory_format = training.memory_format(first)
+        self._memory_format, self._precision = training.memory_format(first), training.precision(first)
         self._checkpoints, device, splits = (
             training.context.checkpoints,
             training.context.device,
@@ -256,7 +256,7 @@ class Trainer:
         for batch in batches(self._train, training.hyperparameters.batch_size, order, augment):
             images = batch.inputs.contiguous(memory_format=self._memory_format)
             self._cohort.follow(self._rule.masks, self._rule.reads_dropped)
-            losses = self._cohort.learn(images, batch.targets, self._loss, training.precision)
+            losses = self._cohort.learn(images, batch.targets, self._loss, self._precision)
             self._rule.before_step()
             self._optimizer.step()
             self._rule.after_step(self._optimizer)
@@ -279,7 +279,7 @@ def _cohort(networks: Sequence[Network], training: Training) -> Cohort:
             accuracy, by masks that change, or as their execution is.
     """
     context, first = training.context, networks[0]
-    arguments = training.execution, context.device, context.configuration.run.known_costs
+    arguments = training.execution(first), context.device, context.configuration.run.known_costs
     alone = training.hyperparameters.schedule == "plateau" or training.changes_masks
     if len(networks) > 1 and alone:
         module = None

@@ -50,15 +50,15 @@ class Training:
         """Whether the network's masks change while it trains."""
         return self.mask_rule is not FixedMasks
 
-    @property
-    def precision(self) -> torch.dtype:
-        """What layers compute in while the network trains."""
+    def precision(self, network: Network) -> torch.dtype:
+        """What layers compute in while a network trains."""
         asked = self.context.configuration.run.precision
         if asked == "auto":
             cuda = self.context.device.type == "cuda"
             has_it = cuda and torch.cuda.is_bf16_supported(including_emulation=False)
             asked = "bf16" if has_it else "float32"
-        return torch.bfloat16 if asked == "bf16" else torch.float32
+        dense = not network.masks and not self.changes_masks
+        return torch.bfloat16 if asked == "bf16" or (asked == "dense bf16" and dense) else torch.float32
 
     def memory_format(self, network: Network) -> torch.memory_format:
         """How a batch of images (N, C, H, W) lies in memory; convolutions follow it.
@@ -67,13 +67,14 @@ class Training:
         """
         asked = self.context.configuration.run.memory_format
         own = is_reference(network.specification.model) or len(network.specification.shape) != 3
-        last = asked == "channels_last" or (asked == "auto" and self.context.device.type == "cuda" and not own)
+        faster = self.context.device.type == "cuda" or self.precision(network) is torch.bfloat16
+        last = asked == "channels_last" or (asked == "auto" and faster and not own)
         return torch.channels_last if last else torch.contiguous_format
 
-    @property
-    def execution(self) -> Execution:
-        """How the network is executed while it trains: with all weights in bf16."""
-        return "dense" if self.precision is torch.bfloat16 else self.context.configuration.run.execution
+    def execution(self, network: Network) -> Execution:
+        """How a network is executed while it trains: with all weights in bf16."""
+        exact = self.precision(network) is torch.float32
+        return self.context.configuration.run.execution if exact else "dense"
 
     def key(self, networks: Sequence[Network]) -> str:
         """Equal for trainings in one run that train the same networks in the same way.

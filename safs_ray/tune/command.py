@@ -69,8 +69,8 @@ def _run(invocation: Invocation, console: Console) -> dict[str, Any]:
         if not (folder.exists(CONFIGURATION) and reopens(pending(configuration, folder))):
             finished: dict[str, Any] = folder.read_json(RESULTS)
             return finished
-    dataset, splits, network, given = _checked(configuration, folder)
-    configuration = stages.meet_latency(_with_costs(configuration), network)
+    configuration, dataset, splits, network, given = _checked(configuration, folder)
+    configuration = _with_costs(configuration)
     epoch = measured(configuration, network, splits)
     configuration, told = in_budget(configuration, invocation, epoch)
     with blaming("run.storage", storage):
@@ -121,8 +121,12 @@ def _with_costs(configuration: Configuration) -> Configuration:
     return configuration.model_copy(update={"run": section.model_copy(update={"costs": of_this_machine()})})
 
 
-def _checked(configuration: Configuration, folder: Folder) -> tuple[Dataset, Splits, Network, stages.Result | None]:
-    """The data, those of the search, the network that the run begins from, and it as a stage where it was given.
+def _checked(
+    configuration: Configuration, folder: Folder
+) -> tuple[Configuration, Dataset, Splits, Network, stages.Result | None]:
+    """What a run begins from: configuration, data, those of the search, network, and it as a stage where it was given.
+
+    In the configuration of a new run stands what is found by trying the network on this machine.
 
     Raises:
         ConfigurationError: some of it cannot be read, or does not fit together.
@@ -131,16 +135,17 @@ def _checked(configuration: Configuration, folder: Folder) -> tuple[Dataset, Spl
     splits = stages.folds(configuration, dataset).search()
     network = stages.check(configuration, dataset, splits)
     given = _given(configuration, network, splits, folder)
+    if not folder.exists(CONFIGURATION):
+        configuration = stages.choose_precision(stages.meet_latency(configuration, network), network, splits)
     check_earlier(configuration, folder)
-    return dataset, splits, given.network if given else network, given
+    return configuration, dataset, splits, given.network if given else network, given
 
 
 def _try_out(invocation: Invocation, console: Console) -> int:
     """Check everything, time an epoch and say what the run would cost."""
     configuration, folder = invocation.configuration, invocation.folder
     try:
-        _, splits, network, _ = _checked(configuration, folder)
-        configuration = stages.meet_latency(configuration, network)
+        configuration, _, splits, network, _ = _checked(configuration, folder)
         epoch = measured(configuration, network, splits)
         configuration, told = in_budget(configuration, invocation, epoch)
         seconds = sum(forecast(configuration, epoch, folder).values())
