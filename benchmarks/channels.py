@@ -62,21 +62,29 @@ def of_torch_pruning(network: Network, run: Configuration, folds: Folds, macs: f
 
 
 def masks_of_torch_pruning(network: Network, macs: float, over_all: bool) -> dict[str, Tensor]:
-    """Masks of the channels that it removes at the ratio that fits."""
-    kept = torch.ones(network.coupling.sets, dtype=torch.bool)
-    low, high, weights = 0.0, 1.0, network.prunable()
-    allowed = macs * network.coupling.multiply_adds_between(kept, weights)
-    for _ in range(12):
-        ratio = (low + high) / 2
-        trial = _kept_by_torch_pruning(network, ratio, over_all)
-        if network.coupling.multiply_adds_between(trial, weights) <= allowed:
-            high, kept = ratio, trial
-        else:
-            low = ratio
-    return network.coupling.masks(kept, weights)
+    """Masks of the channels that it removes at the ratio that comes next to a share of the multiply-adds from below.
+
+    It leaves a layer whole that would lose all of its channels, so a higher ratio may leave more. Therefore many ratios
+    are tried, and several limits of what a layer may lose.
+    """
+    weights, best = network.prunable(), torch.zeros(network.coupling.sets, dtype=torch.bool)
+    allowed = macs * network.coupling.multiply_adds_between(~best, weights)
+    most = -1
+    for limit, step in product((1.0, 0.9, 0.8), range(1, STEPS)):
+        kept = _kept_by_torch_pruning(network, step / STEPS, limit, over_all)
+        left = network.coupling.multiply_adds_between(kept, weights)
+        if most < left <= allowed:
+            most, best = left, kept
+    if most < 0:
+        raise SystemExit(f"no ratio of Torch-Pruning leaves {macs:.0%} of the multiply-adds")
+    return network.coupling.masks(best, weights)
 
 
-def _kept_by_torch_pruning(network: Network, ratio: float, over_all: bool) -> Tensor:
+STEPS = 50
+"""Of the ratio."""
+
+
+def _kept_by_torch_pruning(network: Network, ratio: float, limit: float, over_all: bool) -> Tensor:
     import torch_pruning
 
     module = network.build().eval()
@@ -87,6 +95,7 @@ def _kept_by_torch_pruning(network: Network, ratio: float, over_all: bool) -> Te
         network.specification.example(),
         importance=torch_pruning.importance.GroupMagnitudeImportance(p=2),
         pruning_ratio=ratio,
+        max_pruning_ratio=limit,
         global_pruning=over_all,
         ignored_layers=[module.get_submodule(last)],
     )
