@@ -64,14 +64,13 @@ def of_torch_pruning(network: Network, run: Configuration, folds: Folds, macs: f
 def masks_of_torch_pruning(network: Network, macs: float, over_all: bool) -> dict[str, Tensor]:
     """Masks of the channels that it removes at the ratio that comes next to a share of the multiply-adds from below.
 
-    It leaves a layer whole that would lose all of its channels, so a higher ratio may leave more. Therefore many ratios
-    are tried, and several limits of what a layer may lose.
+    It leaves a layer whole that would lose all of its channels, so a higher ratio may leave more: many are tried.
     """
     weights, best = network.prunable(), torch.zeros(network.coupling.sets, dtype=torch.bool)
     allowed = macs * network.coupling.multiply_adds_between(~best, weights)
     most = -1
-    for limit, step in product((1.0, 0.9, 0.8), range(1, STEPS)):
-        kept = _kept_by_torch_pruning(network, step / STEPS, limit, over_all)
+    for step in range(1, STEPS):
+        kept = _kept_by_torch_pruning(network, step / STEPS, over_all)
         left = network.coupling.multiply_adds_between(kept, weights)
         if most < left <= allowed:
             most, best = left, kept
@@ -84,7 +83,7 @@ STEPS = 50
 """Of the ratio."""
 
 
-def _kept_by_torch_pruning(network: Network, ratio: float, limit: float, over_all: bool) -> Tensor:
+def _kept_by_torch_pruning(network: Network, ratio: float, over_all: bool) -> Tensor:
     import torch_pruning
 
     module = network.build().eval()
@@ -95,7 +94,6 @@ def _kept_by_torch_pruning(network: Network, ratio: float, limit: float, over_al
         network.specification.example(),
         importance=torch_pruning.importance.GroupMagnitudeImportance(p=2),
         pruning_ratio=ratio,
-        max_pruning_ratio=limit,
         global_pruning=over_all,
         ignored_layers=[module.get_submodule(last)],
     )

@@ -240,7 +240,10 @@ class PruningSection(Section):
         latency, macs = values.get("latency"), values.get("macs")
         macs = latency if macs is None else macs  # until it is measured, and as good a guess as any
         if isinstance(macs, int | float) and 0 < macs <= 1:
-            structure = values.get("structure", "unstructured")
+            structure, sparsity = values.get("structure", "unstructured"), values.get("sparsity")
+            if isinstance(sparsity, int | float) and abs(sparsity - (1 - macs)) > 1e-6:
+                key = "latency" if values.get("macs") is None else "macs"
+                raise ValueError(f"sparsity={sparsity:g} does not go with {key}={macs:g}; give one of them")
             return {
                 **values,
                 "sparsity": 1 - macs,

@@ -112,7 +112,8 @@ def overridden(values: dict[str, Any], overrides: Sequence[str]) -> dict[str, An
     """Nested keys and values with ``key.path=value`` overrides applied.
 
     A structure N:M says itself how many weights stay, and where: given here, it replaces the sparsity and the pruner of
-    the values. A recipe chooses keys: given here, it replaces them, and any of them replaces a recipe.
+    the values. A number of multiply-adds or a latency replaces the sparsity. A recipe chooses keys: given here, it
+    replaces them, and any of them replaces a recipe.
 
     Raises:
         ConfigurationError: an override is not of that form.
@@ -125,6 +126,9 @@ def overridden(values: dict[str, Any], overrides: Sequence[str]) -> dict[str, An
     given = dict(pairs)
     if pattern_of(given.get("pruning.structure")):
         values = _without(values, "pruning", "sparsity", "recipe", "recipes", *CHOSEN)
+    for key, other in (("macs", "latency"), ("latency", "macs")):
+        if given.get(f"pruning.{key}") is not None:
+            values = _without(values, "pruning", "sparsity", other)
     if given.get("pruning.recipe"):
         values = _without(values, "pruning", "recipes", *CHOSEN)
     elif any(f"pruning.{key}" in given for key in CHOSEN):

@@ -21,7 +21,7 @@ from torch.nn import functional as F
 
 from safs_ray.activations import ScaledActivation
 from safs_ray.activations.kinds import FUNCTIONS, MODULES, is_plain
-from safs_ray.pruning.masks import LAYERS, prunable_weights
+from safs_ray.pruning.masks import LAYERS
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class Coupling:
     outputs: Mapping[str, Tensor]
     inputs: Mapping[str, Tensor]
     normalisations: Mapping[str, Tensor]
-    places: Mapping[str, int]
+    places: Mapping[str, float]
     sets: int
     fixed: int = 0
     views: Mapping[str, bool] = field(default_factory=dict)
@@ -81,14 +81,15 @@ class Coupling:
 
     def multiply_adds(self, masks: Mapping[str, Tensor]) -> int:
         """Multiplications by the weights of convolutions and linear layers that masks keep, for one image."""
-        return self.fixed + sum(int(masks[name].sum()) * places for name, places in self.places.items())
+        return self.fixed + round(sum(int(masks[name].sum()) * places for name, places in self.places.items()))
 
     def multiply_adds_between(self, kept: Tensor, like: Mapping[str, Tensor]) -> int:
         """The same of :meth:`masks`, without making them."""
-        return self.fixed + sum(
-            int(kept[self.outputs[name]].sum()) * int(kept[self.inputs[name]].sum()) * like[name][0, 0].numel() * places
-            for name, places in self.places.items()
-        )
+        total = 0.0
+        for name, places in self.places.items():
+            computed, read = int(kept[self.outputs[name]].sum()), int(kept[self.inputs[name]].sum())
+            total += computed * read * like[name][0, 0].numel() * places
+        return self.fixed + round(total)
 
 
 class Value(NamedTuple):
@@ -113,13 +114,16 @@ class _Reader:
 
     def __init__(self, module: fx.GraphModule, example: Tensor) -> None:
         self._module = module
-        self._shapes = _shapes(module, example)
+        self._sizes, self._batch = _sizes(module, example), len(example)
+        self._shapes = {
+            node: tuple(size[1:]) if size[0] == len(example) else () for node, size in self._sizes.items() if size
+        }
         self._roots = [0]
         self._values: dict[fx.Node, Value] = {}
         self._outputs: dict[str, Tensor] = {}
         self._inputs: dict[str, Tensor] = {}
         self._normalisations: dict[str, Tensor] = {}
-        self._places: dict[str, int] = {}
+        self._places: dict[str, float] = {}
         self._fixed = 0
         self._views = {node.name: self._flattens(node) for node in module.graph.nodes if self._is_plain_view(node)}
         shared = _shared(module)
@@ -199,7 +203,7 @@ class _Reader:
             self._hold(value)
             taken = _staying(child.weight.shape[1] * groups)
         name = f"{path}.weight"
-        self._places[name] = _numel(self._shapes[node]) // len(given)
+        self._places[name] = self._places_of(node, len(given))
         self._outputs[name] = given
         if groups == 1:
             self._inputs[name] = taken
@@ -246,13 +250,19 @@ class _Reader:
         """Of a convolution or linear layer, or of the matrices of attention; 0 of other modules."""
         layer = self._module.get_submodule(str(node.target))
         if isinstance(layer, nn.MultiheadAttention):
-            tokens = _numel(self._shapes.get(node.all_input_nodes[0], ())) // layer.embed_dim
-            return int(tokens * sum(weight.numel() for weight in prunable_weights(layer).values()))
+            taken = node.args[:3] if len(node.args) >= 3 else (node.all_input_nodes[0],) * 3
+            widths = layer.embed_dim, layer.kdim, layer.vdim
+            places = [self._places_of(each, width) for each, width in zip(taken, widths, strict=True)]
+            read = sum(width * each for width, each in zip(widths, places, strict=True))
+            return int(layer.embed_dim * (read + layer.embed_dim * places[0]))
         if not isinstance(layer, (*LAYERS, *TRANSPOSED)):
             return 0
         seen = node.all_input_nodes[0] if isinstance(layer, TRANSPOSED) else node  # each place there meets all weights
-        channels = layer.weight.shape[0]
-        return layer.weight.numel() * (_numel(self._shapes.get(seen, ())) // channels)
+        return round(layer.weight.numel() * self._places_of(seen, layer.weight.shape[0]))
+
+    def _places_of(self, node: Any, channels: int) -> float:
+        """At how many places for one input a value has so many channels."""
+        return _numel(self._sizes.get(node, (0,))) / channels / self._batch
 
     def _is_plain_view(self, node: fx.Node) -> bool:
         """Whether a node gives sizes for a view, and is a flattening or leaves its input as it is."""
@@ -345,22 +355,22 @@ def _staying(count: int) -> Tensor:
     return torch.zeros(count, dtype=torch.int64)
 
 
-def _shapes(module: fx.GraphModule, example: Tensor) -> dict[fx.Node, tuple[int, ...]]:
-    """The shape for one image of every node's value that is a tensor; () where it has not that of the batch."""
-    shapes: dict[fx.Node, tuple[int, ...]] = {}
+def _sizes(module: fx.GraphModule, example: Tensor) -> dict[fx.Node, tuple[int, ...]]:
+    """The shape of every node's value that is a tensor."""
+    sizes: dict[fx.Node, tuple[int, ...]] = {}
 
     class Recorder(fx.Interpreter):
         def run_node(self, n: fx.Node) -> Any:
             value = super().run_node(n)
-            if isinstance(value, Tensor) and value.dim():
-                shapes[n] = tuple(value.shape[1:]) if len(value) == len(example) else ()
+            if isinstance(value, Tensor):
+                sizes[n] = tuple(value.shape)
             return value
 
     was_training = module.training
     with torch.no_grad():
         Recorder(module.eval()).run(example)
     module.train(was_training)
-    return shapes
+    return sizes
 
 
 def _shared(module: fx.GraphModule) -> set[str]:

@@ -9,6 +9,7 @@ computes.
 from __future__ import annotations
 
 import copy
+import operator
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import permutations
@@ -30,10 +31,10 @@ class Attention(NamedTuple):
         rows: by name of each weight that computes queries, keys or values, the head of each of its outputs, from 0 on.
         projection: name of the weight that reads what the heads give.
         columns: the head of each of its inputs.
-        tokens: how many places of one input the layers are used at.
+        places: by name of each of these weights, how many places of its output it is used at, for one input; of one
+            that computes all three from several inputs the mean.
         computed: names of the nodes that give queries, keys and values, in this order, or all three at once.
-        attended: name of the node that gives what the projection reads; both are of one nn.MultiheadAttention where
-            they are the same.
+        between: names of the nodes behind them up to the projection, in their order; none of an nn.MultiheadAttention.
         width: channels of a head.
         order: how one node that gives all three lays them out.
     """
@@ -41,9 +42,9 @@ class Attention(NamedTuple):
     rows: Mapping[str, Tensor]
     projection: str
     columns: Tensor
-    tokens: int
+    places: Mapping[str, float]
     computed: tuple[str, ...]
-    attended: str
+    between: tuple[str, ...]
     width: int
     order: str = ""
 
@@ -93,7 +94,7 @@ def heads_of(module: fx.GraphModule, example: Tensor) -> Heads:
     found = list(_candidates(module))
     attentions: tuple[Attention, ...] = ()
     if found:
-        values = _values(module, example, [node for each in found for node in each.nodes])
+        values = _values(module, example, [node for each in found for node in each.wanted])
         attentions = tuple(each for each in (_known(module, candidate, values) for candidate in found) if each)
     return Heads(attentions, _coupled(module, attentions))
 
@@ -101,14 +102,14 @@ def heads_of(module: fx.GraphModule, example: Tensor) -> Heads:
 def _coupled(module: fx.GraphModule, attentions: Sequence[Attention]) -> Coupling:
     outputs: dict[str, Tensor] = {}
     inputs: dict[str, Tensor] = {}
-    places: dict[str, int] = {}
+    places: dict[str, float] = {}
     sets = 1
     for attention in attentions:
         for name, heads in attention.rows.items():
             outputs[name], inputs[name] = heads + sets, _staying(module.get_parameter(name).shape[1])
         name = attention.projection
         outputs[name], inputs[name] = _staying(module.get_parameter(name).shape[0]), attention.columns + sets
-        places |= dict.fromkeys((*attention.rows, name), attention.tokens)
+        places |= attention.places
         sets += attention.heads
     return Coupling(outputs, inputs, normalisations={}, places=places, sets=sets)
 
@@ -182,50 +183,81 @@ class _Candidate(NamedTuple):
         scored: gives the scores after their softmax, or the values that they weigh, by heads; itself where that is one.
         attended: what the projection reads.
         projection: the linear layer behind it.
+        between: the nodes from the sources to the projection, and the sizes that only they read, in their order.
     """
 
     sources: tuple[fx.Node, ...]
     scored: fx.Node
     attended: fx.Node
     projection: fx.Node
+    between: tuple[fx.Node, ...] = ()
 
     @property
-    def nodes(self) -> tuple[fx.Node, ...]:
-        return (*self.sources, self.scored, self.attended)
+    def wanted(self) -> tuple[fx.Node, ...]:
+        """The nodes whose values tell whether it is one."""
+        taken = self.projection.args if self.projection in self.sources else ()
+        return (*self.sources, self.scored, self.attended, *(each for each in taken if isinstance(each, fx.Node)))
 
 
 def _candidates(module: fx.GraphModule) -> Iterator[_Candidate]:
-    calls = [node for node in module.graph.nodes if node.op == "call_module"]
-    once = {node for node in calls if sum(other.target == node.target for other in calls) == 1}
-    for node in calls:
-        if node in once and _is_layer(module, node, nn.MultiheadAttention) and _attends_plainly(module, node):
+    own = _own_layers(module)
+    for node in module.graph.nodes:
+        layer = own.get(node)
+        if isinstance(layer, nn.MultiheadAttention) and _attends_plainly(layer, node):
             yield _Candidate((node,), node, node, node)
-        elif node in once and _is_layer(module, node, nn.Linear) and len(node.all_input_nodes) == 1:
+        elif isinstance(layer, nn.Linear) and len(node.all_input_nodes) == 1:
             attended = node.all_input_nodes[0]
-            between = _between(module, attended)
-            sources = tuple(sorted(each for each in between if each in once and _is_layer(module, each, nn.Linear)))
-            inner = between - set(sources)
+            led = _leading_to(module, attended)
+            sources = tuple(sorted(each for each in led if isinstance(own.get(each), nn.Linear)))
+            inner = led - set(sources)
             scored = [each for each in inner if _scores(module, each)]
-            if len(sources) in (1, 3) and len(scored) == 1 and _is_apart({*inner, *sources}, node):
-                yield _Candidate(sources, scored[0], attended, node)
+            between = _with_sizes({*inner, *sources}, node)
+            if len(sources) in (1, 3) and len(scored) == 1 and between is not None:
+                yield _Candidate(sources, scored[0], attended, node, tuple(sorted(between - set(sources))))
 
 
-def _is_layer(module: fx.GraphModule, node: fx.Node, kind: type[nn.Module]) -> bool:
-    return node.op == "call_module" and is_plain(module.get_submodule(str(node.target)), kind)
+def _own_layers(module: fx.GraphModule) -> dict[fx.Node, nn.Module]:
+    """Linear layers and attentions of torch that are applied once, and whose tensors nothing else is or reads."""
+    called = [str(node.target) for node in module.graph.nodes if node.op == "call_module"]
+    read = {str(node.target) for node in module.graph.nodes if node.op == "get_attr"}
+    owners: dict[int, int] = {}
+    for _, parameter in module.named_parameters(remove_duplicate=False):
+        owners[id(parameter)] = owners.get(id(parameter), 0) + 1
+    own: dict[fx.Node, nn.Module] = {}
+    for node in module.graph.nodes:
+        path = str(node.target)
+        if node.op == "call_module" and sum(each == path or each.startswith(f"{path}.") for each in called) == 1:
+            layer = module.get_submodule(path)
+            alone = all(owners[id(parameter)] == 1 for parameter in layer.parameters())
+            unread = not any(name.startswith(f"{path}.") for name in read)
+            if alone and unread and any(is_plain(layer, kind) for kind in (nn.Linear, nn.MultiheadAttention)):
+                own[node] = layer
+    return own
 
 
-def _attends_plainly(module: fx.GraphModule, node: fx.Node) -> bool:
+def _attends_plainly(layer: nn.MultiheadAttention, node: fx.Node) -> bool:
     """Whether an nn.MultiheadAttention takes no masks, and nothing reads its weights."""
-    layer = module.get_submodule(str(node.target))
-    assert isinstance(layer, nn.MultiheadAttention)
-    plain = layer._qkv_same_embed_dim and layer.bias_k is None and not layer.add_zero_attn and not layer.dropout
+    plain = bool(layer._qkv_same_embed_dim) and layer.bias_k is None and not layer.add_zero_attn and not layer.dropout
     others = [value for name, value in node.kwargs.items() if name not in ("need_weights", "average_attn_weights")]
-    first_alone = all(user.args[1:] == (0,) or not user.users for user in node.users)
+    first_alone = all(user.target is operator.getitem and (user.args[1] == 0 or not user.users) for user in node.users)
     return plain and first_alone and len(node.args) == 3 and not any(others)
 
 
-def _between(module: fx.GraphModule, attended: fx.Node) -> set[fx.Node]:
-    """The nodes from linear layers on that lead to another; empty where something else does, too."""
+MOVING = {
+    "view", "reshape", "permute", "transpose", "swapaxes", "swapdims", "movedim", "unflatten", "flatten", "contiguous",
+    "unbind", "chunk", "split", "tensor_split", "getitem", "squeeze", "unsqueeze",
+}  # fmt: skip
+"""Functions and methods that move values of one tensor, or take some of them."""
+
+SCALING = {"mul", "truediv", "div"}
+"""Those that scale by a number."""
+
+WEIGHING = {"matmul", "bmm", "softmax", "scaled_dot_product_attention"}
+"""Those that an attention is made of."""
+
+
+def _leading_to(module: fx.GraphModule, attended: fx.Node) -> set[fx.Node]:
+    """The nodes from linear layers on that lead to another; empty where some do what no plain attention does."""
     found: set[fx.Node] = set()
     ahead = [attended]
     while ahead:
@@ -233,40 +265,72 @@ def _between(module: fx.GraphModule, attended: fx.Node) -> set[fx.Node]:
         if node in found:
             continue
         found.add(node)
-        if node.op not in ("call_module", "call_function", "call_method"):
+        tensors = [each for each in node.all_input_nodes if not _is_size(each)]
+        if node.op == "call_module":
+            layer = module.get_submodule(str(node.target))
+            if isinstance(layer, nn.Linear):
+                continue
+            dropping = is_plain(layer, nn.Dropout) and getattr(layer, "p", 1.0) == 0
+            if not (dropping or is_plain(layer, nn.Softmax) or is_plain(layer, nn.Identity)):
+                return set()
+        elif not _is_step(node, len(tensors)):
             return set()
-        if _is_layer(module, node, nn.Linear):
-            continue
-        if node.op == "call_module" and next(module.get_submodule(str(node.target)).parameters(), None) is not None:
-            return set()
-        ahead += [each for each in node.all_input_nodes if not _is_size(each)]
+        ahead += tensors
     return found
 
 
+def _is_step(node: fx.Node, tensors: int) -> bool:
+    """Whether a function or method may be a step of an attention: it moves, scales or weighs, and nothing in place."""
+    if node.op not in ("call_function", "call_method"):
+        return False
+    name = _name(node)
+    if node.target is getattr:
+        return bool(node.args[1] == "mT")
+    return name in WEIGHING or (name in MOVING | SCALING and tensors == 1)
+
+
 def _is_size(node: fx.Node) -> bool:
-    """Whether a node gives a size, or sizes, of a tensor, or what is computed of them."""
+    """Whether a node gives sizes of a tensor, or numbers that are computed of them."""
     if node.target == "size" or (node.target is getattr and node.args[1] == "shape"):
         return True
-    return bool(node.all_input_nodes) and all(_is_size(each) for each in node.all_input_nodes)
+    computes = node.op == "call_function" and getattr(node.target, "__module__", "") == "_operator"
+    return computes and bool(node.all_input_nodes) and all(_is_size(each) for each in node.all_input_nodes)
 
 
 def _scores(module: fx.GraphModule, node: fx.Node) -> bool:
     """Whether a node weighs one thing against others."""
     if node.op == "call_module":
         return is_plain(module.get_submodule(str(node.target)), nn.Softmax)
-    return getattr(node.target, "__name__", node.target) in ("softmax", "scaled_dot_product_attention")
+    return _name(node) in ("softmax", "scaled_dot_product_attention")
 
 
-def _is_apart(nodes: set[fx.Node], reader: fx.Node) -> bool:
-    """Whether nothing outside but one reads these nodes."""
-    return all(user in nodes or user is reader or _is_size(user) for node in nodes for user in node.users)
+def _name(node: fx.Node) -> str:
+    return str(getattr(node.target, "__name__", node.target))
 
 
-@torch.no_grad()
-def _values(module: fx.GraphModule, example: Tensor, nodes: Sequence[fx.Node]) -> dict[fx.Node, Tensor]:
-    """What nodes give in float64 where every linear layer gives random numbers; none where the network fails."""
-    draws, wanted, values = generator(0, "attention"), set(nodes), dict[fx.Node, Tensor]()
+def _with_sizes(nodes: set[fx.Node], reader: fx.Node) -> set[fx.Node] | None:
+    """Nodes and the sizes of them that only they read; None where anything else but one reader reads some."""
+    found = set(nodes)
+    ahead = list(nodes)
+    while ahead:
+        for user in ahead.pop().users:
+            if user in found or user is reader:
+                continue
+            if not _is_size(user) or user.op == "output":
+                return None
+            found.add(user)
+            ahead.append(user)
+    return found
+
+
+def _values(module: fx.GraphModule, example: Tensor, nodes: Sequence[fx.Node]) -> dict[fx.Node, Any]:
+    """What nodes give in float64 where every linear layer gives random numbers; none where the network fails.
+
+    Of a number of inputs that no size is mistaken for.
+    """
+    draws, names, values = generator(0, "attention"), {node.name: node for node in nodes}, dict[fx.Node, Any]()
     exact = copy.deepcopy(module).eval().double()
+    inputs = example[:1].expand(INPUTS, *example.shape[1:])
 
     class Recorder(fx.Interpreter):
         def run_node(self, n: fx.Node) -> Any:
@@ -274,18 +338,21 @@ def _values(module: fx.GraphModule, example: Tensor, nodes: Sequence[fx.Node]) -
             if n.op == "call_module" and isinstance(exact.get_submodule(str(n.target)), nn.Linear):
                 value = torch.randn(value.shape, generator=draws, dtype=torch.float64)
             if n.name in names:
-                values[names[n.name]] = value
+                values[names[n.name]] = value.clone() if isinstance(value, Tensor) else value
             return value
 
-    names = {node.name: node for node in wanted}
     try:
-        Recorder(exact).run(example.double() if example.is_floating_point() else example)
+        with torch.no_grad():
+            Recorder(exact).run(inputs.double() if inputs.is_floating_point() else inputs)
     except Exception:  # a user's network may hold to its own types
         return {}
     return values
 
 
-def _known(module: fx.GraphModule, candidate: _Candidate, values: Mapping[fx.Node, Tensor]) -> Attention | None:
+INPUTS = 7
+
+
+def _known(module: fx.GraphModule, candidate: _Candidate, values: Mapping[fx.Node, Any]) -> Attention | None:
     """The attention that a candidate is; None where it is none, or one of another kind."""
     if not values:
         return None
@@ -299,19 +366,23 @@ def _known(module: fx.GraphModule, candidate: _Candidate, values: Mapping[fx.Nod
     if any(each.shape[2] * len(computed) != 3 * channels for each in computed) or channels % heads:
         return None
     width = channels // heads
-    orders = ("",) if len(computed) == 3 else (PARTS_FIRST, HEADS_FIRST)
-    for order in orders:
+    for order in ("",) if len(computed) == 3 else (PARTS_FIRST, HEADS_FIRST):
         for places in permutations(range(len(computed))):
             given = Attend(width, order)(*(computed[place] for place in places))
             if given.shape == attended.shape and torch.allclose(given, attended, rtol=1e-9, atol=1e-9):
                 sources = [candidate.sources[place] for place in places]
+                weights = {f"{source.target}.weight": source for source in sources}
+                projection = f"{candidate.projection.target}.weight"
                 return Attention(
-                    rows={f"{source.target}.weight": _heads(heads, width, order) for source in sources},
-                    projection=f"{candidate.projection.target}.weight",
+                    rows={name: _heads(heads, width, order) for name in weights},
+                    projection=projection,
                     columns=_heads(heads, width),
-                    tokens=attended.shape[1],
+                    places={
+                        **{name: _places(values[source]) for name, source in weights.items()},
+                        projection: _places(attended),
+                    },
                     computed=tuple(source.name for source in sources),
-                    attended=candidate.attended.name,
+                    between=tuple(node.name for node in candidate.between),
                     width=width,
                     order=order,
                 )
@@ -321,18 +392,24 @@ def _known(module: fx.GraphModule, candidate: _Candidate, values: Mapping[fx.Nod
 def _of_multihead(module: fx.GraphModule, node: fx.Node, values: Mapping[fx.Node, Any]) -> Attention | None:
     layer = module.get_submodule(str(node.target))
     assert isinstance(layer, nn.MultiheadAttention)
-    output = values[node][0]
-    if output.dim() != 3:
+    taken = [values[each] for each in node.args if isinstance(each, fx.Node)]
+    if any(each.dim() != 3 for each in taken) or len(taken) != 3:
         return None
+    places = [_places(each) for each in taken]
     return Attention(
         rows={f"{node.target}.in_proj_weight": _heads(layer.num_heads, layer.head_dim, PARTS_FIRST)},
         projection=f"{node.target}.out_proj.weight",
         columns=_heads(layer.num_heads, layer.head_dim),
-        tokens=output.shape[1 if layer.batch_first else 0],
+        places={f"{node.target}.in_proj_weight": sum(places) / 3, f"{node.target}.out_proj.weight": places[0]},
         computed=(node.name,),
-        attended=node.name,
+        between=(),
         width=layer.head_dim,
     )
+
+
+def _places(value: Tensor) -> float:
+    """How many places a value has for one input, each of all its channels."""
+    return value.numel() / value.shape[-1] / INPUTS
 
 
 def _heads(count: int, width: int, order: str = "") -> Tensor:

@@ -140,7 +140,8 @@ def blocks(
     """Blocks of so many outputs and inputs of a layer, with all places of its kernels (Gray et al. 2017).
 
     A block counts by the root mean square of its scores, of signed scores by the size of their mean, so that those at
-    the edges, which may be smaller, count alike. The sparsity is met but for half a block of each ranking.
+    the edges, which may be smaller, count alike. One block of each layer stays; but for that, and for half a block of
+    each ranking, the sparsity is met.
 
     Args:
         sparsity: fraction of the weights that goes.
@@ -158,6 +159,8 @@ def blocks(
     ranked = {name: _spread(part, scores[name], block) for name, part in zip(scores, parts, strict=True)}
     kept = ALLOCATIONS[section.allocation](ranked, sparsity)
     whole = {name: _tiles(mask.double(), block, filler=torch.nan).nanmean(1) >= 0.5 for name, mask in kept.items()}
+    for name, part in zip(scores, parts, strict=True):
+        whole[name][part.argmax()] = True
     return {name: _spread(mask, scores[name], block).clone() for name, mask in whole.items()}
 
 

@@ -75,28 +75,43 @@ class TurboVBI(ChangingMasks):
                 tensor.copy_(state[name][key])
 
     def _infer(self) -> None:
-        """The probabilities that weights are active, and how fast all decay."""
-        large = self._large()
+        """The probabilities that weights are active, and how fast all decay; those that always stay do not."""
+        if not self.section.sparsity:
+            return
+        choice = {name: self._choice(name) for name in self._weights}
+        large = self._large(choice)
         for _ in range(ROUNDS):
             odds = {name: self._odds(name, on) for name, on in large.items()}
-            for names in self._rivals():
-                together = torch.cat([odds[name].flatten() for name in names])
+            for names in self._rivals(choice):
+                together = torch.cat([odds[name][choice[name]] for name in names])
                 probabilities = torch.sigmoid(together + _offset(together, 1 - self.section.sparsity))
-                parts = torch.split(probabilities, [odds[name].numel() for name in names])
+                parts = torch.split(probabilities, [int(choice[name].sum()) for name in names])
                 for name, part in zip(names, parts, strict=True):
-                    self._active[name] = part.view_as(odds[name])
-        self._rates = {name: on / self._scale(name, on) for name, on in large.items()}
+                    self._active[name][choice[name]] = part
+        for name, on in large.items():
+            self._rates[name] = torch.where(choice[name], on / self._scale(name, on), 0)
 
-    def _rivals(self) -> list[list[str]]:
+    def _choice(self, name: str) -> Tensor:
+        """Which weights may go: all, or where whole channels go those that compute one that may."""
+        weight = self._weights[name]
+        if not self.section.prunes_channels:
+            return torch.ones_like(weight, dtype=torch.bool)
+        coupling = coupled(self._network, self.section)
+        if name not in coupling.outputs:
+            return torch.zeros_like(weight, dtype=torch.bool)
+        goes = (coupling.outputs[name] > 0).to(weight.device)
+        return goes.view(-1, *[1] * (weight.dim() - 1)).expand_as(weight)
+
+    def _rivals(self, choice: Mapping[str, Tensor]) -> list[list[str]]:
         """The names of the weights that are ranked together."""
-        names = list(self._weights)
-        return [[name] for name in names] if self.section.allocation == "layer" else [names]
+        names = [name for name, goes in choice.items() if goes.any()]
+        return [[name] for name in names] if self.section.allocation == "layer" or not names else [names]
 
-    def _large(self) -> dict[str, float]:
+    def _large(self, choice: Mapping[str, Tensor]) -> dict[str, float]:
         """The prior variance of active weights: the mean square of as many of the largest as shall stay."""
         large: dict[str, float] = {}
-        for names in self._rivals():
-            squares = torch.cat([self._weights[name].square().flatten() for name in names])
+        for names in self._rivals(choice):
+            squares = torch.cat([self._weights[name][choice[name]].square() for name in names])
             count = max(1, round((1 - self.section.sparsity) * len(squares)))
             large |= dict.fromkeys(names, max(squares.topk(count).values.mean().item(), TINY))
         return large
@@ -115,13 +130,11 @@ class TurboVBI(ChangingMasks):
     def _shared(self, name: str, own: Tensor) -> Tensor:
         """The mean over what computes a channel, or a set of them, at each of its weights."""
         coupling = coupled(self._network, self.section)
-        if name not in coupling.outputs:
-            return torch.full_like(own, LIMIT)
         sets = coupling.outputs[name].to(own.device)
         totals, counts = (own.new_zeros(coupling.sets) for _ in range(2))
         totals.index_add_(0, sets, own.flatten(1).mean(1))
         counts.index_add_(0, sets, torch.ones_like(sets, dtype=own.dtype))
-        shared = torch.where(sets > 0, (totals / counts.clamp(min=1))[sets], LIMIT)
+        shared = (totals / counts.clamp(min=1))[sets]
         return shared.view(-1, *[1] * (own.dim() - 1)).expand_as(own)
 
     def _scale(self, name: str, on: float) -> Tensor:

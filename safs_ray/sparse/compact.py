@@ -126,8 +126,12 @@ def cut(network: Network) -> Cut:
     module = network.build()
     if not isinstance(module, fx.GraphModule):
         raise UnsupportedError("torch.fx has no graph of it")
-    coupling = network.coupling
+    coupling, heads = network.coupling, network.heads
     needed = _needed_sets(network, coupling)
+    fewer = [(each, own) for each in heads.attentions if not (own := heads.kept(each, network.masks)).all()]
+    for attention, _ in fewer:
+        if attention.between:
+            _attend_anew(module, attention)
     _without_sizes(module, coupling.views)
     kept, sizes = dict[str, tuple[Tensor, ...]](), {}
     for name, outputs in coupling.outputs.items():
@@ -148,14 +152,12 @@ def cut(network: Network) -> Cut:
             kept |= {f"{owner}.{name}": (own.nonzero()[:, 0],) for name in own_names}
     weights = network.prunable()
     left, whole = (coupling.multiply_adds_between(each, weights) for each in (needed, needed | True))
-    for attention in network.heads.attentions:
-        heads = network.heads.kept(attention, network.masks)
-        if not heads.all():
-            lost, smaller = _cut_heads(module, attention, heads, kept)
-            left -= lost
-            kept |= smaller
-            for name, rows in attention.rows.items():
-                sizes[_owner(name)] = len(rows), len(smaller[name][0])
+    for attention, own in fewer:
+        lost, smaller = _cut_heads(module, attention, own, kept)
+        left -= lost
+        kept |= smaller
+        for name, rows in attention.rows.items():
+            sizes[_owner(name)] = len(rows), len(smaller[name][0])
     return Cut(module.eval(), kept, sizes, left / whole if whole else 1.0)
 
 
@@ -199,18 +201,18 @@ def _cut_heads(
         How many multiply-adds that saves, and what is left of the tensors that are smaller now.
     """
     columns = heads[attention.columns]
-    lost, smaller = 0, dict[str, tuple[Tensor, ...]]()
+    lost, smaller = 0.0, dict[str, tuple[Tensor, ...]]()
     for name, own in attention.rows.items():
         rows = heads[own]
         inputs = _places(kept, name, 1, module.get_parameter(name))
-        lost += int((~rows).sum()) * len(inputs) * attention.tokens
+        lost += int((~rows).sum()) * len(inputs) * attention.places[name]
         smaller |= {name: (rows.nonzero()[:, 0], inputs), _bias_of(name): (rows.nonzero()[:, 0],)}
     name = attention.projection
     outputs = _places(kept, name, 0, module.get_parameter(name))
-    lost += int((~columns).sum()) * len(outputs) * attention.tokens
+    lost += int((~columns).sum()) * len(outputs) * attention.places[name]
     smaller[name] = outputs, columns.nonzero()[:, 0]
     there = {name for name, _ in module.named_parameters()}
-    if attention.computed == (attention.attended,):
+    if not attention.between:
         owner = _owner(name).removesuffix(".out_proj")
         whole = module.get_submodule(owner)
         assert isinstance(whole, nn.MultiheadAttention)
@@ -222,8 +224,7 @@ def _cut_heads(
         owner = _owner(attention.projection)
         layer = module.get_submodule(owner)
         module.set_submodule(owner, _smaller_layer(layer, torch.ones(len(outputs)) > 0, columns))
-        _attend_anew(module, attention)
-    return lost, {name: places for name, places in smaller.items() if name in there}
+    return round(lost), {name: places for name, places in smaller.items() if name in there}
 
 
 def _places(kept: Mapping[str, tuple[Tensor, ...]], name: str, dimension: int, weight: Tensor) -> Tensor:
@@ -239,28 +240,14 @@ def _owner(weight: str) -> str:
 def _attend_anew(module: fx.GraphModule, attention: Attention) -> None:
     """Let a graph compute what an attention does without naming how many heads there are."""
     nodes = {node.name: node for node in module.graph.nodes}
-    attended, computed = nodes[attention.attended], [nodes[name] for name in attention.computed]
-    before = _leading_to(attended, set(computed))
+    attended, computed = nodes[attention.between[-1]], tuple(nodes[name] for name in attention.computed)
     name = unused(f"{_owner(attention.projection)}_attend", names_of(module))
     module.add_submodule(name, Attend(attention.width, attention.order))
     with module.graph.inserting_after(attended):
-        attended.replace_all_uses_with(node := module.graph.call_module(name, tuple(computed)))
-    node.args = tuple(computed)
-    for old in before:
-        if not old.users:
-            module.graph.erase_node(old)
+        attended.replace_all_uses_with(module.graph.call_module(name, computed))
+    for old in reversed(attention.between):
+        module.graph.erase_node(nodes[old])
     module.recompile()
-
-
-def _leading_to(node: fx.Node, sources: set[fx.Node]) -> list[fx.Node]:
-    """A node and those before it, up to some, the last ones first."""
-    found, ahead = set[fx.Node](), [node]
-    while ahead:
-        each = ahead.pop()
-        if each not in found | sources and each.op != "placeholder":
-            found.add(each)
-            ahead += each.all_input_nodes
-    return sorted(found, reverse=True)
 
 
 def _without_sizes(module: fx.GraphModule, views: Mapping[str, bool]) -> None:

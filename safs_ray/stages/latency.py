@@ -18,18 +18,21 @@ from safs_ray.sparse.compact import cut
 def meet_latency(configuration: Configuration, network: Network) -> Configuration:
     """The configuration with ``pruning.macs`` such that the time of one input falls to ``pruning.latency``.
 
-    It is as it was where it names no latency, or the multiply-adds already, as that of a run does which goes on. What
-    is timed is torch on one core of this machine, beside the whole network. It takes some seconds.
+    It is as it was where it names no latency. What is timed is torch on one core of this machine, beside the whole
+    network. It takes some seconds.
 
     Args:
         network: whose channels shall go; how long it takes does not depend on what its weights are.
 
     Raises:
-        ConfigurationError: no number of channels is fast enough.
+        ConfigurationError: no number of channels is fast enough, or it names the multiply-adds, too.
     """
     section = configuration.pruning
-    if section.latency is None or section.macs is not None or configuration.model.pruned:
+    if section.latency is None or configuration.model.pruned:
         return configuration
+    if section.macs is not None:
+        reason = f"does not go with pruning.macs={section.macs:g}, which follows from it; give one of them"
+        raise refusal("pruning.latency", section.latency, reason)
 
     def takes(macs: float) -> float:
         asked = section.model_copy(update={"macs": macs})

@@ -38,7 +38,7 @@ from safs_ray.tune.invocation import Invocation, program, quoted, typed
 from safs_ray.tune.modules import versions
 from safs_ray.tune.running import run
 from safs_ray.tune.spending import spending
-from safs_ray.tune.warm_start import check_earlier, take_over
+from safs_ray.tune.warm_start import as_earlier, check_earlier, take_over
 
 LOCK = ".lock"
 """File of a run folder that the process at the run holds."""
@@ -136,7 +136,8 @@ def _checked(
     network = stages.check(configuration, dataset, splits)
     given = _given(configuration, network, splits, folder)
     if not folder.exists(CONFIGURATION):
-        configuration = stages.choose_precision(stages.meet_latency(configuration, network), network, splits)
+        found = stages.choose_precision(stages.meet_latency(configuration, network), network, splits)
+        configuration = as_earlier(configuration, found)
     check_earlier(configuration, folder)
     return configuration, dataset, splits, given.network if given else network, given
 

@@ -34,15 +34,45 @@ def check_earlier(configuration: Configuration, folder: Folder) -> None:
     uri = configuration.tune.warm_start
     if not uri or _has_taken_over(folder):
         return
-    with blaming("tune.warm_start", uri):
-        source = Folder.at(uri)
-        if not source.exists(CONFIGURATION):
-            raise refusal("tune.warm_start", uri, f"holds no {CONFIGURATION}; allowed: the folder of a run")
-        earlier = validate(parse(source.read(CONFIGURATION).decode(), f"{source}/{CONFIGURATION}"))
+    earlier = _of_earlier(uri)
     for key, (old, new) in differences(earlier, configuration).items():
         if key.startswith(SAME):
             other = "what it has trained is something else"
             raise refusal("tune.warm_start", uri, f"has {key}={old!r}, this run {new!r}: {other}")
+
+
+def as_earlier(asked: Configuration, found: Configuration) -> Configuration:
+    """What was found by trying the machine, as the run of ``tune.warm_start`` had found it where both ask for the same.
+
+    Args:
+        asked: what the user said.
+        found: the same with what a new run has found: the multiply-adds of a latency, and a precision.
+
+    Raises:
+        ConfigurationError: the folder holds no run.
+    """
+    if not asked.tune.warm_start:
+        return found
+    earlier, pruning, run = _of_earlier(asked.tune.warm_start), found.pruning, found.run
+    if asked.pruning.latency is not None and asked.pruning.latency == earlier.pruning.latency:
+        kept = {"macs": earlier.pruning.macs, "sparsity": earlier.pruning.sparsity}
+        pruning = pruning.model_copy(update=kept)
+    if asked.run.precision == "auto":
+        run = run.model_copy(update={"precision": earlier.run.precision})
+    return found.model_copy(update={"pruning": pruning, "run": run})
+
+
+def _of_earlier(uri: str) -> Configuration:
+    """The configuration of the run in a folder.
+
+    Raises:
+        ConfigurationError: there is none, or it cannot be read.
+    """
+    with blaming("tune.warm_start", uri):
+        source = Folder.at(uri)
+        if not source.exists(CONFIGURATION):
+            raise refusal("tune.warm_start", uri, f"holds no {CONFIGURATION}; allowed: the folder of a run")
+        return validate(parse(source.read(CONFIGURATION).decode(), f"{source}/{CONFIGURATION}"))
 
 
 def take_over(configuration: Configuration, folder: Folder) -> None:

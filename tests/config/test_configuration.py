@@ -339,7 +339,7 @@ class TestValues:
 def test_macs_stand_in_place_of_sparsity_and_structure() -> None:
     for others in (
         {},
-        {"sparsity": 0.99},
+        {"sparsity": 0.75},
         {"structure": "unstructured", "recipe": "gradual"},
         {"structure": "filters"},
     ):
@@ -498,6 +498,8 @@ class TestRulesBetweenKeys:
                 "schedule=rigl does not go with structure=blocks:4x1; "
                 "allowed: one shot, gradual, iterative, swamp, gsm",
             ),
+            ({"macs": 0.25, "sparsity": 0.99}, "sparsity=0.99 does not go with macs=0.25; give one of them"),
+            ({"latency": 0.5, "sparsity": 0.9}, "sparsity=0.9 does not go with latency=0.5; give one of them"),
             (
                 {"latency": 0.5, "structure": "2:4"},
                 "structure=2:4 does not go with latency=0.5; allowed: filters",

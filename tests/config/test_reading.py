@@ -320,6 +320,13 @@ class TestStructures:
     def test_other_structures_keep_the_sparsity(self, structure: str) -> None:
         assert load(QUICKSTART, [f"pruning.structure={structure}"]).pruning.sparsity == 0.99
 
+    def test_multiply_adds_and_a_latency_replace_the_sparsity_and_each_other(self) -> None:
+        assert load(QUICKSTART, ["pruning.macs=0.25"]).pruning.sparsity == 0.75
+        pruning = load(QUICKSTART, ["pruning.latency=0.5"]).pruning
+        assert (pruning.latency, pruning.macs, pruning.structure) == (0.5, None, "filters")
+        told = told_by(lambda: load(QUICKSTART, ["pruning.macs=0.25", "pruning.sparsity=0.9"]))
+        assert told == "pruning: sparsity=0.9 does not go with macs=0.25; give one of them"
+
     def test_a_section_that_is_none_is_told(self, tmp_path: Path) -> None:
         path = tmp_path / "run.yaml"
         path.write_text("pruning: 5\n")

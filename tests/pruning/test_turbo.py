@@ -97,3 +97,21 @@ def test_weights_that_compute_a_channel_share_their_support() -> None:
     assert all(len(set(row.tolist())) == 1 for row in active)
     assert made.masks["first"].any(1).tolist() == [True, False, False, True]
     assert made.masks["last"].tolist() == [[True, False, False, True]]
+
+
+@pytest.mark.parametrize("allocation", ["layer", "global"])
+def test_weights_that_always_stay_do_not_decay(allocation: str) -> None:
+    weights = {"first": torch.rand(4, 3), "last": torch.ones(1, 4), "other": torch.ones(2, 2)}
+    made = trained(weights, structure="filters", sparsity=0.75, allocation=allocation)
+    state = made.state_dict()
+    assert (state["rates"]["last"] == 0).all()
+    assert (state["active"]["other"] == 1).all()
+    assert torch.equal(weights["other"], torch.ones(2, 2))
+    assert state["rates"]["first"].max() > 0
+
+
+def test_nothing_goes_at_a_sparsity_of_0() -> None:
+    weights = {"first": torch.tensor([[1.0, 0.5, 0.0]])}
+    made = trained(weights, sparsity=0.0)
+    assert made.masks["first"].all()
+    assert weights["first"].tolist() == [[1.0, 0.5, 0.0]]

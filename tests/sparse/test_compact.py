@@ -354,3 +354,72 @@ def test_trainer_without_heads_goes_on_bit_for_bit(splits: Splits, configuration
     broken.run_epoch()
     resumed.load_state_dict(broken.state_dict())
     assert resumed.run().current().fingerprint == whole.current().fingerprint
+
+
+def reshapes_at_the_end(net: Any, x: Tensor) -> Tensor:
+    n, tokens, channels = x.shape
+    query, key, value = (part.view(n, tokens, 4, 2).transpose(1, 2) for part in (net.q(x), net.k(x), net.v(x)))
+    attended = F.scaled_dot_product_attention(query, key, value).transpose(1, 2).flatten(2)
+    return net.o(attended.reshape(n, tokens, channels))  # type: ignore[no-any-return]
+
+
+def doubles_what_it_reads(net: Any, x: Tensor) -> Tensor:
+    doubled = x.mul_(2)
+    n = doubled.shape[0]
+    query, key, value = (layer(x).view(n, 4, 4, 2).transpose(1, 2) for layer in (net.q, net.k, net.v))
+    return net.o(F.scaled_dot_product_attention(query, key, value).transpose(1, 2).reshape(n, 4, 8))  # type: ignore[no-any-return]
+
+
+def attends_in_windows(net: Any, x: Tensor) -> Tensor:
+    windows = x.reshape(-1, 2, 8)
+    query, key, value = (layer(windows).view(-1, 2, 4, 2).transpose(1, 2) for layer in (net.q, net.k, net.v))
+    attended = F.scaled_dot_product_attention(query, key, value).transpose(1, 2).reshape(-1, 2, 8)
+    return net.o(attended).view(-1, 4, 8)  # type: ignore[no-any-return]
+
+
+def asks_one_token(net: Any, x: Tensor) -> Tensor:
+    query = net.q(x[:, :1]).view(-1, 1, 4, 2).transpose(1, 2)
+    key, value = (layer(x).view(-1, 4, 4, 2).transpose(1, 2) for layer in (net.k, net.v))
+    return net.o(F.scaled_dot_product_attention(query, key, value).transpose(1, 2).flatten(2))  # type: ignore[no-any-return]
+
+
+def has_tokens_first(net: Any, x: Tensor) -> Tensor:
+    x = x.transpose(0, 1)
+    return net.torch(x, x, x)[0].transpose(0, 1)  # type: ignore[no-any-return]
+
+
+class Attending(nn.Module):
+    """Images (N, 1, 8, 8) to logits, by four tokens and an attention of 4 heads of 2 channels."""
+
+    def __init__(self, attend: Callable[[Any, Tensor], Tensor]) -> None:
+        super().__init__()
+        self.patches, self.last, self.attend = nn.Conv2d(1, 8, 4, stride=4), nn.Linear(8, 10), attend
+        if attend is has_tokens_first:
+            self.torch = nn.MultiheadAttention(8, 4)
+        else:
+            self.q, self.k, self.v, self.o = (nn.Linear(8, 8) for _ in range(4))
+
+    def forward(self, x: Tensor) -> Tensor:
+        tokens = F.relu(self.patches(x)).flatten(2).transpose(1, 2)
+        return self.last(self.attend(self, tokens).mean(1))  # type: ignore[no-any-return]
+
+
+@pytest.mark.parametrize(
+    ("attend", "multiply_adds"),
+    [
+        (reshapes_at_the_end, 4 * 4 * 64), (doubles_what_it_reads, 4 * 4 * 64), (attends_in_windows, 4 * 4 * 64),
+        (asks_one_token, (1 + 4 + 4 + 1) * 64), (has_tokens_first, 4 * 4 * 64),
+    ],
+)  # fmt: skip
+def test_cut_leaves_heads_out_however_the_attention_is_written(
+    attend: Callable[[Any, Tensor], Tensor], multiply_adds: int
+) -> None:
+    network = without_heads(network_of(lambda: Attending(attend), channels=1, sparsity=0))
+    assert len(network.heads.attentions) == 1
+    smaller = cut(network)
+    others = 4 * 8 * 16 + 8 * 10
+    assert smaller.share == pytest.approx((others + multiply_adds / 2) / (others + multiply_adds))
+    images = images_of(network)
+    given = network.specification.normalised(images).double()
+    with torch.no_grad():
+        torch.testing.assert_close(smaller.module.double()(given), exact(network, images), rtol=1e-9, atol=1e-9)

@@ -27,6 +27,7 @@ def test_largest_share_is_the_largest_that_is_fast_enough(fixed: float, power: f
 
 def asking(configuration: Configuration, **pruning: object) -> Configuration:
     values = configuration.model_dump(mode="json")
+    del values["pruning"]["sparsity"]
     return config.validate({**values, "pruning": {**values["pruning"], **pruning}})
 
 
@@ -34,13 +35,15 @@ def test_meet_latency_says_once_how_many_multiply_adds_stay(
     configuration: Configuration, specification: Specification
 ) -> None:
     network = Network.initial(specification, 0)
-    asked = asking(configuration, latency=0.9, sparsity=0.5)
+    asked = asking(configuration, latency=0.9)
     assert asked.pruning.structure == "filters"
     met = stages.meet_latency(asked, network)
     macs = met.pruning.macs
     assert macs is not None
     assert (met.pruning.latency, met.pruning.sparsity, met.pruning.structure) == (0.9, 1 - macs, "filters")
-    assert stages.meet_latency(met, network) is met
+    told = r"^pruning\.latency=0\.9: does not go with pruning\.macs=.*, which follows from it; give one of them$"
+    with pytest.raises(ConfigurationError, match=told):
+        stages.meet_latency(met, network)
     scores = {name: weight.abs() for name, weight in network.prunable().items()}
     masks = select(scores, met.pruning.sparsity, met.pruning, {}, network)
     assert network.coupling.multiply_adds(masks) <= macs * network.prunable_count  # one place for each weight

@@ -10,7 +10,7 @@ from safs_ray.search.records import JOURNALS
 from safs_ray.stages import Result
 from safs_ray.storage import Folder
 from safs_ray.tune.journal import Journal
-from safs_ray.tune.warm_start import EARLIER, check_earlier, earlier_trials, take_over
+from safs_ray.tune.warm_start import EARLIER, as_earlier, check_earlier, earlier_trials, take_over
 
 
 @pytest.fixture
@@ -85,3 +85,27 @@ def test_without_it_nothing_is_copied(tmp_path: Path, configuration: Configurati
     take_over(configuration, Folder.at(tmp_path / "run"))
     assert not (tmp_path / "run").exists()
     assert earlier_trials(Folder.at(tmp_path / "run"), joint(configuration)) == []
+
+
+def test_as_earlier_takes_what_the_earlier_run_had_found(
+    tmp_path: Path, configuration: Configuration, earlier: Folder
+) -> None:
+    """0.37 and float32 here, 0.46 and dense bf16 there."""
+    values = configuration.model_dump(mode="json")
+    del values["pruning"]["sparsity"]
+    asked = validate({**values, "pruning": {**values["pruning"], "latency": 0.5}})
+
+    def found(macs: float, precision: str) -> Configuration:
+        pruning = asked.pruning.model_copy(update={"macs": macs, "sparsity": 1 - macs})
+        return asked.model_copy(
+            update={"pruning": pruning, "run": asked.run.model_copy(update={"precision": precision})}
+        )
+
+    earlier.write(CONFIGURATION, dump(found(0.46, "dense bf16")).encode())
+    here = as_earlier(starting(asked, earlier), starting(found(0.37, "auto"), earlier))
+    assert (here.pruning.macs, here.pruning.sparsity, here.run.precision) == (0.46, 0.54, "dense bf16")
+    check_earlier(here, Folder.at(tmp_path / "run"))
+    other = starting(asked, earlier, pruning__latency=0.7, pruning__sparsity=0.3, run__precision="float32")
+    told = as_earlier(other, starting(found(0.37, "float32"), earlier))
+    assert (told.pruning.macs, told.run.precision) == (0.37, "float32")
+    assert as_earlier(asked, asked) is asked
