@@ -245,6 +245,20 @@ def _kept(turn: Tensor, limit: float, coupling: Coupling) -> Tensor:
     return kept
 
 
+def least_share(coupling: Coupling, like: Mapping[str, Tensor]) -> float:
+    """The share of the multiply-adds that is left however sparse a network shall be, in (0, 1]."""
+    kept = fewest(coupling)
+    return coupling.multiply_adds_between(kept, like) / coupling.multiply_adds_between(kept | True, like)
+
+
+def fewest(coupling: Coupling) -> Tensor:
+    """The sets that stay however sparse a network shall be (sets,): of each layer the least number of channels."""
+    turn = torch.full((coupling.sets,), torch.inf, dtype=torch.float64)
+    for layer in coupling.layers:
+        turn[layer] = 0
+    return _kept(turn, 1.0, coupling)
+
+
 BLOCKS = {64: 16, 32: 8, 0: 1}
 """By the fewest channels of a layer: of how many the number that stays is a multiple."""
 

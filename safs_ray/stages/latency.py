@@ -11,7 +11,7 @@ from torch import nn
 
 from safs_ray.config import Configuration, refusal, validate
 from safs_ray.network import Network
-from safs_ray.pruning.structure import select
+from safs_ray.pruning.structure import least_share, select
 from safs_ray.sparse.compact import cut
 
 
@@ -50,6 +50,7 @@ def meet_latency(configuration: Configuration, network: Network) -> Configuratio
     if macs is None:
         least = "with so few channels that a hundredth of the multiply-adds is left, it takes longer"
         raise refusal("pruning.latency", section.latency, f"{least}; allowed: a larger part of the time")
+    macs = max(macs, least_share(network.coupling, network.prunable()))
     values = configuration.model_dump(mode="json", exclude_defaults=True)
     return validate({**values, "pruning": {**values["pruning"], "macs": macs, "sparsity": 1 - macs}})
 

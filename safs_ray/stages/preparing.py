@@ -21,7 +21,7 @@ from safs_ray.network import Network
 from safs_ray.operators import check_names, find
 from safs_ray.pruning import contract as pruning_contract
 from safs_ray.pruning.scores import find_score
-from safs_ray.pruning.structure import coupled
+from safs_ray.pruning.structure import coupled, least_share
 from safs_ray.randomness import generator
 from safs_ray.references import is_reference, resolve
 from safs_ray.search import contract as search_contract
@@ -232,12 +232,10 @@ def _check_channels(configuration: Configuration, network: Network) -> None:
         }[section.structure]
         raise refusal("pruning.structure", section.structure, f"{reason}; allowed: unstructured, N:M, blocks:BxC")
     if section.macs is not None:
-        fewest = torch.zeros(coupling.sets, dtype=torch.bool)
-        fewest[[0, *(int(layer[0]) for layer in coupling.layers)]] = True
-        least = coupling.multiply_adds_between(fewest, weights) / coupling.multiply_adds_between(fewest | True, weights)
-        if section.macs < least:
-            reason = f"one channel of each layer takes {least:.2g} of the multiply-adds; allowed: at least so many"
-            raise refusal("pruning.macs", section.macs, reason)
+        share = least_share(coupling, weights)
+        if section.macs < share:
+            reason = f"the fewest channels that its layers keep take {share:.2g} of the multiply-adds"
+            raise refusal("pruning.macs", section.macs, f"{reason}; allowed: at least so many")
 
 
 COPIES = 4
