@@ -2,8 +2,8 @@
 
 A head goes physically when its queries, keys and values are no longer computed and the layer behind the attention no
 longer reads it. Networks write attention in many ways. So whatever leads from linear layers to a softmax and from there
-to a linear layer may be an attention, and is one if it computes, on random numbers, what attention of so many heads
-computes.
+to a linear layer, by steps that move, scale and weigh alone, may be an attention, and is one if it computes, on random
+numbers, what attention of so many heads computes.
 """
 
 from __future__ import annotations
@@ -34,8 +34,10 @@ class Attention(NamedTuple):
         places: by name of each of these weights, how many places of its output it is used at, for one input; of one
             that computes all three from several inputs the mean.
         computed: names of the nodes that give queries, keys and values, in this order, or all three at once.
-        between: names of the nodes behind them up to the projection, in their order; none of an nn.MultiheadAttention.
         width: channels of a head.
+        between: names of the nodes behind them up to the projection, and of the sizes that only these read, in their
+            order; none of an nn.MultiheadAttention.
+        attended: name of the one that gives what the projection reads.
         order: how one node that gives all three lays them out.
     """
 
@@ -44,8 +46,9 @@ class Attention(NamedTuple):
     columns: Tensor
     places: Mapping[str, float]
     computed: tuple[str, ...]
-    between: tuple[str, ...]
     width: int
+    between: tuple[str, ...] = ()
+    attended: str = ""
     order: str = ""
 
     @property
@@ -382,8 +385,9 @@ def _known(module: fx.GraphModule, candidate: _Candidate, values: Mapping[fx.Nod
                         projection: _places(attended),
                     },
                     computed=tuple(source.name for source in sources),
-                    between=tuple(node.name for node in candidate.between),
                     width=width,
+                    between=tuple(node.name for node in candidate.between),
+                    attended=candidate.attended.name,
                     order=order,
                 )
     return None
@@ -402,7 +406,6 @@ def _of_multihead(module: fx.GraphModule, node: fx.Node, values: Mapping[fx.Node
         columns=_heads(layer.num_heads, layer.head_dim),
         places={f"{node.target}.in_proj_weight": sum(places) / 3, f"{node.target}.out_proj.weight": places[0]},
         computed=(node.name,),
-        between=(),
         width=layer.head_dim,
     )
 

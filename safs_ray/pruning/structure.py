@@ -247,11 +247,11 @@ def _kept(turn: Tensor, limit: float, coupling: Coupling) -> Tensor:
 
 def least_share(coupling: Coupling, like: Mapping[str, Tensor]) -> float:
     """The share of the multiply-adds that is left however sparse a network shall be, in (0, 1]."""
-    kept = fewest(coupling)
+    kept = _fewest(coupling)
     return coupling.multiply_adds_between(kept, like) / coupling.multiply_adds_between(kept | True, like)
 
 
-def fewest(coupling: Coupling) -> Tensor:
+def _fewest(coupling: Coupling) -> Tensor:
     """The sets that stay however sparse a network shall be (sets,): of each layer the least number of channels."""
     turn = torch.full((coupling.sets,), torch.inf, dtype=torch.float64)
     for layer in coupling.layers:

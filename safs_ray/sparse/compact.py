@@ -240,7 +240,7 @@ def _owner(weight: str) -> str:
 def _attend_anew(module: fx.GraphModule, attention: Attention) -> None:
     """Let a graph compute what an attention does without naming how many heads there are."""
     nodes = {node.name: node for node in module.graph.nodes}
-    attended, computed = nodes[attention.between[-1]], tuple(nodes[name] for name in attention.computed)
+    attended, computed = nodes[attention.attended], tuple(nodes[name] for name in attention.computed)
     name = unused(f"{_owner(attention.projection)}_attend", names_of(module))
     module.add_submodule(name, Attend(attention.width, attention.order))
     with module.graph.inserting_after(attended):
