@@ -147,7 +147,7 @@ def step_of(network: Network, way: str, device: torch.device, batch: int, turns:
     precision, memory_format, mode = WAYS[way]
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats()
-    cohort = executable(network, "auto" if device.type == "cuda" else "dense", device).cohort
+    cohort = executable(network, "auto", device).cohort
     cohort.train()
     cohort.freeze_scales()
     if mode:
