@@ -156,7 +156,7 @@ SHAPE = 1.5
 CLUSTERED = 0.003
 """How much likelier a weight is active beside an active one, on the way from the density to certainty.
 
-More of it makes clusters at the cost of accuracy: see docs/search.md.
+More of it makes clusters at the cost of accuracy: see results/README.md, "pruners".
 """
 
 MEMORY = 0.99

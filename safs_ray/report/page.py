@@ -123,7 +123,8 @@ def _pruning(record: Record) -> str:
     if not pruning.sparsity:
         return "not pruned"
     structure = "" if pruning.structure == "unstructured" else f"structure {pruning.structure}, "
-    goal = f"{100 * pruning.sparsity:g}% sparsity"
+    of_what = f" of the {pruning.structure}" if pruning.prunes_channels else ""
+    goal = f"{100 * pruning.sparsity:g}% sparsity{of_what}"
     if pruning.macs is not None:
         goal = f"{100 * pruning.macs:g}% of the multiply-adds"
     if pruning.recipe == AUTO:

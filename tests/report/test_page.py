@@ -191,6 +191,12 @@ def test_pruners_that_were_tried_and_a_search_that_found_nothing_better_stand_on
     assert "Pruners tried" not in Parsed(rendered(record)).text
 
 
+def test_the_page_says_what_the_sparsity_is_of(variant: Callable[..., Path], record: Record) -> None:
+    assert "pruned to 90% sparsity by magnitude" in Parsed(rendered(record)).text
+    filters = Record.read(Folder.at(variant("filters", (), pruning={"structure": "filters"})))
+    assert "pruned to 90% sparsity of the filters by magnitude" in Parsed(rendered(filters)).text
+
+
 def test_gains_are_paired_by_fold() -> None:
     row = {"test_accuracy": {"values": [0.5, 0.7]}}
     pruned = {"test_accuracy": {"values": [0.4, 0.5, 0.1]}}
