@@ -3,12 +3,14 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from torch import nn
 
 from safs_ray import config, stages
 from safs_ray.config import Configuration, ConfigurationError
 from safs_ray.models import Specification
 from safs_ray.network import Network
 from safs_ray.pruning.structure import select
+from safs_ray.stages import latency
 from safs_ray.stages.latency import largest_share
 
 
@@ -32,14 +34,21 @@ def asking(configuration: Configuration, **pruning: object) -> Configuration:
 
 
 def test_meet_latency_says_once_how_many_multiply_adds_stay(
-    configuration: Configuration, specification: Specification
+    configuration: Configuration, specification: Specification, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Timed by a clock that goes by the parameters: what so small a network takes, the calls decide."""
+
+    def parameters(module: nn.Module) -> int:
+        return sum(parameter.numel() for parameter in module.parameters())
+
+    monkeypatch.setattr(latency, "_time_beside", lambda smaller, whole, _: parameters(smaller) / parameters(whole))
     network = Network.initial(specification, 0)
     asked = asking(configuration, latency=0.9)
     assert asked.pruning.structure == "filters"
     met = stages.meet_latency(asked, network)
     macs = met.pruning.macs
     assert macs is not None
+    assert 0.8 < macs <= 0.9
     assert (met.pruning.latency, met.pruning.sparsity, met.pruning.structure) == (0.9, 1 - macs, "filters")
     told = r"^pruning\.latency=0\.9: does not go with pruning\.macs=.*, which follows from it; give one of them$"
     with pytest.raises(ConfigurationError, match=told):
