@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, fx, nn
 
 from safs_ray.activations import SitedNetwork, find_sites, input_shapes
-from safs_ray.config import ConfigurationError, counted, refusal
+from safs_ray.config import counted, refusal
 from safs_ray.data import Array, as_tensors
 from safs_ray.models import Specification, build, origin
 from safs_ray.operators import lookup
@@ -210,10 +210,7 @@ class Network:
         Raises:
             ConfigurationError: torch.fx cannot trace it, so that nobody knows.
         """
-        if self.sited.untraced:
-            raise self._untraced("filters")
-        sloped = tuple(name if lookup(name).channels is not None else "relu" for name in self.assignment)
-        return _coupled_once(self.specification, origin(self.specification.model), self.groups, sloped)
+        return self._read("filters")[0]
 
     @cached_property
     def heads(self) -> Heads:
@@ -222,15 +219,15 @@ class Network:
         Raises:
             ConfigurationError: torch.fx cannot trace it, so that nobody knows.
         """
-        if self.sited.untraced:
-            raise self._untraced("heads")
-        return _heads_once(self.specification, origin(self.specification.model))
+        return self._read("heads")[1]
 
-    def _untraced(self, structure: str) -> ConfigurationError:
-        reason = (
-            f"needs a network that torch.fx can trace: {self.sited.untraced}; allowed: unstructured, N:M, blocks:BxC"
-        )
-        return refusal("pruning.structure", structure, reason)
+    def _read(self, structure: str) -> tuple[Coupling, Heads]:
+        """What its graph says, or a refusal of a structure that needs one."""
+        if self.sited.untraced:
+            reason = f"needs a network that torch.fx can trace: {self.sited.untraced}"
+            raise refusal("pruning.structure", structure, f"{reason}; allowed: unstructured, N:M, blocks:BxC")
+        sloped = tuple(name if lookup(name).channels is not None else "relu" for name in self.assignment)
+        return _read_once(self.specification, origin(self.specification.model), self.groups, sloped)
 
     def activations(self) -> dict[str, dict[str, Any]]:
         """Operator, alpha and beta by site."""
@@ -367,28 +364,19 @@ def _template(specification: Specification) -> SitedNetwork:
 def forget_modules() -> None:
     """Free what is kept to build the networks of a specification faster: about as much memory as a dense network."""
     _found_once.cache_clear()
-    _coupled_once.cache_clear()
-    _heads_once.cache_clear()
+    _read_once.cache_clear()
 
 
 @lru_cache(maxsize=4)
 @torch.inference_mode(False)
-def _coupled_once(specification: Specification, _made_by: object, groups: int, assignment: tuple[str, ...]) -> Coupling:
-    """The coupling of a network with operators of which only those with a slope for each channel matter."""
+def _read_once(
+    specification: Specification, _made_by: object, groups: int, assignment: tuple[str, ...]
+) -> tuple[Coupling, Heads]:
+    """The channels and heads of a network with operators of which only those with a slope for each channel matter."""
     sited = _sited(specification)
     module = (sited.grouped(groups) if groups > 1 else sited).install([lookup(name) for name in assignment])
     assert isinstance(module, fx.GraphModule)
-    return coupling_of(module, specification.example())
-
-
-@lru_cache(maxsize=4)
-@torch.inference_mode(False)
-def _heads_once(specification: Specification, _made_by: object) -> Heads:
-    """The heads of a network, with whatever activations, which attention has none of."""
-    sited = _sited(specification)
-    module = sited.install([lookup("relu")] * len(sited.sites))
-    assert isinstance(module, fx.GraphModule)
-    return heads_of(module, specification.example())
+    return coupling_of(module, specification.example()), heads_of(module, specification.example())
 
 
 @lru_cache(maxsize=4)

@@ -126,7 +126,7 @@ class _Reader:
         self._places: dict[str, float] = {}
         self._fixed = 0
         self._views = {node.name: self._flattens(node) for node in module.graph.nodes if self._is_plain_view(node)}
-        shared = _shared(module)
+        shared = shared_layers(module)
         for node in module.graph.nodes:
             if node in self._shapes:
                 known = None if node.op == "call_module" and node.target in shared else self._known(node)
@@ -201,7 +201,7 @@ class _Reader:
         taken, given = value.sets, self._fresh(len(child.weight))
         if value.dimension != dimension:
             self._hold(value)
-            taken = _staying(child.weight.shape[1] * groups)
+            taken = staying(child.weight.shape[1] * groups)
         name = f"{path}.weight"
         self._places[name] = self._places_of(node, len(given))
         self._outputs[name] = given
@@ -209,7 +209,7 @@ class _Reader:
             self._inputs[name] = taken
         elif groups == len(taken):  # depthwise: a channel goes with those that are computed from it alone
             self._tie(given, taken.repeat_interleave(len(given) // groups))
-            self._inputs[name] = _staying(1)
+            self._inputs[name] = staying(1)
         else:  # every group loses the same of its channels, so that all stay alike
             for numbers in (given.view(groups, -1), taken.view(groups, -1)):
                 for other in numbers[1:]:
@@ -244,7 +244,7 @@ class _Reader:
         if node.op == "call_module":
             self._fixed += self._multiply_adds(node)
         shape = self._shapes.get(node, ())
-        return Value(_staying(shape[0] if shape else 0), 1)
+        return Value(staying(shape[0] if shape else 0), 1)
 
     def _multiply_adds(self, node: fx.Node) -> int:
         """Of a convolution or linear layer, or of the matrices of attention; 0 of other modules."""
@@ -351,7 +351,8 @@ def _keeps_channels(node: fx.Node, rank: int) -> bool:
     return all(isinstance(each, int) and each % rank > 1 for each in dimensions)
 
 
-def _staying(count: int) -> Tensor:
+def staying(count: int) -> Tensor:
+    """Set 0 for so many channels (count,)."""
     return torch.zeros(count, dtype=torch.int64)
 
 
@@ -373,8 +374,8 @@ def _sizes(module: fx.GraphModule, example: Tensor) -> dict[fx.Node, tuple[int, 
     return sizes
 
 
-def _shared(module: fx.GraphModule) -> set[str]:
-    """The names of layers and normalisations that are applied twice, or have a tensor that something else reads."""
+def shared_layers(module: fx.GraphModule) -> set[str]:
+    """The names of layers, normalisations and attentions that are applied twice, or have a tensor that others read."""
     called = [str(node.target) for node in module.graph.nodes if node.op == "call_module"]
     read = [
         reduce(getattr, str(node.target).split("."), module) for node in module.graph.nodes if node.op == "get_attr"
@@ -388,8 +389,11 @@ def _shared(module: fx.GraphModule) -> set[str]:
         name
         for name in called
         for layer in (module.get_submodule(name),)
-        if isinstance(layer, (*LAYERS, *NORMALISATIONS))
-        and (called.count(name) > 1 or shared & {id(each) for each in (*layer.parameters(), *layer.buffers())})
+        if isinstance(layer, (*LAYERS, *NORMALISATIONS, nn.MultiheadAttention))
+        and (
+            sum(other == name or other.startswith(f"{name}.") for other in called) > 1
+            or shared & {id(each) for each in (*layer.parameters(), *layer.buffers())}
+        )
     }
 
 

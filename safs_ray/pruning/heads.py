@@ -20,7 +20,7 @@ from torch import Tensor, fx, nn
 from torch.nn import functional as F
 
 from safs_ray.activations.kinds import is_plain
-from safs_ray.pruning.coupling import Coupling
+from safs_ray.pruning.coupling import Coupling, shared_layers, staying
 from safs_ray.randomness import generator
 
 
@@ -109,16 +109,12 @@ def _coupled(module: fx.GraphModule, attentions: Sequence[Attention]) -> Couplin
     sets = 1
     for attention in attentions:
         for name, heads in attention.rows.items():
-            outputs[name], inputs[name] = heads + sets, _staying(module.get_parameter(name).shape[1])
+            outputs[name], inputs[name] = heads + sets, staying(module.get_parameter(name).shape[1])
         name = attention.projection
-        outputs[name], inputs[name] = _staying(module.get_parameter(name).shape[0]), attention.columns + sets
+        outputs[name], inputs[name] = staying(module.get_parameter(name).shape[0]), attention.columns + sets
         places |= attention.places
         sets += attention.heads
     return Coupling(outputs, inputs, normalisations={}, places=places, sets=sets)
-
-
-def _staying(count: int) -> Tensor:
-    return torch.zeros(count, dtype=torch.int64)
 
 
 class Attend(nn.Module):
@@ -221,21 +217,11 @@ def _candidates(module: fx.GraphModule) -> Iterator[_Candidate]:
 
 def _own_layers(module: fx.GraphModule) -> dict[fx.Node, nn.Module]:
     """Linear layers and attentions of torch that are applied once, and whose tensors nothing else is or reads."""
-    called = [str(node.target) for node in module.graph.nodes if node.op == "call_module"]
-    read = {str(node.target) for node in module.graph.nodes if node.op == "get_attr"}
-    owners: dict[int, int] = {}
-    for _, parameter in module.named_parameters(remove_duplicate=False):
-        owners[id(parameter)] = owners.get(id(parameter), 0) + 1
-    own: dict[fx.Node, nn.Module] = {}
-    for node in module.graph.nodes:
-        path = str(node.target)
-        if node.op == "call_module" and sum(each == path or each.startswith(f"{path}.") for each in called) == 1:
-            layer = module.get_submodule(path)
-            alone = all(owners[id(parameter)] == 1 for parameter in layer.parameters())
-            unread = not any(name.startswith(f"{path}.") for name in read)
-            if alone and unread and any(is_plain(layer, kind) for kind in (nn.Linear, nn.MultiheadAttention)):
-                own[node] = layer
-    return own
+    shared = shared_layers(module)
+    called = [node for node in module.graph.nodes if node.op == "call_module" and node.target not in shared]
+    layers = {node: module.get_submodule(str(node.target)) for node in called}
+    kinds = (nn.Linear, nn.MultiheadAttention)
+    return {node: layer for node, layer in layers.items() if any(is_plain(layer, kind) for kind in kinds)}
 
 
 def _attends_plainly(layer: nn.MultiheadAttention, node: fx.Node) -> bool:

@@ -10,15 +10,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from functools import cached_property
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
-from safs_ray.config import PruningSection
 from safs_ray.pruning.rules import ChangingMasks
-from safs_ray.pruning.structure import Coupled, coupled, select
+from safs_ray.pruning.structure import coupled, select
 
 
 class TurboVBI(ChangingMasks):
@@ -31,18 +31,20 @@ class TurboVBI(ChangingMasks):
     shall stay; and where whole channels go the weights that compute one share their support, in place of chains.
     """
 
-    def __init__(
-        self,
-        weights: Mapping[str, Tensor],
-        masks: Mapping[str, Tensor],
-        steps: int,
-        section: PruningSection,
-        network: Coupled,
-    ) -> None:
-        super().__init__(weights, masks, steps, section, network)
-        self._curvature = {name: torch.zeros_like(weight) for name, weight in self._weights.items()}
-        self._active = {name: torch.ones_like(weight) for name, weight in self._weights.items()}
-        self._rates = {name: torch.zeros_like(weight) for name, weight in self._weights.items()}
+    @cached_property
+    def _curvature(self) -> dict[str, Tensor]:
+        """The running mean of squared gradients."""
+        return {name: torch.zeros_like(weight) for name, weight in self._weights.items()}
+
+    @cached_property
+    def _active(self) -> dict[str, Tensor]:
+        """The probability that each weight is active."""
+        return {name: torch.ones_like(weight) for name, weight in self._weights.items()}
+
+    @cached_property
+    def _rates(self) -> dict[str, Tensor]:
+        """How fast each weight decays, times the learning rate and the strength."""
+        return {name: torch.zeros_like(weight) for name, weight in self._weights.items()}
 
     @torch.no_grad()
     def before_step(self) -> None:

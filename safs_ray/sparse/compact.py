@@ -135,7 +135,7 @@ def cut(network: Network) -> Cut:
     _without_sizes(module, coupling.views)
     kept, sizes = dict[str, tuple[Tensor, ...]](), {}
     for name, outputs in coupling.outputs.items():
-        own, read, owner = needed[outputs], needed[coupling.inputs[name]], name.removesuffix(".weight")
+        own, read, owner = needed[outputs], needed[coupling.inputs[name]], _owner(name)
         if own.all() and read.all():
             continue
         layer = module.get_submodule(owner)

@@ -34,9 +34,10 @@ def meet_latency(configuration: Configuration, network: Network) -> Configuratio
         reason = f"does not go with pruning.macs={section.macs:g}, which follows from it; give one of them"
         raise refusal("pruning.latency", section.latency, reason)
 
+    scores = {name: weight.abs() for name, weight in network.prunable().items()}
+
     def takes(macs: float) -> float:
         asked = section.model_copy(update={"macs": macs})
-        scores = {name: weight.abs() for name, weight in network.prunable().items()}
         smaller = cut(network.masked(select(scores, 1 - macs, asked, {}, network)))
         return _time_beside(smaller.module, whole, network)
 
@@ -50,7 +51,7 @@ def meet_latency(configuration: Configuration, network: Network) -> Configuratio
     if macs is None:
         least = "with so few channels that a hundredth of the multiply-adds is left, it takes longer"
         raise refusal("pruning.latency", section.latency, f"{least}; allowed: a larger part of the time")
-    macs = max(macs, least_share(network.coupling, network.prunable()))
+    macs = max(macs, least_share(network.coupling, scores))
     values = configuration.model_dump(mode="json", exclude_defaults=True)
     return validate({**values, "pruning": {**values["pruning"], "macs": macs, "sparsity": 1 - macs}})
 
