@@ -6,12 +6,11 @@ import time
 from dataclasses import replace
 from statistics import median
 
-import torch
-
 from safs_ray.config import Configuration
 from safs_ray.data import Splits
 from safs_ray.network import Network
 from safs_ray.stages.beginning import dense_training
+from safs_ray.stages.preparing import device_here
 from safs_ray.training import Context, Trainer
 
 FASTER = 1.3
@@ -26,11 +25,13 @@ LEAST_SECONDS = 0.1
 def choose_precision(configuration: Configuration, network: Network, splits: Splits) -> Configuration:
     """The configuration with ``run.precision`` dense bf16 where that trains this network faster on this CPU.
 
-    It is as it was where it names a precision, a GPU trains, or nothing dense is trained. Steps of a few images take
+    It is as it was where it names a precision, a GPU may train, or nothing dense is trained. Steps of a few images take
     turns in both, on as many cores as torch uses. Sparse networks are trained in float32 all the same.
     """
     run = configuration.run
-    on_gpu = run.device == "cuda" or (run.device == "auto" and torch.cuda.is_available())
+    # A cluster may have GPUs that this machine, its head, has not.
+    elsewhere = run.address != "local" and run.device != "cpu" and configuration.tune.resources.gpu != 0
+    on_gpu = run.device == "cuda" or elsewhere or device_here(configuration).type == "cuda"
     dense = configuration.dense.epochs and not configuration.model.weights and not configuration.task.loop
     if run.precision != "auto" or on_gpu or not dense:
         return configuration

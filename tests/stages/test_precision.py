@@ -48,8 +48,9 @@ def test_choose_precision_leaves_small_networks_in_float32(
 
 @pytest.mark.parametrize(
     ("section", "keys"),
-    [("run", {"precision": "float32"}), ("run", {"device": "cuda"}), ("dense", {"epochs": 0}),
-     ("model", {"weights": "some.safetensors"}), ("task", {"loop": "mine:Loop"})],
+    [("run", {"precision": "float32"}), ("run", {"address": "auto"}), ("run", {"device": "cuda"}),
+     ("dense", {"epochs": 0}), ("model", {"weights": "some.safetensors"}),
+     ("task", {"loop": "mine:Loop"})],
 )  # fmt: skip
 def test_choose_precision_chooses_nothing_where_there_is_nothing_to_choose(
     configuration: Configuration,
