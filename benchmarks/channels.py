@@ -2,7 +2,7 @@
 
     pip install torch-pruning onnxruntime
     python benchmarks/channels.py DENSE_FOLDER OUTPUT [data.folder=MNIST_FOLDER] [--seeds 0 1 2] [--macs 0.5 0.25 0.1]
-        [--pruners "taylor, global"] [--rate 1e-2]
+        [--pruners "taylor, global"] [--rate 1e-2] [--epochs 8] [--last 4] [--search 8 2]
 
 Every cell starts from the dense network of its seed, as benchmarks/pruners.py trains it, and loses channels until a
 share of the multiply-adds is left: at once and then trained, or while it trains for as many epochs. Then it is trained
@@ -33,14 +33,6 @@ from safs_ray.network import Network
 from safs_ray.stages import Result
 from safs_ray.training import Context, sparse_training, train
 
-SEARCH = {"steps": 8, "epochs": 2, "lahc": {"walks": 4}}
-
-EPOCHS = 8
-"""Of the training while channels go, or after they went."""
-
-LAST = 4
-"""Epochs of the last training."""
-
 
 def ours(network: Network, run: Configuration, folds: Folds, macs: float, **keys: str) -> Result:
     """The network pruned and trained by safs_ray."""
@@ -49,15 +41,16 @@ def ours(network: Network, run: Configuration, folds: Folds, macs: float, **keys
 
 def asking(run: Configuration, macs: float, **keys: str) -> Configuration:
     """The setting that leaves a share of the multiply-adds."""
-    section = {"epochs": EPOCHS, "structure": "filters", "macs": macs, "hyperparameters": ADAM, **keys}
-    final = {**run.model_dump(mode="json")["final"], "epochs": LAST}
-    return config.validate({**run.model_dump(mode="json"), "pruning": section, "search": SEARCH, "final": final})
+    epochs = run.pruning.epochs
+    section = {"epochs": epochs, "structure": "filters", "macs": macs, "hyperparameters": ADAM, **keys}
+    return config.validate({**run.model_dump(mode="json"), "pruning": section})
 
 
 def of_torch_pruning(network: Network, run: Configuration, folds: Folds, macs: float, over_all: bool) -> Result:
     """The same with the channels that Torch-Pruning removes by the magnitude of groups."""
     setting = asking(run, macs)
-    training = sparse_training(Context(setting, folds.search()), setting.pruning.hyperparameters, EPOCHS, run.run.seed)
+    section = setting.pruning
+    training = sparse_training(Context(setting, folds.search()), section.hyperparameters, section.epochs, run.run.seed)
     return Result(*train(network.masked(masks_of_torch_pruning(network, macs, over_all)), training, "--macs"))
 
 
@@ -123,12 +116,15 @@ def main() -> None:
     parser.add_argument("--macs", type=float, nargs="+", default=[0.5, 0.25, 0.1])
     parser.add_argument("--pruners", nargs="+", default=list(PRUNERS), choices=PRUNERS)
     parser.add_argument("--rate", type=float, default=1e-2, help="learning rate of the search and the last training")
+    parser.add_argument("--epochs", type=int, default=8, help="of the training while channels go, or after they went")
+    parser.add_argument("--last", type=int, default=4, help="epochs of the last training")
+    parser.add_argument("--search", type=int, nargs=2, default=[8, 2], help="its evaluations, and the epochs of each")
     arguments = parser.parse_intermixed_args()
     torch.set_num_threads(1)
     file, cells = cells_in(arguments.output, "channels.json")
     made = {key(cell) for cell in cells}
     for seed in arguments.seeds:
-        setting = configure(arguments.words, seed)
+        setting = of_length(configure(arguments.words, seed), arguments.epochs, arguments.last, *arguments.search)
         folds = stages.folds(setting, stages.load(setting))
         dense = train_dense(setting, folds, arguments.dense)
         for macs, pruner in product(arguments.macs, arguments.pruners):
@@ -139,6 +135,14 @@ def main() -> None:
                 file.write_text(json.dumps(cells, indent=1) + "\n")
                 print(json.dumps(cells[-1]), flush=True)
     show(cells)
+
+
+def of_length(setting: Configuration, epochs: int, last: int, steps: int, each: int) -> Configuration:
+    """The setting with other lengths of its trainings and its search."""
+    values = setting.model_dump(mode="json")
+    search = {"steps": steps, "epochs": each, "lahc": {"walks": 4}}
+    pruning, final = {**values["pruning"], "epochs": epochs}, {**values["final"], "epochs": last}
+    return config.validate({**values, "pruning": pruning, "search": search, "final": final})
 
 
 def key(cell: Cell) -> tuple[int, float, str]:

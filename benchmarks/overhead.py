@@ -34,6 +34,9 @@ NAME = "overhead"
 EVERY = 0.5
 """Seconds between two looks at the processes."""
 
+AT_ONCE = 0.1
+"""Seconds within which a trial reports the steps of one call."""
+
 Samples = list[tuple[float, float]]
 """Points in time, in seconds since 1970, and the CPU time that the processes had taken by then."""
 
@@ -88,7 +91,9 @@ def line(sweep: str, steps: list[dict[str, Any]], told: list[dict[str, Any]], us
     seconds = {(step["trial"], step["iteration"]): step["core_seconds"] for step in steps}
     core_seconds, wall = sum(seconds.values()), end - begin
     first = next(event for event in told if event["event"] == "step")
-    waited = first["time"] - seconds.get((first["trial"], first["step"] - 1), 0.0) - begin
+    together = [event for event in told if event["event"] == "step" and event["trial"] == first["trial"]]
+    together = [event for event in together if event["time"] < first["time"] + AT_ONCE]
+    waited = first["time"] - sum(seconds.get((event["trial"], event["step"] - 1), 0.0) for event in together) - begin
     ends = {event["trial"]: event["time"] for event in told if event["event"] == "step"}
     idle = sum(end - each for each in sorted(ends.values())[-workers:])
     moments, totals = zip(*used, strict=True)

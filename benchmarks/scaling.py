@@ -17,10 +17,10 @@ from pathlib import Path
 from typing import Any
 
 SETTING = (
-    "data.source=digits", "model.name=lenet5", "dense.epochs=10", "pruning.epochs=0", "pruning.allocation=global",
-    "search.steps=6", "search.epochs=60", "finetune.epochs=120", "finetune.epochs_per_step=60", "tune.trials=8",
-    "tune.scheduler=none", "tune.searcher=random", "final.folds=1", "final.epochs=1", "final.finalists=1",
-    "final.ablations=[]",
+    "data.source=digits", "model.name=lenet5", "dense.epochs=10", "pruning.schedule=one shot", "pruning.epochs=0",
+    "pruning.allocation=global", "search.steps=6", "search.epochs=60", "finetune.epochs=120",
+    "finetune.epochs_per_step=60", "tune.trials=8", "tune.scheduler=none", "tune.searcher=random", "final.folds=1",
+    "final.epochs=1", "final.finalists=1", "final.ablations=[]",
 )  # fmt: skip
 
 

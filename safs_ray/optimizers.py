@@ -10,14 +10,15 @@ gradients that are zero where weights were dropped.
 
 from __future__ import annotations
 
+import inspect
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
-from torch import Tensor
-from torch.optim import SGD, Adam, AdamW, Optimizer, lr_scheduler
+from torch import Tensor, optim
+from torch.optim import Optimizer, lr_scheduler
 
 from safs_ray.config import Hyperparameters
 
@@ -31,7 +32,38 @@ Tensors = Mapping[Tensor, Tensor]
 """Of parameters (values,) or (networks, values) that hold several tensors: the number of the tensor of every value."""
 
 
-class PerTensor(Optimizer, ABC):
+class Eager(Optimizer):
+    """An optimizer that no compiler looks into.
+
+    torch guards these methods against torch.compile: the first call of any of them imports the compiler, which takes a
+    second and 170 MB of every process. What is below the guards does the same.
+    """
+
+    add_param_group = inspect.unwrap(Optimizer.add_param_group)
+    state_dict = inspect.unwrap(Optimizer.state_dict)
+    load_state_dict = inspect.unwrap(Optimizer.load_state_dict)
+    zero_grad = inspect.unwrap(Optimizer.zero_grad)
+
+
+class SGD(Eager, optim.SGD):
+    """torch's."""
+
+    step = torch.no_grad()(inspect.unwrap(optim.SGD.step))
+
+
+class Adam(Eager, optim.Adam):
+    """torch's."""
+
+    step = torch.no_grad()(inspect.unwrap(optim.Adam.step))
+
+
+class AdamW(Eager, optim.AdamW):
+    """torch's, which is Adam with another decay of the weights."""
+
+    step = torch.no_grad()(inspect.unwrap(optim.AdamW.step))
+
+
+class PerTensor(Eager, ABC):
     """An optimizer that treats each tensor on its own; what has no gradient, such as a frozen scale, stays.
 
     Args:

@@ -6,10 +6,10 @@ from typing import get_args
 
 import pytest
 import torch
-from torch import nn
+from torch import nn, optim
 from torch.optim import SGD, Adam, Optimizer
 
-from safs_ray.config import Configuration, OptimizerName
+from safs_ray.config import Configuration, Hyperparameters, OptimizerName
 from safs_ray.optimizers import OPTIMIZERS, SCHEDULES, Fromage, PerTensor, TAdam
 
 
@@ -136,6 +136,25 @@ class TestBoth:
                 optimizer.step()
             found.append(parameter.tolist())
         assert found[0] == pytest.approx(found[1], abs=0.1)
+
+
+@pytest.mark.parametrize("name", ["sgd", "adam", "adamw"])
+def test_torchs_own_take_its_steps_and_give_and_take_its_states(name: str) -> None:
+    theirs = {"sgd": optim.SGD, "adam": optim.Adam, "adamw": optim.AdamW}[name]
+    chosen = Hyperparameters(optimizer=name, learning_rate=0.1, momentum=0.9 if name == "sgd" else 0.0)
+    options = {"momentum": 0.9} if name == "sgd" else {}
+    own, plain = weights(1.0, -2.0), weights(1.0, -2.0)
+    ours = OPTIMIZERS[name](group(own, weight_decay=0.01), chosen, {})
+    reference = theirs(group(plain, weight_decay=0.01), lr=0.1, fused=True, **options)
+    gradients = [(0.5, -1.0), (0.1, 3.0), (-2.0, 0.0)]
+    assert after(ours, own, *gradients) == after(reference, plain, *gradients)
+    other = theirs(group(plain), lr=0.5, fused=True, **options)
+    other.load_state_dict(ours.state_dict())
+    torch.testing.assert_close(other.state_dict()["state"], reference.state_dict()["state"], rtol=0, atol=0)
+    ours.load_state_dict(other.state_dict())
+    assert after(ours, own, (1.0, 1.0)) == after(other, plain, (1.0, 1.0))
+    ours.zero_grad()
+    assert own.grad is None
 
 
 def test_configured_names_are_all_there(configuration: Configuration) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -125,11 +126,26 @@ def is_own(specification: Specification) -> bool:
 
 
 def footprint_of(specification: Specification) -> Footprint:
-    """What training the network takes; of the table's networks without building them.
+    """What training the network takes; of the table's networks, where they are large, without building them.
 
     Raises:
         ConfigurationError: as :func:`build`.
     """
-    device = "meta" if specification.model in ARCHITECTURES else "cpu"  # a user's function need not know of meta
-    with torch.random.fork_rng(devices=[]), torch.device(device):
+    with torch.random.fork_rng(devices=[]), torch.device(_device_to_measure_on(specification)):
         return footprint(build(specification, seed=0), specification.example())
+
+
+LARGE = 2**26, 2**18
+"""Weights of a network, and numbers of an image, above which a pass over two images takes much time or memory."""
+
+
+def _device_to_measure_on(specification: Specification) -> str:
+    """Torch's meta device, which takes no memory, for what is large: a first pass there loads a compiler, for a second.
+
+    Never for a user's own function, which need not know of it.
+    """
+    if specification.model not in ARCHITECTURES:
+        return "cpu"
+    with torch.device("meta"):
+        weights = sum(parameter.numel() for parameter in build(specification, seed=0).parameters())
+    return "meta" if weights > LARGE[0] or math.prod(specification.shape) > LARGE[1] else "cpu"

@@ -131,9 +131,11 @@ def _derivatives(module: nn.Module, masks: Mapping[str, Tensor], example: Tensor
     _draw_parameters(straight, masks, draws)
     names = {id(weight): name for name, weight in prunable_weights(straight).items()}
     channels: dict[str, Tensor] = {}
+    biases = _taken_off(straight)
 
     def renew(layer: nn.Module, output: Tensor) -> Tensor:
         value, derivative = _unpacked(output)
+        value = value + biases.get(layer, 0)
         depends = torch.zeros_like(value, dtype=torch.bool) if derivative is None else derivative != 0
         name = names[id(layer.weight)]
         own = depends.transpose(0, -1 if isinstance(layer, nn.Linear) else 1).flatten(1).any(1)
@@ -150,6 +152,15 @@ def _derivatives(module: nn.Module, masks: Mapping[str, Tensor], example: Tensor
         value, derivative = _unpacked(output)
     known = derivative is not None and value.isfinite().all() and derivative.isfinite().all()
     return Reach(channels, (derivative != 0).any(0) if known and derivative is not None else None)
+
+
+def _taken_off(module: nn.Module) -> dict[nn.Module, Tensor]:
+    """The biases of linear layers, which lose them: beside one, torch derives a product by a compiler loaded for it."""
+    biases: dict[nn.Module, Tensor] = {}
+    for child in module.modules():
+        if type(child) is nn.Linear and child.bias is not None:
+            biases[child], child.bias = child.bias, None  # type: ignore[assignment]
+    return biases
 
 
 def _with_derivative(value: Tensor, derivative: Tensor) -> Tensor:

@@ -43,8 +43,7 @@ class OnRay:
         self._board = f"board of {folder}"
         evaluations, earlier = folder / "evaluations", folder / EARLIER / "evaluations"
         self._kept = open_board(self._board, str(evaluations), str(earlier))  # it lives as long as somebody holds it
-        for warning in ray.get(self._kept.damage.remote()):
-            log.warning(warning)
+        self._damage = self._kept.damage.remote()  # asked for now, read when it is there: its process takes seconds
 
     @property
     def budget(self) -> Budget:
@@ -79,11 +78,19 @@ class OnRay:
         """What the trials of a sweep have found; see :func:`safs_ray.tune.sweep.run_sweep`."""
         network = stages.searchable(self.result(start).network, self._run.configuration)
         begun = network.assign(assignment or network.assignment)
+        self._warn()
         return run_sweep(course, begun, self._run, self._without_test, self._board, self._clock)
 
     def evaluations(self) -> list[Evaluation]:
         """All that the board has."""
+        self._warn()
         return BoardClient(self._board).evaluations()
+
+    def _warn(self) -> None:
+        """Say, once, which records were damaged."""
+        warnings, self._damage = ray.get(self._damage), ray.put([])
+        for warning in warnings:
+            log.warning(warning)
 
     def keep(self, name: str, result: Result) -> None:
         """Write a result into the run folder."""

@@ -43,6 +43,11 @@ class SuccessiveHalving(AsyncHyperBandScheduler):
         """
         self._expected[trial] = steps, stopped
 
+    @property
+    def decisions(self) -> set[int]:
+        """The steps, from 1, after which it may stop a trial."""
+        return {math.ceil(milestone) for bracket in self._brackets for milestone, _ in bracket._rungs}
+
     def on_trial_add(self, tune_controller: Any, trial: Trial) -> None:  # noqa: ARG002
         self._trial_info[trial.trial_id] = self._bracket(str(trial))
 

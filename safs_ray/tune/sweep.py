@@ -7,7 +7,7 @@ Every session of a sweep is a new one to Tune: what came before is in the sweep'
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from functools import partial
 from typing import Any
 
@@ -35,7 +35,7 @@ from safs_ray.tune.halving import SuccessiveHalving
 from safs_ray.tune.journal import Journal, Past
 from safs_ray.tune.proposals import METRIC, TRIAL, Proposals
 from safs_ray.tune.tasks import Run
-from safs_ray.tune.trainable import Trial
+from safs_ray.tune.trainable import FOLLOWED, Trial
 from safs_ray.tune.warm_start import earlier_trials
 
 ENDED = (TuneTrial.TERMINATED, TuneTrial.ERROR)
@@ -77,12 +77,14 @@ def run_sweep(course: Course, network: Network, run: Run, arrays: Any, board: st
     elif left > 0:
         past.announce(trials)
         _forget(folder / SEARCH / _folder_name(course), past)
-        trainable = _trainable(course, network, run, arrays, board)
+        asha = course.searches_hyperparameters and configuration.tune.scheduler == "asha"
+        halving = _halving(configuration, past) if asha else None
+        trainable = _trainable(course, network, run, arrays, board, halving.decisions if halving else ())
         start = partial(_start, configuration, course, board)
         proposals = Proposals(past, trials, propose, start, budget_ended)
         best = max((past.journal.entries[number].accuracy for number in past.complete), default=-math.inf)
         progress = SweepProgress(configuration, course, trials, clock, len(past.complete), best)
-        tuner = _tuner(trainable, proposals, configuration, folder, past, trials, progress, budget_ended)
+        tuner = _tuner(trainable, proposals, halving, run, past, trials, progress, budget_ended)
         failures = _fit(tuner, left, folder / SEARCH / _folder_name(course), budget_ended)
         run.checkpoints(course.sweep).clear()  # of trials that were stopped while they trained
         journal = Journal(folder / JOURNALS, course.sweep)  # Tune has written it by a copy of this one
@@ -102,7 +104,7 @@ def _folder_name(course: Course) -> str:
     return course.sweep.replace(" ", "-")
 
 
-def _trainable(course: Course, network: Network, run: Run, arrays: Any, board: str) -> Any:
+def _trainable(course: Course, network: Network, run: Run, arrays: Any, board: str, decisions: Collection[int]) -> Any:
     configuration = run.configuration
     return tune.with_resources(
         tune.with_parameters(
@@ -113,6 +115,7 @@ def _trainable(course: Course, network: Network, run: Run, arrays: Any, board: s
             course=course,
             board=board,
             checkpoints=run.checkpoints(course.sweep),
+            decisions=decisions,
         ),
         {"cpu": configuration.tune.resources.cpu, "gpu": configuration.tune.resources.gpu or 0},
     )
@@ -134,21 +137,20 @@ def _start(configuration: Configuration, course: Course, board: str) -> Assignme
 def _tuner(
     trainable: Any,
     proposals: Proposals,
-    configuration: Configuration,
-    folder: Folder,
+    halving: SuccessiveHalving | None,
+    run: Run,
     past: Past,
     trials: int,
     progress: SweepProgress,
     budget_ended: Callable[[], bool],
 ) -> Tuner:
     """Tune's sweep of the trials that are left; when the budget has ended, each ends with the step that it is at."""
-    course, section = past.course, configuration.tune
-    asha = course.searches_hyperparameters and section.scheduler == "asha"
+    course, configuration, folder = past.course, run.configuration, run.folder
     tune_config = tune.TuneConfig(
         search_alg=proposals,
-        scheduler=_halving(configuration, past) if asha else None,
+        scheduler=halving,
         num_samples=trials - len(past.complete),
-        max_concurrent_trials=section.max_concurrent or _trials_that_fit(configuration),
+        max_concurrent_trials=configuration.tune.max_concurrent or _trials_that_fit(configuration),
         reuse_actors=True,
         trial_name_creator=_trial_name,
         trial_dirname_creator=_trial_name,
@@ -158,10 +160,11 @@ def _tuner(
         storage_path=(folder / SEARCH).path,
         storage_filesystem=folder.filesystem if folder.root else None,
         failure_config=tune.FailureConfig(max_failures=3),
-        # A number for each step. Tune makes a snapshot of the whole sweep whenever it is about to delete one.
-        checkpoint_config=tune.CheckpointConfig(checkpoint_frequency=1, num_to_keep=20),
+        checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),  # where a trial is says the board
         callbacks=[Progress(progress, course.steps, budget_ended)],
-        stop=lambda _, result: result["training_iteration"] < course.steps and budget_ended(),
+        stop=lambda _, result: (
+            FOLLOWED not in result and result["training_iteration"] < course.steps and budget_ended()
+        ),
         verbose=0,
     )
     return Tuner(trainable, tune_config=tune_config, run_config=run_config)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Collection
 from typing import Any
 
 from ray import tune
@@ -18,12 +20,20 @@ from safs_ray.training import Context
 from safs_ray.tune.board import BoardClient
 from safs_ray.tune.proposals import START, TRIAL
 
+SECONDS_AT_ONCE = 5.0
+"""After which a trial reports the steps that it has taken; every call of Ray's takes time of the driver and of it."""
+
+
+FOLLOWED = "followed"
+"""Key of a result after which the trial has taken another step already."""
+
 
 class Trial(tune.Trainable):
     """One step is one evaluation, or a stretch of the fine-tuning once the evaluations are done.
 
     The arguments of :meth:`setup` beyond the config come through Ray's object store: numpy arrays, which all
-    trials of a node share without a copy.
+    trials of a node share without a copy. A trial whose process died begins again: it takes the steps that it had
+    taken from the board.
     """
 
     def setup(  # type: ignore[override]
@@ -36,7 +46,13 @@ class Trial(tune.Trainable):
         course: Course,
         board: str,
         checkpoints: Checkpoints,
+        decisions: Collection[int] = (),
     ) -> None:
+        """Begin a trial.
+
+        Args:
+            decisions: the steps, from 1, after which it may be stopped.
+        """
         chosen = validate(configuration)
         splits = stages.folds(chosen, Dataset.from_arrays(arrays)).search()
         device = stages.set_up(chosen)
@@ -44,6 +60,7 @@ class Trial(tune.Trainable):
         self._network = Network.from_arrays(network)
         self._course = course
         self._board = board
+        self._decisions = decisions
         self._chain = self._new_chain(config)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
@@ -52,6 +69,21 @@ class Trial(tune.Trainable):
         self._chain.forget()
         self._chain = self._new_chain(new_config)
         return True
+
+    def train_buffered(self, *limits: float) -> list[dict[str, Any]]:  # noqa: ARG002
+        """Several steps, until somebody may decide on the trial, or for :data:`SECONDS_AT_ONCE`.
+
+        Args:
+            limits: Ray's, of time and number, which it gives in the wrong order.
+        """
+        until, results = time.monotonic() + SECONDS_AT_ONCE, list[dict[str, Any]]()
+        while not results or not self._has_to_report(until):
+            results.append(self.train())  # type: ignore[no-untyped-call]
+        return [{**result, FOLLOWED: "yes"} for result in results[:-1]] + results[-1:]
+
+    def _has_to_report(self, until: float) -> bool:
+        chain = self._chain
+        return chain.finished or chain.iteration in self._decisions or time.monotonic() >= until
 
     def step(self) -> dict[str, Any]:
         recorded = self._chain.replaying
@@ -66,14 +98,6 @@ class Trial(tune.Trainable):
             "recorded": "before" if recorded else "now",
             "done": self._chain.finished,
         }
-
-    def save_checkpoint(self, checkpoint_dir: str) -> dict[str, int]:  # noqa: ARG002
-        """Where the chain is: how it came there is on the board."""
-        return {"iteration": self._chain.iteration}
-
-    def load_checkpoint(self, checkpoint: dict[str, int] | None) -> None:
-        while self._chain.iteration < (checkpoint or {})["iteration"]:
-            self._chain.step()
 
     def cleanup(self) -> None:
         """Called by Ray when the trial ends."""

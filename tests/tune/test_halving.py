@@ -93,3 +93,10 @@ def test_what_was_decided_is_decided_again(steps: int, stopped: bool) -> None:
     said = verdicts(scheduler, weak, 0.1, range(1, STEPS + 1))
     end = steps if stopped else min(milestone for milestone in (1, 2, 4, 8) if milestone >= steps)
     assert said == ["CONTINUE"] * (end - 1) + ["STOP"]
+
+
+def test_decisions_are_the_first_steps_at_which_a_trial_of_any_bracket_may_stop() -> None:
+    assert halving(brackets=1).decisions == {1, 2, 4, 8}
+    assert halving(brackets=3).decisions == {1, 2, 4, 8}
+    odd = SuccessiveHalving(0, max_t=20, grace_period=2, reduction_factor=2.5, metric="accuracy", mode="max")
+    assert odd.decisions == {2, 5, 13}, "2, 5 and 12.5 steps"

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,11 +14,23 @@ from safs_ray.data import Dataset
 from safs_ray.search.course import joint
 from safs_ray.stages import Result
 from safs_ray.storage import Folder
+from safs_ray.tune import trainable
 from safs_ray.tune.board import open_board
 from safs_ray.tune.proposals import TRIAL
-from safs_ray.tune.trainable import Trial
+from safs_ray.tune.trainable import FOLLOWED, Trial
 
-TIMED = ("recorded", "time_", "timestamp", "date", "pid", "hostname", "node_ip", "trial_id", "iterations_since_restore")
+TIMED = (
+    FOLLOWED,
+    "recorded",
+    "time_",
+    "timestamp",
+    "date",
+    "pid",
+    "hostname",
+    "node_ip",
+    "trial_id",
+    "iterations_since_restore",
+)
 
 
 def proposal(rate: float) -> dict[str, Any]:
@@ -45,6 +58,9 @@ class Factory:
     def keep_every_epoch(self) -> None:
         self._given["checkpoints"] = replace(self._given["checkpoints"], seconds=0)
 
+    def decide_after(self, *steps: int) -> None:
+        self._given["decisions"] = steps
+
     def __call__(self, board: str, rate: float = 5e-3) -> tune.Trainable:
         if board not in self._boards:  # an actor lives as long as its first handle
             self._boards[board] = open_board(board, str(self._folder / board), str(self._folder / "nowhere"))
@@ -65,20 +81,37 @@ def run(trial: tune.Trainable) -> list[dict[str, Any]]:
     return results
 
 
-def test_saved_and_restored_in_both_phases_and_reused_equals_an_uninterrupted_trial(
-    factory: Factory, configuration: Configuration, tmp_path: Path
+def test_begun_again_in_both_phases_and_reused_equals_an_uninterrupted_trial(
+    factory: Factory, configuration: Configuration
 ) -> None:
     expected = run(factory("whole"))
     assert len(expected) == configuration.iterations
     assert {result["fine_tuning"] for result in expected} == {0, 1}
     for done in (2, configuration.search.steps + 1):
         first = factory(f"stopped at {done}")
-        results = [untimed(first.train()) for _ in range(done)]
-        checkpoint = first.save(str(tmp_path / f"checkpoint {done}"))
+        for _ in range(done):
+            first.train()
         second = factory(f"stopped at {done}", rate=0.01)
         assert second.reset(proposal(5e-3), storage=None), "an actor is reused for another trial"
-        second.restore(checkpoint)
-        assert results + run(second) == expected
+        assert run(second) == expected
+
+
+@pytest.mark.parametrize("seconds", [0.0, math.inf])
+def test_a_trial_reports_its_steps_where_it_may_be_stopped_at_its_end_and_when_time_has_passed(
+    factory: Factory, configuration: Configuration, monkeypatch: pytest.MonkeyPatch, seconds: float
+) -> None:
+    monkeypatch.setattr(trainable, "SECONDS_AT_ONCE", seconds)
+    factory.decide_after(1, 3)
+    whole, trial = run(factory("whole")), factory("in calls")
+    calls = [trial.train_buffered()]
+    while not calls[-1][-1]["done"]:
+        calls.append(trial.train_buffered())
+    alone, all_steps = [1] * configuration.iterations, [1, 2, configuration.iterations - 3]
+    assert [len(call) for call in calls] == (all_steps if seconds else alone)
+    assert [untimed(result) for call in calls for result in call] == whole
+    assert [FOLLOWED in result for call in calls for result in call] == [
+        index + 1 < len(call) for call in calls for index in range(len(call))
+    ]
 
 
 def test_an_actor_that_takes_another_trial_forgets_the_fine_tuning_of_the_last(
