@@ -11,7 +11,6 @@ for _name, _value in {
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # Ray's coming default; the present one prints a warning
     "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",  # they are in files, which we name
     "TUNE_GLOBAL_CHECKPOINT_S": "1",  # with each snapshot curves reach the run: what of them a killed driver may lose
-    "TUNE_MAX_PENDING_TRIALS_PG": "1",  # trials are proposed when they can start, not long before
     "TUNE_RESULT_BUFFER_LENGTH": "2",  # several steps a call: trials decide how many (see trainable.py)
     "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
 }.items():
