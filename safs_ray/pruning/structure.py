@@ -229,13 +229,11 @@ def _turns(importance: Tensor, allocation: str, coupling: Coupling) -> Tensor:
     for rivals in layers if allocation == "layer" else [torch.cat(layers)] if layers else []:
         order = importance[rivals].argsort(stable=True)
         turn[rivals[order]] = (torch.arange(len(order), dtype=torch.float64) + 0.5) / len(order)
-    for layer in layers:
-        turn[layer[importance[layer].argmax()]] = torch.inf
     return turn
 
 
 def _kept(turn: Tensor, limit: float, coupling: Coupling) -> Tensor:
-    """The sets that stay at a sparsity (sets,), of each wide layer as many as fill the blocks next to that number."""
+    """The sets that stay at a sparsity (sets,): of each layer one at least, of wide layers whole blocks."""
     kept = turn >= limit
     for layer in coupling.layers:
         block = next(block for least, block in BLOCKS.items() if len(layer) >= least)

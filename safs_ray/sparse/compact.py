@@ -12,8 +12,9 @@ from torch import Tensor, fx, nn
 
 from safs_ray.activations.tracing import names_of, unused
 from safs_ray.network import Network, load_state, state_of
+from safs_ray.pruning.attend import Attend, FewerHeads
 from safs_ray.pruning.coupling import Coupling
-from safs_ray.pruning.heads import Attend, Attention, FewerHeads
+from safs_ray.pruning.heads import Attention
 from safs_ray.sparse.dense import DenseCohort
 from safs_ray.sparse.graph import UnsupportedError
 

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, fx, nn
 from torch.nn import functional as F
 
-from safs_ray.pruning.heads import HEADS_FIRST, PARTS_FIRST, Attend, FewerHeads, Heads, heads_of
+from safs_ray.pruning.attend import HEADS_FIRST, PARTS_FIRST, Attend, FewerHeads
+from safs_ray.pruning.heads import Heads, heads_of
 
 TOKENS = torch.zeros(2, 3, 8)
 
