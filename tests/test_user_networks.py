@@ -12,13 +12,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from safs_ray.config import Configuration, Hyperparameters, RunSection
+from safs_ray import export
+from safs_ray.config import Configuration, Hyperparameters, PruningSection, RunSection
 from safs_ray.data import Splits
 from safs_ray.models import ARCHITECTURES, Architecture, Specification
 from safs_ray.network import Network
 from safs_ray.operators import lookup
 from safs_ray.pruning.allocation import layer
 from safs_ray.pruning.masks import unprunable_weights
+from safs_ray.pruning.structure import select
 from safs_ray.sparse.dense import DenseCohort
 from safs_ray.sparse.execution import executable
 from safs_ray.sparse.module import SparseCohort
@@ -59,6 +61,35 @@ class Tied(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         logits: Tensor = self.head(F.relu(self.second(F.relu(self.first(x.flatten(1))))))
+        return logits
+
+
+class TiedToEmbedding(nn.Module):
+    """The last layer has the weight of the embedding, which comes before it and cannot be pruned by itself."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embedding, self.hidden = nn.Embedding(10, 8), nn.Linear(64, 8)
+        self.act, self.head = nn.ReLU(), nn.Linear(8, 10, bias=False)
+        self.head.weight = self.embedding.weight
+
+    def forward(self, x: Tensor) -> Tensor:
+        rows = self.embedding((x[:, 0].mean(2) > 0).long()) + x[:, 0]
+        logits: Tensor = self.head(self.act(self.hidden(rows.flatten(1))))
+        return logits
+
+
+class TiedToTransposed(nn.Module):
+    """A convolution has the weight of a transposed one before it, which is not pruned by itself."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.up, self.down = nn.ConvTranspose2d(1, 3, 3, padding=1), nn.Conv2d(3, 1, 3, padding=1)
+        self.down.weight = self.up.weight
+        self.act, self.head = nn.ReLU(), nn.Linear(64, 10)
+
+    def forward(self, x: Tensor) -> Tensor:
+        logits: Tensor = self.head(self.down(self.act(self.up(x))).flatten(1))
         return logits
 
 
@@ -192,6 +223,37 @@ class TestTiedWeights:
         with torch.no_grad():
             images = after.specification.normalised(splits.validation.inputs)
             torch.testing.assert_close(module(images), logits(after, splits.validation.inputs))
+
+    @pytest.mark.parametrize(
+        ("function", "names"),
+        [
+            (TiedToEmbedding, ["hidden.weight", "embedding.weight"]),
+            (TiedToTransposed, ["up.weight", "head.weight"]),
+        ],
+    )
+    def test_a_layer_that_is_tied_to_something_else_before_it_is_pruned_with_it(
+        self, made: Callable[..., Network], splits: Splits, tmp_path: Path, function: Any, names: list[str]
+    ) -> None:
+        network = made(function, 0.5)
+        assert list(network.prunable()) == list(network.masks) == names
+        after = trained(network, splits, "auto")
+        for name, mask in network.masks.items():
+            assert (after.state[name][~mask] == 0).all()
+            assert not torch.equal(after.state[name], network.state[name])
+        images = splits.validation.inputs
+        with torch.no_grad():
+            torch.testing.assert_close(
+                after.build().eval()(after.specification.normalised(images)), logits(after, images)
+            )
+        for format in ("onnx", "torch"):
+            assert export.write(after, format, Folder.at(tmp_path)).difference < 1e-5
+
+    def test_channels_stay_that_a_tied_layer_reads(self, made: Callable[..., Network]) -> None:
+        for function in (TiedToEmbedding, TiedToTransposed):
+            network = made(function)
+            magnitudes = {name: weight.abs() for name, weight in network.prunable().items()}
+            section = PruningSection(structure="filters", sparsity=0.9)
+            assert all(mask.all() for mask in select(magnitudes, 0.9, section, {}, network).values())
 
     def test_networks_that_were_saved_with_both_names_can_be_read(self, made: Callable[..., Network]) -> None:
         network = made(Tied, 0.9)

@@ -15,20 +15,19 @@ PROJECTIONS = "in_proj_weight"
 
 
 def prunable_weights(module: nn.Module) -> dict[str, Tensor]:
-    """What can be pruned, by its name in the module's state; a tensor that has several names is there once.
+    """What can be pruned, by its name in the module's state; a tensor that has several names is there under the first.
 
-    It is the weight of every convolution and linear layer, and every matrix of attention and of recurrent layers.
+    It is the weight of every convolution and linear layer, and every matrix of attention and of recurrent layers. The
+    first name may be that of something else, such as an embedding whose weight a layer has.
 
     Examples:
         >>> module = nn.Sequential(nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.Flatten(), nn.Linear(144, 10))
         >>> {name: tuple(weight.shape) for name, weight in prunable_weights(module).items()}
         {'0.weight': (4, 1, 3, 3), '3.weight': (10, 144)}
     """
-    found: dict[Tensor, str] = {}
-    for path, child in module.named_modules():
-        for name in _prunable(child):
-            found.setdefault(child.get_parameter(name), f"{path}.{name}" if path else name)
-    return {name: weight for weight, name in found.items()}
+    names = {weight: name for name, weight in module.named_parameters()}
+    found = dict.fromkeys(child.get_parameter(name) for child in module.modules() for name in _prunable(child))
+    return {names[weight]: weight for weight in found}
 
 
 def _prunable(layer: nn.Module) -> list[str]:
