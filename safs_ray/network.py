@@ -165,6 +165,13 @@ class Network:
         """The weights of convolutions and linear layers, by name."""
         return {name: self.state[name] for name in prunable_weights(self.sited.module)}
 
+    def with_every_name(self) -> Network:
+        """This network with each tied tensor, and its mask, under all of its names, as its layers know them."""
+        tied = {name: names[0] for _, names in _tensors_by_name(self.sited.module) for name in names[1:]}
+        state = {name: self.state[first] for name, first in tied.items()}
+        masks = {name: self.masks[first] for name, first in tied.items() if first in self.masks}
+        return replace(self, state={**self.state, **state}, masks={**self.masks, **masks})
+
     def masked(self, masks: Mapping[str, Tensor]) -> Network:
         """This network with masks, its weights zero where they are False."""
         zeroed = {name: torch.where(mask, self.state[name], 0) for name, mask in masks.items()}

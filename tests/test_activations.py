@@ -698,3 +698,35 @@ class TestComparison:
         sited = sites_of(nn.Sequential(Hidden(4, 4), Activated(), nn.Tanh()))
         assert sited.sites == ("0.relu", "1.act", "2")
         assert sited.untraced is not None
+
+
+class Categories(nn.Module):
+    """Of three numbers the first is one of four categories; places have embeddings, too, whatever the numbers are."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.category, self.place = nn.Embedding(4, 5), nn.Embedding(2, 5)
+        self.of_category, self.of_place, self.together = nn.Tanh(), nn.ReLU(), nn.SiLU()
+        self.head = nn.Linear(5, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        rows = self.of_category(self.category(x[:, 0].long())) + self.of_place(self.place(torch.arange(2))).sum(0)
+        logits: Tensor = self.head(self.together(rows * x[:, 1:].sum(1, keepdim=True)))
+        return logits
+
+
+class Signs(nn.Module):
+    """Nothing but whether its numbers are positive counts, by an embedding."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.sign, self.act, self.head = nn.Embedding(2, 5), nn.ReLU(), nn.Linear(5, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        logits: Tensor = self.head(self.act(self.sign((x > 0).long())).sum(1))
+        return logits
+
+
+def test_find_sites_sees_what_depends_on_numbers_that_a_network_takes_for_indices() -> None:
+    assert find_sites(Categories(), torch.zeros(2, 3)).sites == ("of_category", "together")
+    assert find_sites(Signs(), torch.zeros(2, 3)).sites == ("act",)

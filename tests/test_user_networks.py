@@ -12,9 +12,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+import safs_ray
 from safs_ray import export
-from safs_ray.config import Configuration, Hyperparameters, PruningSection, RunSection
+from safs_ray.config import Configuration, ConfigurationError, Hyperparameters, PruningSection, RunSection
 from safs_ray.data import Splits
+from safs_ray.engine.module import inference_module
 from safs_ray.models import ARCHITECTURES, Architecture, Specification
 from safs_ray.network import Network
 from safs_ray.operators import lookup
@@ -245,6 +247,7 @@ class TestTiedWeights:
             torch.testing.assert_close(
                 after.build().eval()(after.specification.normalised(images)), logits(after, images)
             )
+        torch.testing.assert_close(inference_module(after)(images), logits(after, images))
         for format in ("onnx", "torch"):
             assert export.write(after, format, Folder.at(tmp_path)).difference < 1e-5
 
@@ -255,12 +258,87 @@ class TestTiedWeights:
             section = PruningSection(structure="filters", sparsity=0.9)
             assert all(mask.all() for mask in select(magnitudes, 0.9, section, {}, network).values())
 
+    def test_it_is_written_once_and_read_by_every_format(self, made: Callable[..., Network], tmp_path: Path) -> None:
+        network, images = made(Tied, 0.9), torch.randint(256, (5, 1, 8, 8), dtype=torch.uint8)
+        torch.testing.assert_close(inference_module(network)(images), logits(network, images))
+        for format in ("safetensors", "onnx", "torch", "c"):
+            assert export.write(network, format, Folder.at(tmp_path)).difference < 1e-5
+
     def test_networks_that_were_saved_with_both_names_can_be_read(self, made: Callable[..., Network]) -> None:
         network = made(Tied, 0.9)
         both = {**network.state, "second.weight": network.state["first.weight"]}
         older = replace(network, state=both)
         for mine, theirs in zip(older.build().parameters(), network.build().parameters(), strict=True):
             assert torch.equal(mine, theirs)
+
+
+class Categories(nn.Module):
+    """The first row of the image are categories from 0 on, by whose numbers embeddings are chosen."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.categories, self.act, self.head = nn.Embedding(3, 8), nn.ReLU(), nn.Linear(64, 10)
+
+    def forward(self, x: Tensor) -> Tensor:
+        logits: Tensor = self.head(self.act(self.categories(x[:, 0, 0].long()) + x[:, 0]).flatten(1))
+        return logits
+
+
+def test_numbers_that_a_network_takes_for_indices_go_through_pruning_and_every_format(
+    made: Callable[..., Network], tmp_path: Path
+) -> None:
+    network = made(Categories, 0.5)
+    floats = replace(network.specification, kind="float32", mean=(0.0,), deviation=(1.0,))
+    network = replace(network, specification=floats)
+    assert network.survey.reached == 10
+    for format in ("safetensors", "onnx", "torch"):
+        assert export.write(network, format, Folder.at(tmp_path)).difference < 1e-5
+
+
+class Mixed(nn.Module):
+    """Of three columns of a table the second are categories."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.categories, self.hidden = nn.Embedding(4, 6), nn.Linear(8, 12)
+        self.of_category, self.act, self.head = nn.Tanh(), nn.ReLU(), nn.Linear(12, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        own = self.of_category(self.categories(x[:, 1].long()))
+        logits: Tensor = self.head(self.act(self.hidden(torch.cat([own, x[:, ::2]], 1))))
+        return logits
+
+
+class TestCategoriesOfATable:
+    rows = torch.cat([torch.randn(160, 1), torch.arange(160)[:, None] % 4, torch.randn(160, 1)], 1)
+    labels = torch.arange(160) % 4 // 2
+    short = (
+        "pruning.recipe=one-shot-global", "pruning.epochs=1", "dense.epochs=20", "search.steps=1", "search.epochs=1",
+        "finetune.epochs=1", "finetune.epochs_per_step=1", "tune.trials=1", "tune.grace_period=1", "final.folds=1",
+        "final.epochs=20", "dense.hyperparameters.batch_size=8", "pruning.hyperparameters.batch_size=8",
+        "dense.hyperparameters.learning_rate=1e-2", "pruning.hyperparameters.learning_rate=1e-2",
+    )  # fmt: skip
+
+    def sparsified(self, *settings: str) -> safs_ray.Sparsified:
+        train, test = slice(0, 120), slice(120, None)
+        return safs_ray.sparsify(
+            Mixed(),
+            (self.rows[train], self.labels[train]),
+            (self.rows[test], self.labels[test]),
+            sparsity=0.5,
+            settings=(*self.short, *settings),
+        )
+
+    def test_a_column_that_is_not_normalised_is_learned_from(self) -> None:
+        found = self.sparsified("data.mean=[0,0,0]", "data.deviation=[1,1,1]")
+        assert found.network.sites == ("of_category", "act")
+        assert (found.module(self.rows).argmax(1) == self.labels).float().mean() > 0.9
+
+    def test_one_that_would_be_normalised_is_refused(self) -> None:
+        with pytest.raises(ConfigurationError, match=r"takes feature 1 for indices, as it fails below 0"):
+            self.sparsified()
+        with pytest.raises(ConfigurationError, match=r"takes feature 1 for indices"):
+            self.sparsified("data.mean=[0,1.5,0]", "data.deviation=[1,1,1]")
 
 
 class TestTransformers:

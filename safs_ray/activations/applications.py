@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -45,33 +45,71 @@ class Recording:
     """What a network did with a batch in training, and with the same batch in evaluation.
 
     Attributes:
+        inputs: the batch.
         applications: the activations of what depends on the input, in the order of execution; those of training first.
         outputs: of training and of evaluation.
         buffers: by name, as they were at the end.
     """
 
+    inputs: Tensor
     applications: tuple[Application, ...]
     outputs: tuple[Any, Any]
     buffers: Mapping[str, Tensor]
 
 
 def record(module: nn.Module, example: Tensor) -> Recording:
-    """Run a copy of a module, without dropout, and write down what it does.
+    """Run a copy of a module, without dropout, on random numbers, and write down what it does.
 
     Args:
         example: of the shape of a batch (N, C, H, W) that the network accepts.
     """
+    indices = torch.randint(2, example.shape, generator=generator(0, "noise")).to(example)
+    if not example.is_floating_point():
+        return _recorded(module, example, indices, 1 - indices)
+    normal = torch.randn(example.shape, generator=generator(0, "noise"), device="cpu").to(example)
+    try:
+        return _recorded(module, example, normal, -normal)
+    except (IndexError, RuntimeError):  # it may take some of the numbers for indices
+        return _recorded(module, example, indices, 1 - indices)
+
+
+def _recorded(module: nn.Module, example: Tensor, inputs: Tensor, others: Tensor) -> Recording:
     network = copy.deepcopy(module).requires_grad_(False)
-    if not example.is_floating_point():  # indices have no gradient: what they choose has one in their place
-        for child in network.modules():
-            if isinstance(child, nn.Embedding | nn.EmbeddingBag):
-                child.requires_grad_(True)
+    for child in _reading_by_input(network, inputs, others):  # what they give has a gradient in place of the indices
+        child.requires_grad_(True)
     seen: dict[Place, Application] = {}
-    training = _outputs(network.train(), noise(example), seen)
-    evaluation = _outputs(network.eval(), noise(example), seen)
+    training = _outputs(network.train(), inputs, seen)
+    evaluation = _outputs(network.eval(), inputs, seen)
     buffers = {name: buffer.clone() for name, buffer in network.named_buffers()}
     _outputs(network, example, seen)  # on which a network may do something else
-    return Recording(tuple(seen.values()), (training, evaluation), buffers)
+    return Recording(inputs, tuple(seen.values()), (training, evaluation), buffers)
+
+
+def _reading_by_input(network: nn.Module, inputs: Tensor, others: Tensor) -> list[nn.Module]:
+    """The embeddings that give other rows for other inputs; of a network of indices all."""
+    embeddings: list[nn.Module] = [
+        child for child in network.modules() if isinstance(child, nn.Embedding | nn.EmbeddingBag)
+    ]
+    if not embeddings or not inputs.is_floating_point():
+        return embeddings
+    read: list[dict[nn.Module, list[Tensor]]] = []
+    for batch in (inputs, others):
+        rows: dict[nn.Module, list[Tensor]] = {child: [] for child in embeddings}
+        hooks = [
+            child.register_forward_pre_hook(lambda layer, given, rows=rows: rows[layer].append(given[0].clone()))
+            for child in embeddings
+        ]
+        with torch.no_grad():
+            network.eval()(batch.clone())
+        for hook in hooks:
+            hook.remove()
+        read.append(rows)
+    first, second = read
+    return [child for child in embeddings if not _alike(first[child], second[child])]
+
+
+def _alike(first: Sequence[Tensor], second: Sequence[Tensor]) -> bool:
+    return len(first) == len(second) and all(torch.equal(*pair) for pair in zip(first, second, strict=True))
 
 
 def _outputs(network: nn.Module, inputs: Tensor, seen: dict[Place, Application]) -> Any:
@@ -84,13 +122,6 @@ def _outputs(network: nn.Module, inputs: Tensor, seen: dict[Place, Application])
     for application in recorder.applications:
         seen.setdefault(application.place, application)
     return outputs
-
-
-def noise(example: Tensor) -> Tensor:
-    """Fixed random numbers of the shape of an example; of indices the first two."""
-    if not example.is_floating_point():
-        return torch.randint(2, example.shape, generator=generator(0, "noise")).to(example.device, example.dtype)
-    return torch.randn(example.shape, generator=generator(0, "noise"), device="cpu").to(example.device, example.dtype)
 
 
 class _Recorder(Calls):

@@ -15,7 +15,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 
-from safs_ray.activations.applications import Recording, noise, record
+from safs_ray.activations.applications import Recording, record
 from safs_ray.activations.interception import intercept
 from safs_ray.activations.sited import SitedNetwork, any_matches
 from safs_ray.activations.tracing import UntraceableError, replace_nodes, trace
@@ -43,7 +43,7 @@ def find_sites(module: nn.Module, example: Tensor, exclude: Sequence[str] = ()) 
             something else once its activations are at its sites.
     """
     recording = record(module, example)
-    sited = _traced(module, recording, example, exclude)
+    sited = _traced(module, recording, exclude)
     names = [*sited.sites, *sited.excluded, *(path for path, _ in module.named_modules())]
     for pattern in exclude:
         if not any(any_matches([pattern], name) for name in names):
@@ -54,7 +54,7 @@ def find_sites(module: nn.Module, example: Tensor, exclude: Sequence[str] = ()) 
     return replace(sited, left=left, module=_in_the_modes_of(module, sited.module))
 
 
-def _traced(module: nn.Module, recording: Recording, example: Tensor, exclude: Sequence[str]) -> SitedNetwork:
+def _traced(module: nn.Module, recording: Recording, exclude: Sequence[str]) -> SitedNetwork:
     """The sites in the network's graph, or, where that will not do, in its own code."""
     try:
         own = copy.deepcopy(module)
@@ -63,34 +63,34 @@ def _traced(module: nn.Module, recording: Recording, example: Tensor, exclude: S
         shown = len(sited.defaults) + len(sited.excluded)
         if shown != applied.total() or Counter(sited.defaults) - applied:
             raise UntraceableError(f"its graph shows {shown} of the {applied.total()} activations that it applies")
-        if fault := _difference(module, recording, sited, example):
+        if fault := _difference(module, recording, sited):
             raise UntraceableError(f"its graph computes something else: {fault}")
     except UntraceableError as reason:
-        return replace(_intercepted(module, recording, example, exclude), untraced=str(reason))
+        return replace(_intercepted(module, recording, exclude), untraced=str(reason))
     return sited
 
 
-def _intercepted(module: nn.Module, recording: Recording, example: Tensor, exclude: Sequence[str]) -> SitedNetwork:
+def _intercepted(module: nn.Module, recording: Recording, exclude: Sequence[str]) -> SitedNetwork:
     """The sites of a network that runs its own code.
 
     Raises:
         ConfigurationError: it computes something else so.
     """
     sited = intercept(copy.deepcopy(module), recording.applications, exclude)
-    if fault := _difference(module, recording, sited, example):
+    if fault := _difference(module, recording, sited):
         reason = f"computes something else once its activations are replaced by themselves: {fault}"
         raise ConfigurationError(f"model: {type(module).__name__} {reason}")
     return sited
 
 
 @torch.no_grad()
-def _difference(module: nn.Module, recording: Recording, sited: SitedNetwork, example: Tensor) -> str | None:
+def _difference(module: nn.Module, recording: Recording, sited: SitedNetwork) -> str | None:
     """How a sited module with the network's own operators differs from what the network did; None where it does not."""
     other = replace(sited, module=copy.deepcopy(sited.module)).install_defaults(module)
     for training, expected in zip((True, False), recording.outputs, strict=True):
         try:
             with WithoutDropout():
-                actual = other.train(training)(noise(example))
+                actual = other.train(training)(recording.inputs.clone())
         except Exception as error:  # a graph may lack what the network's own code does beside it
             return f"it fails ({type(error).__name__}: {error})"
         if isinstance(expected, Tensor) and (fault := _unlike(expected, actual)):

@@ -67,7 +67,7 @@ def _fastest(network: Network, execution: Execution, threads: int) -> nn.Module:
     """The engine, beside other ways where these are expected to be faster for some batches."""
     steps, passes = read(network)
     engine = EngineModule(network, passes, threads)
-    others = [_Way(costs.of_torch(network, steps), lambda: executable(network, "dense", CPU))]
+    others = [_Way(costs.of_torch(network.with_every_name(), steps), lambda: executable(network, "dense", CPU))]
     blocks = costs.of_blocks(passes)
     if execution == "sparse":
         others.clear()
@@ -90,7 +90,7 @@ def read(network: Network) -> tuple[Sequence[Step], Passes]:
         raise UnsupportedError("it takes indices")
     module = network.build()
     steps = reading.read(module, network.specification.example())
-    return steps, lowering.lower(network, module, steps)
+    return steps, lowering.lower(network.with_every_name(), module, steps)
 
 
 class EngineModule(nn.Module):

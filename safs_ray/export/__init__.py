@@ -22,6 +22,7 @@ from safs_ray.data import Examples
 from safs_ray.engine.passes import Passes
 from safs_ray.export import formats
 from safs_ray.export.c import integer_writing, writing
+from safs_ray.export.drawing import drawn_for
 from safs_ray.export.formats import Files, Predict, Runtime
 from safs_ray.export.int8 import reference
 from safs_ray.export.int8.integers import IntegerProgram
@@ -282,8 +283,8 @@ class _Expected:
     """
 
     def __init__(self, specification: Specification, predict: Predict) -> None:
-        draws = generator(0, "export")
-        self._batches = torch.split(specification.drawn(16, draws), [1, 15])  # any size of batch must do
+        inputs = drawn_for(predict, specification, 16, generator(0, "export"))
+        self._batches = torch.split(inputs, [1, 15])  # any size of batch must do
         self._logits = torch.cat([predict(batch) for batch in self._batches])
         self.largest = self._logits.abs().max().item()
 

@@ -16,6 +16,7 @@ from safs_ray.config import refusal
 from safs_ray.engine.module import inference_module
 from safs_ray.export import onnx_file, sparse_file
 from safs_ray.export.c import writing
+from safs_ray.export.drawing import drawn_for
 from safs_ray.export.slim import deploy
 from safs_ray.models import Specification
 from safs_ray.network import Network, forget_modules
@@ -171,7 +172,7 @@ def _in_openvino(files: Files) -> Predict:
 def _program(network: Network) -> tuple[torch.export.ExportedProgram, str]:
     """The network as a graph of torch's own functions, and what was cut."""
     module, note = deploy(network)
-    example = network.specification.drawn(2, torch.Generator().manual_seed(0))
+    example = drawn_for(module, network.specification, 2, torch.Generator().manual_seed(0))
     batch = torch.export.Dim("batch", min=1)
     program = torch.export.export(module, (example,), dynamic_shapes={"images": {0: batch}})
     for node in program.graph.nodes:

@@ -49,6 +49,7 @@ def check(specification: Specification, batches: Sequence[int] = (1, 2)) -> None
         with WithoutDropout() as without:
             _check_training(specification, network)
             _check_batches(specification, network, batches)
+            _check_indices(specification, network)
             if _random_states() != before:
                 raise refused(specification, "draws random numbers; turn that off, for no run could be repeated")
             _check_values(specification, network)
@@ -91,6 +92,33 @@ def _check_training(specification: Specification, module: nn.Module) -> None:
 def _check_batches(specification: Specification, module: nn.Module, batches: Sequence[int]) -> None:
     for count in batches:
         _logits(specification, module.eval(), _images(specification, count))
+
+
+@torch.no_grad()
+def _check_indices(specification: Specification, module: nn.Module) -> None:
+    """Refuse to normalise numbers that a network takes for indices: it would look up others, and tell nobody."""
+    normalised = [
+        channel
+        for channel, scale in enumerate(zip(specification.mean, specification.deviation, strict=True))
+        if specification.kind == "float32" and scale != (0, 1)
+    ]
+    if not normalised or _takes_below_zero(specification, module, normalised):
+        return
+    for channel in normalised:
+        if not _takes_below_zero(specification, module, [channel]):
+            place = f"{'feature' if len(specification.shape) == 1 else 'channel'} {channel}"
+            keys = "data.mean and data.deviation change; give 0 and 1 for it"
+            raise refused(specification, f"takes {place} for indices, as it fails below 0, and these {keys}")
+
+
+def _takes_below_zero(specification: Specification, module: nn.Module, channels: Sequence[int]) -> bool:
+    inputs = specification.example()
+    inputs[:, list(channels)] = -3
+    try:
+        module.eval()(inputs)
+    except (IndexError, RuntimeError):
+        return False
+    return True
 
 
 @torch.no_grad()

@@ -188,13 +188,19 @@ def _ended(steps: list[Step], places: dict[fx.Node, int], output: fx.Node) -> tu
 
 
 def _shapes(module: fx.GraphModule, example: Tensor) -> dict[fx.Node, tuple[int, ...]]:
-    """The shape of every node's value for one image."""
+    """The shape of every node's value for one image.
+
+    Raises:
+        UnsupportedError: a node gives other numbers than real ones, such as indices.
+    """
     shapes: dict[fx.Node, tuple[int, ...]] = {}
 
     class Recorder(fx.Interpreter):
         def run_node(self, n: fx.Node) -> Any:
             value = super().run_node(n)
             if isinstance(value, Tensor):
+                if not value.is_floating_point() and n.op != "placeholder":
+                    raise UnsupportedError(f"{n.name} gives {value.dtype}")
                 shapes[n] = tuple(value.shape[1:])
             return value
 
