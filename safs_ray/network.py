@@ -88,7 +88,7 @@ class Network:
         """
         sited = _sited(specification)
         installed = sited.install_defaults(module)
-        own = state_of(module)
+        own = {name: _copied(tensor) for tensor, names in _tensors_by_name(module) for name in names}
         state = {name: own.get(name, tensor) for name, tensor in state_of(installed).items()}
         return cls(specification, sited.sites, sited.defaults, state, {})
 
@@ -339,7 +339,11 @@ class Network:
 
 def state_of(module: nn.Module) -> dict[str, Tensor]:
     """A copy of a module's state on the CPU; a tensor that has several names is there once, under the first."""
-    return {names[0]: unsigned_zeros(tensor.detach().cpu().clone()) for tensor, names in _tensors_by_name(module)}
+    return {names[0]: _copied(tensor) for tensor, names in _tensors_by_name(module)}
+
+
+def _copied(tensor: Tensor) -> Tensor:
+    return unsigned_zeros(tensor.detach().cpu().clone())
 
 
 def load_state(module: nn.Module, state: Mapping[str, Tensor]) -> None:

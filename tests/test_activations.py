@@ -727,6 +727,48 @@ class Signs(nn.Module):
         return logits
 
 
-def test_find_sites_sees_what_depends_on_numbers_that_a_network_takes_for_indices() -> None:
+CHOOSING: dict[str, Callable[[nn.Module, Tensor], Tensor]] = {
+    "embedding": lambda net, index: net.rows(index),
+    "by keyword": lambda net, index: net.rows(input=index),
+    "function": lambda net, index: F.embedding(index, net.rows.weight),
+    "index": lambda net, index: net.rows.weight[index],
+    "index_select": lambda net, index: net.rows.weight.index_select(0, index),
+    "gather": lambda net, index: net.rows.weight.gather(0, index[:, None].expand(-1, 5)),
+    "one_hot": lambda net, index: F.one_hot(index, 4).float() @ net.rows.weight,
+    "comparison": lambda net, index: (index[:, None] == torch.arange(4)).float() @ net.rows.weight,
+}
+"""Ways to choose rows of five numbers by indices from 0 to 3."""
+
+
+@pytest.mark.parametrize("way", CHOOSING)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.int64])
+@pytest.mark.parametrize(("columns", "column"), [(3, 1), (3, 2), (5, 0), (8, 4)])
+def test_find_sites_sees_what_is_chosen_by_numbers_of_the_input(
+    way: str, dtype: torch.dtype, columns: int, column: int
+) -> None:
+    def forward(net: Any, x: Tensor) -> Tensor:
+        chosen = net.first(CHOOSING[way](net, x[:, column].long()))
+        logits: Tensor = net.head(net.second(chosen + x.float().sum(1, keepdim=True)))
+        return logits
+
+    layers = {"rows": nn.Embedding(4, 5), "first": nn.Tanh(), "second": nn.ReLU(), "head": nn.Linear(5, 2)}
+    assert find_sites(Net(forward, **layers), torch.zeros(2, columns, dtype=dtype)).sites == ("first", "second")
+
+
+def test_find_sites_leaves_alone_what_depends_on_places_alone() -> None:
     assert find_sites(Categories(), torch.zeros(2, 3)).sites == ("of_category", "together")
     assert find_sites(Signs(), torch.zeros(2, 3)).sites == ("act",)
+
+
+def test_find_sites_leaves_counters_as_they_are() -> None:
+    """A buffer that is changed in place by what depends on the input must not become part of a graph."""
+
+    def forward(net: Any, x: Tensor) -> Tensor:
+        net.counts.index_add_(0, (x[:, 0] > 0).long(), torch.ones(len(x)))
+        logits: Tensor = net.head(net.act(x))
+        return logits
+
+    net = Net(forward, act=nn.ReLU(), head=nn.Linear(4, 2))
+    net.register_buffer("counts", torch.zeros(2))
+    assert find_sites(net, torch.zeros(2, 4)).sites == ("act",)
+    assert net.get_buffer("counts").tolist() == [0, 0]

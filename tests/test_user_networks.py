@@ -95,6 +95,51 @@ class TiedToTransposed(nn.Module):
         return logits
 
 
+class Registered(nn.Module):
+    """Layers of one weight, of which the first that runs was registered last; and one that never runs."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.second, self.unused, self.first = nn.Linear(64, 64), nn.Linear(64, 64), nn.Linear(64, 64)
+        self.second.weight = self.unused.weight = self.first.weight
+        self.act, self.head = nn.ReLU(), nn.Linear(64, 10)
+
+    def forward(self, x: Tensor) -> Tensor:
+        logits: Tensor = self.head(self.second(self.act(self.first(x.flatten(1)))))
+        return logits
+
+
+class SharedStatistics(nn.Module):
+    """Two normalisations with scales of their own and running statistics in common."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.norm = nn.Conv2d(1, 4, 3, padding=1), nn.BatchNorm2d(4)
+        self.second, self.other = nn.Conv2d(4, 4, 3, padding=1), nn.BatchNorm2d(4)
+        for name in ("running_mean", "running_var"):
+            self.other.register_buffer(name, self.norm.get_buffer(name))
+        self.act, self.head = nn.ReLU(), nn.Linear(256, 10)
+
+    def forward(self, x: Tensor) -> Tensor:
+        logits: Tensor = self.head(self.act(self.other(self.second(self.act(self.norm(self.first(x)))))).flatten(1))
+        return logits
+
+
+class WeightOfParent(nn.Module):
+    """A layer's weight that is a buffer of the network, too, which torch.fx cannot trace."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer, self.act, self.head = nn.Linear(64, 32), nn.ReLU(), nn.Linear(32, 10)
+        self.register_buffer("kept", self.layer.weight)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if x.sum() > 1e9:
+            x = 2 * x
+        logits: Tensor = self.head(self.act(self.layer(x.flatten(1))))
+        return logits
+
+
 class Transformer(nn.Module):
     """Rows of the image as words."""
 
@@ -251,6 +296,26 @@ class TestTiedWeights:
         for format in ("onnx", "torch"):
             assert export.write(after, format, Folder.at(tmp_path)).difference < 1e-5
 
+    def test_it_comes_from_the_users_module_whatever_was_registered_first(self, made: Callable[..., Network]) -> None:
+        module = Registered()
+        network = Network.of(made(Registered).specification, module)
+        assert torch.equal(network.state["first.weight"], module.first.weight)
+        images = torch.randint(256, (5, 1, 8, 8), dtype=torch.uint8)
+        with torch.no_grad():
+            expected = module.eval()(network.specification.normalised(images))
+        torch.testing.assert_close(logits(network, images), expected)
+
+    @pytest.mark.parametrize("function", [SharedStatistics, WeightOfParent])
+    def test_what_is_shared_otherwise_computes_the_same_everywhere(
+        self, made: Callable[..., Network], splits: Splits, function: Any
+    ) -> None:
+        network = trained(made(function, 0.5), splits, "auto")
+        images = splits.validation.inputs
+        with torch.no_grad():
+            expected = network.build().eval()(network.specification.normalised(images))
+        for found in (logits(network, images, "auto"), inference_module(network)(images)):
+            torch.testing.assert_close(found, expected)
+
     def test_channels_stay_that_a_tied_layer_reads(self, made: Callable[..., Network]) -> None:
         for function in (TiedToEmbedding, TiedToTransposed):
             network = made(function)
@@ -333,6 +398,28 @@ class TestCategoriesOfATable:
         found = self.sparsified("data.mean=[0,0,0]", "data.deviation=[1,1,1]")
         assert found.network.sites == ("of_category", "act")
         assert (found.module(self.rows).argmax(1) == self.labels).float().mean() > 0.9
+
+    def test_one_that_would_be_normalised_and_has_no_bounds_is_told_of(self, caplog: pytest.LogCaptureFixture) -> None:
+        class Bounded(Mixed):
+            def forward(self, x: Tensor) -> Tensor:
+                return super().forward(torch.cat([x[:, :1], x[:, 1:2].clamp(0, 3), x[:, 2:]], 1))
+
+        train, test = slice(0, 120), slice(120, None)
+        parts = (self.rows[train], self.labels[train]), (self.rows[test], self.labels[test])
+        safs_ray.sparsify(Bounded(), *parts, sparsity=0.5, settings=(*self.short, "dense.epochs=1", "final.epochs=1"))
+        told = [record.getMessage() for record in caplog.records if "makes whole numbers" in record.getMessage()]
+        assert len(told) == 1
+        assert "of feature 1: data.mean and data.deviation change it" in told[0]
+
+    def test_outputs_that_categories_alone_reach_are_not_counted_as_cut_off(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setitem(ARCHITECTURES, "mine", Architecture(lambda _: Mixed()))
+        network = Network.initial(Specification("mine", (3,), 2, (0.0,) * 3, (1.0,) * 3, kind="float32"), seed=0)
+        masks = {name: torch.ones_like(weight, dtype=torch.bool) for name, weight in network.prunable().items()}
+        assert network.masked(masks).survey.reached == 2
+        masks["hidden.weight"][:, 6:] = False
+        assert network.masked(masks).survey.reached is None
 
     def test_one_that_would_be_normalised_is_refused(self) -> None:
         with pytest.raises(ConfigurationError, match=r"takes feature 1 for indices, as it fails below 0"):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -65,18 +65,16 @@ def record(module: nn.Module, example: Tensor) -> Recording:
     """
     indices = torch.randint(2, example.shape, generator=generator(0, "noise")).to(example)
     if not example.is_floating_point():
-        return _recorded(module, example, indices, 1 - indices)
+        return _recorded(module, example, indices)
     normal = torch.randn(example.shape, generator=generator(0, "noise"), device="cpu").to(example)
     try:
-        return _recorded(module, example, normal, -normal)
-    except (IndexError, RuntimeError):  # it may take some of the numbers for indices
-        return _recorded(module, example, indices, 1 - indices)
+        return _recorded(module, example, normal)
+    except Exception:  # a user's network may take some of the numbers for indices
+        return _recorded(module, example, indices)
 
 
-def _recorded(module: nn.Module, example: Tensor, inputs: Tensor, others: Tensor) -> Recording:
+def _recorded(module: nn.Module, example: Tensor, inputs: Tensor) -> Recording:
     network = copy.deepcopy(module).requires_grad_(False)
-    for child in _reading_by_input(network, inputs, others):  # what they give has a gradient in place of the indices
-        child.requires_grad_(True)
     seen: dict[Place, Application] = {}
     training = _outputs(network.train(), inputs, seen)
     evaluation = _outputs(network.eval(), inputs, seen)
@@ -85,38 +83,12 @@ def _recorded(module: nn.Module, example: Tensor, inputs: Tensor, others: Tensor
     return Recording(inputs, tuple(seen.values()), (training, evaluation), buffers)
 
 
-def _reading_by_input(network: nn.Module, inputs: Tensor, others: Tensor) -> list[nn.Module]:
-    """The embeddings that give other rows for other inputs; of a network of indices all."""
-    embeddings: list[nn.Module] = [
-        child for child in network.modules() if isinstance(child, nn.Embedding | nn.EmbeddingBag)
-    ]
-    if not embeddings or not inputs.is_floating_point():
-        return embeddings
-    read: list[dict[nn.Module, list[Tensor]]] = []
-    for batch in (inputs, others):
-        rows: dict[nn.Module, list[Tensor]] = {child: [] for child in embeddings}
-        hooks = [
-            child.register_forward_pre_hook(lambda layer, given, rows=rows: rows[layer].append(given[0].clone()))
-            for child in embeddings
-        ]
-        with torch.no_grad():
-            network.eval()(batch.clone())
-        for hook in hooks:
-            hook.remove()
-        read.append(rows)
-    first, second = read
-    return [child for child in embeddings if not _alike(first[child], second[child])]
-
-
-def _alike(first: Sequence[Tensor], second: Sequence[Tensor]) -> bool:
-    return len(first) == len(second) and all(torch.equal(*pair) for pair in zip(first, second, strict=True))
-
-
 def _outputs(network: nn.Module, inputs: Tensor, seen: dict[Place, Application]) -> Any:
     """What the network gives for a batch; adds the activations that it applies and that were not seen yet."""
     with torch.enable_grad(), _Recorder(network) as recorder:
         batch = inputs.detach()
         batch = (batch.requires_grad_() if batch.is_floating_point() else batch).clone()  # it may be changed in place
+        recorder.follow(batch)
         outputs = network(batch)
     recorder.is_gate(outputs)  # what the network ends with is none of its activations
     for application in recorder.applications:
@@ -125,12 +97,16 @@ def _outputs(network: nn.Module, inputs: Tensor, seen: dict[Place, Application])
 
 
 class _Recorder(Calls):
-    """Writes down every application to what has a gradient, as all has that depends on the input."""
+    """Writes down every application to what has a gradient, as all has that depends on the input.
+
+    Indices have none. So it remembers those that depend on the input, and gives one to what is chosen by them.
+    """
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__(network)
         self.applications: list[Application] = []
         self._gates: dict[int, tuple[Tensor, Application]] = {}
+        self._indices: dict[int, Tensor] = {}
 
     def activation(
         self,
@@ -168,7 +144,20 @@ class _Recorder(Calls):
             return None
         if name == "detach" or function == _DATA:
             return arguments[0]
-        return super().__torch_function__(function, types, arguments, named)
+        result = super().__torch_function__(function, types, arguments, named)
+        given = list(_tensors((arguments, named or {})))
+        if any(each.requires_grad or id(each) in self._indices for each in given):
+            for tensor in _tensors(result):
+                if all(tensor is not each for each in given):  # what it changes in place may be the network's own
+                    self.follow(tensor)
+        return result
+
+    def follow(self, tensor: Tensor) -> None:
+        """Take a tensor for one that depends on the input."""
+        if not tensor.is_floating_point():
+            self._indices[id(tensor)] = tensor
+        elif not tensor.requires_grad:
+            tensor.requires_grad_()
 
     def is_gate(self, value: Any) -> None:
         """Leave the activation alone that gave this value, if it may be a gate and one did."""
@@ -176,3 +165,15 @@ class _Recorder(Calls):
         for each in (value, base):
             if id(each) in self._gates:
                 self._gates[id(each)][1].operator = None
+
+
+def _tensors(value: Any) -> Iterator[Tensor]:
+    """The tensors among the arguments or the results of a function."""
+    if isinstance(value, Tensor):
+        yield value
+    elif isinstance(value, Mapping):
+        for each in value.values():
+            yield from _tensors(each)
+    elif isinstance(value, tuple | list):
+        for each in value:
+            yield from _tensors(each)

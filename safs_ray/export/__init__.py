@@ -22,7 +22,7 @@ from safs_ray.data import Examples
 from safs_ray.engine.passes import Passes
 from safs_ray.export import formats
 from safs_ray.export.c import integer_writing, writing
-from safs_ray.export.drawing import drawn_for
+from safs_ray.export.drawing import drawn_for, original
 from safs_ray.export.formats import Files, Predict, Runtime
 from safs_ray.export.int8 import reference
 from safs_ray.export.int8.integers import IntegerProgram
@@ -34,7 +34,6 @@ from safs_ray.models import Specification
 from safs_ray.network import Network
 from safs_ray.randomness import generator
 from safs_ray.sources.images import one_line
-from safs_ray.sparse.execution import executable
 from safs_ray.storage import Folder
 
 __all__ = ["Accuracies", "ExportedFile", "Test", "Trial", "write", "write_int8"]
@@ -146,7 +145,7 @@ def write(network: Network, name: str, folder: Folder, dense_weights: bool = Fal
     smaller, notes = slim(network)
     with _refusing(name, network):
         files, note = chosen.write(smaller)
-        expected = _Expected(network.specification, _original(network))
+        expected = _Expected(network, original(network))
         compared = [expected.compare(each, files) for each in chosen.runtimes if each.is_installed()]
     for difference, trial in compared:
         if not difference <= TOLERANCE * expected.largest:
@@ -192,13 +191,13 @@ def write_int8(network: Network, images: Tensor, folder: Folder, test: Test | No
         images = _some(images, passes)
         program = quantised(passes, specification, images)
         files = integer_writing.write(program, specification)
-        expected = _Expected(specification, _defined(program))
+        expected = _Expected(network, _defined(program))
         difference, trial = expected.compare(chosen.runtimes[0], files)
     if difference:
         raise refusal("format", "c", f"computes other logits than 8-bit integers have, by {difference:.2g}")
-    original, predict = _original(network), chosen.runtimes[0].load(files)
-    accuracies = test and _accuracies(test, original, predict)
-    logits = original(images)
+    before, predict = original(network), chosen.runtimes[0].load(files)
+    accuracies = test and _accuracies(test, before, predict)
+    logits = before(images)
     worst, largest = (predict(images) - logits).abs().max().item(), logits.abs().max().item()
     count = counted(len(images), "image")
     clauses = *notes, f"quantised weights and activations to 8 bits, by the ranges that occur on {count}"
@@ -261,12 +260,6 @@ def _some(images: Tensor, passes: Passes) -> Tensor:
     return images[torch.randperm(len(images), generator=generator(0, "ranges"))[:count]]
 
 
-def _original(network: Network) -> Predict:
-    """A network as torch computes it, with all weights."""
-    module, restored = executable(network, "dense", torch.device("cpu")).eval(), network.specification.restored
-    return torch.inference_mode()(lambda inputs: restored(module(inputs)))
-
-
 def _defined(program: IntegerProgram) -> Predict:
     """A network in 8-bit integers as it is defined."""
     return lambda images: reference.run(program, images) * program.unit
@@ -276,14 +269,15 @@ class _Expected:
     """The outputs for random inputs of all contrasts.
 
     Args:
-        predict: gives them.
+        network: that takes such inputs.
+        predict: gives the outputs.
 
     Attributes:
         largest: of them.
     """
 
-    def __init__(self, specification: Specification, predict: Predict) -> None:
-        inputs = drawn_for(predict, specification, 16, generator(0, "export"))
+    def __init__(self, network: Network, predict: Predict) -> None:
+        inputs = drawn_for(network, 16, generator(0, "export"))
         self._batches = torch.split(inputs, [1, 15])  # any size of batch must do
         self._logits = torch.cat([predict(batch) for batch in self._batches])
         self.largest = self._logits.abs().max().item()

@@ -172,7 +172,7 @@ def _in_openvino(files: Files) -> Predict:
 def _program(network: Network) -> tuple[torch.export.ExportedProgram, str]:
     """The network as a graph of torch's own functions, and what was cut."""
     module, note = deploy(network)
-    example = drawn_for(module, network.specification, 2, torch.Generator().manual_seed(0))
+    example = drawn_for(network, 2, torch.Generator().manual_seed(0))
     batch = torch.export.Dim("batch", min=1)
     program = torch.export.export(module, (example,), dynamic_shapes={"images": {0: batch}})
     for node in program.graph.nodes:

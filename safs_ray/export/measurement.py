@@ -21,6 +21,7 @@ from torch import Tensor
 from safs_ray.config import ConfigurationError
 from safs_ray.data import Examples
 from safs_ray.export import formats
+from safs_ray.export.drawing import drawn_for
 from safs_ray.export.formats import FORMATS, Files, Predict
 from safs_ray.export.slim import slim
 from safs_ray.metrics import Metric
@@ -83,7 +84,8 @@ def measure(network: Network, test: Examples | None, metric: Metric) -> Iterator
             continue
         for number, runtime in enumerate(FORMATS[name].runtimes):
             if runtime.is_installed():
-                images = network.specification.drawn(max(BATCHES), torch.Generator().manual_seed(0))
+                draws = torch.Generator().manual_seed(0)
+                images = drawn_for(network, max(BATCHES), draws)
                 with ProcessPoolExecutor(1, get_context("spawn")) as process:
                     yield process.submit(_measured, name, number, files, small, images, test, metric).result()
 

@@ -5,13 +5,15 @@ from __future__ import annotations
 import copy
 import logging
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 from torch.nn.utils import parametrize, prune
+from torch.overrides import TorchFunctionMode
 
 from safs_ray.activations.kinds import is_plain
 from safs_ray.config import counted
@@ -94,31 +96,66 @@ def _check_batches(specification: Specification, module: nn.Module, batches: Seq
         _logits(specification, module.eval(), _images(specification, count))
 
 
-@torch.no_grad()
 def _check_indices(specification: Specification, module: nn.Module) -> None:
-    """Refuse to normalise numbers that a network takes for indices: it would look up others, and tell nobody."""
-    normalised = [
-        channel
-        for channel, scale in enumerate(zip(specification.mean, specification.deviation, strict=True))
-        if specification.kind == "float32" and scale != (0, 1)
-    ]
-    if not normalised or _takes_below_zero(specification, module, normalised):
+    """Refuse to normalise numbers that a network takes for indices, or say so: it would look up others.
+
+    It takes them for indices where it makes whole numbers of them. Where it fails below 0 as well, that is sure.
+    """
+    if specification.kind != "float32":
         return
-    for channel in normalised:
-        if not _takes_below_zero(specification, module, [channel]):
+    fixed = copy.deepcopy(module).requires_grad_(False).eval()
+    scales = list(zip(specification.mean, specification.deviation, strict=True))
+    for channel in _made_whole(specification, fixed):
+        if scales[channel] != (0, 1):
             place = f"{'feature' if len(specification.shape) == 1 else 'channel'} {channel}"
-            keys = "data.mean and data.deviation change; give 0 and 1 for it"
-            raise refused(specification, f"takes {place} for indices, as it fails below 0, and these {keys}")
+            advice = "data.mean and data.deviation change it; 0 and 1 in its place would not"
+            if _fails_below_zero(specification, fixed, channel):
+                raise refused(specification, f"takes {place} for indices, as it fails below 0: {advice}")
+            log.warning("model.name=%s: makes whole numbers of %s: %s", specification.model, place, advice)
 
 
-def _takes_below_zero(specification: Specification, module: nn.Module, channels: Sequence[int]) -> bool:
+def _made_whole(specification: Specification, fixed: nn.Module) -> list[int]:
+    """The channels of whose numbers a network without gradients of its own makes integers."""
+    inputs = _images(specification, 2).requires_grad_()
+    with torch.enable_grad(), _Casts() as casts:
+        fixed(inputs.clone())
+    found = torch.zeros(inputs.shape[1], dtype=torch.bool)
+    for numbers in casts.taken:
+        (gradient,) = torch.autograd.grad(numbers.sum(), inputs, retain_graph=True)
+        found |= (gradient != 0).transpose(0, 1).flatten(1).any(1)
+    return found.nonzero().flatten().tolist()
+
+
+class _Casts(TorchFunctionMode):
+    """Keeps the numbers with a gradient that integers are made of."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.taken: list[Tensor] = []
+
+    def __torch_function__(
+        self, function: Any, _types: Any, arguments: Sequence[Any] = (), named: Mapping[str, Any] | None = None
+    ) -> Any:
+        result = function(*arguments, **(named or {}))
+        casts = getattr(function, "__name__", "") in WHOLE and isinstance(result, Tensor)
+        if casts and not result.is_floating_point() and result.dtype != torch.bool:
+            self.taken += [each for each in arguments[:1] if isinstance(each, Tensor) and each.requires_grad]
+        return result
+
+
+WHOLE = ("long", "int", "short", "char", "byte", "to", "type", "type_as")
+"""Methods that may make integers of other numbers."""
+
+
+@torch.no_grad()
+def _fails_below_zero(specification: Specification, module: nn.Module, channel: int) -> bool:
     inputs = specification.example()
-    inputs[:, list(channels)] = -3
+    inputs[:, channel] = -3
     try:
-        module.eval()(inputs)
-    except (IndexError, RuntimeError):
-        return False
-    return True
+        module(inputs)
+    except Exception:  # a user's network may raise anything
+        return True
+    return False
 
 
 @torch.no_grad()
@@ -228,4 +265,5 @@ def _logits(specification: Specification, module: nn.Module, images: Tensor) -> 
 
 def _failing(specification: Specification, count: int, error: BaseException) -> str:
     given = f"{counted(count, specification.noun)} of {specification.size}"
-    return f"fails on {given} ({type(error).__name__}: {error})"
+    between = " between 0 and 1" if specification.kind == "float32" else ""
+    return f"fails on {given}{between} ({type(error).__name__}: {error})"

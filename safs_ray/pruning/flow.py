@@ -105,26 +105,43 @@ UNKNOWN = Reach({}, None)
 def reach(module: nn.Module, masks: Mapping[str, Tensor], example: Tensor, sites: Sequence[str] = ()) -> Reach:
     """What can be reached from the inputs; the arguments are those of :func:`survey`.
 
-    It is not known of a network that does what has no derivative, nor of one in which not even all weights together
-    lead to every output.
+    It is not known of a network that does what has no derivative, such as choosing by indices, nor of one in which not
+    even all weights together lead to every output.
     """
     try:
         derivatives = _derivatives(module, masks, example, sites)
         if derivatives.outputs is None or derivatives.outputs.all():
             return derivatives
         whole = _derivatives(module, {}, example, sites).outputs
+        if any(isinstance(child, LOOKING_UP) for child in module.modules()):
+            more = _derivatives(module, masks, example, sites, LOOKING_UP).outputs
+            if more is None or not torch.equal(more, derivatives.outputs):
+                return UNKNOWN
     except Exception:  # a user's network may fail where derivatives are taken
         return UNKNOWN
     return derivatives if whole is not None and whole.all() else UNKNOWN
 
 
+LOOKING_UP = (nn.Embedding, nn.EmbeddingBag)
+"""Layers that choose by indices: what they give depends on the inputs, perhaps, and has no derivative."""
+
+
 @torch.no_grad()
-def _derivatives(module: nn.Module, masks: Mapping[str, Tensor], example: Tensor, sites: Sequence[str]) -> Reach:
+def _derivatives(
+    module: nn.Module,
+    masks: Mapping[str, Tensor],
+    example: Tensor,
+    sites: Sequence[str],
+    inputs: tuple[type[nn.Module], ...] = (),
+) -> Reach:
     """What has a derivative by the inputs other than 0, as weights are drawn at random where masks keep them.
 
     The derivative is taken forwards, along one direction, beside the values. All are positive, so that none cancel,
     and drawn anew behind every layer, so that none vanish in a deep network: values that depend on the inputs from 1
     to 2, others at a half, below them, where a pooling takes the largest.
+
+    Args:
+        inputs: layers whose outputs are inputs, too.
     """
     draws = generator(0, "reach")
     straight = without_sites(module, sites)
@@ -146,6 +163,8 @@ def _derivatives(module: nn.Module, masks: Mapping[str, Tensor], example: Tensor
     for child in straight.modules():
         if isinstance(child, LAYERS):
             child.register_forward_hook(lambda layer, _, output: renew(layer, output))
+        elif isinstance(child, inputs):
+            child.register_forward_hook(lambda _layer, _, output: _with_derivative(output, torch.ones_like(output)))
     with _derivable(straight), forward_ad.dual_level(), sdpa_kernel(SDPBackend.MATH):
         images = _between(1, 2, example[: 1 if _takes_one(straight) else 2], draws)
         output = Linear(straight, normalises=True)(_with_derivative(images, _between(1, 2, images, draws)))

@@ -25,9 +25,11 @@ def prunable_weights(module: nn.Module) -> dict[str, Tensor]:
         >>> {name: tuple(weight.shape) for name, weight in prunable_weights(module).items()}
         {'0.weight': (4, 1, 3, 3), '3.weight': (10, 144)}
     """
-    names = {weight: name for name, weight in module.named_parameters()}
+    names: dict[int, str] = {}
+    for name, tensor in module.state_dict(keep_vars=True).items():
+        names.setdefault(id(tensor), name)
     found = dict.fromkeys(child.get_parameter(name) for child in module.modules() for name in _prunable(child))
-    return {names[weight]: weight for weight in found}
+    return {names[id(weight)]: weight for weight in found}
 
 
 def _prunable(layer: nn.Module) -> list[str]:

@@ -173,9 +173,10 @@ def steps_of(module: nn.Module, example: Tensor, reader: Reader) -> tuple[Step, 
 def _check_shared(module: nn.Module) -> None:
     """Refuse tensors that several layers share: each would be trained as its own."""
     names: dict[int, str] = {}
-    for name, parameter in module.named_parameters(remove_duplicate=False):
-        if (other := names.setdefault(id(parameter), name)) != name:
-            raise UnsupportedError(f"{other} and {name} are one tensor")
+    for tensors in (module.named_parameters(remove_duplicate=False), module.named_buffers(remove_duplicate=False)):
+        for name, tensor in tensors:
+            if (other := names.setdefault(id(tensor), name)) != name:
+                raise UnsupportedError(f"{other} and {name} are one tensor")
 
 
 def _ended(steps: list[Step], places: dict[fx.Node, int], output: fx.Node) -> tuple[Step, ...]:
@@ -196,6 +197,8 @@ def _shapes(module: fx.GraphModule, example: Tensor) -> dict[fx.Node, tuple[int,
     shapes: dict[fx.Node, tuple[int, ...]] = {}
 
     class Recorder(fx.Interpreter):
+        extra_traceback = False  # else it adds lines of its own to what is raised
+
         def run_node(self, n: fx.Node) -> Any:
             value = super().run_node(n)
             if isinstance(value, Tensor):
