@@ -146,18 +146,19 @@ class _Recorder(Calls):
             return arguments[0]
         result = super().__torch_function__(function, types, arguments, named)
         given = list(_tensors((arguments, named or {})))
-        if any(each.requires_grad or id(each) in self._indices for each in given):
+        chosen = any(id(each) in self._indices for each in given)
+        if (chosen or any(each.requires_grad for each in given)) and not _makes_new(name):
             for tensor in _tensors(result):
-                if all(tensor is not each for each in given):  # what it changes in place may be the network's own
-                    self.follow(tensor)
-        return result
+                self.follow(tensor)
+        if not chosen or not isinstance(result, Tensor) or not result.is_floating_point() or result.requires_grad:
+            return result
+        in_place = any(result is each for each in given)  # what may be the network's own
+        return result if in_place else result.requires_grad_().clone()  # which may be changed in place
 
     def follow(self, tensor: Tensor) -> None:
-        """Take a tensor for one that depends on the input."""
+        """Remember indices that depend on the input."""
         if not tensor.is_floating_point():
             self._indices[id(tensor)] = tensor
-        elif not tensor.requires_grad:
-            tensor.requires_grad_()
 
     def is_gate(self, value: Any) -> None:
         """Leave the activation alone that gave this value, if it may be a gate and one did."""
@@ -165,6 +166,11 @@ class _Recorder(Calls):
         for each in (value, base):
             if id(each) in self._gates:
                 self._gates[id(each)][1].operator = None
+
+
+def _makes_new(name: str) -> bool:
+    """Whether a function takes the shape of a tensor alone."""
+    return name.startswith("new_") or name.endswith("_like")
 
 
 def _tensors(value: Any) -> Iterator[Tensor]:
