@@ -161,6 +161,7 @@ class SweepProgress:
     Args:
         done: how many of its trials were done before; not all.
         best: the best accuracy of those.
+        told: how many steps of others were taken before, of which nothing more is told.
     """
 
     def __init__(
@@ -171,10 +172,12 @@ class SweepProgress:
         clock: Clock,
         done: int = 0,
         best: float = -math.inf,
+        told: Mapping[str, int] | None = None,
     ) -> None:
         self._configuration, self._course, self._trials, self._clock = configuration, course, trials, clock
         self._best, self._ended = best, done
         self._running: dict[str, int] = {}
+        self._told = dict(told or {})
         self._expected = expected_steps(configuration, course, trials)
         self._seconds = clock.left(course.sweep) / ((trials - done) * self._rest(0))  # of an epoch
         self._expect()
@@ -185,7 +188,7 @@ class SweepProgress:
         Args:
             step: its number, from 1.
             result: what :data:`NEWS` has of the evaluation.
-            recorded: whether it was taken before.
+            recorded: whether it was taken before, or by a process that died: it took no time just now.
         """
         epochs = self._epochs(step) - self._epochs(self._running.get(trial, 0))
         self._running[trial] = step
@@ -193,8 +196,9 @@ class SweepProgress:
         if not recorded:
             self._clock.advance(self._course.sweep, epochs * self._seconds)
         self._expect()
-        if recorded:
+        if step <= self._told.get(trial, 0):
             return
+        self._told[trial] = step
         log.info(
             "%-8s of %d  step %2d of %2d  %-11s  validation %s  trial %s  best %s  %-8s  %s",
             trial, self._trials, step, self._course.steps, result["phase"],

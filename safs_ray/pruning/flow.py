@@ -148,11 +148,18 @@ def _derivatives(
     _draw_parameters(straight, masks, draws)
     names = {id(weight): name for name, weight in prunable_weights(straight).items()}
     channels: dict[str, Tensor] = {}
-    biases = _taken_off(straight)
+    biases: dict[nn.Module, nn.Parameter] = {}
+
+    def take_bias(layer: nn.Module) -> None:
+        """Leave the bias out of a linear layer's product, which torch would derive by a compiler loaded for it."""
+        if type(layer) is nn.Linear and layer.bias is not None:
+            biases[layer], layer.bias = layer.bias, None  # type: ignore[assignment]
 
     def renew(layer: nn.Module, output: Tensor) -> Tensor:
         value, derivative = _unpacked(output)
-        value = value + biases.get(layer, 0)
+        if layer in biases:
+            layer.bias = biases.pop(layer)
+            value = value + layer.bias
         depends = torch.zeros_like(value, dtype=torch.bool) if derivative is None else derivative != 0
         name = names[id(layer.weight)]
         own = depends.transpose(0, -1 if isinstance(layer, nn.Linear) else 1).flatten(1).any(1)
@@ -162,6 +169,7 @@ def _derivatives(
 
     for child in straight.modules():
         if isinstance(child, LAYERS):
+            child.register_forward_pre_hook(lambda layer, _: take_bias(layer))
             child.register_forward_hook(lambda layer, _, output: renew(layer, output))
         elif isinstance(child, inputs):
             child.register_forward_hook(lambda _layer, _, output: _with_derivative(output, torch.ones_like(output)))
@@ -171,15 +179,6 @@ def _derivatives(
         value, derivative = _unpacked(output)
     known = derivative is not None and value.isfinite().all() and derivative.isfinite().all()
     return Reach(channels, (derivative != 0).any(0) if known and derivative is not None else None)
-
-
-def _taken_off(module: nn.Module) -> dict[nn.Module, Tensor]:
-    """The biases of linear layers, which lose them: beside one, torch derives a product by a compiler loaded for it."""
-    biases: dict[nn.Module, Tensor] = {}
-    for child in module.modules():
-        if type(child) is nn.Linear and child.bias is not None:
-            biases[child], child.bias = child.bias, None  # type: ignore[assignment]
-    return biases
 
 
 def _with_derivative(value: Tensor, derivative: Tensor) -> Tensor:

@@ -46,7 +46,8 @@ class SuccessiveHalving(AsyncHyperBandScheduler):
     @property
     def decisions(self) -> set[int]:
         """The steps, from 1, after which it may stop a trial."""
-        return {math.ceil(milestone) for bracket in self._brackets for milestone, _ in bracket._rungs}
+        rungs = {math.ceil(milestone) for bracket in self._brackets for milestone, _ in bracket._rungs}
+        return rungs | {steps for steps, stopped in self._expected.values() if stopped}
 
     def on_trial_add(self, tune_controller: Any, trial: Trial) -> None:  # noqa: ARG002
         self._trial_info[trial.trial_id] = self._bracket(str(trial))

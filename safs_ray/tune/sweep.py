@@ -83,7 +83,8 @@ def run_sweep(course: Course, network: Network, run: Run, arrays: Any, board: st
         start = partial(_start, configuration, course, board)
         proposals = Proposals(past, trials, propose, start, budget_ended)
         best = max((past.journal.entries[number].accuracy for number in past.complete), default=-math.inf)
-        progress = SweepProgress(configuration, course, trials, clock, len(past.complete), best)
+        told = {course.trial(number): len(past.steps(number)) for number in past.unfinished}
+        progress = SweepProgress(configuration, course, trials, clock, len(past.complete), best, told)
         tuner = _tuner(trainable, proposals, halving, run, past, trials, progress, budget_ended)
         failures = _fit(tuner, left, folder / SEARCH / _folder_name(course), budget_ended)
         run.checkpoints(course.sweep).clear()  # of trials that were stopped while they trained
@@ -150,7 +151,7 @@ def _tuner(
         search_alg=proposals,
         scheduler=halving,
         num_samples=trials - len(past.complete),
-        max_concurrent_trials=configuration.tune.max_concurrent or _trials_that_fit(configuration),
+        max_concurrent_trials=_trials_at_a_time(configuration),
         reuse_actors=True,
         trial_name_creator=_trial_name,
         trial_dirname_creator=_trial_name,
@@ -199,14 +200,22 @@ def _halving(configuration: Configuration, past: Past) -> SuccessiveHalving:
     return halving
 
 
+def _trials_at_a_time(configuration: Configuration) -> int:
+    """No more than fit on this machine, for Tune proposes as many at once; a cluster may grow."""
+    asked, fitting = configuration.tune.max_concurrent, _trials_that_fit(configuration)
+    if not asked:
+        return fitting
+    return min(asked, fitting) if configuration.run.address == "local" else asked
+
+
 def _trials_that_fit(configuration: Configuration) -> int:
     """How many trials the cluster's resources hold at a time."""
     have: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
     need = configuration.tune.resources
-    fit = have.get("CPU", 1) // need.cpu
+    fit = have.get("CPU", 1) / need.cpu
     if need.gpu:
-        fit = min(fit, have.get("GPU", 0) // need.gpu)
-    return max(1, int(fit))
+        fit = min(fit, have.get("GPU", 0) / need.gpu)
+    return max(1, int(fit + 1e-9))  # five shares of 0.2 are one
 
 
 def _fit(tuner: Tuner, trials: int, folder: Folder, budget_ended: Callable[[], bool]) -> list[Exception]:

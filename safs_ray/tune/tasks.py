@@ -159,7 +159,7 @@ def run_stages(run: Run, wanted: Sequence[tuple[Stage, Any]], clock: Clock) -> N
         if recipe:
             run.discard_unless(recipe, place)
     need = run.configuration.tune.resources
-    task = ray.remote(make).options(num_cpus=need.cpu, num_gpus=need.gpu or 0, max_retries=3)
+    task = ray.remote(num_cpus=need.cpu, num_gpus=need.gpu or 0, max_retries=3)(make)
     wanted = [(stage, arrays) for stage, arrays in wanted if stage.name not in clock.budget.left_out]
     waiting = [task.remote(run, arrays, stage, _until(stage, clock)) for stage, arrays in wanted]
     progress = StageProgress([stage for stage, _ in wanted], clock)
@@ -191,7 +191,7 @@ def logits_of(run: Run, name: str, arrays: Any) -> torch.Tensor:
         arrays: of the data, in Ray's object store.
     """
     need = run.configuration.tune.resources
-    task = ray.remote(teach).options(num_cpus=need.cpu, num_gpus=need.gpu or 0, max_retries=3)
+    task = ray.remote(num_cpus=need.cpu, num_gpus=need.gpu or 0, max_retries=3)(teach)
     found: dict[str, Array] = ray.get(task.remote(run, arrays, name))
     return as_tensors(found)[LOGITS]
 

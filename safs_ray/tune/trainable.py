@@ -36,6 +36,11 @@ class Trial(tune.Trainable):
     taken from the board.
     """
 
+    _chain: Chain
+    _failure: Exception | None
+    _longest: float
+    _replayed: bool
+
     def setup(  # type: ignore[override]
         self,
         config: dict[str, Any],
@@ -61,29 +66,49 @@ class Trial(tune.Trainable):
         self._course = course
         self._board = board
         self._decisions = decisions
-        self._chain = self._new_chain(config)
+        self._begin(config)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
         """Begin another trial in the same process."""
         self._chain.give_up()
         self._chain.forget()
-        self._chain = self._new_chain(new_config)
+        self._begin(new_config)
         return True
 
     def train_buffered(self, *limits: float) -> list[dict[str, Any]]:  # noqa: ARG002
         """Several steps, until somebody may decide on the trial, or for :data:`SECONDS_AT_ONCE`.
 
+        An error is raised by the next call if there are steps to report before it.
+
         Args:
             limits: Ray's, of time and number, which it gives in the wrong order.
         """
+        if self._failure:
+            raise self._failure
         until, results = time.monotonic() + SECONDS_AT_ONCE, list[dict[str, Any]]()
         while not results or not self._has_to_report(until):
-            results.append(self.train())  # type: ignore[no-untyped-call]
+            try:
+                results.append(self._train_timed())
+            except Exception as error:
+                if not results:
+                    raise
+                self._failure = error
+                break
         return [{**result, FOLLOWED: "yes"} for result in results[:-1]] + results[-1:]
 
+    def _train_timed(self) -> dict[str, Any]:
+        """One step, of which the next is not expected to take longer."""
+        before, self._replayed = time.monotonic(), self._chain.replaying
+        result: dict[str, Any] = self.train()  # type: ignore[no-untyped-call]
+        self._longest = max(self._longest, time.monotonic() - before)
+        return result
+
     def _has_to_report(self, until: float) -> bool:
+        """Whether the next step is another's to allow, or may come too late, or is the first that is new."""
         chain = self._chain
-        return chain.finished or chain.iteration in self._decisions or time.monotonic() >= until
+        turning = chain.iteration in (*self._decisions, self._course.evaluations)  # fine-tuning takes another time
+        first_new = self._replayed and not chain.replaying
+        return chain.finished or turning or first_new or time.monotonic() + self._longest > until
 
     def step(self) -> dict[str, Any]:
         recorded = self._chain.replaying
@@ -103,9 +128,11 @@ class Trial(tune.Trainable):
         """Called by Ray when the trial ends."""
         self._chain.give_up()
 
-    def _new_chain(self, config: dict[str, Any]) -> Chain:
+    def _begin(self, config: dict[str, Any]) -> None:
+        """Begin the chain of a trial, of which no step has been taken here."""
         start = config.get(START)
-        return Chain(
+        self._failure, self._longest, self._replayed = None, 0.0, False
+        self._chain = Chain(
             self._network,
             self._context,
             Hyperparameters(**config["hyperparameters"]),

@@ -130,7 +130,7 @@ def test_progress_of_a_sweep_counts_trials_that_wait(
     sweep: Configuration, watch: Watch, told: pytest.LogCaptureFixture
 ) -> None:
     clock = Clock({"SAFS": 24.0, "final": 6.0})
-    progress = SweepProgress(sweep, joint(sweep), 3, clock)  # 3 x 8 epochs, a second each
+    progress = SweepProgress(sweep, joint(sweep), 3, clock, told={"trial-2": 4})  # 3 x 8 epochs, a second each
     for step in range(1, 7):
         watch.now += 1 if step <= 4 else 2
         progress.step("trial-1", step, STEP)
@@ -145,6 +145,20 @@ def test_progress_of_a_sweep_counts_trials_that_wait(
     assert told.messages[-1] == "trial-2  ended after step 4: stopped by ASHA, weaker than others were there"
     assert len(told.messages) == 7, "and a line for each step that was taken now"
     assert "trial-1  of 3  step  1 of  6  search       validation  25.0 %  trial  50.0 %  best  50.0 %" in told.text
+
+
+def test_progress_tells_of_a_step_that_a_process_took_before_it_died(
+    sweep: Configuration, watch: Watch, told: pytest.LogCaptureFixture
+) -> None:
+    clock = Clock({"SAFS": 24.0})
+    progress = SweepProgress(sweep, joint(sweep), 3, clock)
+    watch.now += 1
+    progress.step("trial-1", 1, STEP)
+    watch.now += 100
+    for step in (1, 2):
+        progress.step("trial-1", step, STEP, recorded=True)
+    assert len(told.messages) == 2, "step 1 is not told again"
+    assert clock.seconds_left == pytest.approx(22), "and the time that was lost is no pace"
 
 
 def test_progress_of_a_sweep_that_goes_on_believes_the_forecast_of_what_is_left(sweep: Configuration) -> None:

@@ -271,3 +271,26 @@ def test_the_environment_stays() -> None:
     before = dict(os.environ)
     survey(chain(2, 2, 3), {}, torch.zeros(1, 2))
     assert dict(os.environ) == before
+
+
+class Reading(nn.Module):
+    """Reads the biases of its layers outside of their calls."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = nn.Linear(6, 5), nn.Linear(5, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        hidden = self.first(x).relu() + self.first.bias
+        logits: Tensor = nn.functional.linear(hidden, self.second.weight) + self.second.bias
+        return logits + self.second(hidden) if self.second.bias is not None else logits
+
+
+def test_reach_leaves_biases_to_those_who_read_them() -> None:
+    module = Reading()
+    masks = {"first.weight": torch.ones(5, 6, dtype=torch.bool), "second.weight": torch.ones(3, 5, dtype=torch.bool)}
+    masks["second.weight"][1] = False
+    found = reach(module, masks, torch.zeros(2, 6))
+    assert found.outputs is not None
+    assert found.outputs.tolist() == [True, False, True]
+    assert module.first.bias is not None

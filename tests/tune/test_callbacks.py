@@ -36,7 +36,7 @@ def told(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> p
 @pytest.fixture
 def progress(configuration: Configuration) -> Progress:
     course = joint(configuration)
-    return Progress(SweepProgress(configuration, course, 3, Clock({})), course.steps)
+    return Progress(SweepProgress(configuration, course, 3, Clock({}), told={"trial-1": 4}), course.steps)
 
 
 @pytest.fixture
@@ -66,7 +66,7 @@ def test_progress_is_told_why_a_trial_ended_before_its_last_step(
 def test_progress_says_nothing_of_steps_that_were_recorded_before(
     progress: Progress, trial: Trial, told: pytest.LogCaptureFixture
 ) -> None:
-    progress.on_trial_result(0, [trial], trial, {**STEP, "recorded": "before"})
+    progress.on_trial_result(0, [trial], trial, {**STEP, "training_iteration": 4, "recorded": "before"})
     assert told.text == ""
     progress.on_trial_result(0, [trial], trial, {**STEP, "training_iteration": 6})
     assert "step  6 of  6  fine-tuning" in told.text

@@ -100,3 +100,7 @@ def test_decisions_are_the_first_steps_at_which_a_trial_of_any_bracket_may_stop(
     assert halving(brackets=3).decisions == {1, 2, 4, 8}
     odd = SuccessiveHalving(0, max_t=20, grace_period=2, reduction_factor=2.5, metric="accuracy", mode="max")
     assert odd.decisions == {2, 5, 13}, "2, 5 and 12.5 steps"
+    resumed = halving(brackets=1)
+    resumed.expect("trial-1", 3, stopped=True)
+    resumed.expect("trial-2", 5, stopped=False)
+    assert resumed.decisions == {1, 2, 3, 4, 8}, "and where one was stopped by other rungs"

@@ -106,12 +106,46 @@ def test_a_trial_reports_its_steps_where_it_may_be_stopped_at_its_end_and_when_t
     calls = [trial.train_buffered()]
     while not calls[-1][-1]["done"]:
         calls.append(trial.train_buffered())
-    alone, all_steps = [1] * configuration.iterations, [1, 2, configuration.iterations - 3]
+    alone, all_steps = [1] * configuration.iterations, [1, 2, 1, configuration.iterations - 4]
     assert [len(call) for call in calls] == (all_steps if seconds else alone)
     assert [untimed(result) for call in calls for result in call] == whole
     assert [FOLLOWED in result for call in calls for result in call] == [
         index + 1 < len(call) for call in calls for index in range(len(call))
     ]
+
+
+def test_a_trial_that_was_begun_before_reports_what_is_recorded_before_it_goes_on(
+    factory: Factory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(trainable, "SECONDS_AT_ONCE", math.inf)
+    first = factory("begun")
+    for _ in range(2):
+        first.train()
+    again = factory("begun")
+    assert [result["recorded"] for result in again.train_buffered()] == ["before", "before"]
+    assert [result["recorded"] for result in again.train_buffered()] == ["now", "now"], "up to the fine-tuning"
+
+
+def test_a_step_that_fails_does_not_take_those_before_it_along(
+    factory: Factory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(trainable, "SECONDS_AT_ONCE", math.inf)
+    trial = factory("failing")
+    whole = trial.step
+
+    def step() -> dict[str, Any]:
+        if trial._chain.iteration == 2:
+            raise MemoryError("too many neurons")
+        result: dict[str, Any] = whole()
+        return result
+
+    monkeypatch.setattr(trial, "step", step)
+    assert len(trial.train_buffered()) == 2
+    with pytest.raises(MemoryError, match="too many neurons"):
+        trial.train_buffered()
+    assert trial.reset(proposal(0.01), storage=None)
+    monkeypatch.setattr(trial, "step", whole)
+    assert trial.train_buffered(), "the next trial of the process knows nothing of it"
 
 
 def test_an_actor_that_takes_another_trial_forgets_the_fine_tuning_of_the_last(
