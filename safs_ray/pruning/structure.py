@@ -195,8 +195,11 @@ def channels(
     turn = _turns(
         importance(scores, coupling, _sum if section.score in SIGNED else _norm), section.allocation, coupling
     )
-    limit = sparsity if section.macs is None else _limit(turn, 1 - sparsity, coupling, scores)
-    return coupling.masks(_kept(turn, limit, coupling), scores)
+    if section.macs is None:
+        return coupling.masks(_kept(turn, sparsity, coupling), scores)
+    allowed = (1 - sparsity) * coupling.multiply_adds_between(turn >= 0, scores)
+    kept = _kept(turn, _limit(turn, allowed, coupling, scores), coupling)
+    return coupling.masks(_filled(kept, turn, allowed, coupling, scores), scores)
 
 
 def importance(scores: Mapping[str, Tensor], coupling: Coupling, size: Callable[[Tensor], Tensor]) -> Tensor:
@@ -236,10 +239,34 @@ def _kept(turn: Tensor, limit: float, coupling: Coupling) -> Tensor:
     """The sets that stay at a sparsity (sets,): of each layer one at least, of wide layers whole blocks."""
     kept = turn >= limit
     for layer in coupling.layers:
-        block = next(block for least, block in BLOCKS.items() if len(layer) >= least)
+        block = _block(layer)
         count = max(block, block * round(int(kept[layer].sum()) / block))
         kept[layer] = False
         kept[layer[turn[layer].argsort(descending=True, stable=True)[:count]]] = True
+    return kept
+
+
+def _block(layer: Tensor) -> int:
+    """Of how many channels the number that a layer keeps is a multiple."""
+    return next(block for least, block in BLOCKS.items() if len(layer) >= least)
+
+
+def _filled(kept: Tensor, turn: Tensor, allowed: float, coupling: Coupling, like: Mapping[str, Tensor]) -> Tensor:
+    """The sets that stay and, by their turns, as many more of single layers as the multiply-adds allow (sets,).
+
+    At one sparsity for all, layers lose channels together: the last step may be a long one in a small network.
+    """
+    growing = {index: layer for index, layer in enumerate(coupling.layers) if not kept[layer].all()}
+    while growing:
+        index = max(growing, key=lambda each: float(turn[growing[each][~kept[growing[each]]]].max()))
+        gone = growing[index][~kept[growing[index]]]
+        more = kept.clone()
+        more[gone[turn[gone].argsort(descending=True, stable=True)[: _block(growing[index])]]] = True
+        fits = coupling.multiply_adds_between(more, like) <= allowed
+        if fits:
+            kept = more
+        if not fits or kept[growing[index]].all():
+            del growing[index]
     return kept
 
 
@@ -261,14 +288,13 @@ BLOCKS = {64: 16, 32: 8, 0: 1}
 """By the fewest channels of a layer: of how many the number that stays is a multiple."""
 
 
-def _limit(turn: Tensor, share: float, coupling: Coupling, like: Mapping[str, Tensor]) -> float:
-    """The lowest sparsity at which at most a share of the multiply-adds is left, or the highest that there is."""
+def _limit(turn: Tensor, allowed: float, coupling: Coupling, like: Mapping[str, Tensor]) -> float:
+    """The lowest sparsity that leaves no more multiply-adds than are allowed, or the highest that there is."""
     limits: list[float] = [*turn[turn.isfinite()].sort().values.tolist(), 1.0]
 
     def is_enough(limit: float) -> bool:
         return coupling.multiply_adds_between(_kept(turn, limit, coupling), like) <= allowed
 
-    allowed = share * coupling.multiply_adds_between(turn >= 0, like)
     return limits[min(bisect_left(limits, True, key=is_enough), len(limits) - 1)]
 
 

@@ -221,6 +221,10 @@ def test_channels_go_until_a_share_of_the_multiply_adds_is_left(allocation: str,
     assert left <= max(share * 662, fewest)
     kept = [True, *masks["a"].any(1).tolist(), *masks["b"].flatten(1).any(1).tolist()]
     assert left == CHAIN.multiply_adds_between(torch.tensor(kept), SCORES)
+    for layer in CHAIN.layers:
+        for gone in layer[~torch.tensor(kept)[layer]].tolist():
+            more = [stays or number == gone for number, stays in enumerate(kept)]
+            assert CHAIN.multiply_adds_between(torch.tensor(more), SCORES) > share * 662, "all is used that is allowed"
     if share == 1:
         assert left == 662
     if share == 0.7:
