@@ -19,7 +19,7 @@ from safs_ray.storage import Folder
 from safs_ray.tune.invocation import program, quoted, resume_command
 from safs_ray.tune.status import parts_done
 
-BEGIN_SECONDS, START_SECONDS, STEP_SECONDS, END_SECONDS = 7.0, 5.0, 0.2, 10.0
+BEGIN_SECONDS, START_SECONDS, STEP_SECONDS, END_SECONDS = 4.0, 2.5, 0.05, 8.0
 """Until Ray has begun, until its workers have begun with a part of the experiment, a step beside its training, and
 until the table and the page are written."""
 
