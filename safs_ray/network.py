@@ -18,6 +18,7 @@ from safs_ray.activations import SitedNetwork, find_sites, input_shapes
 from safs_ray.config import counted, refusal
 from safs_ray.data import Array, as_tensors
 from safs_ray.models import Specification, build, origin
+from safs_ray.models.names import tensors_by_name
 from safs_ray.operators import lookup
 from safs_ray.pruning.coupling import Coupling, coupling_of
 from safs_ray.pruning.flow import Survey, survey
@@ -88,7 +89,7 @@ class Network:
         """
         sited = _sited(specification)
         installed = sited.install_defaults(module)
-        own = {name: _copied(tensor) for tensor, names in _tensors_by_name(module) for name in names}
+        own = {name: _copied(tensor) for tensor, names in tensors_by_name(module) for name in names}
         state = {name: own.get(name, tensor) for name, tensor in state_of(installed).items()}
         return cls(specification, sited.sites, sited.defaults, state, {})
 
@@ -167,7 +168,7 @@ class Network:
 
     def with_every_name(self) -> Network:
         """This network with each tied tensor, and its mask, under all of its names, as its layers know them."""
-        tied = {name: names[0] for _, names in _tensors_by_name(self.sited.module) for name in names[1:]}
+        tied = {name: names[0] for _, names in tensors_by_name(self.sited.module) for name in names[1:]}
         state = {name: self.state[first] for name, first in tied.items()}
         masks = {name: self.masks[first] for name, first in tied.items() if first in self.masks}
         return replace(self, state={**self.state, **state}, masks={**self.masks, **masks})
@@ -339,7 +340,7 @@ class Network:
 
 def state_of(module: nn.Module) -> dict[str, Tensor]:
     """A copy of a module's state on the CPU; a tensor that has several names is there once, under the first."""
-    return {names[0]: _copied(tensor) for tensor, names in _tensors_by_name(module)}
+    return {names[0]: _copied(tensor) for tensor, names in tensors_by_name(module)}
 
 
 def _copied(tensor: Tensor) -> Tensor:
@@ -349,16 +350,8 @@ def _copied(tensor: Tensor) -> Tensor:
 def load_state(module: nn.Module, state: Mapping[str, Tensor]) -> None:
     """Give a module a state that :func:`state_of` gave."""
     own = module.state_dict()  # with the versions of its layers, which some want to see again
-    own.update({name: state[names[0]] for _, names in _tensors_by_name(module) for name in names})
+    own.update({name: state[names[0]] for _, names in tensors_by_name(module) for name in names})
     module.load_state_dict(own)
-
-
-def _tensors_by_name(module: nn.Module) -> list[tuple[Tensor, list[str]]]:
-    """The tensors of a module's state, each with all of its names."""
-    names: dict[int, tuple[Tensor, list[str]]] = {}
-    for name, tensor in module.state_dict(keep_vars=True).items():
-        names.setdefault(id(tensor), (tensor, []))[1].append(name)
-    return list(names.values())
 
 
 def _sited(specification: Specification) -> SitedNetwork:

@@ -28,6 +28,7 @@ CALLED = {
     "sources.splits": ["words_of"],
     "operators": ["lookup", "find"],
     "models": ["build"],
+    "models.names": ["tensors_by_name"],
     "models.specification": ["Specification"],
     "pruning": ["find_masks"],
     "pruning.coupling": ["coupling_of"],

@@ -22,8 +22,8 @@ from safs_ray.data import Examples
 from safs_ray.engine.passes import Passes
 from safs_ray.export import formats
 from safs_ray.export.c import integer_writing, writing
-from safs_ray.export.drawing import drawn_for, original
-from safs_ray.export.formats import Files, Predict, Runtime
+from safs_ray.export.drawing import Predict, drawn_for, original
+from safs_ray.export.formats import Files, Runtime
 from safs_ray.export.int8 import reference
 from safs_ray.export.int8.integers import IntegerProgram
 from safs_ray.export.int8.quantisation import quantised
@@ -145,7 +145,7 @@ def write(network: Network, name: str, folder: Folder, dense_weights: bool = Fal
     smaller, notes = slim(network)
     with _refusing(name, network):
         files, note = chosen.write(smaller)
-        expected = _Expected(network, original(network))
+        expected = _Expected(network.specification, original(network))
         compared = [expected.compare(each, files) for each in chosen.runtimes if each.is_installed()]
     for difference, trial in compared:
         if not difference <= TOLERANCE * expected.largest:
@@ -191,7 +191,7 @@ def write_int8(network: Network, images: Tensor, folder: Folder, test: Test | No
         images = _some(images, passes)
         program = quantised(passes, specification, images)
         files = integer_writing.write(program, specification)
-        expected = _Expected(network, _defined(program))
+        expected = _Expected(specification, _defined(program))
         difference, trial = expected.compare(chosen.runtimes[0], files)
     if difference:
         raise refusal("format", "c", f"computes other logits than 8-bit integers have, by {difference:.2g}")
@@ -269,15 +269,14 @@ class _Expected:
     """The outputs for random inputs of all contrasts.
 
     Args:
-        network: that takes such inputs.
-        predict: gives the outputs.
+        predict: gives them.
 
     Attributes:
         largest: of them.
     """
 
-    def __init__(self, network: Network, predict: Predict) -> None:
-        inputs = drawn_for(network, 16, generator(0, "export"))
+    def __init__(self, specification: Specification, predict: Predict) -> None:
+        inputs = drawn_for(predict, specification, 16, generator(0, "export"))
         self._batches = torch.split(inputs, [1, 15])  # any size of batch must do
         self._logits = torch.cat([predict(batch) for batch in self._batches])
         self.largest = self._logits.abs().max().item()

@@ -10,20 +10,16 @@ from importlib.util import find_spec
 from typing import Any, NamedTuple, cast
 
 import torch
-from torch import Tensor
 
 from safs_ray.config import refusal
 from safs_ray.engine.module import inference_module
 from safs_ray.export import onnx_file, sparse_file
 from safs_ray.export.c import writing
-from safs_ray.export.drawing import drawn_for
+from safs_ray.export.drawing import Predict, drawn_for
 from safs_ray.export.slim import deploy
 from safs_ray.models import Specification
 from safs_ray.network import Network, forget_modules
 from safs_ray.references import is_lent
-
-Predict = Callable[[Tensor], Tensor]
-"""Inputs (N, …) as a user has them, such as uint8 images (N, C, H, W), to outputs (N, outputs)."""
 
 Files = Mapping[str, bytes]
 """Contents by name; the first is the one that others belong to."""
@@ -172,7 +168,7 @@ def _in_openvino(files: Files) -> Predict:
 def _program(network: Network) -> tuple[torch.export.ExportedProgram, str]:
     """The network as a graph of torch's own functions, and what was cut."""
     module, note = deploy(network)
-    example = drawn_for(network, 2, torch.Generator().manual_seed(0))
+    example = drawn_for(module, network.specification, 2, torch.Generator().manual_seed(0))
     batch = torch.export.Dim("batch", min=1)
     program = torch.export.export(module, (example,), dynamic_shapes={"images": {0: batch}})
     for node in program.graph.nodes:

@@ -21,8 +21,8 @@ from torch import Tensor
 from safs_ray.config import ConfigurationError
 from safs_ray.data import Examples
 from safs_ray.export import formats
-from safs_ray.export.drawing import drawn_for
-from safs_ray.export.formats import FORMATS, Files, Predict
+from safs_ray.export.drawing import Predict, drawn_for, original
+from safs_ray.export.formats import FORMATS, Files
 from safs_ray.export.slim import slim
 from safs_ray.metrics import Metric
 from safs_ray.models import Specification
@@ -76,6 +76,8 @@ def measure(network: Network, test: Examples | None, metric: Metric) -> Iterator
     Args:
         test: what the accuracy is measured with, by the metric.
     """
+    draws = torch.Generator().manual_seed(0)
+    images = drawn_for(original(network), network.specification, max(BATCHES), draws)
     for name in FORMATS:
         try:
             files, small = (formats.find(name).write(each)[0] for each in (slim(network)[0], _small()))
@@ -84,8 +86,6 @@ def measure(network: Network, test: Examples | None, metric: Metric) -> Iterator
             continue
         for number, runtime in enumerate(FORMATS[name].runtimes):
             if runtime.is_installed():
-                draws = torch.Generator().manual_seed(0)
-                images = drawn_for(network, max(BATCHES), draws)
                 with ProcessPoolExecutor(1, get_context("spawn")) as process:
                     yield process.submit(_measured, name, number, files, small, images, test, metric).result()
 

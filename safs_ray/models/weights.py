@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from safs_ray.models import checkpoint
 from safs_ray.models.checkpoint import refused
+from safs_ray.models.names import tensors_by_name
 from safs_ray.models.parametrized import parametrized
 
 COMPILED = "_orig_mod."
@@ -122,10 +123,7 @@ def _unwrapped(names: Sequence[str]) -> Iterator[Sequence[str]]:
 
 def _ties(module: nn.Module) -> list[list[str]]:
     """The names of every tensor that a module has under more than one."""
-    groups: dict[int, list[str]] = {}
-    for name, tensor in module.state_dict(keep_vars=True).items():
-        groups.setdefault(id(tensor), []).append(name)
-    return [group for group in groups.values() if len(group) > 1]
+    return [names for _, names in tensors_by_name(module) if len(names) > 1]
 
 
 def _complete(

@@ -150,11 +150,6 @@ def _derivatives(
     channels: dict[str, Tensor] = {}
     biases: dict[nn.Module, nn.Parameter] = {}
 
-    def take_bias(layer: nn.Module) -> None:
-        """Leave the bias out of a linear layer's product, which torch would derive by a compiler loaded for it."""
-        if type(layer) is nn.Linear and layer.bias is not None:
-            biases[layer], layer.bias = layer.bias, None  # type: ignore[assignment]
-
     def renew(layer: nn.Module, output: Tensor) -> Tensor:
         value, derivative = _unpacked(output)
         if layer in biases:
@@ -169,7 +164,7 @@ def _derivatives(
 
     for child in straight.modules():
         if isinstance(child, LAYERS):
-            child.register_forward_pre_hook(lambda layer, _: take_bias(layer))
+            child.register_forward_pre_hook(lambda layer, _: _take_bias(layer, biases))
             child.register_forward_hook(lambda layer, _, output: renew(layer, output))
         elif isinstance(child, inputs):
             child.register_forward_hook(lambda _layer, _, output: _with_derivative(output, torch.ones_like(output)))
@@ -179,6 +174,12 @@ def _derivatives(
         value, derivative = _unpacked(output)
     known = derivative is not None and value.isfinite().all() and derivative.isfinite().all()
     return Reach(channels, (derivative != 0).any(0) if known and derivative is not None else None)
+
+
+def _take_bias(layer: nn.Module, taken: dict[nn.Module, nn.Parameter]) -> None:
+    """Leave the bias out of a linear layer's product, which torch would derive by a compiler loaded for it."""
+    if type(layer) is nn.Linear and layer.bias is not None:
+        taken[layer], layer.bias = layer.bias, None  # type: ignore[assignment]
 
 
 def _with_derivative(value: Tensor, derivative: Tensor) -> Tensor:

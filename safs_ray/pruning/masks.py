@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
+from safs_ray.models.names import tensors_by_name
+
 LAYERS = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Linear)
 """Layers whose prunable weight is ``weight``, (outputs, inputs / groups, …)."""
 
@@ -25,9 +27,7 @@ def prunable_weights(module: nn.Module) -> dict[str, Tensor]:
         >>> {name: tuple(weight.shape) for name, weight in prunable_weights(module).items()}
         {'0.weight': (4, 1, 3, 3), '3.weight': (10, 144)}
     """
-    names: dict[int, str] = {}
-    for name, tensor in module.state_dict(keep_vars=True).items():
-        names.setdefault(id(tensor), name)
+    names = {id(tensor): names[0] for tensor, names in tensors_by_name(module)}
     found = dict.fromkeys(child.get_parameter(name) for child in module.modules() for name in _prunable(child))
     return {names[id(weight)]: weight for weight in found}
 

@@ -23,7 +23,6 @@ from safs_ray.tune.proposals import START, TRIAL
 SECONDS_AT_ONCE = 5.0
 """After which a trial reports the steps that it has taken; every call of Ray's takes time of the driver and of it."""
 
-
 FOLLOWED = "followed"
 """Key of a result after which the trial has taken another step already."""
 
@@ -39,7 +38,6 @@ class Trial(tune.Trainable):
     _chain: Chain
     _failure: Exception | None
     _longest: float
-    _replayed: bool
 
     def setup(  # type: ignore[override]
         self,
@@ -86,7 +84,7 @@ class Trial(tune.Trainable):
         if self._failure:
             raise self._failure
         until, results = time.monotonic() + SECONDS_AT_ONCE, list[dict[str, Any]]()
-        while not results or not self._has_to_report(until):
+        while not results or not self._has_to_report(results[-1], until):
             try:
                 results.append(self._train_timed())
             except Exception as error:
@@ -98,16 +96,16 @@ class Trial(tune.Trainable):
 
     def _train_timed(self) -> dict[str, Any]:
         """One step, of which the next is not expected to take longer."""
-        before, self._replayed = time.monotonic(), self._chain.replaying
+        before = time.monotonic()
         result: dict[str, Any] = self.train()  # type: ignore[no-untyped-call]
         self._longest = max(self._longest, time.monotonic() - before)
         return result
 
-    def _has_to_report(self, until: float) -> bool:
+    def _has_to_report(self, last: dict[str, Any], until: float) -> bool:
         """Whether the next step is another's to allow, or may come too late, or is the first that is new."""
         chain = self._chain
         turning = chain.iteration in (*self._decisions, self._course.evaluations)  # fine-tuning takes another time
-        first_new = self._replayed and not chain.replaying
+        first_new = last["recorded"] == "before" and not chain.replaying
         return chain.finished or turning or first_new or time.monotonic() + self._longest > until
 
     def step(self) -> dict[str, Any]:
@@ -131,7 +129,7 @@ class Trial(tune.Trainable):
     def _begin(self, config: dict[str, Any]) -> None:
         """Begin the chain of a trial, of which no step has been taken here."""
         start = config.get(START)
-        self._failure, self._longest, self._replayed = None, 0.0, False
+        self._failure, self._longest = None, 0.0
         self._chain = Chain(
             self._network,
             self._context,
