@@ -8,8 +8,7 @@ wrote; ``card`` tells where a network is from.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from statistics import median
 from typing import NamedTuple
@@ -17,23 +16,17 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from safs_ray.config import ConfigurationError, counted, refusal
+from safs_ray.config import counted, refusal
 from safs_ray.data import Examples
-from safs_ray.engine.passes import Passes
-from safs_ray.export import formats
-from safs_ray.export.c import integer_writing, writing
+from safs_ray.export import formats, int8_file
 from safs_ray.export.drawing import Predict, drawn_for, original
 from safs_ray.export.formats import Files, Runtime
-from safs_ray.export.int8 import reference
-from safs_ray.export.int8.integers import IntegerProgram
-from safs_ray.export.int8.quantisation import quantised
 from safs_ray.export.measurement import accuracy
 from safs_ray.export.slim import slim
 from safs_ray.metrics import Metric
 from safs_ray.models import Specification
 from safs_ray.network import Network
 from safs_ray.randomness import generator
-from safs_ray.sources.images import one_line
 from safs_ray.storage import Folder
 
 __all__ = ["Accuracies", "ExportedFile", "Test", "Trial", "write", "write_int8"]
@@ -56,10 +49,6 @@ class Test(NamedTuple):
     noun: str
     images: Examples
     metric: Metric
-
-
-RANGE_IMAGES, RANGE_NUMBERS = 256, 2**22
-"""Images that ranges are taken from at most, fewer where the largest value of all has more numbers; 16 at least."""
 
 
 @dataclass(frozen=True)
@@ -143,7 +132,7 @@ def write(network: Network, name: str, folder: Folder, dense_weights: bool = Fal
     """
     chosen = formats.find(name, dense_weights)
     smaller, notes = slim(network)
-    with _refusing(name, network):
+    with formats.refusing(name, network):
         files, note = chosen.write(smaller)
         expected = _Expected(network.specification, original(network))
         compared = [expected.compare(each, files) for each in chosen.runtimes if each.is_installed()]
@@ -183,25 +172,20 @@ def write_int8(network: Network, images: Tensor, folder: Folder, test: Test | No
         >>> write_int8(network, images, Folder.at("integers")).format
         'int8'
     """
-    chosen, specification = formats.find("c"), network.specification
-    _check_images(specification, images)
+    (runtime,) = formats.find("c").runtimes
     smaller, notes = slim(network)
-    with _refusing("c", network):
-        passes = writing.passes_of(smaller)
-        images = _some(images, passes)
-        program = quantised(passes, specification, images)
-        files = integer_writing.write(program, specification)
-        expected = _Expected(specification, _defined(program))
-        difference, trial = expected.compare(chosen.runtimes[0], files)
+    with formats.refusing("c", network):
+        quantised = int8_file.write(smaller, images)
+        difference, trial = _Expected(network.specification, quantised.defined).compare(runtime, quantised.files)
     if difference:
         raise refusal("format", "c", f"computes other logits than 8-bit integers have, by {difference:.2g}")
-    before, predict = original(network), chosen.runtimes[0].load(files)
+    before, predict = original(network), runtime.load(quantised.files)
     accuracies = test and _accuracies(test, before, predict)
-    logits = before(images)
-    worst, largest = (predict(images) - logits).abs().max().item(), logits.abs().max().item()
-    count = counted(len(images), "image")
+    logits = before(quantised.images)
+    worst, largest = (predict(quantised.images) - logits).abs().max().item(), logits.abs().max().item()
+    count = counted(len(quantised.images), "image")
     clauses = *notes, f"quantised weights and activations to 8 bits, by the ranges that occur on {count}"
-    sizes, on = _put(files, folder), f"the {count} that it was quantised by"
+    sizes, on = _put(quantised.files, folder), f"the {count} that it was quantised by"
     return ExportedFile(
         formats.INT8, sum(sizes.values()), smaller, clauses, on, worst, largest, (trial,), sizes, accuracies
     )
@@ -217,52 +201,6 @@ def _put(files: Files, folder: Folder) -> Mapping[str, int]:
     for file, content in files.items():
         folder.write(file, content)
     return {file: len(content) for file, content in files.items()}
-
-
-@contextmanager
-def _refusing(name: str, network: Network) -> Iterator[None]:
-    """Say in one line why a format cannot hold a network.
-
-    Raises:
-        ConfigurationError: it cannot.
-    """
-    try:
-        yield
-    except ConfigurationError:
-        raise
-    except Exception as error:  # exporters raise anything at code that they do not know, a user's above all
-        reason = f"cannot hold this {network.specification.model} ({type(error).__name__}: {one_line(error)})"
-        raise refusal("format", name, reason) from None
-
-
-def _check_images(specification: Specification, images: Tensor) -> None:
-    """Refuse what a network of 8-bit integers does not take.
-
-    Raises:
-        ConfigurationError: they are not the images that the network takes, or none, or it takes or gives no such thing.
-    """
-    if not specification.is_of_images or specification.target_mean:
-        what = f"{specification.kind} ({', '.join(map(str, specification.shape))})"
-        gives = "values" if specification.target_mean else "logits"
-        raise refusal("format", "c", f"has 8-bit integers from images to logits alone; this gives {gives} of {what}")
-    try:
-        specification.rows(images)
-    except ValueError as error:
-        raise refusal("images", str(tuple(images.shape)), str(error)) from None
-    if not len(images):
-        raise refusal("images", "", "there must be at least one, to take ranges from")
-
-
-def _some(images: Tensor, passes: Passes) -> Tensor:
-    """So many images that the values of a layer fit into little memory, drawn the same way every time."""
-    largest = max(value.channels * value.pixels for value in passes.values)
-    count = max(16, min(RANGE_IMAGES, RANGE_NUMBERS // largest))
-    return images[torch.randperm(len(images), generator=generator(0, "ranges"))[:count]]
-
-
-def _defined(program: IntegerProgram) -> Predict:
-    """A network in 8-bit integers as it is defined."""
-    return lambda images: reference.run(program, images) * program.unit
 
 
 class _Expected:

@@ -77,12 +77,12 @@ def _console() -> Console:
 def _measure(run: FinishedRun, folder: Folder, console: Console) -> None:
     """Measure all forms, and print and write what was found."""
     try:
-        test = run.splits().test
+        splits = run.splits()
     except ConfigurationError as error:
-        console.print(f"the test images cannot be read, so no accuracy is measured: {error}", soft_wrap=True)
-        test = None
+        console.print(f"the images cannot be read, so no accuracy is measured: {error}", soft_wrap=True)
+        splits = None
     found: list[Measurement] = []
-    for each in measurement.measure(run.best.network, test, metric_of(run.configuration.data)):
+    for each in measurement.measure(run.best.network, splits, metric_of(run.configuration.data)):
         if isinstance(each, str):
             console.print(each, soft_wrap=True)
         else:
@@ -97,13 +97,13 @@ def _table(found: Sequence[Measurement], measure: str) -> Table:
     for heading in ("format", "run by"):
         table.add_column(heading)
     latencies = [f"ms for {batch} (median, 99 %)" for batch in measurement.BATCHES]
-    for heading in ("bytes", "load s", "memory MB", *latencies, f"test {measure} %"):
+    for heading in ("bytes", "load s", "load MB", "memory MB", *latencies, f"test {measure} %"):
         table.add_column(heading, justify="right")
     for each in found:
         times = [f"{own.median:.3g}, {own.most:.3g}" for own in each.latency.values()]
         accuracy = "" if each.accuracy is None else f"{100 * each.accuracy:.2f}"
-        numbers = f"{each.bytes:,}", f"{each.load:.2f}", f"{each.memory / 1e6:.1f}", *times, accuracy
-        table.add_row(each.format, each.runtime, *numbers)
+        memory = (f"{number / 1e6:.1f}" for number in (each.loading, each.memory))
+        table.add_row(each.format, each.runtime, f"{each.bytes:,}", f"{each.load:.2f}", *memory, *times, accuracy)
     return table
 
 

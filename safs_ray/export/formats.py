@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import importlib
 import io
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from typing import Any, NamedTuple, cast
 
 import torch
 
-from safs_ray.config import refusal
+from safs_ray.config import ConfigurationError, refusal
 from safs_ray.engine.module import inference_module
 from safs_ray.export import onnx_file, sparse_file
 from safs_ray.export.c import writing
@@ -20,6 +21,7 @@ from safs_ray.export.slim import deploy
 from safs_ray.models import Specification
 from safs_ray.network import Network, forget_modules
 from safs_ray.references import is_lent
+from safs_ray.sources.images import one_line
 
 Files = Mapping[str, bytes]
 """Contents by name; the first is the one that others belong to."""
@@ -85,6 +87,22 @@ def find(name: str, dense_weights: bool = False) -> Format:
     if not format.runtimes[0].is_installed():
         raise refusal("format", name, f"is run to check it, which needs {format.runtimes[0].name}")
     return format
+
+
+@contextmanager
+def refusing(name: str, network: Network) -> Iterator[None]:
+    """Say in one line why a format cannot hold a network.
+
+    Raises:
+        ConfigurationError: it cannot.
+    """
+    try:
+        yield
+    except ConfigurationError:
+        raise
+    except Exception as error:  # exporters raise anything at code that they do not know, a user's above all
+        reason = f"cannot hold this {network.specification.model} ({type(error).__name__}: {one_line(error)})"
+        raise refusal("format", name, reason) from None
 
 
 NORMALISED = "the normalisation is part of the network"
@@ -214,7 +232,7 @@ FORMATS: dict[str, Format] = {
 }
 
 INT8 = "int8"
-"""The format of C that computes with 8-bit integers, which :func:`safs_ray.export.write_int8` writes."""
+"""The format of C that computes with 8-bit integers, which ``int8_file`` writes."""
 
 INT8_USAGE = (
     '/* cc -std=c99 -O3 main.c network.c */\n#include "network.h"\n\nint32_t logits[NETWORK_CLASSES];\n'

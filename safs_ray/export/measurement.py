@@ -18,11 +18,11 @@ import psutil
 import torch
 from torch import Tensor
 
-from safs_ray.config import ConfigurationError
-from safs_ray.data import Examples
-from safs_ray.export import formats
+from safs_ray.config import ConfigurationError, refusal
+from safs_ray.data import Examples, Splits
+from safs_ray.export import formats, int8_file
 from safs_ray.export.drawing import Predict, drawn_for, original
-from safs_ray.export.formats import FORMATS, Files
+from safs_ray.export.formats import FORMATS, INT8, Files, Runtime
 from safs_ray.export.slim import slim
 from safs_ray.metrics import Metric
 from safs_ray.models import Specification
@@ -37,6 +37,12 @@ SECONDS, FEWEST = 2.0, 20
 
 PIECE = 64
 """Images of a call where the accuracy is measured."""
+
+FORMS = (*FORMATS, INT8)
+"""What is measured."""
+
+IMAGE = torch.zeros(1, 1, 28, 28, dtype=torch.uint8)
+"""What a small network classifies before anything is measured."""
 
 FILE = "measurement.json"
 
@@ -56,7 +62,8 @@ class Measurement:
     Attributes:
         bytes: of its files.
         load: seconds until it could run.
-        memory: bytes by which the process has grown at its largest, after it was loaded and classified one image.
+        loading: bytes by which the process has grown at its largest until it had classified one image.
+        memory: the same while it classifies one image more, when what only loading took is given back.
         latency: by the images in a call.
         accuracy: on the test images; None where these could not be read.
     """
@@ -65,29 +72,52 @@ class Measurement:
     runtime: str
     bytes: int
     load: float
+    loading: int
     memory: int
     latency: Mapping[int, Latency]
     accuracy: float | None
 
 
-def measure(network: Network, test: Examples | None, metric: Metric) -> Iterator[Measurement | str]:
+def measure(network: Network, splits: Splits | None, metric: Metric) -> Iterator[Measurement | str]:
     """Each form by each program that is installed, in a process of its own; or why there is none, a sentence.
 
     Args:
-        test: what the accuracy is measured with, by the metric.
+        splits: the images that 8-bit integers are quantised by, and those that accuracies are measured with.
     """
     draws = torch.Generator().manual_seed(0)
     images = drawn_for(original(network), network.specification, max(BATCHES), draws)
-    for name in FORMATS:
+    ranges, test = (splits.validation.inputs, splits.test) if splits else (None, None)
+    smaller, other = slim(network)[0], _other()
+    for name in FORMS:
         try:
-            files, small = (formats.find(name).write(each)[0] for each in (slim(network)[0], _small()))
+            files = _files(name, smaller, ranges)
+            before = _files(name, other, IMAGE)
         except ConfigurationError as error:
             yield str(error)
             continue
-        for number, runtime in enumerate(FORMATS[name].runtimes):
+        for number, runtime in enumerate(_runtimes(name)):
             if runtime.is_installed():
                 with ProcessPoolExecutor(1, get_context("spawn")) as process:
-                    yield process.submit(_measured, name, number, files, small, images, test, metric).result()
+                    yield process.submit(_measured, name, number, files, before, images, test, metric).result()
+
+
+def _files(name: str, network: Network, ranges: Tensor | None) -> Files:
+    """A network in a form.
+
+    Raises:
+        ConfigurationError: it cannot be in this one.
+    """
+    with formats.refusing(name, network):
+        if name != INT8:
+            return formats.find(name).write(network)[0]
+        formats.find("c")  # which is a compiler's
+        if ranges is None:
+            raise refusal("format", name, "is quantised by validation images, which cannot be read")
+        return int8_file.write(network, ranges).files
+
+
+def _runtimes(name: str) -> tuple[Runtime, ...]:
+    return FORMATS["c" if name == INT8 else name].runtimes
 
 
 def write(measurements: Sequence[Measurement], folder: Folder) -> None:
@@ -95,29 +125,32 @@ def write(measurements: Sequence[Measurement], folder: Folder) -> None:
     folder.write_json(FILE, [asdict(each) for each in measurements])
 
 
-def _small() -> Network:
-    """A network that makes a program load what any network needs."""
-    return Network.initial(Specification("mlp", (1, 4, 4), 2, (0.5,), (0.5,)), seed=0)
+def _other() -> Network:
+    """A small network that makes a program load what any network needs."""
+    return Network.initial(Specification("lenet5", tuple(IMAGE.shape[1:]), 2, (0.5,), (0.5,)), seed=0)
 
 
 def _measured(
-    name: str, number: int, files: Files, small: Files, images: Tensor, test: Examples | None, metric: Metric
+    name: str, number: int, files: Files, other: Files, images: Tensor, test: Examples | None, metric: Metric
 ) -> Measurement:
     """All measurements of a form in this process."""
     torch.set_num_threads(1)
-    runtime = FORMATS[name].runtimes[number]
-    runtime.load(small)(torch.zeros(1, 1, 4, 4, dtype=torch.uint8))
+    runtime = _runtimes(name)[number]
+    runtime.load(other)(IMAGE)
     with torch.inference_mode():
         before = _forget_largest()
         start = time.perf_counter()
         predict = runtime.load(files)
         load = time.perf_counter() - start
         predict(images[:1])
+        loading = _largest() - before
+        _forget_largest()
+        predict(images[:1])
         memory = _largest() - before
         latency = {batch: _latency(predict, images[:batch]) for batch in BATCHES}
         correct = None if test is None else accuracy(predict, test, metric)
     size = sum(map(len, files.values()))
-    return Measurement(name, runtime.name, size, load, memory, latency, correct)
+    return Measurement(name, runtime.name, size, load, loading, memory, latency, correct)
 
 
 def _latency(predict: Predict, images: Tensor) -> Latency:

@@ -9,7 +9,7 @@ import torch
 from safs_ray.data import Examples
 from safs_ray.export import measurement
 from safs_ray.export.__main__ import main
-from safs_ray.export.formats import FORMATS
+from safs_ray.export.formats import INT8
 from safs_ray.metrics import METRICS
 from safs_ray.models import Specification
 from safs_ray.network import Network
@@ -17,8 +17,8 @@ from safs_ray.network import Network
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """One format that needs no other process to be long in starting."""
-    monkeypatch.setattr("safs_ray.export.measurement.FORMATS", {"safetensors": FORMATS["safetensors"]})
+    """Two forms that need no other process to be long in starting."""
+    monkeypatch.setattr("safs_ray.export.measurement.FORMS", ("safetensors", INT8))
 
 
 def test_measure_prints_and_writes_what_each_form_costs(
@@ -29,15 +29,16 @@ def test_measure_prints_and_writes_what_each_form_costs(
     shown = capsys.readouterr().out
     for part in ("safetensors", "safs_ray", "ms for 64 (median, 99 %)", "test accuracy %", "measurement.json"):
         assert part in shown
-    (found,) = json.loads((tmp_path / "measurement.json").read_text())
-    assert (found["format"], found["runtime"]) == ("safetensors", "safs_ray")
-    assert list(found["latency"]) == ["1", "8", "64"]
-    assert all(0 < each["median"] <= each["most"] for each in found["latency"].values())
-    assert found["bytes"] > 0
-    assert found["load"] > 0
-    assert found["memory"] >= 0
-    assert 0 <= found["accuracy"] <= 1
-    assert f"{100 * found['accuracy']:.2f}" in shown
+    found = json.loads((tmp_path / "measurement.json").read_text())
+    assert [(each["format"], each["runtime"]) for each in found] == [("safetensors", "safs_ray"), ("int8", "cc")]
+    for form in found:
+        assert list(form["latency"]) == ["1", "8", "64"]
+        assert all(0 < each["median"] <= each["most"] for each in form["latency"].values())
+        assert form["bytes"] > 0
+        assert form["load"] > 0
+        assert 0 <= form["memory"] <= form["loading"]
+        assert 0 <= form["accuracy"] <= 1
+        assert f"{100 * form['accuracy']:.2f}" in shown
 
 
 def test_accuracy_counts_what_is_right_and_finite() -> None:
@@ -47,7 +48,9 @@ def test_accuracy_counts_what_is_right_and_finite() -> None:
 
 
 def test_measure_goes_on_where_a_form_cannot_be(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("safs_ray.export.measurement.FORMATS", {"nothing": FORMATS["torch"]})
+    monkeypatch.setattr("safs_ray.export.measurement.FORMS", ("nothing", INT8))
     network = Network.initial(Specification("mlp", (1, 4, 4), 2, (0.5,), (0.5,)), 0)
-    told = list(measurement.measure(network, None, METRICS["accuracy"]))
-    assert told == ["format=nothing: allowed: safetensors, onnx, torch, c"]
+    assert list(measurement.measure(network, None, METRICS["accuracy"])) == [
+        "format=nothing: allowed: safetensors, onnx, torch, c",
+        "format=int8: is quantised by validation images, which cannot be read",
+    ]
