@@ -107,7 +107,12 @@ class Examples:
         weights = counts / counts.sum(1, keepdim=True)
         mean = weights @ levels
         deviation = (weights @ levels**2 - mean**2).clamp(min=1e-12).sqrt()
+        deviation[(counts > 0).sum(1) == 1] = 1  # of a constant channel, as of other numbers
         return tuple(mean.tolist()), tuple(deviation.tolist())
+
+
+LEAST = 1e-30
+"""Deviations below are as good as 0: float32 would divide by what processors may take for 0."""
 
 
 def moments(channels: Tensor, unit: float = 1) -> tuple[tuple[float, ...], tuple[float, ...]]:
@@ -116,7 +121,7 @@ def moments(channels: Tensor, unit: float = 1) -> tuple[tuple[float, ...], tuple
     deviations = (variance.sqrt().item() for variance, _ in found)
     constant = (bool((channel == channel[0]).all()) for channel in channels)
     mean = tuple(mean.item() for _, mean in found)
-    return mean, tuple(1.0 if same else own for own, same in zip(deviations, constant, strict=True))
+    return mean, tuple(1.0 if same or own < LEAST else own for own, same in zip(deviations, constant, strict=True))
 
 
 @dataclass(frozen=True)

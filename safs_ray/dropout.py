@@ -26,11 +26,9 @@ PROBABILITIES: dict[type[nn.Module], str] = {
 }
 """Layers of torch that drop something, and the attribute that says how much."""
 
-IDENTITIES = ("StochasticDepth", "DropPath", "DropBlock2d", "DropBlock3d")
-"""Classes of torchvision's and timm's, by name, for both are mostly copied; they are the identity without dropping."""
-
-OTHERS = ("p", "drop_prob", "prob")
-"""Attributes that say how much these drop, and timm's PatchDropout, whose outputs are of several kinds."""
+IDENTITIES = ("StochasticDepth", "DropBlock2d", "DropBlock3d")
+"""Classes of torchvision's that are the identity without dropping, but stay in a graph. Others' of the same names may
+hold layers, or add a residual."""
 
 DROPPING = (
     "dropout",
@@ -52,21 +50,30 @@ def switch_off(module: nn.Module) -> list[str]:
     dropping = []
     for name, child in list(module.named_modules()):
         attribute = _probability(child)
-        if attribute and getattr(child, attribute, None):
+        if attribute and getattr(child, attribute):
             dropping.append(name)
             setattr(child, attribute, 0.0)
     for name, child in list(module.named_modules(remove_duplicate=False)):
-        if name and type(child).__name__ in IDENTITIES:
+        if name and _is_identity(child):
             module.set_submodule(name, nn.Identity())
     return dropping
 
 
 def _probability(layer: nn.Module) -> str | None:
-    """The attribute that says how much a layer drops; None of a layer that drops nothing."""
+    """The attribute that says how much a layer drops; None of a layer that drops nothing, or has code of its own."""
+    if _is_identity(layer):
+        return "p"
     known = next((attribute for kind, attribute in PROBABILITIES.items() if isinstance(layer, kind)), None)
-    if known or type(layer).__name__ not in (*IDENTITIES, "PatchDropout"):
-        return known
-    return next((attribute for attribute in OTHERS if hasattr(layer, attribute)), None)
+    return known if _is_from("torch", layer) else None
+
+
+def _is_identity(layer: nn.Module) -> bool:
+    return type(layer).__name__ in IDENTITIES and _is_from("torchvision", layer)
+
+
+def _is_from(package: str, layer: nn.Module) -> bool:
+    """Whether a package's code is what runs: a subclass may scale in evaluation by what is set here."""
+    return type(layer).forward.__module__.partition(".")[0] == package
 
 
 class _AsInEvaluation(nn.Module):
@@ -82,7 +89,7 @@ def hold_in_evaluation(module: nn.Module, example: Tensor) -> list[str]:
     """Let modules whose own code draws random numbers in training do as in evaluation, in place; returns their names.
 
     So is switched off what :func:`switch_off` and :class:`WithoutDropout` do not know: stochastic depth and other
-    dropping that a network calls as a function of its own or of a library, and RReLU.
+    dropping in modules and functions of a network's own or of a library, and RReLU.
 
     Args:
         example: a batch that the module accepts.

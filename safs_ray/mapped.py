@@ -33,10 +33,10 @@ _DESCRIBING = frozenset(
 class MappedRows(Tensor):
     """Rows (N, …) of an array in a memory-mapped file, in any order, by their numbers.
 
-    To slice, to index by a tensor, to split and to move it to a device gives such rows again, and ``index_select``
-    reads the rows that it selects. Whatever else is done with it is done with a tensor in memory of all its rows: of
-    few at a time, therefore. Nothing is ever written to the file. A pickle of it holds the numbers of the rows, and
-    opens the file where it is unpickled.
+    To slice, to index by several numbers, to split and to move it to a device gives such rows again; to index by one
+    number, and ``index_select``, read the rows that they select. Whatever else is done with it is done with a tensor
+    in memory of all its rows: of few at a time, therefore. Nothing is ever written to the file. A pickle of it holds
+    the numbers of the rows, and opens the file where it is unpickled.
 
     Examples:
         >>> array = np.arange(12, dtype=np.uint8).reshape(4, 3)
@@ -80,6 +80,14 @@ class MappedRows(Tensor):
         rows = self._rows[chosen.cpu() if isinstance(chosen, Tensor) else chosen]
         return self._made(self._open, self._content, rows, self._place)
 
+    def _indexed(self, first: Any, *others: Any) -> Tensor:
+        """What an index gives: of the rows, or of these and of what they hold."""
+        if _is_of_one_row(first):
+            row = self._content[self._rows[int(first)]].to(self._place)
+            return row[others] if others else row
+        chosen = self._chosen(first)
+        return chosen.read()[:, *others] if others else chosen
+
     def _parts(self, ends: Sequence[int]) -> tuple[MappedRows, ...]:
         """The rows up to each of these ends."""
         return tuple(self._chosen(slice(begin, end)) for begin, end in zip((0, *ends), ends, strict=False))
@@ -108,8 +116,11 @@ class MappedRows(Tensor):
 def _lazily(func: Any, mapped: MappedRows, *args: Any) -> Iterator[Any]:
     """What a function gives without reading more than it asks for, if it does."""
     match getattr(func, "__name__", ""), args:
-        case "__getitem__", (slice() | Tensor() as chosen,):
-            yield mapped._chosen(chosen)
+        case "__getitem__", (tuple() as chosen,):
+            if chosen and (isinstance(chosen[0], slice) or _is_of_one_row(chosen[0])):
+                yield mapped._indexed(*chosen)
+        case "__getitem__", (chosen,) if _is_of_one_row(chosen) or isinstance(chosen, slice) or np.ndim(chosen) == 1:
+            yield mapped._indexed(chosen)
         case "index_select", (0, Tensor() as chosen):
             yield mapped._chosen(chosen).read()
         case "split", (int(size),) | (int(size), 0):
@@ -119,6 +130,12 @@ def _lazily(func: Any, mapped: MappedRows, *args: Any) -> Iterator[Any]:
             yield mapped._parts([share * part + min(part, more) for part in range(1, count + 1)])
         case "to", (torch.device() as place,):
             yield mapped._made(mapped._open, mapped._content, mapped._rows, place)
+
+
+def _is_of_one_row(index: Any) -> bool:
+    if isinstance(index, Tensor):
+        return index.dim() == 0 and index.dtype != torch.bool
+    return isinstance(index, int | np.integer) and not isinstance(index, bool)
 
 
 def _reopened(open_file: Open, rows: npt.NDArray[np.int64], place: str) -> MappedRows:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 import numpy.typing as npt
@@ -14,6 +16,8 @@ from torch import Tensor
 
 from safs_ray.config import ConfigurationError, DataSection, refusal
 from safs_ray.references import is_reference, resolve
+
+log = logging.getLogger("safs_ray")
 
 Values = npt.NDArray[np.float64]
 
@@ -117,12 +121,22 @@ def average_precision(outputs: Values, true: npt.NDArray[np.bool_]) -> float:
     return float((found / (ends + 1) * np.diff(found, prepend=0)).sum() / found[-1])
 
 
+WANTED = "for random outputs; must return a number from 0 to 1, the higher the better"
+
+
+@cache
+def _tell_once(name: str, what: str) -> None:
+    log.warning("data.metric=%s: returned what is %s, which counts as 0", name, what)
+
+
 @dataclass(frozen=True)
 class OwnMetric(Metric):
     """A user's function of outputs (N, outputs) and labels, as the data have them.
 
+    What is below 0, or no number, as a correlation of constants is, counts as 0; this is told once.
+
     Raises:
-        ConfigurationError: it fails, or returns something else than a number from 0 to 1.
+        ConfigurationError: it fails, or returns something else than a number up to 1.
     """
 
     name: str
@@ -131,12 +145,29 @@ class OwnMetric(Metric):
     def of(self, seen: Tensor, labels: Tensor) -> float:
         if not seen.isfinite().all():
             return 0.0
-        try:
-            value = float(self.function(seen, labels))  # type: ignore[arg-type]
+        value = self.value(seen, labels)
+        if value >= 0:
+            return value
+        _tell_once(self.name, "below 0" if value < 0 else "NaN")
+        return 0.0
+
+    def check(self, seen: Tensor, labels: Tensor) -> None:
+        """Refuse a function that returns no number of these examples.
+
+        Raises:
+            ConfigurationError: it does.
+        """
+        if math.isnan(value := self.value(seen, labels)):
+            raise self._refused(f"returns {value:g} {WANTED}")
+
+    def value(self, seen: Tensor, labels: Tensor) -> float:
+        """What the function returns: at most 1, or NaN."""
+        try:  # of copies: what it changes in place is the run's
+            value = float(self.function(seen.clone(), labels.clone()))  # type: ignore[arg-type]
         except (Exception, SystemExit) as error:  # the user's function runs, and may raise anything
             raise self._refused(f"fails ({type(error).__name__}: {error})") from None
-        if not (math.isfinite(value) and 0 <= value <= 1):
-            raise self._refused(f"returns {value:g}; must return a number from 0 to 1, the higher the better")
+        if value > 1 or value == -math.inf:
+            raise self._refused(f"returns {value:g} {WANTED}")
         return value
 
     def _refused(self, reason: str) -> ConfigurationError:

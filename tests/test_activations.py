@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import copy
+import math
 import re
 from collections.abc import Callable
 from typing import Any
@@ -124,7 +125,16 @@ class TestModules:
         assert (sited.sites, sited.defaults) == (("act",), (operator,))
 
     @pytest.mark.parametrize(
-        "module", [nn.Softmax(dim=1), nn.Softsign(), nn.Hardsigmoid(), nn.Threshold(0.1, 2), nn.Softshrink()], ids=str
+        "module",
+        [
+            nn.Softmax(dim=1),
+            nn.Softsign(),
+            nn.Hardsigmoid(),
+            nn.Threshold(0.1, 2),
+            nn.Softshrink(),
+            nn.Hardtanh(0, math.inf),
+        ],
+        ids=str,
     )
     @KINDS
     def test_a_module_that_equals_none_is_no_site(self, kind: type[Net], module: nn.Module) -> None:

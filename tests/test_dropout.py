@@ -2,23 +2,13 @@ from __future__ import annotations
 
 import copy
 
+import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torchvision.ops import DropBlock2d, StochasticDepth, stochastic_depth
 
 from safs_ray.dropout import hold_in_evaluation, switch_off
-
-
-class PatchDropout(nn.Module):
-    """As timm 1.0.31 has it, which returns what is kept of (N, length, C), and more if asked to."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.prob = 0.5
-
-    def forward(self, x: Tensor) -> tuple[Tensor, None]:
-        return (x[:, : int(x.shape[1] * (1 - self.prob))] if self.training and self.prob else x), None
 
 
 class Block(nn.Module):
@@ -32,12 +22,39 @@ class Block(nn.Module):
         return x + stochastic_depth(self.norm(x), 0.5, "row", self.training)
 
 
+class OwnDropout(nn.Dropout):
+    """One that scales in evaluation."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * (torch.rand_like(x) > self.p) if self.training else x * (1 - self.p)
+
+
+class DropPath(nn.Module):
+    """One that adds the residual and holds what it drops."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.drop_prob = 0.5
+        self.inner = nn.Linear(3, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x if self.training and torch.rand(()) < self.drop_prob else x + self.inner(x)
+
+
 def test_switch_off_names_what_drops_and_leaves_the_rest() -> None:
-    net = nn.Sequential(StochasticDepth(0.5, "row"), DropBlock2d(0.1, 3), nn.Dropout(0.0), PatchDropout(), nn.ReLU())
+    net = nn.Sequential(StochasticDepth(0.5, "row"), DropBlock2d(0.1, 3), nn.Dropout(0.0), nn.Dropout(0.2), nn.ReLU())
     assert switch_off(net) == ["0", "1", "3"]
-    assert [type(child).__name__ for child in net] == ["Identity", "Identity", "Dropout", "PatchDropout", "ReLU"]
-    x = torch.rand(2, 4, 3)
-    assert torch.equal(net[3].train()(x)[0], x)
+    assert [type(child).__name__ for child in net] == ["Identity", "Identity", "Dropout", "Dropout", "ReLU"]
+    assert net[3].p == 0
+
+
+@pytest.mark.parametrize("layer", [OwnDropout(0.25), DropPath(), type("StochasticDepth", (DropPath,), {})()])
+def test_dropping_layers_of_a_networks_own_compute_as_in_evaluation(layer: nn.Module) -> None:
+    net, x = nn.Sequential(nn.Linear(3, 3), layer).eval(), torch.rand(8, 3)
+    expected = net(x)
+    assert switch_off(net) == []
+    assert hold_in_evaluation(net, x) == ["1"]
+    assert [torch.equal(net.train(mode)(x), expected) for mode in (True, False)] == [True, True]
 
 
 def test_hold_in_evaluation_finds_whose_code_draws_and_lets_the_layers_in_it_train() -> None:

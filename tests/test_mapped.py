@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor
+from torch.utils.data import DataLoader, TensorDataset
 
 from safs_ray import data
 from safs_ray.data import Dataset, Examples, Folds, batches
@@ -38,6 +39,9 @@ ORDER = torch.randperm(40, generator=generator(0, "order"))
         lambda images: images[5:30:3],
         lambda images: images[-3:],
         lambda images: images[ORDER],
+        lambda images: images[[3, 1, 3]],
+        lambda images: images[ORDER.numpy()],
+        lambda images: images[(np.arange(40) % 3 == 0).tolist()],
         lambda images: images[ORDER][ORDER[:7]],
         lambda images: images[torch.arange(40) % 3 == 0][2:9],
         lambda images: torch.split(images, 7)[2],
@@ -59,6 +63,34 @@ def test_mapped_rows_are_chosen_without_being_read(
     assert torch.equal(chosen.read(), expected)
 
 
+@pytest.mark.parametrize(
+    "index",
+    [3, -1, np.int64(3), torch.tensor(3), (3, 1), (slice(5, 6), 0), (slice(2, 4), ..., slice(1, 3)), (-2, ..., None)],
+)
+def test_one_row_of_mapped_rows_is_read_without_the_others(
+    mapped: MappedRows, index: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def read_few(rows: MappedRows, read: Callable[[MappedRows], Tensor] = MappedRows.read) -> Tensor:
+        assert len(rows) <= 2
+        return read(rows)
+
+    monkeypatch.setattr(MappedRows, "read", read_few)
+    row = mapped[index]
+    assert type(row) is Tensor
+    assert torch.equal(row, HELD[index])
+    with pytest.raises(IndexError):
+        mapped[40]
+
+
+def test_items_of_a_data_set_of_mapped_rows_are_read_one_by_one(
+    mapped: MappedRows, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(MappedRows, "read", None)
+    loader = DataLoader(TensorDataset(mapped, torch.arange(40)), batch_size=7, shuffle=True)
+    for images, numbers in loader:
+        assert torch.equal(images, HELD[numbers])
+
+
 @pytest.mark.parametrize("split", [lambda images: torch.split(images, 7), lambda images: images.tensor_split(6)])
 def test_parts_of_mapped_rows_are_those_of_a_tensor(
     mapped: MappedRows, split: Callable[[Tensor], tuple[Tensor, ...]]
@@ -78,6 +110,12 @@ def test_parts_of_mapped_rows_are_those_of_a_tensor(
         lambda images: torch.cat([images, images]),
         lambda images: images.contiguous(memory_format=torch.channels_last),
         lambda images: images[2:, :1],
+        lambda images: images[ORDER[:3], ORDER[:3] % 3],
+        lambda images: images[..., 0],
+        lambda images: images[True],
+        lambda images: images[torch.tensor(True)],
+        lambda images: images[None],
+        lambda images: images[torch.tensor([[1, 2], [3, 4]])],
         lambda images: torch.from_numpy(images.numpy().copy()),
         copy.deepcopy,
     ],

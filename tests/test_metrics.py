@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from sklearn.metrics import accuracy_score, average_precision_score, balanced_accuracy_score, r2_score
 from torch import Tensor
 
-from safs_ray.config import DataSection
-from safs_ray.metrics import METRICS, Metric, metric_of
+from safs_ray.config import ConfigurationError, DataSection
+from safs_ray.metrics import METRICS, Metric, OwnMetric, metric_of
 
 
 def measured(name: str, outputs: Tensor, labels: Tensor) -> float:
@@ -47,6 +47,16 @@ def test_metrics_are_those_of_scikit_learn(count: int, outputs: int, seed: int) 
 def test_a_metric_of_outputs_that_are_not_finite_is_0(name: str) -> None:
     labels = torch.tensor([0, 0]) if "accuracy" in name else torch.tensor([[1.0, 0.0], [1.0, 1.0]])
     assert measured(name, torch.full((2, 2), torch.nan), labels) == 0
+
+
+def test_a_metric_of_ones_own_below_0_counts_as_0_and_is_told_once(caplog: pytest.LogCaptureFixture) -> None:
+    labels = torch.tensor([[1.0], [2.0]])
+    metric = OwnMetric("mine:lifted", lambda outputs, _: outputs.mean())
+    found = [metric.of(torch.full((2, 1), value), labels) for value in (0.25, -0.25, -0.5)]
+    assert found == [0.25, 0.0, 0.0]
+    assert caplog.messages == ["data.metric=mine:lifted: returned what is below 0, which counts as 0"]
+    with pytest.raises(ConfigurationError, match=r"returns 2 .*must return a number from 0 to 1"):
+        metric.of(torch.full((2, 1), 2.0), labels)
 
 
 def test_r2_of_targets_that_are_all_the_same() -> None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
 import torch
 from sklearn.datasets import load_breast_cancer, load_diabetes
+from sklearn.metrics import roc_auc_score
 from torch import Tensor, nn
 
 import safs_ray
@@ -186,8 +188,55 @@ def closeness(outputs: Tensor, labels: Tensor) -> float:
     return 1 / (1 + (outputs - labels).abs().mean().item() / 100)
 
 
-def of_a_pair(outputs: Tensor, labels: Tensor) -> float:
-    return 1 - 2 * (outputs - labels).abs().mean().item()
+def distance(outputs: Tensor, labels: Tensor) -> float:
+    return (outputs - labels).abs().mean().item()
+
+
+def area(outputs: Tensor, labels: Tensor) -> float:
+    """Under the curve of true against false positives, which takes both classes."""
+    return float(roc_auc_score(labels, outputs[:, 1] - outputs[:, 0]))
+
+
+def in_place(outputs: Tensor, labels: Tensor) -> float:
+    labels -= labels.mean(0)
+    return float(1 / (1 + (outputs - labels).abs().mean()))
+
+
+def leaving(_outputs: Tensor, _labels: Tensor) -> Tensor:
+    raise SystemExit(3)
+
+
+def constant(_outputs: Tensor, _labels: Tensor) -> Tensor:
+    return torch.tensor(1.0, requires_grad=True)
+
+
+def nothing(outputs: Tensor, labels: Tensor) -> Tensor:
+    return (outputs - labels).mean() * math.nan
+
+
+def test_a_metric_that_takes_more_than_a_few_examples() -> None:
+    """Positives are rare, so that few examples may have one class alone."""
+    module, train, test, _ = of_table()
+    settings = [*SHORT, f"data.metric={__name__}:area"]
+    rare = [(inputs[keep], labels[keep]) for inputs, labels in (train, test) if (keep := kept_of_class_0(labels)).any()]
+    found = safs_ray.sparsify(module, *rare, sparsity=0.5, settings=settings)
+    [score] = found.results["rows"][-1]["test_accuracy"]["values"]
+    assert score == pytest.approx(area(found.module(rare[1][0]), rare[1][1]), abs=1e-6)
+
+
+def kept_of_class_0(labels: Tensor) -> Tensor:
+    """All examples of class 1, and one in ten of the others."""
+    return (labels == 1) | ((labels == 0).cumsum(0) % 10 == 0)
+
+
+def test_a_metric_that_changes_labels_in_place_changes_a_copy() -> None:
+    module, train, test, _ = of_values()
+    before = train[1].clone()
+    settings = [*SHORT, "data.task=regression", f"data.metric={__name__}:in_place"]
+    found = safs_ray.sparsify(module, train, test, sparsity=0.5, settings=settings)
+    assert torch.equal(train[1], before)
+    [score] = found.results["rows"][-1]["test_accuracy"]["values"]
+    assert score == pytest.approx(in_place(found.module(test[0]), test[1][:, None].clone()), rel=1e-4)
 
 
 def test_a_loss_and_a_metric_of_ones_own() -> None:
@@ -204,7 +253,14 @@ def test_a_loss_and_a_metric_of_ones_own() -> None:
 @pytest.mark.parametrize(
     ("settings", "told"),
     [
-        (["data.task=regression", f"data.metric={__name__}:of_a_pair"], "must return a number from 0 to 1, the higher"),
+        (["data.task=regression", f"data.metric={__name__}:distance"], "must return a number from 0 to 1, the higher"),
+        (
+            ["data.task=regression", f"data.loss={__name__}:leaving"],
+            "data.loss=tests.test_tasks:leaving: must return the mean loss of outputs (8, 1), a finite scalar with a "
+            "gradient (SystemExit: 3)",
+        ),
+        (["data.task=regression", f"data.loss={__name__}:constant"], "a gradient; depends on no output"),
+        (["data.task=regression", f"data.loss={__name__}:nothing"], "a gradient; returns nan"),
         (
             ["data.task=regression", f"data.loss={__name__}:closeness"],
             "data.loss=tests.test_tasks:closeness: must return",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -90,7 +91,7 @@ def has_hooks(module: nn.Module) -> bool:
 
 
 def operator_of_call(function: str, arguments: tuple[Any, ...], keywords: Mapping[str, Any]) -> str | None:
-    """The operator that a call of a function equals; None where its settings are no numbers.
+    """The operator that a call of a function equals; None where its settings are no finite numbers.
 
     Args:
         arguments: those after the input.
@@ -107,6 +108,6 @@ def named_call(function: str, settings: Mapping[str, Any]) -> str | None:
         return {"none": "gelu", "tanh": "gelu_tanh"}.get(settings.get("approximate", "none"))
     if not FUNCTIONS[function]:
         return OTHER_NAMES.get(function, function)
-    if not all(isinstance(value, int | float) for value in settings.values()):
+    if not all(isinstance(value, int | float) and math.isfinite(value) for value in settings.values()):
         return None
     return named(function, settings)

@@ -135,8 +135,10 @@ class DataSection(Section):
         description="transparency of image files. white: place them on a white background; keep: make it a "
         "channel of all images",
     )
-    layout: Literal["NCHW", "NHWC"] = Field(
-        "NCHW", description="order of the dimensions of the images that your own function or npz:FILE gives"
+    layout: Literal["NCHW", "NHWC"] | None = Field(
+        None,
+        description="order of the dimensions of the images that your own function or npz:FILE gives; by default NCHW, "
+        "and images that seem to be of the other order are refused",
     )
     mean: tuple[Annotated[float, Field(ge=-1e9, le=1e9)], ...] | None = Field(
         None,

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from safs_ray.config import refusal
 from safs_ray.models import inspection, own
@@ -25,6 +25,7 @@ __all__ = [
     "Specification",
     "build",
     "check",
+    "check_extremes",
     "find",
     "footprint_of",
     "is_own",
@@ -109,6 +110,18 @@ def check(specification: Specification, batches: Sequence[int] = (1, 2)) -> None
     """
     if is_own(specification):
         inspection.check(specification, batches)
+
+
+def check_extremes(specification: Specification, parts: Mapping[str, Tensor]) -> None:
+    """Refuse inputs that a user's own network fails on.
+
+    Args:
+        parts: inputs (N, …) by what they are for.
+
+    Raises:
+        ConfigurationError: as :func:`safs_ray.models.inspection.check_extremes`.
+    """
+    inspection.check_extremes(specification, build(specification, seed=0), parts)
 
 
 def outputs_of(specification: Specification) -> int:

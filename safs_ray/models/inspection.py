@@ -45,8 +45,11 @@ def check(specification: Specification, batches: Sequence[int] = (1, 2)) -> None
         _check_layers(specification, module)
         _tell_of_sharing(specification, module, original(specification))
         network = fresh_copy(specification)
+        dropping = copy.deepcopy(network)
         dropouts = switch_off(network)
         held = hold_in_evaluation(network, _images(specification, 2))
+        with WithoutDropout():
+            _check_kept(specification, dropping, network)
         before = _random_states()
         with WithoutDropout() as without:
             _check_training(specification, network)
@@ -79,6 +82,41 @@ def outputs_of(specification: Specification, module: nn.Module) -> int:
         shape = tuple(outputs.shape) if isinstance(outputs, Tensor) else type(outputs).__name__
         raise refused(specification, f"must return (N, outputs), returns {shape}")
     return outputs.shape[1]
+
+
+@torch.no_grad()
+def _check_kept(specification: Specification, dropping: nn.Module, network: nn.Module) -> None:
+    """Refuse a network that computes something else in evaluation once its dropout is switched off."""
+    images = _images(specification, 2)
+    first, again, without = (_logits(specification, each.eval(), images) for each in (dropping, dropping, network))
+    if torch.equal(first, again) and not torch.allclose(first, without, rtol=1e-4, atol=1e-5, equal_nan=True):
+        changed = "computes something else in evaluation when its dropout is switched off; leave the dropout out"
+        raise refused(specification, changed)
+
+
+@torch.no_grad()
+def check_extremes(specification: Specification, module: nn.Module, parts: Mapping[str, Tensor]) -> None:
+    """Run a network on the inputs with the least and the largest number of every channel, or index.
+
+    An embedding has rows for some numbers alone, and the largest may stand in few inputs.
+
+    Args:
+        parts: inputs (N, …) by what they are for.
+
+    Raises:
+        ConfigurationError: it fails on one of them.
+    """
+    for part, inputs in parts.items():
+        each = inputs.flatten(1) if specification.kind == "int64" or inputs.dim() == 2 else inputs.flatten(2).amax(2)
+        least = each if inputs.dim() == 2 or specification.kind == "int64" else inputs.flatten(2).amin(2)
+        for row in sorted({*each.argmax(0).tolist(), *least.argmin(0).tolist()}):
+            given = specification.normalised(inputs[row : row + 1])
+            try:
+                module.eval()(given)
+            except Exception as error:  # the user's network runs, and may raise anything
+                numbers = f"numbers from {inputs[row].min().item():g} to {inputs[row].max().item():g}"
+                fails = f"fails on row {row} of the {part} inputs, of {numbers} ({type(error).__name__}: {error})"
+                raise refused(specification, fails) from None
 
 
 def _check_training(specification: Specification, module: nn.Module) -> None:

@@ -117,6 +117,8 @@ class Specification:
         Raises:
             ValueError: they are not such inputs.
         """
+        if self.kind == "float32" and inputs.is_floating_point():
+            inputs = inputs.float()
         if inputs.dtype != getattr(torch, self.kind) or inputs.shape[1:] != self.shape:
             wanted = ", ".join(map(str, self.shape))
             raise ValueError(

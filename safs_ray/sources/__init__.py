@@ -64,7 +64,7 @@ def load(section: DataSection, beside: Path | None = None) -> Dataset:
         (torch.Size([100, 1, 8, 8]), 10)
     """
     if section.unlabelled:
-        return unlabelled(section.source)
+        return unlabelled(section)
     store = _store(section, beside)
     whole = _parts(section, store)
     outputs = _outputs(section, *whole)
@@ -125,7 +125,7 @@ def _check_keys(section: DataSection, kind: str, arrays: bool) -> None:
     for key, value, default in (("alpha", section.alpha, "white"), ("memory", section.memory, "hold")):
         if value != default and kind not in FOLDERS:
             raise refusal(f"data.{key}", value, f"is for image files, those of {' and '.join(FOLDERS)}, alone")
-    if section.layout != "NCHW" and (not arrays or kind == "table"):
+    if section.layout and (not arrays or kind == "table"):
         raise refusal("data.layout", section.layout, f"is for images that {OWN} returns, or npz:FILE holds")
     if section.image_column and kind != "parquet":
         raise refusal("data.image_column", section.image_column, "is for tables of images, parquet:FOLDER, alone")
@@ -159,8 +159,8 @@ def _classes(source: str, *parts: Part) -> int:
         raise refusal("data.source", source, f"labels must be 0, 1, …, one for each class; found {wrong}")
     if lowest == highest:
         raise refusal("data.source", source, f"needs images of at least two classes, has those of class {lowest}")
-    if lowest == 1 and len(np.unique(labels)) == highest:
-        reason = f"labels must be 0, 1, …, one for each class; these are 1 to {highest}: subtract 1"
+    if lowest > 0:
+        reason = f"labels must be 0, 1, …, one for each class; these are {lowest} to {highest}: subtract {lowest}"
         raise refusal("data.source", source, reason)
     return int(highest) + 1
 
@@ -187,28 +187,32 @@ def _held(section: DataSection, train: Part, test: Part, names: Sequence[str]) -
 def _mapped(section: DataSection, train: Part, test: Part, names: Sequence[str], store: Store) -> tuple[Tensor, Tensor]:
     """The images, with the same channels, in files that any process of this machine opens; decoded if they are not."""
     key = fingerprint(section, train, test, moments=True)
-    if not store.holds(key):
+    counts = len(train), len(test)
+    if not store.holds(key, *counts):
         store.make(key, train, test)
         warn_of_repeats(store.images(key, "train"), train.labels, names, section.source)
     content = fingerprint(section, train, test, moments=False)
     kind, _, folder = section.source.partition(":")
     there = section.model_copy(update={"source": f"{kind}:{Path(folder).absolute()}"})
-    first, second = (MappedRows.of(partial(_reopened, there, store.folder, key, content, part)) for part in PARTS)
+    first, second = (
+        MappedRows.of(partial(_reopened, there, store.folder, key, content, counts, part)) for part in PARTS
+    )
     _check_sizes(first, second)
     return first, second
 
 
-def _reopened(section: DataSection, folder: Path, key: str, content: str, part: str) -> Pixels:
+def _reopened(section: DataSection, folder: Path, key: str, content: str, counts: tuple[int, int], part: str) -> Pixels:
     """A part of a set of a key, on whatever machine this is; decoded where that has not been done.
 
     Args:
         content: the fingerprint of what it is to hold.
+        counts: how many images it has to train on, and to test with.
 
     Raises:
         ConfigurationError: the source is not there, or has other images.
     """
     store = Store(folder, section.source)
-    if not store.holds(key):
+    if not store.holds(key, *counts):
         train, test = (part.sample(section.limit) for part in _parts(section, store))
         if fingerprint(section, train, test, moments=False) != content:
             host = f"holds other images on {socket.gethostname()} than where the run was started"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -128,7 +127,7 @@ def _images(folder: Path) -> tuple[list[str], list[str]]:
 
     images: list[str] = []
     others: list[str] = []
-    for place, _, names in sorted(os.walk(folder, onerror=fail, followlinks=True)):
+    for place, _, names in sorted(splits.walk(folder, fail)):
         hidden = any(part.startswith(".") for part in Path(place).relative_to(folder).parts)
         for name in sorted(names):
             known = Path(name).suffix.lower() in extensions() and not name.startswith(".")

@@ -74,12 +74,13 @@ class Store:
         pixels: Pixels = np.load(self.folder / key / f"{part}.npy", mmap_mode="r")
         return pixels
 
-    def holds(self, key: str) -> bool:
-        """Whether the set of a key is there, and whole."""
+    def holds(self, key: str, train: int, test: int) -> bool:
+        """Whether the set of a key is there, with so many images."""
         try:
-            return all(self.images(key, part).dtype == np.uint8 for part in PARTS)
+            found = [self.images(key, part) for part in PARTS]
         except (OSError, ValueError, EOFError):
             return False
+        return all(each.dtype == np.uint8 and each.ndim == 4 for each in found) and [*map(len, found)] == [train, test]
 
     def make(self, key: str, train: Part, test: Part) -> None:
         """Decode a set, whose parts were given :meth:`room`, unless another process has.
@@ -88,13 +89,13 @@ class Store:
             ConfigurationError: as the images of a part do, or the disk has no room.
         """
         with self._alone(key):
-            if self.holds(key):
+            if self.holds(key, len(train), len(test)):
                 return
-            shutil.rmtree(self._begun, ignore_errors=True)  # of a process that was killed
+            _remove(self._begun)  # of a process that was killed
             try:
                 self._make(key, train, test)
             finally:
-                shutil.rmtree(self._begun, ignore_errors=True)
+                _remove(self._begun)
 
     def _make(self, key: str, train: Part, test: Part) -> None:
         many = counted(len(train) + len(test), "image")
@@ -108,7 +109,7 @@ class Store:
         for other in self._begun.iterdir():
             if other.stem not in PARTS:  # what became too narrow
                 other.unlink()
-        shutil.rmtree(self.folder / key, ignore_errors=True)  # one that is damaged
+        _remove(self.folder / key)  # one that is damaged
         self._begun.rename(self.folder / key)
 
     @contextmanager
@@ -155,6 +156,12 @@ def fingerprint(section: DataSection, train: Part, test: Part, moments: bool) ->
             place = (str(Path(file).absolute()), entry.st_mtime_ns) if moments else (Path(file).name,)
             digest.update(repr((*place, entry.st_size)).encode())
     return digest.hexdigest()[:32]
+
+
+def _remove(place: Path) -> None:
+    """Remove a folder, or a file in its place, as far as that is possible."""
+    with suppress(OSError):
+        place.unlink() if place.is_file() else shutil.rmtree(place)
 
 
 def _reserve(file: Path) -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import logging
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -17,15 +20,21 @@ from safs_ray.sources.images import one_line
 from safs_ray.sources.own import labels_of, refuse
 from safs_ray.sources.part import Part, held
 
+log = logging.getLogger("safs_ray")
+
 ENDINGS = (".parquet", ".csv")
 
 LABELS = ("label", "target")
 """Names of the column of labels; the first that is there is taken."""
 
+UNNAMED = re.compile(r"Unnamed: \d+|__index_level_\d+__")
+"""What pandas calls an index without a name."""
+
 
 def table(folder: Path, section: DataSection) -> tuple[Part, Part]:
     """train.parquet or train.csv, and test.parquet or test.csv: every other column is a feature, a number in every row.
 
+    A column in which pandas has numbered the rows is none: rows in the order of their classes would tell them.
     Classes may be texts, which get their numbers in the order of the alphabet.
 
     Raises:
@@ -53,17 +62,38 @@ def _read(folder: Path, name: str, section: DataSection) -> pa.Table:
         refuse(section, f"{place.name} cannot be read ({one_line(error)})")
     if twice := {column for column in read.column_names if read.column_names.count(column) > 1}:
         refuse(section, f"{place.name} has several columns {min(twice)}")
-    return read
+    numbering = _numbering(read)
+    if numbering and name == "train":
+        log.warning("data.source=%s: not used: %s, which numbers the rows", section.source, ", ".join(numbering))
+    decoded = read.drop_columns(numbering)
+    for number, field in enumerate(decoded.schema):
+        if pa.types.is_dictionary(field.type):  # as pandas writes categories
+            decoded = decoded.set_column(number, field.name, decoded[field.name].cast(field.type.value_type))
+    return decoded
+
+
+def _numbering(read: pa.Table) -> list[str]:
+    """The columns that pandas writes its index to, as Parquet and as CSV."""
+    try:
+        index = json.loads((read.schema.metadata or {})[b"pandas"])["index_columns"]
+    except (KeyError, TypeError, ValueError):  # what somebody else wrote there
+        index = []
+    return [name for name in read.column_names if name in index or name == "" or UNNAMED.fullmatch(name)]
 
 
 def _label_columns(train: pa.Table, section: DataSection) -> list[str]:
     has = f"train has the columns {_some(train.column_names)}"
     if section.label_column is None:
-        found = next((name for name in LABELS if name in train.column_names), None)
-        if found is None:
+        found = [name for name in LABELS if name in train.column_names]
+        if not found:
             refuse(section, f"{has}, none called {' or '.join(LABELS)}; data.label_column names it")
-        return [found]
+        if len(found) > 1:
+            both = f"{has}, {' and '.join(found)}: one of them may tell the other; data.label_column names the labels"
+            refuse(section, both)
+        return found
     labels = [name.strip() for name in section.label_column.split(",")]
+    if len(set(labels)) < len(labels):
+        raise refusal("data.label_column", section.label_column, "names a column twice")
     if lacking := [name for name in labels if name not in train.column_names]:
         raise refusal("data.label_column", section.label_column, f"{has}, not {lacking[0]}")
     if section.task == "classification" and len(labels) > 1:
@@ -74,11 +104,13 @@ def _label_columns(train: pa.Table, section: DataSection) -> list[str]:
 def _class_names(train: pa.Table, labels: Sequence[str], section: DataSection) -> tuple[str, ...]:
     """The classes in alphabetical order where they are texts."""
     column = train[labels[0]]
-    if section.task != "classification" or not (
-        pa.types.is_string(column.type) or pa.types.is_large_string(column.type)
-    ):
+    if section.task != "classification" or not _is_text(column):
         return ()
-    return tuple(sorted(name for name in pc.unique(column).to_pylist() if name is not None))
+    return tuple(sorted(name for name in pc.unique(column).to_pylist() if name))
+
+
+def _is_text(column: pa.ChunkedArray) -> bool:
+    return any(check(column.type) for check in (pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view))
 
 
 def _part(
@@ -93,11 +125,12 @@ def _part(
         refuse(section, f"{part} has no column {lacking[0]}, train has one")
     inputs = np.stack([_numbers(read, part, name, section, np.float32) for name in features], axis=1)
     if names:
-        numbers = pc.index_in(read[labels[0]], pa.array(names))
+        texts = read[labels[0]].cast(pa.string())  # numbers, where only the other part has texts
+        numbers = pc.index_in(texts, pa.array(names))
         if numbers.null_count:
             row = numbers.to_pylist().index(None)
-            value = read[labels[0]][row].as_py()
-            refuse(section, f"{part} has {labels[0]}={value} in row {row}; allowed: {', '.join(names[:10])}")
+            has = f"{labels[0]}={value}" if (value := texts[row].as_py()) else f"no {labels[0]}"
+            refuse(section, f"{part} has {has} in row {row}; allowed: {', '.join(names[:10])}")
         classes: Array = numbers.to_numpy()
     else:
         classes = np.stack([_numbers(read, part, name, section) for name in labels], axis=1)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Literal, NoReturn
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from safs_ray.config import ConfigurationError, DataSection, counted, refusal
@@ -16,6 +17,9 @@ from safs_ray.sources.images import one_line, require_memory
 from safs_ray.sources.part import Indices, Part
 
 Layout = Literal["NCHW", "NHWC"]
+
+NCHW: Layout = "NCHW"
+"""The order of dimensions unless another is told."""
 
 MOST_CHANNELS = 4
 """Of images as people have them: gray or in colour, with or without alpha."""
@@ -98,7 +102,7 @@ def _check_alike(arrays: Mapping[str, Array], section: DataSection) -> None:
         refuse(section, f"train_inputs are {kinds[0]}, test_inputs {kinds[1]}")
     one, other = (arrays[f"{part}_inputs"].shape[1:] for part in ("train", "test"))
     if len(one) == len(other) == 3 and kinds[0] == "uint8":
-        place = section.layout.index("C") - 1
+        place = (section.layout or NCHW).index("C") - 1
         if one[place] != other[place]:
             refuse(section, f"train_inputs have {counted(one[place], 'channel')}, test_inputs {other[place]}")
     elif one != other:
@@ -114,10 +118,11 @@ def _type(inputs: Array) -> str:
 def _array(value: Any, part: str, name: str) -> Array:
     try:
         if isinstance(value, Tensor):
-            return value.detach().cpu().numpy()
+            held = value.detach().cpu()
+            return (held.float() if held.dtype == torch.bfloat16 else held).numpy()
         if isinstance(value, np.ndarray):
             return np.asarray(value)
-    except Exception as error:  # numpy has no sparse, quantised or meta tensors, nor bfloat16
+    except Exception as error:  # numpy has no sparse, quantised or meta tensors
         raise refusal("data.source", name, f"{part} cannot be read ({one_line(error)})") from None
     raise refusal("data.source", name, f"{part} must be a tensor or an array, is a {_kind(value)}")
 
@@ -127,7 +132,7 @@ def _part(arrays: Mapping[str, Array], part: str, section: DataSection) -> Part:
     check_inputs(inputs, f"{part}_inputs", section)
     labels = labels_of(arrays[f"{part}_labels"], f"{part}_labels", len(inputs), section)
     if inputs.ndim == 4:
-        inputs = inputs.transpose([section.layout.index(dimension) for dimension in "NCHW"])
+        inputs = inputs.transpose([(section.layout or NCHW).index(dimension) for dimension in NCHW])
 
     def read(chosen: Indices) -> Array:
         each = inputs.dtype.itemsize if inputs.dtype.kind != "f" else 4
@@ -168,7 +173,7 @@ def check_inputs(inputs: Array, part: str, section: DataSection) -> None:
     Raises:
         ConfigurationError: naming their type and shape.
     """
-    layout, kind = section.layout, inputs.dtype.kind
+    layout, kind = section.layout or NCHW, inputs.dtype.kind
     fits = inputs.dtype == np.uint8 or kind == "f" or (inputs.dtype == np.int64 and inputs.ndim < 4)
     gray = inputs.ndim == 3 and (layout == "NHWC" or (inputs.dtype == np.uint8 and inputs.shape[1] == inputs.shape[2]))
     if not fits or gray or inputs.ndim < 2 or 0 in inputs.shape[1:] or (layout == "NHWC" and inputs.ndim != 4):
@@ -181,7 +186,7 @@ def check_inputs(inputs: Array, part: str, section: DataSection) -> None:
                 refuse(section, f"{part} hold NaN, infinity or what float32 cannot hold")
     if kind == "i" and inputs.size and inputs.min() < 0:
         refuse(section, f"{part} of int64 are indices of an embedding, from 0; found {inputs.min()}")
-    if inputs.ndim == 4:
+    if inputs.ndim == 4 and section.layout != NCHW:  # which nobody needs to say, so who does means it
         _check_layout(inputs, part, section)
 
 
@@ -192,16 +197,18 @@ def _wanted(part: str, layout: Layout) -> str:
 
 
 def _check_layout(inputs: Array, part: str, section: DataSection) -> None:
-    """Refuse images whose channels lie elsewhere than the layout says; of numbers only where that is plain."""
-    layout, other = section.layout, "NHWC" if section.layout == "NCHW" else "NCHW"
+    """Refuse images whose channels seem to lie elsewhere; of numbers only where those of the other order are few."""
+    layout: Layout = section.layout or NCHW
+    other: Layout = "NHWC" if layout == NCHW else NCHW
     seem, are = (_likeness(inputs, each) for each in (other, layout))
-    plain = seem == (True, True) if inputs.dtype.kind == "f" else seem > are
-    if inputs.shape[layout.index("C")] > MOST_CHANNELS and plain and seem > are:
-        what = f"{part} of shape {inputs.shape} seem to be ({', '.join(other)})"
-        refuse(section, f"{what}, not ({', '.join(layout)}); data.layout={other} takes them so")
+    plain = seem[1] if inputs.dtype.kind == "f" else seem > are
+    if plain and not are[1]:
+        ways = f"data.layout={other} takes them so{', data.layout=NCHW as they are' if layout == NCHW else ''}"
+        what = f"{part} of shape {inputs.shape} seem to be ({', '.join(other)}), not ({', '.join(layout)})"
+        refuse(section, f"{what}; {ways}")
 
 
-def _likeness(images: Array, layout: str) -> tuple[bool, bool]:
+def _likeness(images: Array, layout: Layout) -> tuple[bool, bool]:
     """Whether images of this layout would be squares, and whether they would have as few channels as most have."""
     channels, height, width = (images.shape[layout.index(dimension)] for dimension in "CHW")
     return height == width, channels <= MOST_CHANNELS

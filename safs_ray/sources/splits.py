@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import takewhile
 from pathlib import Path, PurePath
 
@@ -20,7 +20,7 @@ VALIDATION = ("val", "valid", "validation", "dev")
 
 WORDS = {word: words[0] for words in (TRAIN, TEST, VALIDATION) for word in words}
 
-SHARD = re.compile(r"(?P<begin>.+)-(?P<number>\d+)-of-(?P<count>\d+)(?:-[0-9a-f]+)?")
+SHARD = re.compile(r"(?P<begin>.+)(?P<dash>[-_])(?P<number>\d+)(?P=dash)of(?P=dash)(?P<count>\d+)(?:-[0-9a-f]+)?")
 """The name of one of several files; in older sets a digest ends it."""
 
 SHOWN = 3
@@ -113,8 +113,25 @@ def tables(folder: Path, source: str) -> dict[str, list[Path]]:
         raise refusal("data.source", source, f"has no tables of training images, such as {named}{there}")
     _check_one_set(splits, source, folder)
     for paths in splits.values():
+        _check_alike(paths, source)
         _check_shards(paths, source)
     return {split: [folder / path for path in paths] for split, paths in splits.items()}
+
+
+def walk(folder: Path, fail: Callable[[OSError], None]) -> Iterator[tuple[str, list[str], list[str]]]:
+    """As os.walk, through links too, but into no folder twice: a link may lead back to where it lies.
+
+    Args:
+        fail: is told of what cannot be looked into.
+    """
+    entered: set[tuple[int, int]] = set()
+    for place, folders, names in os.walk(folder, onerror=fail, followlinks=True):
+        entry = Path(place).stat()
+        if (entry.st_dev, entry.st_ino) in entered:
+            folders.clear()
+            continue
+        entered.add((entry.st_dev, entry.st_ino))
+        yield place, folders, names
 
 
 def _parquets(folder: Path, source: str) -> list[PurePath]:
@@ -124,7 +141,7 @@ def _parquets(folder: Path, source: str) -> list[PurePath]:
         raise _unreadable(error, folder, source) from None
 
     found = []
-    for place, folders, names in os.walk(folder, onerror=fail, followlinks=True):
+    for place, folders, names in walk(folder, fail):
         folders[:] = [name for name in folders if not name.startswith((".", "__"))]
         inner = Path(place).relative_to(folder)
         found += [inner / name for name in names if name.lower().endswith(".parquet") and not name.startswith(".")]
@@ -164,6 +181,49 @@ def _home(path: PurePath) -> str:
     return "/".join(takewhile(lambda part: not words_of(part), path.parent.parts))
 
 
+def _check_alike(paths: Sequence[PurePath], source: str) -> None:
+    """Refuse files of one split whose names differ by more than a number: they may be copies, or of two data sets.
+
+    Within a folder that is named after the split any names will do, which is told of.
+    """
+    alike: dict[str, PurePath] = {}
+    for path in paths:
+        alike.setdefault(_without_numbers(path), path)
+    if len({_without_numbers(path) for path in map(_named_after_split, paths)}) > 1:
+        raise _in_two_forms(list(alike.values()), source)
+    if len(alike) > 1:
+        log.warning("data.source=%s: joined: %s", source, told([str(path) for path in paths]))
+    elif numbers := _between(paths):
+        log.warning("data.source=%s: of the files such as %s lacks number %s", source, paths[0], told(numbers))
+
+
+def _named_after_split(path: PurePath) -> PurePath:
+    """What of a path must be alike in all files of a split: its folders, where one of them says the split, or all."""
+    return path.parent if any(words_of(part) for part in path.parent.parts) else path
+
+
+def _without_numbers(path: PurePath) -> str:
+    shard = SHARD.fullmatch(path.stem)
+    return re.sub(r"\d+", "#", str(path.with_name(shard["begin"]) if shard else path).lower())
+
+
+def _between(paths: Sequence[PurePath]) -> list[str]:
+    """The numbers that lack between the least and the largest; none where names of one form differ by several."""
+    numbers = [tuple(map(int, re.findall(r"\d+", str(path.with_suffix(""))))) for path in paths]
+    if any(SHARD.fullmatch(path.stem) for path in paths):  # which say themselves how many there are
+        return []
+    varying = [set(column) for column in zip(*numbers, strict=True) if len(set(column)) > 1]
+    if len(varying) != 1:
+        return []
+    (there,) = varying
+    return [str(number) for number in range(min(there), max(there)) if number not in there]
+
+
+def _in_two_forms(paths: Sequence[PurePath], source: str) -> ConfigurationError:
+    both = f"holds {told([str(path) for path in paths])} for one split; leave one set of files there"
+    return refusal("data.source", source, both)
+
+
 def _check_shards(paths: Sequence[PurePath], source: str) -> None:
     """Refuse files of one split that are not whole, as after a download that ended early, or there in two forms."""
     shards = {path: SHARD.fullmatch(path.stem) for path in paths}
@@ -173,8 +233,7 @@ def _check_shards(paths: Sequence[PurePath], source: str) -> None:
         return
     numbers = sorted(int(shard["number"]) for shard in numbered)
     if len(sets) > 1 or len(set(numbers)) < len(numbers):
-        both = f"holds {told([str(path) for path in paths])} for one split; leave one set of files there"
-        raise refusal("data.source", source, both)
+        raise _in_two_forms(paths, source)
     count = int(numbered[0]["count"])
     if numbers != list(range(count)):
         raise _lacking(paths[0], set(range(count)) - set(numbers), len(numbers), count, source)
@@ -183,6 +242,6 @@ def _check_shards(paths: Sequence[PurePath], source: str) -> None:
 def _lacking(path: PurePath, missing: set[int], there: int, count: int, source: str) -> ConfigurationError:
     if not missing:
         return refusal("data.source", source, f"holds more than the {count:,} files that {path} is one of")
-    number = re.compile(r"\d+(?=-of-\d+)")
+    number = re.compile(r"\d+(?=[-_]of[-_]\d+)")
     name = number.sub(lambda found: str(min(missing)).zfill(len(found[0])), path.name)
     return refusal("data.source", source, f"lacks {path.with_name(name)}: {there:,} of {count:,} files are there")

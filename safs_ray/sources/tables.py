@@ -156,8 +156,12 @@ class Table:
     def _check_images(self, file: pq.ParquetFile) -> None:
         column = self._column(file, "image")
         content = file.schema_arrow.field(column).type
-        if pa.types.is_struct(content) and content.get_field_index("bytes") >= 0:
-            content = content.field("bytes").type
+        if pa.types.is_struct(content):
+            fields = {field.name: field.type for field in content}
+            content = fields.get("bytes", fields.get("path", content))
+        if pa.types.is_string(content) or pa.types.is_large_string(content):
+            first = next(file.iter_batches(1, columns=[column])).column(0)[0].as_py()
+            raise self._of_paths(0, first["path"] if isinstance(first, dict) else first)
         if not (pa.types.is_binary(content) or pa.types.is_large_binary(content) or pa.types.is_null(content)):
             raise self._unfit(f"{column} as a struct with bytes in every row")
 
@@ -174,9 +178,13 @@ class Table:
         row = images[empty].as_py()
         if row is None or not row.get("path"):
             raise self._unfit(f"{column} as a struct with bytes in every row; row {first + empty} has none")
-        fault = f"{self.name} has no bytes in row {first + empty}, but the path {row['path']}"
+        raise self._of_paths(first + empty, row["path"])
+
+    def _of_paths(self, row: int, path: str) -> ConfigurationError:
+        """The error of a table of paths, not of images."""
+        fault = f"{self.name} has no bytes in row {row}, but the path {path}"
         way_out = "dataset.with_format('arrow').map(datasets.table.embed_table_storage, batched=True)"
-        raise refusal("data.source", self.source, f"{fault}; embed the files before you write the table: {way_out}")
+        return refusal("data.source", self.source, f"{fault}; embed the files before you write the table: {way_out}")
 
     @contextmanager
     def _reading(self) -> Iterator[None]:

@@ -5,16 +5,17 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from safs_ray.config import refusal
+from safs_ray.config import DataSection, refusal
 from safs_ray.data import Dataset, Examples
 from safs_ray.references import resolve
 from safs_ray.sources.images import one_line
+from safs_ray.sources.own import check_inputs
 
 FEWEST = 256
 """Inputs that there are at least, so that every fold has some: fewer are repeated."""
 
 
-def unlabelled(source: str) -> Dataset:
+def unlabelled(section: DataSection) -> Dataset:
     """The inputs that the user's function returns, called without arguments, as training and as test examples.
 
     They show what an input is like, to build, check and look at networks; what is learned only the loop knows.
@@ -22,6 +23,7 @@ def unlabelled(source: str) -> Dataset:
     Raises:
         ConfigurationError: there is no such function, it fails, or it returns no inputs (N, …).
     """
+    source = section.source
     function = resolve(source.partition(":")[2], "data.source")
     try:
         inputs = torch.as_tensor(function()).detach().cpu()
@@ -30,6 +32,7 @@ def unlabelled(source: str) -> Dataset:
     inputs = _of_a_kind(inputs)
     if inputs.dim() < 2 or not inputs.numel():
         raise refusal("data.source", source, f"must return inputs (N, …), returns shape {tuple(inputs.shape)}")
+    check_inputs(inputs.numpy(), "its inputs", section)
     enough = inputs.repeat(-(-FEWEST // len(inputs)), *(1 for _ in inputs.shape[1:]))
     examples = Examples(enough, torch.zeros(len(enough), 0))
     return Dataset(examples, examples, outputs=0)

@@ -20,7 +20,7 @@ from torch.nn import functional as F
 
 from safs_ray.activations import ScaledActivation
 from safs_ray.activations.kinds import has_hooks, is_plain
-from safs_ray.sparse.windows import Table, Window, adaptive_window, adaptive_windows, window, windows
+from safs_ray.sparse.windows import Table, Window, adaptive_window, adaptive_windows, padding_of, window, windows
 
 
 class UnsupportedError(Exception):
@@ -275,8 +275,15 @@ def _of_module(child: nn.Module, path: str, taken: tuple[int, ...], given: tuple
         case nn.AdaptiveAvgPool1d() | nn.AdaptiveAvgPool2d() if _is_plain_for(taken, child, ADAPTIVE_POOLS):
             table = adaptive_windows(plane_shape(taken), plane_shape(given))
             return Average(table, 1 / (table >= 0).sum(1), adaptive_window(plane_shape(taken), plane_shape(given)))
-    raise UnsupportedError(f"{path} is a {type(child).__name__}, which no step of a sparse network does")
+    unusual = [
+        f"{name}={child.__dict__[name]}" for name, usual in USUAL.items() if child.__dict__.get(name, usual) != usual
+    ]
+    kind = f"{type(child).__name__}{' with ' if unusual else ''}{', '.join(unusual)}"
+    raise UnsupportedError(f"{path} is a {kind}, which no step of a sparse network does")
 
+
+USUAL = {"padding_mode": "zeros", "ceil_mode": False, "return_indices": False}
+"""Settings that layers have where a step does them."""
 
 Kinds = tuple[type[nn.Module], type[nn.Module]]
 """A layer of signals, (C, length), and its sibling of images, (C, H, W)."""
@@ -294,13 +301,13 @@ def _is_plain_for(taken: tuple[int, ...], layer: nn.Module, kinds: Kinds) -> boo
 
 def _slides(layer: nn.Conv1d | nn.Conv2d, taken: tuple[int, ...]) -> bool:
     """Whether a convolution's kernel slides over an input that is filled up with zeros, by torch's own code."""
-    zeros = layer.padding_mode == "zeros" and not isinstance(layer.padding, str)
-    return zeros and _is_plain_for(taken, layer, CONVOLUTIONS)
+    return layer.padding_mode == "zeros" and _is_plain_for(taken, layer, CONVOLUTIONS)
 
 
 def _window(layer: Any, taken: tuple[int, ...]) -> Window:
     """The window of a convolution or pooling; of one over signals it is one row high."""
-    own = window(layer.kernel_size, layer.stride, layer.padding, getattr(layer, "dilation", 1))
+    dilation = getattr(layer, "dilation", 1)
+    own = window(layer.kernel_size, layer.stride, padding_of(layer.padding, layer.kernel_size, dilation), dilation)
     if len(taken) == 3:
         return own
     return Window(*((high, columns) for high, (_, columns) in zip((1, 1, 0, 1), own, strict=True)))

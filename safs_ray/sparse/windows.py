@@ -41,6 +41,16 @@ def window(
     return Window(*(_pair(each) for each in (kernel, stride, padding, dilation)))
 
 
+def padding_of(
+    padding: str | int | tuple[int, ...], kernel: tuple[int, ...], dilation: int | tuple[int, ...]
+) -> int | tuple[int, ...]:
+    """A convolution's padding in numbers: ahead of the first place of "same" lies the smaller half, as torch has it."""
+    if not isinstance(padding, str):
+        return padding
+    apart = dilation if isinstance(dilation, tuple) else (dilation,) * len(kernel)
+    return tuple(each * (size - 1) // 2 * (padding == "same") for size, each in zip(kernel, apart, strict=True))
+
+
 def _pair(value: int | tuple[int, ...]) -> tuple[int, int]:
     return (value, value) if isinstance(value, int) else (value[0], value[-1])
 

@@ -14,7 +14,7 @@ from safs_ray.accuracy import evaluation_batch
 from safs_ray.config import Configuration, counted, refusal
 from safs_ray.data import Dataset, Folds, Splits, batch_count, moments
 from safs_ray.losses import CROSS_ENTROPY
-from safs_ray.metrics import metric_of
+from safs_ray.metrics import OwnMetric, metric_of
 from safs_ray.models import Specification
 from safs_ray.models.specification import Kind
 from safs_ray.network import Network
@@ -154,6 +154,8 @@ def check(configuration: Configuration, dataset: Dataset, splits: Splits) -> Net
         _check_goal(configuration, specification, splits)
     models.check(specification, (1, 2, min(evaluation_batch(splits.train.inputs), len(splits.validation))))
     _check_batches(configuration, specification, dataset, splits)
+    if models.is_own(specification) and specification.kind != "uint8":
+        models.check_extremes(specification, {"training": dataset.pool.inputs, "test": dataset.test.inputs})
     network = Network.initial(specification, configuration.run.seed)
     if not network.prunable_count:
         raise refusal("model.name", specification.model, "has no convolution or linear layer that could be pruned")
@@ -169,20 +171,25 @@ def check(configuration: Configuration, dataset: Dataset, splits: Splits) -> Net
 
 def _check_goal(configuration: Configuration, specification: Specification, splits: Splits) -> None:
     """Refuse a loss or a metric of a user's own that takes no outputs and labels as there are here."""
-    section, few = configuration.data, splits.train[:TRIED]
+    section, few, validation = configuration.data, splits.train[:TRIED], splits.validation
+    if isinstance(metric := metric_of(section), OwnMetric):
+        draws = generator(0, "outputs of the validation")
+        metric.check(torch.rand(len(validation), specification.outputs, generator=draws), validation.labels)
     outputs = torch.rand(len(few), specification.outputs, generator=generator(0, "outputs"), requires_grad=True)
-    metric = metric_of(section)
-    metric.of(metric.seen(outputs.detach()[None], few.labels)[0], few.labels)
-    loss = loss_of(section, splits.train, CROSS_ENTROPY)
+    reason = f"must return the mean loss of outputs {tuple(outputs.shape)}, a finite scalar with a gradient"
     try:
-        loss(outputs, few.standardised(specification.standardised).targets).backward()  # type: ignore[no-untyped-call]
-    except Exception as error:  # the user's function runs, and may raise anything
-        reason = f"must return the mean loss of outputs {tuple(outputs.shape)}, a scalar with a gradient"
+        loss = loss_of(section, splits.train, CROSS_ENTROPY)
+        value = loss(outputs, few.standardised(specification.standardised).targets)
+        value.backward()  # type: ignore[no-untyped-call]
+    except (Exception, SystemExit) as error:  # the user's function runs, and may raise anything
         raise refusal("data.loss", section.chosen_loss, f"{reason} ({type(error).__name__}: {error})") from None
+    if outputs.grad is None or not value.isfinite():
+        returns = f"returns {value.item():g}" if outputs.grad is not None else "depends on no output"
+        raise refusal("data.loss", section.chosen_loss, f"{reason}; {returns}")
 
 
 TRIED = 8
-"""Examples that a loss and a metric are tried on."""
+"""Examples that a loss is tried on."""
 
 
 def _check_own_parts(configuration: Configuration) -> None:

@@ -165,7 +165,8 @@ class Trainer:
                 continue
             standing.diverged = not finite[number]
             standing.curve = (*standing.curve, measured[number] if finite[number] else 0.0)
-            better = standing.accuracy > standing.best_accuracy or not standing.best_epoch
+            # 0 may stand for anything below, such as a negative R²: what was trained for longer is better.
+            better = standing.accuracy > standing.best_accuracy or not standing.best_accuracy
             if self._rule.complete and better and not standing.diverged:
                 standing.best_epoch, standing.best_accuracy = self.epoch, standing.accuracy
                 standing.best = self.current(number)

@@ -7,11 +7,12 @@ from pathlib import Path
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from safs_ray.config import ConfigurationError
-from safs_ray.models import Specification, build, check
+from safs_ray.models import Specification, build, check, check_extremes
 from safs_ray.network import Network
+from safs_ray.references import lend
 
 MODULE = """
 import random as random_of_python
@@ -39,6 +40,10 @@ class Net(nn.Module):
 class Random(Net):
     def forward(self, x):
         return super().forward(x) + torch.rand(1)
+
+class Scaled(Net):
+    def forward(self, x):
+        return super().forward(x) * (1 - self.drop.p)
 
 class RandomByPython(Net):
     def forward(self, x):
@@ -130,6 +135,9 @@ def not_finite(classes):
 
 def random(classes):
     return Random(16, classes)
+
+def scaled(classes):
+    return Scaled(16, classes)
 
 def lazy(classes):
     return nn.Sequential(nn.Flatten(), nn.LazyLinear(classes))
@@ -275,6 +283,36 @@ def test_its_activations_are_sites() -> None:
     assert network.prunable_count == 16 * 6 + 6 * 10
 
 
+def test_inputs_that_an_embedding_has_no_row_for_are_refused_by_their_row() -> None:
+    model = lend(lambda: nn.Sequential(nn.Embedding(20, 4), nn.Flatten(), nn.Linear(12, 2), nn.ReLU()), "embedding")
+    specification = Specification(model, (3,), 2, (), (), kind="int64", indices=20)
+    inputs = torch.arange(12).reshape(4, 3)
+    check_extremes(specification, {"training": inputs, "test": inputs})
+    inputs[2, 1] = 25
+    with pytest.raises(ConfigurationError, match=r"fails on row 2 of the test inputs, of numbers from 6 to 25 \(Index"):
+        check_extremes(specification, {"training": inputs[:2], "test": inputs})
+
+
+class ByCategory(nn.Module):
+    """The last of three columns is the number of a category."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embedding, self.last = nn.Embedding(4, 4), nn.Linear(6, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.last(torch.cat([x[:, :2], self.embedding(x[:, 2].long())], 1).relu())
+
+
+def test_numbers_that_a_network_has_no_category_for_are_refused_by_their_row() -> None:
+    specification = Specification(lend(ByCategory, "categories"), (3,), 2, (0, 0, 0), (1, 1, 1), kind="float32")
+    inputs = torch.tensor([[0.5, 9.0, 3.0], [0.1, -9.0, 0.0]])
+    check_extremes(specification, {"training": inputs})
+    inputs[1, 2] = 9
+    with pytest.raises(ConfigurationError, match=r"fails on row 1 of the training inputs, of numbers from -9 to 9"):
+        check_extremes(specification, {"training": inputs})
+
+
 def test_dropout_is_taken_out_and_told_of(caplog: pytest.LogCaptureFixture) -> None:
     wanted = specification("network")
     with caplog.at_level(logging.WARNING, logger="safs_ray"):
@@ -370,6 +408,7 @@ def test_it_is_built_for_training() -> None:
         ("unfit", "fails on 2 images of 1x4x4 (RuntimeError: "),
         ("of_list", "must return outputs (N, 10), returns list"),
         ("not_finite", "returns outputs that are NaN or infinite"),
+        ("scaled", "computes something else in evaluation when its dropout is switched off; leave the dropout out"),
         ("random", "draws random numbers; turn that off, for no run could be repeated"),
         ("random_by_python", "draws random numbers; turn that off, for no run could be repeated"),
         ("random_by_numpy", "draws random numbers; turn that off, for no run could be repeated"),

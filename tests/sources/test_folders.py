@@ -131,6 +131,11 @@ def test_a_link_to_nowhere_and_a_folder_called_png_are_no_images(folder: Path) -
     assert torch.equal(load(DataSection(source="imagefolder:images")).pool.labels, torch.tensor([0, 0, 1, 1]))
 
 
+def test_a_link_back_to_the_folder_that_it_lies_in_is_followed_once(folder: Path) -> None:
+    (folder / "train/cat/again").symlink_to((folder / "train/cat").absolute())
+    assert torch.equal(load(DataSection(source="imagefolder:images")).pool.labels, torch.tensor([0, 0, 1, 1]))
+
+
 def test_what_is_no_image_is_skipped_in_one_line(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
     """An empty class folder, files of an editor and of a Mac, a list of labels, and checkpoints of notebooks."""
     (folder / "train/eel").mkdir()
@@ -245,6 +250,9 @@ def test_a_row_that_has_only_the_path_of_its_image_is_named_with_what_to_do(parq
     only_paths = [{"bytes": None, "path": "cats/0.png"}] * 4
     pq.write_table(pa.table({"image": only_paths, "label": [0, 1, 0, 1]}), parquet)
     assert "train.parquet has no bytes in row 0, but the path cats/0.png; embed" in refused("parquet:images")
+    for paths in (["cats/0.png"] * 4, [{"path": "cats/0.png"}] * 4):
+        pq.write_table(pa.table({"image": paths, "label": [0, 1, 0, 1]}), parquet)
+        assert "train.parquet has no bytes in row 0, but the path cats/0.png; embed" in refused("parquet:images")
 
 
 def test_a_class_that_only_the_test_images_have_is_refused(parquet: Path) -> None:

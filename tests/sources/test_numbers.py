@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -52,6 +53,53 @@ def test_a_table_as_csv_with_classes_as_texts(tmp_path: Path) -> None:
     assert (found.pool.labels.tolist(), found.names) == ([1, 0, 1], ("cat", "dog"))
 
 
+def test_columns_in_which_pandas_numbers_the_rows_are_no_features(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Rows that were sorted by class and then shuffled keep numbers that tell the class."""
+    frame = pd.DataFrame({"a": [1.0, 2.0, 3.0, 4.0], "label": [0, 0, 1, 1]}).sample(frac=1, random_state=0)
+    named = frame.rename_axis("number")
+    for write in (
+        lambda path: frame.to_parquet(path.with_suffix(".parquet")),
+        lambda path: named.to_parquet(path.with_suffix(".parquet")),
+        lambda path: frame.to_csv(path.with_suffix(".csv")),
+        lambda path: frame.rename_axis("Unnamed: 0").to_csv(path.with_suffix(".csv")),
+    ):
+        folder = tmp_path / str(len(caplog.messages))
+        folder.mkdir()
+        for part in ("train", "test"):
+            write(folder / part)
+        found = loaded(folder)
+        assert found.pool.inputs.flatten().tolist() == frame["a"].tolist()
+        assert len(caplog.messages) == int(folder.name) + 1
+    told = ["__index_level_0__", "number", "", "Unnamed: 0"]
+    assert [each.partition("not used: ")[2] for each in caplog.messages] == [
+        f"{name}, which numbers the rows" for name in told
+    ]
+
+
+def test_classes_of_a_table_may_be_categories_of_pandas(tmp_path: Path) -> None:
+    frame = pd.DataFrame({"a": [1.0, 2.0], "label": pd.Categorical(["dog", "cat"])})
+    for part in ("train", "test"):
+        frame.to_parquet(tmp_path / f"{part}.parquet")
+    found = loaded(tmp_path)
+    assert (found.pool.labels.tolist(), found.names) == ([1, 0], ("cat", "dog"))
+
+
+@pytest.mark.parametrize(
+    ("train", "test", "told"),
+    [
+        ("1,u\n2,v\n3,", "1,u", "train has no label in row 2; allowed: u, v"),
+        ("1,u\n2,v", "1,u\n2,", "test has no label in row 1; allowed: u, v"),
+        ("1,u\n2,1", "1,1\n2,2", "test has label=2 in row 1; allowed: 1, u"),
+    ],
+)
+def test_labels_of_a_table_that_are_no_class(tmp_path: Path, train: str, test: str, told: str) -> None:
+    for name, rows in (("train", train), ("test", test)):
+        (tmp_path / f"{name}.csv").write_text(f"a,label\n{rows}\n")
+    assert refusal(tmp_path) == told
+
+
 def test_a_table_of_several_values_and_labels(tmp_path: Path) -> None:
     written(tmp_path, ROWS)
     values = loaded(tmp_path, task="regression", label_column="width, height")
@@ -67,6 +115,8 @@ def test_a_table_of_several_values_and_labels(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("columns", "keys", "told"),
     [
+        ({"a": [1, 2], "label": [0, 1], "target": [0, 1]}, {}, "label and target: one of them may tell the other"),
+        ({"a": [1, 2], "b": [0, 1]}, {"label_column": "b,b", "task": "regression"}, "names a column twice"),
         ({"a": [1, 2], "b": [0, 1]}, {}, "train has the columns a, b, none called label or target; data.label_column"),
         ({"a": ["x", "y"], "label": [0, 1]}, {}, "train's column a holds string, must hold numbers"),
         ({"a": [1, None], "label": [0, 1]}, {}, "train's column a has no number in row 1 and 0 others"),

@@ -29,6 +29,8 @@ returned = {
     "lists": (images.tolist(), labels, images, labels),
     "floats": (images.float(), labels, images, labels),
     "from_one": (images, labels + 1, images, labels + 1),
+    "from_two": (images, labels + 2, images, labels + 2),
+    "with_gaps": (images, labels * 2 + 1, images, labels * 2 + 1),
     "gray": (images[:, 0], labels, images, labels),
     "fewer": (images, labels, images[:5], labels),
     "onehot": (images, torch.eye(6), images, labels),
@@ -40,7 +42,9 @@ returned = {
     "single": (images, labels * 0, images, labels * 0),
     "sparse": (images.to_sparse(), labels, images, labels),
     "meta": (images.to("meta"), labels, images, labels),
-    "brain": (images, labels.bfloat16(), images, labels),
+    "brain": (images.bfloat16(), labels, images.bfloat16(), labels),
+    "quantised": (images, torch.quantize_per_tensor(labels.float(), 1.0, 0, torch.quint8), images, labels),
+    "numbers_last": (np.zeros((6, 48, 64, 3), np.float32), labels, np.zeros((6, 48, 64, 3), np.float32), labels),
     "objects": (images, np.array([None] * 6), images, labels),
     "scalar": (images, torch.tensor(3), images, labels),
     "numbers": (images, [0, 1, 2, 0, 1, 2], images, labels),
@@ -137,7 +141,7 @@ def test_images_are_resized() -> None:
         (
             "wide_last",
             "train_inputs of shape (6, 48, 64, 3) seem to be (N, H, W, C), not (N, C, H, W); data.layout=NHWC takes "
-            "them so",
+            "them so, data.layout=NCHW as they are",
         ),
         ("fewer", "test_labels must be integers of shape (5,), are int64 of shape (6,)"),
         (
@@ -148,6 +152,8 @@ def test_images_are_resized() -> None:
         ("truth", "train_labels must be integers of shape (6,), are bool of shape (6,)"),
         ("negative", "labels must be 0, 1, …, one for each class; found -1"),
         ("from_one", "labels must be 0, 1, …, one for each class; these are 1 to 3: subtract 1"),
+        ("from_two", "labels must be 0, 1, …, one for each class; these are 2 to 4: subtract 2"),
+        ("with_gaps", "labels must be 0, 1, …, one for each class; these are 1 to 5: subtract 1"),
         ("floats", "train_inputs are float32, test_inputs uint8"),
         ("channels", "train_inputs have 3 channels, test_inputs 1"),
         ("one", "needs at least two test images, has 1"),
@@ -198,6 +204,17 @@ def test_square_images_of_many_channels_are_no_other_layout() -> None:
     assert load_from("many_channels").shape[0] == 12
 
 
+def test_numbers_whose_channels_come_last_are_recognised_and_taken_where_that_is_said() -> None:
+    with pytest.raises(ConfigurationError, match=r"seem to be \(N, H, W, C\), not \(N, C, H, W\)"):
+        load_from("numbers_last")
+    assert load_from("numbers_last", layout="NHWC").shape == (3, 48, 64)
+    assert load_from("numbers_last", layout="NCHW").shape == (48, 64, 3)
+
+
+def test_floats_of_16_bits_become_float32() -> None:
+    assert torch.equal(load_from("brain").pool.inputs, load_from("tensors").pool.inputs.bfloat16().float())
+
+
 @pytest.mark.parametrize("source", ["digits", "imagefolder:images", "imagenet16:folder"])
 def test_a_layout_is_for_functions_alone(source: str) -> None:
     with pytest.raises(ConfigurationError, match=r"data\.layout=NHWC: is for images that your own package"):
@@ -220,7 +237,7 @@ def test_numbers_are_taken_as_they_are() -> None:
     [
         ("sparse", "train_inputs cannot be read ("),
         ("meta", "train_inputs cannot be read ("),
-        ("brain", "train_labels cannot be read ("),
+        ("quantised", "train_labels cannot be read ("),
         ("wanting", "fails (TypeError: wanting() missing 1 required positional argument"),
         ("view", "1,000,000 images of 3x1024x1024 take 3,145.7 GB, which a run holds 3 times, and "),
     ],

@@ -80,7 +80,9 @@ def _here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         (["train/0000.parquet", "train/0001.parquet"], ["test/0000.parquet"]),
         (["default/train/0000.parquet", "default/train/0001.parquet"], ["default/test/0000.parquet"]),
         (["default/partial-train/0000.parquet"], ["default/partial-test/0000.parquet"]),
-        ([f"train_{number}.parquet" for number in (1, 2, 9, 10, 11)], ["test_1.parquet"]),
+        ([f"train_{number}.parquet" for number in range(1, 12)], ["test_1.parquet"]),
+        (["train_00000_of_00002.parquet", "train_00001_of_00002.parquet"], ["test_00000_of_00001.parquet"]),
+        (["cats-train.parquet"], ["cats-test-v2.parquet"]),
         (["training/a.parquet"], ["evaluation/a.parquet"]),
     ],
 )
@@ -172,6 +174,40 @@ def test_tables_of_several_data_sets_are_refused() -> None:
     )
     one = load(DataSection(source="parquet:images/full_numbers"))
     assert levels(one) == ([1, 2], [1, 2])
+
+
+@pytest.mark.parametrize(
+    ("name", "other"),
+    [
+        ("cats-{}.parquet", "dogs-{}.parquet"),
+        ("{}/cifar/0000.parquet", "{}/mnist/0000.parquet"),
+        ("{}.parquet", "{} (1).parquet"),
+        ("{}.parquet", "{}_old.parquet"),
+        ("{}.parquet", "{}ing.parquet"),
+        ("{}_clean/0000.parquet", "{}_other/0000.parquet"),
+    ],
+)
+def test_files_of_one_split_whose_names_differ_by_more_than_a_number_are_refused(name: str, other: str) -> None:
+    for each in (name, other):
+        for split in ("train", "test"):
+            write(each.format(split), [1, 2])
+    shown = ", ".join(sorted([name.format("test"), other.format("test")]))
+    assert refused() == f"data.source=parquet:images: holds {shown} for one split; leave one set of files there"
+
+
+def test_files_of_any_names_in_the_folder_of_a_split_are_joined_and_told(caplog: pytest.LogCaptureFixture) -> None:
+    for name in ("train/monday.parquet", "train/tuesday.parquet", "test/part-0-5f2c.parquet"):
+        write(name, [1, 2])
+    assert levels(loaded()) == ([1, 2, 1, 2], [1, 2])
+    assert caplog.messages[0] == "data.source=parquet:images: joined: train/monday.parquet, train/tuesday.parquet"
+
+
+def test_a_number_that_lacks_is_told(caplog: pytest.LogCaptureFixture) -> None:
+    for name in ("train/0000.parquet", "train/0002.parquet", "test/0000.parquet"):
+        write(name, [int(name[-9]), 1])
+    loaded()
+    told = "data.source=parquet:images: of the files such as train/0000.parquet lacks number 1"
+    assert caplog.messages[0] == told
 
 
 def test_a_shard_that_lacks_is_named() -> None:

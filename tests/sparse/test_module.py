@@ -58,7 +58,8 @@ def architectures(draw: st.DrawFn) -> tuple[int, int, Callable[[], nn.Module]]:
             out = groups * draw(st.integers(1, 3))
             kernel = draw(st.integers(1, min(3, side)))
             dilation = draw(st.integers(1, 2)) if side >= 2 * kernel - 1 else 1
-            padding, stride = draw(st.integers(0, kernel - 1)), draw(st.integers(1, 2))
+            padding, stride = draw(st.sampled_from([*range(kernel), "same", "valid"])), draw(st.integers(1, 2))
+            stride = 1 if padding == "same" else stride
             bias = draw(st.booleans())
             add(nn.Conv2d(channels, out, kernel, stride, padding, dilation, groups, bias))
             channels = out

@@ -54,7 +54,8 @@ def _layer(draw: st.DrawFn, channels: int, length: int) -> nn.Module:
     if kind == "conv":
         groups, kernel = draw(st.sampled_from([1, channels])), draw(st.integers(1, min(4, length)))
         dilation = draw(st.integers(1, 2)) if length >= 2 * kernel - 1 else 1
-        padding, stride = draw(st.integers(0, kernel - 1)), draw(st.integers(1, 3))
+        padding, stride = draw(st.sampled_from([*range(kernel), "same", "valid"])), draw(st.integers(1, 3))
+        stride = 1 if padding == "same" else stride
         out = groups * draw(st.integers(1, 3))
         conv = nn.Conv1d(channels, out, kernel, stride, padding, dilation, groups, draw(st.booleans()))
         return nn.Sequential(conv, draw(st.sampled_from([nn.ReLU(), nn.Identity()])))
