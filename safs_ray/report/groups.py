@@ -23,6 +23,9 @@ PLACES = (
 """Keys that say where a run was, on which machine, what was told of it, and which rows it made beside the others: not
 what it was."""
 
+NOT_COMPARED = "not compared: another metric, or no row in common"
+"""Beside groups without a difference."""
+
 MOST_KEYS = 2
 """Keys in which groups may differ and still be named after them."""
 
@@ -139,6 +142,8 @@ def _labels(members: Sequence[Sequence[Record]]) -> list[str]:
     if 0 < len(keys) <= MOST_KEYS:
         return [", ".join(f"{key.rpartition('.')[2]} {identity(first)[key]}" for key in keys) for first in firsts]
     names = [_name([record.name for record in group]) for group in members]
+    if len({first.measure for first in firsts}) > 1:
+        names = [f"{name}, {first.measure}" for name, first in zip(names, firsts, strict=True)]
     return [name if names.count(name) == 1 else f"{name} ({index + 1})" for index, name in enumerate(names)]
 
 
@@ -162,7 +167,9 @@ class Difference:
 
 
 def compared(group: Group, reference: Group, name: str) -> Difference | None:
-    """The difference of a row, or of the gain, in fractions; None where one has no such row."""
+    """The difference of a row, or of the gain, in fractions; None where one has no such row, or another metric."""
+    if group.records[0].measure != reference.records[0].measure:
+        return None
     mine, theirs = group.values(name), reference.values(name)
     if not mine or not theirs:
         return None

@@ -65,9 +65,10 @@ def parquet(folder: Path, decoder: Decoder, image: str | None = None, label: str
         return _joined(files, decoder)
 
     train = part("train")
-    if "test" in splits and _unlabelled(part("test")):
-        log.warning("data.source=%s: not used: the test images, which have no labels", decoder.source)
-        del splits["test"]
+    for split, kind in (("test", "test"), ("val", "validation")):
+        if split in splits and _unlabelled(part(split)):
+            log.warning("data.source=%s: not used: the %s images, which have no labels", decoder.source, kind)
+            del splits[split]
     names = {split: str(files[0].relative_to(folder)) for split, files in splits.items()}
     tested = split_to_test_on(names, decoder.source)
     if tested is None:
@@ -78,7 +79,7 @@ def parquet(folder: Path, decoder: Decoder, image: str | None = None, label: str
 
 
 def _unlabelled(part: Part) -> bool:
-    return bool((part.labels == UNLABELLED).all())
+    return bool(len(part.labels) and (part.labels == UNLABELLED).all())
 
 
 def _check_names(train: Part, test: Part, source: str) -> None:
@@ -117,9 +118,11 @@ class Table:
                 raise self._unfit(f"{takes}, and {machine.readable(free)} are free")
             labels, names = file.read([column])[column], _class_names(file.schema_arrow, column)
             self._check_images(file)
-        if pa.types.is_integer(labels.type) and labels.null_count == len(labels) > 0:
+        if len(labels) == 0:  # one of several files may be empty, and its columns of any type
+            return np.zeros(0, np.int64), names
+        if pa.types.is_integer(labels.type) and labels.null_count == len(labels):
             return np.full(len(labels), UNLABELLED), names
-        if not pa.types.is_integer(labels.type) or labels.null_count or len(labels) == 0:
+        if not pa.types.is_integer(labels.type) or labels.null_count:
             raise self._unfit(f"{column} as integers in every row{_found(labels)}")
         return labels.to_numpy(), names
 
@@ -159,7 +162,7 @@ class Table:
         if pa.types.is_struct(content):
             fields = {field.name: field.type for field in content}
             content = fields.get("bytes", fields.get("path", content))
-        if pa.types.is_string(content) or pa.types.is_large_string(content):
+        if (pa.types.is_string(content) or pa.types.is_large_string(content)) and file.metadata.num_rows:
             first = next(file.iter_batches(1, columns=[column])).column(0)[0].as_py()
             raise self._of_paths(0, first["path"] if isinstance(first, dict) else first)
         if not (pa.types.is_binary(content) or pa.types.is_large_binary(content) or pa.types.is_null(content)):
@@ -236,8 +239,6 @@ def _class_names(schema: pa.Schema, column: str) -> tuple[str, ...]:
 
 def _found(labels: pa.ChunkedArray) -> str:
     """What labels that are no integers are."""
-    if len(labels) == 0:
-        return "; it has no rows"
     if labels.null_count:
         return f"; row {pc.index(pc.is_null(labels), True).as_py()} has none"
     return f"; they are of type {labels.type}"

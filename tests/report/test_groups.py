@@ -141,6 +141,13 @@ def test_the_same_seeds_on_the_same_data_are_paired(tmp_path: Path) -> None:
     assert compared(second, first, "stage 1") is None
 
 
+def test_runs_of_other_metrics_are_named_by_them_and_not_subtracted(tmp_path: Path) -> None:
+    balanced = {"data": {"metric": "balanced accuracy", "limit": 500}, "search": {"steps": 5}}
+    groups = grouped([run(tmp_path / "a", seed(0), SAFS=[0.5]), run(tmp_path / "b", seed(1, **balanced), SAFS=[0.6])])
+    assert [group.label for group in groups] == ["a, accuracy", "b, balanced accuracy"]
+    assert compared(groups[1], groups[0], "SAFS") is None
+
+
 def test_a_run_that_lacks_a_row_is_left_out_and_never_paired(tmp_path: Path) -> None:
     first = [run(tmp_path / f"a{n}", seed(n), pruned=[0.1], SAFS=[0.5]) for n in range(3)]
     rows: list[dict[str, list[float]]] = [

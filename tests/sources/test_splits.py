@@ -164,6 +164,29 @@ def test_test_images_without_labels_are_named_and_validation_images_stand_in(
     ]
 
 
+def test_validation_images_without_labels_are_named_too_and_training_images_set_aside(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    write("train.parquet", list(range(20)))
+    for name in ("test", "validation"):
+        write(f"{name}.parquet", [1, 2], label=[-1, -1])
+    train, test = levels(loaded())
+    assert (len(train), len(test)) == (16, 4)
+    assert [message.partition(": ")[2] for message in caplog.messages[:2]] == [
+        "not used: the test images, which have no labels",
+        "not used: the validation images, which have no labels",
+    ]
+
+
+def test_an_empty_shard_adds_nothing() -> None:
+    for number, rows in enumerate(([1, 2], [], [3, 4])):
+        write(f"train-0000{number}-of-00003.parquet", rows)
+    write("test.parquet", [5, 6])
+    assert levels(loaded()) == ([1, 2, 3, 4], [5, 6])
+    write("test.parquet", [])
+    assert refused() == "data.source=parquet:images: needs at least two test images, has 0"
+
+
 def test_tables_of_several_data_sets_are_refused() -> None:
     for home in ("cropped_digits", "full_numbers"):
         for name in ("train", "test"):
