@@ -59,7 +59,7 @@ class Configuration(Section):
 
     @property
     def worst_score(self) -> float:
-        """The score of what diverges, below any other; the scores of a user's own loop may be negative."""
+        """The score of what diverges; those of a user's own loop may be negative, and so low none has not diverged."""
         return 0.0 if self.task.loop is None else -1e9
 
     @property

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import logging
 from dataclasses import replace
+from tempfile import TemporaryDirectory
 
 import torch
 from torch import Tensor
 
 from safs_ray import schedules
+from safs_ray.checkpoints import Checkpoints
 from safs_ray.config import Configuration, ConfigurationError, refusal
 from safs_ray.data import Splits
 from safs_ray.network import Network
@@ -18,7 +20,8 @@ from safs_ray.pruning.structure import select
 from safs_ray.sparse.cohort import Cohort
 from safs_ray.sparse.dense import DenseCohort
 from safs_ray.sparse.execution import executable, why_dense
-from safs_ray.training import Context, Training, measure, train
+from safs_ray.storage import Folder
+from safs_ray.training import Context, Training, TrainingResult, measure, train
 
 IMAGES = 8
 """How many images are looked at."""
@@ -56,8 +59,8 @@ def rehearse(network: Network, configuration: Configuration, splits: Splits) -> 
 def rehearse_loop(network: Network, configuration: Configuration, splits: Splits, device: torch.device) -> None:
     """Train a sparse network by the user's loop for an epoch, twice, and score it.
 
-    Says by how much two trainings of the same seed differ, and where the test seems to be no other than the
-    validation.
+    Says by how much two trainings of the same seed differ, whether the network that is left has another score, and
+    where the test seems to be no other than the validation.
 
     Raises:
         ConfigurationError: the loop fails or breaks a promise.
@@ -65,19 +68,33 @@ def rehearse_loop(network: Network, configuration: Configuration, splits: Splits
     name = configuration.task.loop
     seen = replace(splits, test=splits.train[: len(splits.validation)])
     pruned, context = _pruned(network, configuration, splits), Context(configuration, seen, device)
-    training = Training(context, configuration.pruning.hyperparameters, epochs=1, seed=context.seed)
     try:
-        (trained, first, _), (_, second, _) = (train(pruned, training, "the default hyperparameters") for _ in range(2))
-        same = measure(trained, context) == measure(trained, context, test=True)
+        one, other = (_rehearsed(pruned, context) for _ in range(2))
+        left, tested = (measure(one.network, context, test) for test in (False, True))
     except ConfigurationError:
         raise
     except Exception as error:  # the user's loop runs, and may raise anything
         raise refusal("task.loop", name, f"fails ({type(error).__name__}: {error})") from None
-    if first != second:
-        noise = f"two trainings with the same seed score {first:.6g} and {second:.6g}"
+    if one.network.fingerprint == pruned.fingerprint:
+        raise refusal("task.loop", name, "leaves the module as it came; train the module that is given, not a copy")
+    if one.accuracy != other.accuracy:
+        noise = f"two trainings with the same seed score {one.accuracy:.6g} and {other.accuracy:.6g}"
         log.warning("task.loop=%s: %s: what differs by less is noise, and no run can be repeated", name, noise)
-    if same:
+    elif one.network.fingerprint != other.network.fingerprint:
+        log.warning("task.loop=%s: two trainings with the same seed leave other weights: no run can be repeated", name)
+    elif one.accuracy != left:
+        scores = f"scores {one.accuracy:.6g}, and the network that it leaves {left:.6g}"
+        log.warning("task.loop=%s: %s: load the weights that you score into the module", name, scores)
+    if left == tested:
         log.warning("task.loop=%s: scores the same for validation and for the test; see context.test", name)
+
+
+def _rehearsed(pruned: Network, context: Context) -> TrainingResult:
+    """A network after an epoch of the user's loop, whose state is written at every report."""
+    with TemporaryDirectory() as folder:
+        kept = replace(context, checkpoints=Checkpoints(Folder.at(folder), seconds=0))
+        training = Training(kept, context.configuration.pruning.hyperparameters, epochs=1, seed=context.seed)
+        return train(pruned, training, "the default hyperparameters")
 
 
 def _tell(network: Network) -> None:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+import operator
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, cast
 
 import torch
@@ -102,7 +104,7 @@ class LoopTrainer:
     Attributes:
         epoch: epochs reported; all of them once the loop has ended.
         core_seconds, core_seconds_before: as of a Trainer.
-        diverged: whether the score became infinite or NaN.
+        diverged: whether the score became infinite, NaN, or as low as what stands for them.
 
     Raises:
         AloneError: several networks.
@@ -118,10 +120,9 @@ class LoopTrainer:
         self._holding = Holding(self._module, self._network.masks)
         self._generators = GlobalGenerators(self._seed)
         self._started, self._kept_at = time.process_time(), time.monotonic()
-        checkpoints = training.context.checkpoints
-        self._key = training.key(networks) if checkpoints else ""
+        self._checkpoint = training.checkpoint(networks)
         self._ended, self._state, self._forwards = False, None, 0
-        if checkpoints and (saved := checkpoints.load(self._key)):
+        if saved := self._checkpoint.load():
             self._load_state_dict(saved)
         self.core_seconds_before = self.core_seconds
         self._pausing = Pausing(self._call)
@@ -135,8 +136,7 @@ class LoopTrainer:
     def standing(self) -> Standing:
         """Where the network stands: as the loop has it, with its last score."""
         if self.diverged or not self._curve:
-            worst = self.training.context.configuration.worst_score
-            return Standing(self._network, best_accuracy=worst, curve=self._curve, diverged=self.diverged)
+            return Standing(self._network, best_accuracy=self._worst, curve=self._curve, diverged=self.diverged)
         return Standing(self.current(), self.epoch, self._curve[-1], self._curve)
 
     @property
@@ -194,14 +194,13 @@ class LoopTrainer:
         if changed:
             raise self._refused(f"changes {changed[0]} when context.epochs is 0; it must only return the score then")
         if self.diverged:
-            raise self._refused("gives a score that is NaN or infinite when context.epochs is 0")
+            raise self._refused(f"gives a score that is {self._no_score} when context.epochs is 0")
         return self._curve[-1]
 
     def forget(self) -> None:
         """End the loop where it waits, and delete the checkpoint."""
         self._pausing.close()
-        if self.training.context.checkpoints:
-            self.training.context.checkpoints.remove(self._key)
+        self._checkpoint.remove()
 
     @property
     def _seed(self) -> int:
@@ -233,25 +232,30 @@ class LoopTrainer:
             _holding=self._holding,
             _take=take,
         )
-        looking = self._module.register_forward_pre_hook(lambda *_: self._look())
+        looking = self._module.register_forward_pre_hook(_Looking(self._look))
         with self._holding.during():
             try:
                 return loop(self._module, context)
+            except SystemExit as error:
+                raise self._refused(f"ends the process: sys.exit({error.code})") from None
             finally:
                 looking.remove()
 
     def _look(self) -> None:
         """Check that the masks hold after the first steps, before any more time is spent."""
         self._forwards += 1
-        if self._forwards <= LOOKS and (fault := self._holding.fault):
+        if self._forwards > LOOKS or not (fault := self._holding.fault):
+            return
+        if not any(parameter.isnan().any() for parameter in self._module.parameters()):  # else the score tells it
             raise self._dense(fault)
 
-    def _take(self, epoch: int, score: object) -> None:
+    def _take(self, epoch: object, score: object) -> None:
         """Check a report, and note it."""
-        if not isinstance(epoch, int) or not self.epoch < epoch <= self.training.epochs:
-            allowed = f"allowed: more than {self.epoch}, the last one, and at most {self.training.epochs}"
+        number = _whole(epoch)
+        if number is None or not self.epoch < number <= self.training.epochs:
+            allowed = f"allowed: whole numbers above {self.epoch}, the last one, up to {self.training.epochs}"
             raise self._refused(f"reports epoch {epoch}; {allowed}")
-        self.epoch = epoch
+        self.epoch = number
         self._score(score)
 
     def _end(self, returned: object) -> None:
@@ -265,9 +269,8 @@ class LoopTrainer:
         elif fault := self._holding.fault:
             raise self._dense(fault)
         self.epoch, self._ended = self.training.epochs, True
-        checkpoints = self.training.context.checkpoints
-        if checkpoints and self.core_seconds + time.process_time() - self._started >= checkpoints.seconds:
-            checkpoints.save(self._key, self._state_dict(None))  # a stage may be made of several trainings
+        if self.core_seconds + time.process_time() - self._started >= self._checkpoint.seconds:
+            self._checkpoint.save(self._state_dict(None))  # a stage may be made of several trainings
 
     def _score(self, score: object) -> None:
         """Note a score.
@@ -275,15 +278,21 @@ class LoopTrainer:
         Raises:
             ConfigurationError: it is no number, or not that of a network as sparse as the masks.
         """
-        try:
-            number = float(score)  # type: ignore[arg-type]
-        except (TypeError, ValueError):
-            raise self._refused(f"gives {type(score).__name__} as a score; allowed: a number") from None
-        if fault := self._holding.fault:
+        number = _number(score)
+        if number is None:
+            raise self._refused(f"gives {type(score).__name__} as a score; allowed: a number")
+        self.diverged = not math.isfinite(number) or number <= self._worst
+        if not self.diverged and (fault := self._holding.fault):
             raise self._dense(fault)
-        self.diverged = not math.isfinite(number)
-        worst = self.training.context.configuration.worst_score
-        self._curve = (*self._curve, worst if self.diverged else number)
+        self._curve = (*self._curve, self._worst if self.diverged else number)
+
+    @property
+    def _worst(self) -> float:
+        return self.training.context.configuration.worst_score
+
+    @property
+    def _no_score(self) -> str:
+        return f"NaN, infinite or not above {self._worst:g}"
 
     def _dense(self, fault: str) -> ConfigurationError:
         when = f"after epoch {self.epoch}" if self.epoch else "in its first epoch"
@@ -294,11 +303,22 @@ class LoopTrainer:
         return refusal("task.loop", self.training.context.configuration.task.loop, reason)
 
     def _keep(self, state: dict[str, Any] | None) -> None:
-        """Write a checkpoint when the last one is old, and the loop says how it can go on."""
-        checkpoints = self.training.context.checkpoints
-        if checkpoints and state is not None and time.monotonic() - self._kept_at >= checkpoints.seconds:
-            checkpoints.save(self._key, self._state_dict(state))
-            self._kept_at = time.monotonic()
+        """Write a checkpoint when the last one is old, and the loop says how it can go on.
+
+        Raises:
+            ConfigurationError: the state holds what could not be read back.
+        """
+        if state is None or time.monotonic() - self._kept_at < self._checkpoint.seconds:
+            return
+        try:
+            self._checkpoint.save(self._state_dict(state))
+        except OSError:
+            raise
+        except Exception as error:  # whatever a user's objects make of it
+            said = str(error).partition("\n")[0] if len(str(error)) < 200 else type(error).__name__
+            unfit = f"reports a state that cannot be read back ({said}); allowed: plain values and tensors"
+            raise self._refused(unfit) from None
+        self._kept_at = time.monotonic()
 
     def _state_dict(self, state: dict[str, Any] | None) -> dict[str, Any]:
         return {
@@ -317,6 +337,41 @@ class LoopTrainer:
         load_state(self._module, saved["module"])
         with self._generators.used():
             self._generators.load_state_dict(saved["generators"])
+
+
+class _Looking:
+    """A hook that looks. That of a pickle or copy of the module does nothing, and none is part of a compiled graph."""
+
+    def __init__(self, look: Callable[[], None]) -> None:
+        self._look = look
+
+    def __call__(self, *_: object) -> None:
+        if not torch.compiler.is_compiling():
+            self._look()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _Looking, (partial(bool),)
+
+
+def _whole(number: object) -> int | None:
+    """A whole number of any type, None for what is none."""
+    if isinstance(number, bool):
+        return None
+    try:
+        return operator.index(number)  # type: ignore[arg-type]
+    except TypeError:
+        value = _number(number)
+        return int(value) if value is not None and value.is_integer() else None
+
+
+def _number(score: object) -> float | None:
+    """A number of any type, None for what is none."""
+    if isinstance(score, str | bytes | bool):
+        return None
+    try:
+        return float(score.detach() if isinstance(score, Tensor) else score)  # type: ignore[arg-type]
+    except (TypeError, ValueError, OverflowError, RuntimeError):
+        return None
 
 
 def _trainable(network: Network, training: Training) -> nn.Module:

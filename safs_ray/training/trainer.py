@@ -92,11 +92,7 @@ class Trainer:
         self.standings = [Standing(network) for network in networks]
         first = networks[0]
         self._memory_format, self._precision = training.memory_format(first), training.precision(first)
-        self._checkpoints, device, splits = (
-            training.context.checkpoints,
-            training.context.device,
-            training.context.splits,
-        )
+        device, splits = training.context.device, training.context.splits
         with enough_memory(device, "the network with all images"):
             self._train = splits.train.standardised(first.specification.standardised).to(device)
             self._validation = splits.validation.to(device)
@@ -113,8 +109,8 @@ class Trainer:
         self._schedule = SCHEDULES[training.hyperparameters.schedule](self._optimizer, training.epochs)
         self._means = [Mean() for _ in networks]
         self._kept_at = time.monotonic()
-        self._key = training.key(networks) if self._checkpoints else ""
-        if self._checkpoints and (saved := self._checkpoints.load(self._key)):
+        self._checkpoint = training.checkpoint(networks)
+        if saved := self._checkpoint.load():
             self.load_state_dict(saved)
         self.core_seconds_before = self.core_seconds
 
@@ -200,18 +196,15 @@ class Trainer:
 
     def _keep(self) -> None:
         """Write a checkpoint when the last one is old, and after a long training: a stage may be made of several."""
-        checkpoints = self._checkpoints
-        if not checkpoints:
-            return
-        ended = self.epoch == self.training.epochs and self.core_seconds >= checkpoints.seconds
-        if ended or time.monotonic() - self._kept_at >= checkpoints.seconds:
-            checkpoints.save(self._key, self.state_dict())
+        seconds = self._checkpoint.seconds
+        ended = self.epoch == self.training.epochs and self.core_seconds >= seconds
+        if ended or time.monotonic() - self._kept_at >= seconds:
+            self._checkpoint.save(self.state_dict())
             self._kept_at = time.monotonic()
 
     def forget(self) -> None:
         """Delete the checkpoint: what the training was for is on storage."""
-        if self._checkpoints:
-            self._checkpoints.remove(self._key)
+        self._checkpoint.remove()
 
     def current(self, number: int = 0) -> Network:
         """A network as it is now."""

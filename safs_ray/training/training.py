@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import torch
 
+from safs_ray.checkpoints import Checkpoint
 from safs_ray.config import Execution, Hyperparameters, refusal
 from safs_ray.losses import CROSS_ENTROPY, CrossEntropy, Loss
 from safs_ray.network import Network
@@ -76,7 +77,11 @@ class Training:
         exact = self.precision(network) is torch.float32
         return self.context.configuration.run.execution if exact else "dense"
 
-    def key(self, networks: Sequence[Network]) -> str:
+    def checkpoint(self, networks: Sequence[Network]) -> Checkpoint:
+        """Where the state of this training of networks is kept."""
+        return Checkpoint(self.context.checkpoints, lambda: self._key(networks))
+
+    def _key(self, networks: Sequence[Network]) -> str:
         """Equal for trainings in one run that train the same networks in the same way.
 
         The device may change when a run goes on, and with it how the optimizer's state is laid out.

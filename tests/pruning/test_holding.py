@@ -92,6 +92,7 @@ def problem() -> tuple[nn.Module, dict[str, Tensor], Tensor, Tensor]:
 def test_holding_keeps_zeros_whatever_optimizer_moves_the_weights(name: str) -> None:
     module, masks, inputs, targets = problem()
     holding = Holding(module, masks)
+    holding.hold()
     optimizer, nonzeros, losses = OPTIMIZERS[name](module.parameters()), set[int](), []
 
     def closure() -> Tensor:
@@ -120,6 +121,7 @@ def test_holding_keeps_zeros_whatever_optimizer_moves_the_weights(name: str) -> 
 def test_holding_of_a_step_that_no_optimizer_of_torch_makes_needs_its_hand() -> None:
     module, masks, _, _ = problem()
     holding = Holding(module, masks)
+    holding.hold()
     with torch.no_grad():
         for parameter in module.parameters():
             parameter.add_(1)
@@ -132,6 +134,7 @@ def test_holding_of_a_step_that_no_optimizer_of_torch_makes_needs_its_hand() -> 
 def test_holding_finds_weights_that_were_exchanged() -> None:
     module, masks, _, _ = problem()
     holding = Holding(module, masks)
+    holding.hold()
     dense, _, _, _ = problem()
     module.load_state_dict(copy.deepcopy(dense.state_dict()), assign=True)
     assert holding.fault is not None

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import math
+import sys
 
 import pytest
 import torch
@@ -65,6 +67,43 @@ def test_rehearsal_says_how_large_the_noise_is(caplog: pytest.LogCaptureFixture)
     assert any("two trainings with the same seed score" in line for line in caplog.messages)
 
 
+def test_rehearsal_says_that_weights_differ_where_scores_do_not(caplog: pytest.LogCaptureFixture) -> None:
+    called: list[int] = []
+
+    def noisy(module: nn.Module, context: LoopContext) -> float:
+        fair(module, context)
+        called.append(context.epochs)
+        if context.epochs:
+            with torch.no_grad():
+                next(module.parameters()).mul_(1 + len(called))
+        return float(context.test)
+
+    assert check(noisy) == ""
+    [line] = caplog.messages
+    assert line.endswith("two trainings with the same seed leave other weights: no run can be repeated")
+
+
+def test_rehearsal_says_that_the_network_that_is_left_has_another_score(caplog: pytest.LogCaptureFixture) -> None:
+    def averaging(module: nn.Module, context: LoopContext) -> float:
+        return fair(module, context) + 0.5 * context.epochs
+
+    assert check(averaging) == ""
+    [line] = caplog.messages
+    assert "and the network that it leaves" in line
+    assert line.endswith(": load the weights that you score into the module")
+
+
+def copying(module: nn.Module, context: LoopContext) -> float:
+    return fair(copy.deepcopy(module), context)
+
+
+def keeping(module: nn.Module, context: LoopContext) -> float:
+    score = fair(module, context)
+    if context.epochs:
+        context.report(1, score, {"path": object()})
+    return score
+
+
 def test_rehearsal_says_that_validation_and_test_are_the_same(caplog: pytest.LogCaptureFixture) -> None:
     def blind(module: nn.Module, context: LoopContext) -> float:
         fair(module, context)
@@ -81,7 +120,11 @@ def fails(_: nn.Module, __: LoopContext) -> float:
 
 REFUSED = {
     "fails": (fails, "fails (KeyError: 'mine')"),
-    "nan": (lambda *_: math.nan, "its score is NaN or infinite"),
+    "nan": (lambda *_: math.nan, "its score is NaN, infinite or not above -1e+09"),
+    "low": (lambda *_: -8e10, "its score is NaN, infinite or not above -1e+09"),
+    "a copy": (copying, "leaves the module as it came; train the module that is given, not a copy"),
+    "exit": (lambda *_: sys.exit(0), "ends the process: sys.exit(0)"),
+    "a state": (keeping, "reports a state that cannot be read back"),
     "silent at 0 epochs": (
         lambda _, context: context.report(1, 0.5) if context.epochs else None,
         "neither returns nor reports a score of the module as it is, when context.epochs is 0",

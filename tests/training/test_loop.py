@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import copy
+import io
 import math
 import random
+import sys
+import warnings
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +16,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from safs_ray.checkpoints import Checkpoints
@@ -193,7 +196,9 @@ def test_score_of_a_loop_that_is_nan_is_a_diverged_evaluation(pruned: Result, co
 
     [score] = evaluate(pruned.network, [pruned.network.assignment], training(diverges, context))
     assert (score.diverged, score.cost, len(score.curve)) == (True, 1 + 1e9, 2)
-    with pytest.raises(ConfigurationError, match=r"^task\.loop=memory:loop_\d+: its score is NaN or infinite"):
+    with pytest.raises(
+        ConfigurationError, match=r"^task\.loop=memory:loop_\d+: its score is NaN, infinite or not above"
+    ):
         train(pruned.network, training(diverges, context), "pruning.hyperparameters.learning_rate")
 
 
@@ -232,9 +237,15 @@ BROKEN: dict[str, tuple[Loop, str]] = {
     "no number": (given(lambda *_: [1.0]), "gives list as a score; allowed: a number"),
     "backwards": (
         given(lambda _, context: [context.report(2, 0.5), context.report(1, 0.5)]),
-        "reports epoch 1; allowed: more than 2, the last one, and at most 3",
+        "reports epoch 1; allowed: whole numbers above 2, the last one, up to 3",
     ),
-    "beyond": (given(lambda _, context: context.report(4, 0.5)), "reports epoch 4; allowed: more than 0"),
+    "beyond": (given(lambda _, context: context.report(4, 0.5)), "reports epoch 4; allowed: whole numbers above 0"),
+    "a part": (given(lambda _, context: context.report(1.5, 0.5)), "reports epoch 1.5; allowed: whole numbers above 0"),
+    "true": (given(lambda _, context: context.report(True, 0.5)), "reports epoch True; allowed: whole numbers above 0"),
+    "text": (given(lambda *_: "0.9"), "gives str as a score; allowed: a number"),
+    "huge": (given(lambda *_: 10**400), "gives int as a score; allowed: a number"),
+    "meta": (given(lambda *_: torch.ones(1, device="meta")), "gives Tensor as a score; allowed: a number"),
+    "exit": (given(lambda *_: sys.exit(0)), "ends the process: sys.exit(0)"),
     "half": (given(lambda module, _: [module.half(), 0.5][1]), "leaves a module whose tensors have other names"),
 }
 
@@ -250,7 +261,11 @@ def test_loop_that_breaks_a_promise_is_refused_in_one_line(pruned: Result, conte
 
 UNMEASURABLE: dict[str, tuple[Loop, str]] = {
     "nothing": (given(lambda *_: None), "neither returns nor reports a score of the module as it is, when context"),
-    "nan": (given(lambda *_: math.nan), "gives a score that is NaN or infinite when context.epochs is 0"),
+    "nan": (given(lambda *_: math.nan), "gives a score that is NaN, infinite or not above -1e+09 when context.epochs"),
+    "low": (
+        given(lambda *_: -8e10),
+        "gives a score that is NaN, infinite or not above -1e+09 when context.epochs is 0",
+    ),
     "trained": (
         given(lambda module, _: [module.fc1.bias.data.add_(1), 0.5][1]),
         "changes fc1.bias when context",
@@ -264,6 +279,73 @@ def test_loop_that_cannot_score_a_network_as_it_is_is_refused(pruned: Result, co
     with pytest.raises(ConfigurationError, match=r"^task\.loop=memory:loop_") as refused:
         measure(pruned.network, training(loop, context).context)
     assert reason in str(refused.value)
+
+
+@pytest.mark.parametrize("number", [np.int64, float, torch.tensor, np.float32])
+def test_loop_counts_epochs_and_scores_in_numbers_of_any_type(
+    pruned: Result, context: Context, number: Callable[[int], int]
+) -> None:
+    def counts(module: nn.Module, context: LoopContext) -> None:
+        for epoch in range(1, 4):
+            plain(module, replace(context, epochs=0))
+            context.report(number(epoch), number(epoch))
+
+    trainer = begin([pruned.network], training(counts, context)).run()
+    assert (trainer.epoch, trainer.standing.curve) == (3, (1.0, 2.0, 3.0))
+
+
+def test_gradients_of_a_score_are_left_out(pruned: Result, context: Context) -> None:
+    def graded(module: nn.Module, _: LoopContext) -> Tensor:
+        return next(module.parameters()).mean()
+
+    with warnings.catch_warnings(action="error"):
+        assert begin([pruned.network], training(given(graded), context)).run().epoch == 3
+
+
+def test_score_below_what_stands_for_divergence_has_diverged(pruned: Result, context: Context) -> None:
+    [score] = evaluate(pruned.network, [pruned.network.assignment], training(lambda *_: -8e10, context))
+    assert (score.diverged, score.cost) == (True, 1 + 1e9)
+
+
+def test_weights_that_are_nan_are_told_by_the_score(pruned: Result, context: Context) -> None:
+    def broken(module: nn.Module, context: LoopContext) -> float:
+        with torch.no_grad():
+            for parameter in module.parameters():
+                parameter.fill_(math.nan)
+        return module(context.normalised(context.train.inputs)).sum().item()
+
+    [score] = evaluate(pruned.network, [pruned.network.assignment], training(broken, context))
+    assert score.diverged
+
+
+def test_state_that_cannot_be_read_back_is_refused(pruned: Result, context: Context) -> None:
+    def keeps(_: nn.Module, context: LoopContext) -> None:
+        context.report(1, 0.5, {"best": np.float64(0.5)})
+
+    with pytest.raises(ConfigurationError, match=r"reports a state that cannot be read back .*; allowed: plain values"):
+        begin([pruned.network], training(given(keeps), context, checkpoints=True)).run()
+
+
+def test_hooks_of_a_loop_let_the_module_be_pickled_copied_compiled_and_called_with_other_weights(
+    pruned: Result, context: Context
+) -> None:
+    def does_it_all(module: nn.Module, context: LoopContext) -> float:
+        inputs = context.normalised(context.train.inputs)
+        expected = module(inputs)
+        file = io.BytesIO()
+        with warnings.catch_warnings(action="error"):
+            torch.save(module, file)
+        file.seek(0)
+        again = torch.load(file, weights_only=False)
+        weights = {name: weight * 1 for name, weight in module.named_parameters()}
+        others = (
+            again(inputs), copy.deepcopy(module)(inputs), torch.func.functional_call(module, weights, (inputs,)),
+            torch.compile(module, backend="eager", fullgraph=True)(inputs),
+        )  # fmt: skip
+        assert all(torch.equal(expected, other) for other in others)
+        return 0.5
+
+    assert begin([pruned.network], training(does_it_all, context)).run().standing.curve == (0.5,)
 
 
 def test_what_a_loop_raises_is_raised(pruned: Result, context: Context) -> None:
