@@ -60,7 +60,7 @@ def _ways(operator: str, source: Tensor, learned: bool) -> tuple[Run, Run]:
         torch.autograd.backward(activation(source), given)
 
     def by_compiled() -> None:
-        torch.autograd.backward(apply(layer, source, torch.stack(parameters)), given)
+        torch.autograd.backward(apply(layer, [source], torch.stack(parameters)), [given])
 
     return by_torch, by_compiled
 

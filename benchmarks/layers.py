@@ -84,7 +84,7 @@ def _sparse(affine: Affine, kept: Live, read: Step, step: Step, blocks: int) -> 
     values = torch.randn(len(slot), generator=_draws()).requires_grad_()
     source = torch.randn(blocks, read.neurons, LANES, generator=_draws())
     source.requires_grad_(not isinstance(read.operation, Images))
-    return _pass(lambda images: apply(layer, images, values), source, [values])
+    return _pass(lambda images: apply(layer, [images], values)[0], source, [values])
 
 
 def _pass(layer: Callable[[Tensor], Tensor], images: Tensor, parameters: Sequence[Tensor]) -> Run:

@@ -26,7 +26,12 @@ weights, masks and activations. A user's mistake is a :class:`ConfigurationError
 from __future__ import annotations
 
 import importlib
+import os
 from typing import TYPE_CHECKING, Any
+
+# Read when torch is loaded; a user's own value stands. For a millisecond after each operation torch's threads look for
+# more to do, on cores that threads of ours compute on: so many looks take a hundredth of that.
+os.environ.setdefault("GOMP_SPINCOUNT", "10000")
 
 if TYPE_CHECKING:
     from safs_ray import config, experiment, export, stages

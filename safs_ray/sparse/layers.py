@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache
 from itertools import pairwise
-from typing import Any, Protocol, cast
+from typing import Any, Protocol, TypeVar, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -30,6 +31,34 @@ class Layer(Protocol):
         """The gradients of ``source``, where wanted, and of ``values``, where it has any."""
 
 
+Made = TypeVar("Made")
+
+_BUSY = threading.local()
+"""Whether this thread goes through pieces beside others, so that there are none to share a piece with."""
+
+
+def side_by_side(make: Callable[[int], Made], count: int) -> list[Made]:
+    """What a function makes of each piece of a batch, by its number: by as many threads as torch may use.
+
+    Pieces are found one by one, so that each reads and writes what is its own alone, and has the same bits whichever
+    thread makes it. Where there are fewer than threads, all threads :func:`share` one after the other.
+    """
+    threads = torch.get_num_threads()
+    if threads == 1 or count < threads:
+        return [make(number) for number in range(count)]
+
+    def makes(first: int) -> list[Made]:
+        _BUSY.now = True
+        try:
+            return [make(number) for number in range(first, count, threads)]
+        finally:
+            _BUSY.now = False
+
+    parts = [_workers(threads - 1).submit(makes, first) for first in range(1, threads)]
+    made = [makes(0), *(part.result() for part in parts)]
+    return [made[number % threads][number // threads] for number in range(count)]
+
+
 SHARED = 1 << 20
 """Numbers in an array from which on work on it is shared among threads."""
 
@@ -39,7 +68,7 @@ def share(kernel: Callable[..., None], count: int, size: int, *arguments: object
 
     What a part writes is its own and summed in the kernel's order: the bits are the same for any number of threads.
     """
-    threads = torch.get_num_threads() if size >= SHARED else 1
+    threads = torch.get_num_threads() if size >= SHARED and not getattr(_BUSY, "now", False) else 1
     if threads == 1:
         kernel(0, count, *arguments)
         return
@@ -180,19 +209,28 @@ def torch_dtype(dtype: np.dtype[Any]) -> torch.dtype:
 
 class _Apply(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, layer: Layer, source: Tensor, values: Tensor) -> Tensor:
-        ctx.layer, ctx.arrays = layer, (source.detach().numpy(), values.detach().numpy())
-        out, ctx.memory = layer.forward(*ctx.arrays)
-        return torch.from_numpy(out)
+    def forward(ctx: Any, layer: Layer, values: Tensor, *sources: Tensor) -> tuple[Tensor, ...]:
+        ctx.layer, ctx.values = layer, values.detach().numpy()
+        ctx.sources = [source.detach().numpy() for source in sources]
+        found = side_by_side(lambda piece: layer.forward(ctx.sources[piece], ctx.values), len(sources))
+        outs, ctx.memories = zip(*found, strict=True)
+        return tuple(map(torch.from_numpy, outs))
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        source, values = ctx.arrays
-        wanted = ctx.needs_input_grad[1]
-        found = ctx.layer.backward(gradient.contiguous().numpy(), source, ctx.memory, values, wanted)
-        return None, *(None if each is None else torch.from_numpy(each) for each in found)
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        wanted, given = ctx.needs_input_grad[2], [gradient.contiguous().numpy() for gradient in gradients]
+
+        def back(piece: int) -> tuple[Floats | None, Floats | None]:
+            found: tuple[Floats | None, Floats | None] = ctx.layer.backward(
+                given[piece], ctx.sources[piece], ctx.memories[piece], ctx.values, wanted
+            )
+            return found
+
+        of_sources, of_values = zip(*side_by_side(back, len(given)), strict=True)
+        whole = None if of_values[0] is None else torch.from_numpy(sum(of_values[1:], of_values[0]))
+        return None, whole, *(None if each is None else torch.from_numpy(each) for each in of_sources)
 
 
-def apply(layer: Layer, source: Tensor, values: Tensor) -> Tensor:
-    """A layer as a differentiable function of its source (blocks, rows, LANES) and its values (count,)."""
-    return cast(Tensor, _Apply.apply(layer, source, values))
+def apply(layer: Layer, sources: Sequence[Tensor], values: Tensor) -> tuple[Tensor, ...]:
+    """A layer as a differentiable function of the pieces of a batch (blocks, rows, LANES) and its values (count,)."""
+    return cast(tuple[Tensor, ...], _Apply.apply(layer, values, *sources))

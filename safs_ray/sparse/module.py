@@ -28,7 +28,7 @@ from safs_ray.sparse.graph import (
 )
 from safs_ray.sparse.kernels import gather
 from safs_ray.sparse.lanes import LANES, Floats
-from safs_ray.sparse.layers import apply, empty
+from safs_ray.sparse.layers import apply, empty, side_by_side
 from safs_ray.sparse.normalise import IDENTITY, Normalise, normalise
 from safs_ray.sparse.operators import compiled
 from safs_ray.sparse.plan import Plan
@@ -38,8 +38,7 @@ from safs_ray.sparse.symbols import NotCompilableError
 NOTHING = torch.empty(0)
 
 PIECE_BYTES = 8 << 20
-"""A batch goes through a network in pieces whose largest array is no larger: it stays in the last cache, and its
-memory is used again."""
+"""A batch goes through a layer in pieces, side by side, whose largest array is no larger: the last cache holds it."""
 
 
 class SparseCohort(Cohort):
@@ -91,7 +90,6 @@ class SparseCohort(Cohort):
         self._flat = network.specification.rows
         self._levels = levels_of(network)
         self._channels, self._pixels = plan.pixels
-        self._stages = _stages(plan)
         widest = max(int(live.sum()) for live in plan.live)
         self._piece = max(1, PIECE_BYTES // (LANES * self._levels.itemsize * max(1, widest))) * LANES
         last = {source: index for index, step in enumerate(plan.steps) for source in step.inputs}
@@ -100,77 +98,73 @@ class SparseCohort(Cohort):
     def forward(self, images: Tensor) -> Tensor:
         pieces = images.split(self._piece)  # type: ignore[no-untyped-call]
         known = [_known(len(piece), self._levels.dtype) for piece in pieces]
-        found: list[dict[int, Tensor]] = [{} for _ in pieces]
+        found: dict[int, Sequence[Tensor]] = {}
         whole = {
             index: self._whole(layer, cast(Affine, self._plan.steps[index].operation).owner)
             for index, layer in self._dense.items()
         }
         parameters = {site: torch.stack(tuple(self._sites[site].parameters())) for site in self._compiled}
-        for stage in self._stages:
-            if stage[0] in self._normalise:
-                self._normalised(stage[0], found, known, parameters)
-            for own, piece in zip(found, pieces, strict=True):
-                for index in stage:
-                    if index not in own:
-                        own[index] = self._value(index, own, piece, whole, parameters)
-                    for source in self._spent[index]:
-                        del own[source]
-        logits = [own[len(self._plan.steps) - 1].transpose(1, 2).flatten(0, 1) for own in found]
+        for index, step in enumerate(self._plan.steps):
+            match step.operation:
+                case Images():
+                    found[index] = side_by_side(lambda number: self._read(pieces[number]), len(pieces))
+                case Normalisation():
+                    found[index] = self._normalised(index, found[step.inputs[0]], known, parameters)
+                case _:
+                    found[index] = self._values(index, [found[source] for source in step.inputs], whole, parameters)
+            for source in self._spent[index]:
+                del found[source]
+        logits = [each.transpose(1, 2).flatten(0, 1) for each in found[len(self._plan.steps) - 1]]
         return (torch.cat(logits) if len(logits) > 1 else logits[0])[None, : len(images)]
 
     def _normalised(
         self,
         index: int,
-        found: Sequence[dict[int, Tensor]],
+        sources: Sequence[Tensor],
         known: Sequence[Floats],
         parameters: Mapping[str, Tensor],
-    ) -> None:
-        """Find for all pieces the value of a batch normalisation, and of the activation that is computed with it."""
+    ) -> Sequence[Tensor]:
+        """The pieces of a batch normalisation's value, and of the activation's that is computed with it."""
         step, activation = self._plan.steps[index], self._activations.get(index)
-        sources = [own[step.inputs[0]] for own in found]
         values = self.values[cast(Normalisation, step.operation).owner]
         own_parameters = parameters[activation.site] if activation else values.new_ones(2)
-        outs = normalise(self._normalise[index], sources, values, own_parameters, known, self.training)
-        for own, out in zip(found, outs, strict=True):
-            own[index] = out
+        return normalise(self._normalise[index], sources, values, own_parameters, known, self.training)
 
-    def _value(
+    def _values(
         self,
         index: int,
-        own: Mapping[int, Tensor],
-        images: Tensor,
+        inputs: Sequence[Sequence[Tensor]],
         whole: Mapping[int, Mapping[str, Tensor]],
         parameters: Mapping[str, Tensor],
-    ) -> Tensor:
-        """The value of a step for a piece of the batch: (blocks, live neurons, LANES).
+    ) -> Sequence[Tensor]:
+        """The value of a step, a tensor (blocks, live neurons, LANES) for every piece of the batch.
 
         Args:
+            inputs: the pieces of each value that it reads.
             whole: the weights and biases of the layers that compute with all of them.
             parameters: alpha, beta and the operator's own of the sites whose operators are compiled.
         """
-        step = self._plan.steps[index]
+        step, (pieces, *others) = self._plan.steps[index], inputs
         match step.operation:
-            case Images():
-                return self._read(images)
             case Affine() as affine if index in whole:
-                return _densely(self._dense[index], whole[index], affine, own[step.inputs[0]])
+                return [_densely(self._dense[index], whole[index], affine, piece) for piece in pieces]
             case Affine(owner):
-                return apply(self._plan.layers[index], own[step.inputs[0]], self.values[owner])
+                return apply(self._plan.layers[index], pieces, self.values[owner])
             case MaxPool() | Average():
-                return apply(self._plan.layers[index], own[step.inputs[0]], NOTHING)
+                return apply(self._plan.layers[index], pieces, NOTHING)
             case Activation() if self._activations.get(step.inputs[0]) is step.operation:
-                return own[step.inputs[0]]
+                return pieces
             case Activation(site) if site in parameters:
                 frozen = torch.is_grad_enabled() and not parameters[site].requires_grad
                 layer = (ActivateFrozen if frozen else Activate)(self._compiled[site])
-                return apply(layer, own[step.inputs[0]], parameters[site])
+                return apply(layer, pieces, parameters[site])
             case Activation(site):
-                return cast(Tensor, self._sites[site](own[step.inputs[0]]))
+                return [self._sites[site](piece) for piece in pieces]
             case Sum():
-                return own[step.inputs[0]] + own[step.inputs[1]]
+                return [piece + other for piece, other in zip(pieces, others[0], strict=True)]
             case Same():
-                return own[step.inputs[0]]
-        raise TypeError(f"{type(step.operation).__name__} spans the batch")
+                return pieces
+        raise TypeError(f"{type(step.operation).__name__} reads no one value")
 
     def _whole(self, layer: nn.Linear | nn.Conv1d | nn.Conv2d, owner: str) -> dict[str, Tensor]:
         """A layer's weight, zeros included, and its bias."""
@@ -260,16 +254,6 @@ def _activations_behind_norms(plan: Plan, compilable: Collection[str]) -> dict[i
         and isinstance(operations[0], Activation)
         and operations[0].site in compilable
     }
-
-
-def _stages(plan: Plan) -> list[list[int]]:
-    """Steps that a piece of a batch can go through alone; a batch normalisation, which cannot, begins a stage."""
-    stages: list[list[int]] = [[]]
-    for index, step in enumerate(plan.steps):
-        if isinstance(step.operation, Normalisation):
-            stages.append([])
-        stages[-1].append(index)
-    return stages
 
 
 def _known(images: int, dtype: np.dtype[Any]) -> Floats:

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from safs_ray.sparse import native
 from safs_ray.sparse.kernels import mix, moments
 from safs_ray.sparse.lanes import Doubles, Floats
-from safs_ray.sparse.layers import address, empty, share
+from safs_ray.sparse.layers import address, empty, share, side_by_side
 from safs_ray.sparse.operators import ActivationCode, Routine
 from safs_ray.sparse.vectors import Vector
 
@@ -147,11 +147,14 @@ class Normalise:
         mean, variance = self._statistics(sources, known) if training else self._remembered()
         memory = np.stack((mean, 1 / np.sqrt(variance + self._epsilon)))
         factors, code = self._factors(values, memory), code_of(self._operator, values.dtype)
-        outs = [empty(len(source), source.shape[1], values.dtype) for source in sources]
-        for out, source in zip(outs, sources, strict=True):
-            arguments = code.ahead, (out, source), (parameters, factors), self._pixels
-            share(_run, len(factors), out.size, *arguments)
-        return outs, memory
+
+        def normalised(piece: int) -> Floats:
+            source = sources[piece]
+            out = empty(len(source), source.shape[1], values.dtype)
+            share(_run, len(factors), out.size, code.ahead, (out, source), (parameters, factors), self._pixels)
+            return out
+
+        return side_by_side(normalised, len(sources)), memory
 
     def backward(
         self,
@@ -169,24 +172,32 @@ class Normalise:
         code = code_of(self._operator, values.dtype)
         back = code.back if learns else code.back_frozen
         factors = self._factors(values, memory)
-        outs = [empty(len(source), source.shape[1], values.dtype) for source in sources]
-        found = np.zeros((len(mean), SUMS + len(parameters)))
-        for out, gradient, source in zip(outs, gradients, sources, strict=True):
-            sums = np.zeros((len(source), *found.shape), values.dtype)
-            arguments = back, (out, gradient, source, sums), (parameters, factors), self._pixels
-            share(_run, len(mean), source.size, *arguments)
-            found += sums.sum(0, dtype=np.float64)
+
+        def pulled(piece: int) -> tuple[Floats, Doubles]:
+            source = sources[piece]
+            out = empty(len(source), source.shape[1], values.dtype)
+            sums = np.zeros((len(source), len(mean), SUMS + len(parameters)), values.dtype)
+            arrays = out, gradients[piece], source, sums
+            share(_run, len(mean), source.size, back, arrays, (parameters, factors), self._pixels)
+            return out, sums.sum(0, dtype=np.float64)
+
+        outs, sums = zip(*side_by_side(pulled, len(sources)), strict=True)
+        found = np.sum(sums, 0)
         total, product = found.T[:SUMS]
         a = np.split(values, 2)[0][self._places] * inverse
         count = _images(known) * self._pixels if training else np.inf
         b = -a * inverse * inverse * product / count
         mixed = np.stack((a, b, -a * total / count - b * mean)).astype(values.dtype)
-        for out, source, lanes in zip(outs, sources, known, strict=True):
-            share(mix, len(mean), out.size, out, out, source, lanes, mixed, self._pixels)
+
+        def mix_piece(piece: int) -> None:
+            out = outs[piece]
+            share(mix, len(mean), out.size, out, out, sources[piece], known[piece], mixed, self._pixels)
+
+        side_by_side(mix_piece, len(sources))
         of_values = np.zeros_like(values)
         np.split(of_values, 2)[0][self._places] = product * inverse
         np.split(of_values, 2)[1][self._places] = total
-        return outs, of_values, found[:, SUMS:].sum(0).astype(values.dtype)
+        return list(outs), of_values, found[:, SUMS:].sum(0).astype(values.dtype)
 
     def _factors(self, values: Floats, memory: Doubles) -> Floats:
         """(channels, 3) of the live channels: factor, summand and mean."""
@@ -197,11 +208,14 @@ class Normalise:
 
     def _statistics(self, sources: Sequence[Floats], known: Sequence[Floats]) -> tuple[Doubles, Doubles]:
         """The batch's mean and variance by channel, which the running ones follow."""
-        mean, deviation = np.zeros((2, sources[0].shape[1] // self._pixels))
-        seen = 0.0
-        for source, lanes in zip(sources, known, strict=True):
-            share(moments, len(mean), source.size, mean, deviation, seen, source, lanes, self._pixels)
-            seen += float(lanes.sum()) * self._pixels
+
+        def of_piece(piece: int) -> Doubles:
+            found = np.zeros((2, sources[0].shape[1] // self._pixels))
+            share(moments, found.shape[1], sources[piece].size, *found, 0.0, sources[piece], known[piece], self._pixels)
+            return found
+
+        counts = [float(lanes.sum()) * self._pixels for lanes in known]
+        mean, deviation, seen = merged(side_by_side(of_piece, len(sources)), counts)
         with torch.no_grad():
             for running, latest in zip(self._running, (mean, deviation / max(seen - 1, 1)), strict=True):
                 step = torch.from_numpy(latest).to(running.dtype) - running[self._live]
@@ -227,6 +241,20 @@ def _run(
     numbers = [each.ctypes.data for each in constants]
     for block in range(len(arrays[0])):
         code(*(address(each, block) for each in arrays), *numbers, begin, end, pixels)
+
+
+def merged(found: Sequence[Doubles], counts: Sequence[float]) -> tuple[Doubles, Doubles, float]:
+    """Mean, summed squared deviation and count of all pieces, one merged after the other (Chan et al. 1979).
+
+    Args:
+        found: mean and summed squared deviation (2, channels) of each.
+    """
+    (mean, deviation), seen = found[0], counts[0]
+    for (own, squares), count in zip(found[1:], counts[1:], strict=True):
+        step, seen = own - mean, seen + count
+        mean = mean + step * count / seen
+        deviation = deviation + squares + step * step * (seen - count) * count / seen
+    return mean, deviation, seen
 
 
 def _images(known: Sequence[Floats]) -> float:

@@ -46,7 +46,7 @@ def test_value_and_gradients_are_those_of_torch(operator: str) -> None:
     parameters = tuple(activation.parameters())
     source, gradient = drawn(3, 5).requires_grad_(), drawn(3, 5).flip(0)
     layer, values = layer_and_values(activation)
-    out = apply(layer, source, values)
+    (out,) = apply(layer, [source], values)
     expected = activation(source)
     torch.testing.assert_close(out, expected)
     found = torch.autograd.grad(out, (source, *parameters), gradient)
@@ -59,7 +59,7 @@ def test_the_gradient_of_the_source_alone_is_that_of_torch(operator: str) -> Non
     activation = scaled(operator).requires_grad_(False)
     source, gradient = drawn(3, 5).requires_grad_(), drawn(3, 5).flip(0)
     _, values = layer_and_values(activation)
-    out, expected = apply(ActivateFrozen(operator), source, values), activation(source)
+    (out,), expected = apply(ActivateFrozen(operator), [source], values), activation(source)
     torch.testing.assert_close(out, expected)
     (found,), (right,) = (torch.autograd.grad(each, source, gradient) for each in (out, expected))
     torch.testing.assert_close(found, right)
@@ -73,7 +73,7 @@ def test_threads_change_no_bit(several_threads: None) -> None:  # noqa: ARG001
 
     def all_of_it() -> list[Tensor]:
         inputs = source.clone().requires_grad_()
-        learned, frozen = apply(layer, inputs, values), apply(ActivateFrozen("srs"), inputs, values.detach())
+        (learned,), (frozen,) = apply(layer, [inputs], values), apply(ActivateFrozen("srs"), [inputs], values.detach())
         parameters = tuple(activation.parameters())
         found = torch.autograd.grad(learned, (inputs, *parameters), gradient, retain_graph=True)
         return [learned, frozen, *found, *torch.autograd.grad(frozen, inputs, gradient)]

@@ -19,6 +19,7 @@ from safs_ray.models import ARCHITECTURES, Architecture, Specification
 from safs_ray.network import Network
 from safs_ray.operators import OPERATORS
 from safs_ray.sparse import plan
+from safs_ray.sparse.lanes import LANES
 from safs_ray.sparse.module import SparseCohort
 
 CLASSES = 3
@@ -233,6 +234,46 @@ def test_an_operator_that_cannot_be_compiled_is_left_to_torch() -> None:
         network = doubled(network.assign([f"{__name__}:by_sinh", "srs"]))
         assert list(sparse_cohort(network, ALL_SPARSE)._compiled) == [network.sites[1]]
         assert_equal_steps(network, *images_and_labels(33, 1, 6, seed=0), 1e-10, ALL_SPARSE)
+
+
+class Branching(nn.Module):
+    """A residual sum, pooling of both kinds, and activations behind a normalisation and alone."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.norm = nn.Conv2d(2, 4, 3, padding=1), nn.BatchNorm2d(4)
+        self.second, self.last = nn.Conv2d(4, 4, 3, padding="same"), nn.Linear(4, CLASSES)
+        self.acts = nn.ModuleList([nn.ReLU(), nn.ReLU(), nn.ReLU()])
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.acts[0](self.norm(self.first(x)))
+        x = self.acts[1](x + self.second(x))
+        x = nn.functional.avg_pool2d(nn.functional.max_pool2d(x, 2), 3)
+        return self.last(self.acts[2](x.flatten(1)))
+
+
+@pytest.mark.parametrize("costs", [ALL_SPARSE, TYPICAL], ids=["sparse", "typical"])
+def test_a_batch_in_pieces_equals_the_dense_network_and_has_the_same_bits_on_any_number_of_threads(
+    costs: Costs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("safs_ray.sparse.module.PIECE_BYTES", 1)
+    images, labels = images_and_labels(4 * LANES + 3, 2, 6, seed=0)
+    before = torch.get_num_threads()
+    with architecture(Branching) as name:
+        network = drawn_network(name, 2, 6, 0.5, seed=0)
+        assert_equal_steps(network, images, labels, 1e-9, costs)
+        steps = []
+        for threads in (1, 2, 3, 2):
+            torch.set_num_threads(threads)
+            cohort = sparse_cohort(network, costs)
+            logits = cohort(images)[0]
+            cross_entropy(logits, labels).backward()
+            gradients = [parameter.grad for parameter in cohort.parameters() if parameter.grad is not None]
+            steps.append([logits.detach(), *gradients, *cohort.state(0).values()])
+    torch.set_num_threads(before)
+    for other in steps[1:]:
+        assert len(other) == len(steps[0])
+        assert all(torch.equal(one, another) for one, another in zip(steps[0], other, strict=True))
 
 
 def by_sinh(z: Tensor) -> Tensor:
