@@ -92,10 +92,10 @@ def compare(builds: list[Build], turns: int) -> list[tuple[float, float]]:
 
 def run(model: str, allocation: str, sparsity: str, operator: str, threads: str) -> None:
     """Make a step for every line of the standard input, with the build whose path comes first."""
+    from safs_ray import machine  # isort: skip  # before torch, which it tells how long its threads look for work
     import sparse as build  # the benchmark of the checkout, whose parts have other names in older ones
     import torch
 
-    from safs_ray import machine
     from safs_ray.sparse.execution import executable
 
     torch.set_num_threads(int(threads))
