@@ -197,8 +197,6 @@ def _shapes(module: fx.GraphModule, example: Tensor) -> dict[fx.Node, tuple[int,
     shapes: dict[fx.Node, tuple[int, ...]] = {}
 
     class Recorder(fx.Interpreter):
-        extra_traceback = False  # else it adds lines of its own to what is raised
-
         def run_node(self, n: fx.Node) -> Any:
             value = super().run_node(n)
             if isinstance(value, Tensor):
@@ -207,8 +205,10 @@ def _shapes(module: fx.GraphModule, example: Tensor) -> dict[fx.Node, tuple[int,
                 shapes[n] = tuple(value.shape[1:])
             return value
 
+    recorder = Recorder(module.eval())
+    recorder.extra_traceback = False  # else it adds lines of its own to what is raised
     with torch.no_grad():
-        Recorder(module.eval()).run(example)
+        recorder.run(example)
     return shapes
 
 

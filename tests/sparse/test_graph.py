@@ -63,13 +63,22 @@ class Multiplied(nn.Module):
         return 2 * self.body(x)
 
 
+class Indexed(Multiplied):
+    def forward(self, x: Tensor) -> Tensor:
+        return self.body(x.long())
+
+
 @pytest.mark.parametrize(
     ("module", "reason"),
     [
-        (Multiplied(), "mul is no step"),
+        (Multiplied(), "^mul is no step"),
+        (Indexed(), "^long gives torch.int64$"),
         (nn.Sequential(nn.Flatten(), nn.Linear(36, 3), nn.ReLU(), nn.LayerNorm(3)), "LayerNorm"),
         (nn.Sequential(nn.ReLU(), nn.Dropout(0.5), nn.Flatten()), "Dropout"),
-        (nn.Sequential(nn.Conv2d(1, 2, 3, padding_mode="reflect"), nn.ReLU(), nn.Flatten()), "Conv2d"),
+        (
+            nn.Sequential(nn.Conv2d(1, 2, 3, padding_mode="reflect"), nn.ReLU(), nn.Flatten()),
+            "a Conv2d with padding_mode=reflect,",
+        ),
         (nn.Sequential(nn.ReLU(), nn.Linear(6, 3), nn.Flatten()), "Linear"),
         (nn.Sequential(nn.Conv2d(1, 2, 3), nn.ReLU()), "one tensor of logits"),
     ],
