@@ -65,7 +65,7 @@ class Multiplied(nn.Module):
 
 class Indexed(Multiplied):
     def forward(self, x: Tensor) -> Tensor:
-        return self.body(x.long())
+        return self.body(x.long().float())
 
 
 @pytest.mark.parametrize(
