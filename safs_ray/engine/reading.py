@@ -145,7 +145,7 @@ def _of_module(child: nn.Module, path: str, taken: tuple[int, ...], given: tuple
         case nn.Hardsigmoid() if is_plain(child, nn.Hardsigmoid) and not child.inplace:
             return PlainActivation(HARDSIGMOID)
         case nn.Upsample() if is_plain(child, nn.Upsample):
-            settings = {name: getattr(child, name) for name in ("size", "scale_factor", "mode")}
+            settings = {name: getattr(child, name) for name in nn.Upsample.__constants__ if name != "name"}
             return _upsampled(nn.Upsample, settings, taken, given)
     name = None if getattr(child, "inplace", False) else operator_of(child)
     if name is None:
@@ -188,8 +188,9 @@ def _upsampled(
     kind: type[nn.Upsample], settings: Any, taken: tuple[int, ...], given: tuple[int, ...]
 ) -> Operation | None:
     """Nearest upsampling: which pixel each becomes, as torch itself says."""
-    known = {name: settings.get(name) for name in ("size", "scale_factor")}
-    if settings.get("mode", "nearest") != "nearest" or len(taken) != 3 or set(settings) > {*known, "mode"}:
+    known = {name: settings.get(name) for name in ("size", "scale_factor", "recompute_scale_factor")}
+    others = settings.keys() - known.keys() - {"mode"}
+    if settings.get("mode", "nearest") != "nearest" or len(taken) != 3 or any(settings[name] for name in others):
         return None
     places = torch.arange(taken[1] * taken[2], dtype=torch.float64).reshape(1, 1, *taken[1:])
     table: Table = kind(**known)(places).to(torch.int64).reshape(-1, 1).numpy()

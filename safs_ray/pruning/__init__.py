@@ -13,7 +13,7 @@ from torch import Tensor
 
 from safs_ray.config import PruningSection
 from safs_ray.pruning.masks import count_kept, hold_at_zero
-from safs_ray.pruning.scores import ROUNDS, Evidence, find_score
+from safs_ray.pruning.scores import ROUNDS, SCALED, Evidence, find_score
 from safs_ray.pruning.structure import Coupled, select
 
 
@@ -41,7 +41,8 @@ def find_masks(
     weights = evidence.weights
     masks = {name: mask.to(weights[name].device) for name, mask in masks.items()}
     for sparsity in _sparsities(weights, section, masks):
-        masks = select(find_score(section.score)(evidence), sparsity, section, masks, network)
+        scales = evidence.scales if section.score in SCALED else {}
+        masks = select(find_score(section.score)(evidence), sparsity, section, masks, network, scales)
         hold_at_zero([weights[name] for name in masks], [~mask for mask in masks.values()])
     return masks
 

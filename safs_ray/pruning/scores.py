@@ -46,6 +46,12 @@ class Evidence:
         """The prunable weights by name, as they are now."""
         return prunable_weights(self.module)
 
+    @property
+    def scales(self) -> dict[str, Tensor]:
+        """Those of the batch normalisations (channels,), by their names, as they are now."""
+        norms = ((name, child) for name, child in self.module.named_modules() if isinstance(child, BATCH_NORMS))
+        return {name: norm.weight.detach() for name, norm in norms if norm.affine}
+
     def batches(self) -> Iterator[tuple[Tensor, Tensor]]:
         """All images and labels, in parts that fit into memory."""
         count = -(-len(self.images) // BATCH)  # nearly equal: of one image batch normalisation has no statistics
@@ -243,6 +249,10 @@ SCORES: dict[str, Score] = {
 
 SIGNED = ("taylor",)
 """Scores of which the sum over a channel counts, and of that and of a single weight the size."""
+
+
+SCALED = ("magnitude",)
+"""Scores beside which the scales of batch normalisations count where whole channels go."""
 
 
 def find_score(name: str) -> Score:

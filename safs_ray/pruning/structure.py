@@ -5,6 +5,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Callable, Mapping
 from functools import partial
+from types import MappingProxyType
 from typing import Protocol
 
 import torch
@@ -25,6 +26,7 @@ def select(
     section: PruningSection,
     within: Mapping[str, Tensor],
     network: Coupled,
+    scales: Mapping[str, Tensor] = MappingProxyType({}),
 ) -> dict[str, Tensor]:
     """Masks that keep the highest scores, by the section's allocation and structure.
 
@@ -32,6 +34,7 @@ def select(
         sparsity: fraction of all these weights to become zero, in [0, 1); structure N:M says itself.
         within: masks whose zeros stay zeros; weights that have none are whole.
         network: whose weights they are.
+        scales: of batch normalisations, by their names, which count for whole channels.
 
     Raises:
         ConfigurationError: the structure is filters, and the network's channels cannot be followed, or scores are
@@ -49,7 +52,7 @@ def select(
         for name, score in scores.items()
     }
     if section.prunes_channels:
-        masks = channels(left, sparsity, section, coupled(network, section))
+        masks = channels(left, sparsity, section, coupled(network, section), scales)
     elif section.block:
         masks = _together(blocks(_apart(left), sparsity, section, section.block))
     elif section.n_of_m:
@@ -182,7 +185,11 @@ def _spread(values: Tensor, like: Tensor, block: tuple[int, int]) -> Tensor:
 
 
 def channels(
-    scores: Mapping[str, Tensor], sparsity: float, section: PruningSection, coupling: Coupling
+    scores: Mapping[str, Tensor],
+    sparsity: float,
+    section: PruningSection,
+    coupling: Coupling,
+    scales: Mapping[str, Tensor] = MappingProxyType({}),
 ) -> dict[str, Tensor]:
     """Whole channels: the filters or neurons that compute them and the weights that read them (Li et al. 2017).
 
@@ -191,10 +198,10 @@ def channels(
 
     Args:
         sparsity: fraction of the channels, or of the multiply-adds where the section says ``macs``, that goes.
+        scales: of batch normalisations, by their names.
     """
-    turn = _turns(
-        importance(scores, coupling, _sum if section.score in SIGNED else _norm), section.allocation, coupling
-    )
+    size = _sum if section.score in SIGNED else _norm
+    turn = _turns(importance(scores, coupling, size, scales), section.allocation, coupling)
     if section.macs is None:
         return coupling.masks(_kept(turn, sparsity, coupling), scores)
     allowed = (1 - sparsity) * coupling.multiply_adds_between(turn >= 0, scores)
@@ -202,26 +209,37 @@ def channels(
     return coupling.masks(_filled(kept, turn, allowed, coupling, scores), scores)
 
 
-def importance(scores: Mapping[str, Tensor], coupling: Coupling, size: Callable[[Tensor], Tensor]) -> Tensor:
+def importance(
+    scores: Mapping[str, Tensor],
+    coupling: Coupling,
+    size: Callable[[Tensor], Tensor],
+    scales: Mapping[str, Tensor] = MappingProxyType({}),
+) -> Tensor:
     """How much the channels of each set matter (sets,): the mean of what their layers say.
 
-    A layer says the size of the scores of what computes a channel, and another that of what reads it, each in
-    proportion to the mean over its channels, so that layers of other sizes count alike (Fang et al. 2023). A channel
-    that has no finite score is -inf.
+    A layer says the size of the scores of what computes a channel, another that of what reads it, and a batch
+    normalisation between them its scale: behind one the size of the weights that compute a channel says little. Each
+    counts in proportion to the mean over its channels, so that layers of other sizes count alike (Fang et al. 2023). A
+    channel that has no finite score is -inf.
 
     Args:
         size: of the scores (n, …) of channels (n,).
+        scales: of batch normalisations (channels,), by their names; empty where a score holds them already.
     """
     total = torch.zeros(coupling.sets, dtype=torch.float64)
     count = torch.zeros_like(total)
-    for name in coupling.outputs.keys() & scores.keys():
+
+    def add(sets: Tensor, sizes: Tensor) -> None:
+        finite = sizes[sizes.isfinite()]
+        total.index_add_(0, sets, sizes / finite.mean().clamp(min=1e-30) if len(finite) else sizes)
+        count.index_add_(0, sets, torch.ones_like(sizes))
+
+    for name in sorted(coupling.outputs.keys() & scores.keys()):
         score = scores[name].cpu().double()
-        for sets, norms in (
-            (coupling.outputs[name], size(score)), (coupling.inputs[name], size(score.transpose(0, 1)))
-        ):  # fmt: skip
-            finite = norms[norms.isfinite()]
-            total.index_add_(0, sets, norms / finite.mean().clamp(min=1e-30) if len(finite) else norms)
-            count.index_add_(0, sets, torch.ones_like(norms))
+        add(coupling.outputs[name], size(score))
+        add(coupling.inputs[name], size(score.transpose(0, 1)))
+    for name in sorted(coupling.normalisations.keys() & scales.keys()):
+        add(coupling.normalisations[name], scales[name].cpu().double().abs())
     return total / count.clamp(min=1)
 
 

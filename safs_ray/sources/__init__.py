@@ -125,7 +125,7 @@ def _check_keys(section: DataSection, kind: str, arrays: bool) -> None:
     for key, value, default in (("alpha", section.alpha, "white"), ("memory", section.memory, "hold")):
         if value != default and kind not in FOLDERS:
             raise refusal(f"data.{key}", value, f"is for image files, those of {' and '.join(FOLDERS)}, alone")
-    if section.layout and (not arrays or kind == "table"):
+    if section.layout == "NHWC" and (not arrays or kind == "table"):  # NCHW stands in configurations of before
         raise refusal("data.layout", section.layout, f"is for images that {OWN} returns, or npz:FILE holds")
     if section.image_column and kind != "parquet":
         raise refusal("data.image_column", section.image_column, "is for tables of images, parquet:FOLDER, alone")

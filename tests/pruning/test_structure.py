@@ -1,15 +1,22 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch import Tensor
+from torch import Tensor, nn
 
 from safs_ray.config import ConfigurationError, PruningSection
+from safs_ray.models import Specification
+from safs_ray.network import Network
+from safs_ray.pruning import find_masks
 from safs_ray.pruning.coupling import Coupling
 from safs_ray.pruning.heads import Heads
+from safs_ray.pruning.scores import Evidence
 from safs_ray.pruning.structure import blocks, channels, importance, n_of_m, select
+from safs_ray.references import lend
 
 
 def section(**values: object) -> PruningSection:
@@ -156,6 +163,36 @@ def test_importance_is_the_mean_of_what_computes_a_channel_and_what_reads_it() -
     assert found[1:4].tolist() == pytest.approx(
         [(5 / (10 / 3) + 2 / b) / 2, (4 / (10 / 3) + 3 / b) / 2, (1 / (10 / 3) + 2**0.5 / b) / 2]
     )
+
+
+def test_importance_counts_the_scale_of_a_batch_normalisation_beside_the_layers() -> None:
+    normalised = replace(CHAIN, normalisations={"norm": torch.tensor([1, 2, 3])})
+    plain = importance(SCORES, CHAIN, lambda rows: rows.flatten(1).norm(dim=1))
+    scales = {"norm": torch.tensor([-1.0, 0.5, 3.0])}
+    found = importance(SCORES, normalised, lambda rows: rows.flatten(1).norm(dim=1), scales)
+    assert found[1:4].tolist() == pytest.approx(
+        [(2 * own + scale / 1.5) / 3 for own, scale in zip(plain[1:4].tolist(), [1.0, 0.5, 3.0], strict=True)]
+    )
+    assert found[4:].tolist() == plain[4:].tolist()
+
+
+def test_magnitude_takes_the_channels_away_that_a_batch_normalisation_scales_to_nothing() -> None:
+    """Weights before it say nothing: it divides by what they make of their inputs."""
+    name = lend(
+        lambda: nn.Sequential(nn.Conv2d(1, 4, 1), nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten(), nn.Linear(16, 2)),
+        "scaled",
+    )
+    network = Network.initial(Specification(name, (1, 2, 2), 2, (0.0,), (1.0,)), seed=0)
+    weight = torch.ones(4, 1, 1, 1) * torch.tensor([4.0, 3.0, 2.0, 1.0])[:, None, None, None]
+    state = {"0.weight": weight, "1.weight": torch.tensor([0.0, 1.0, 0.0, 1.0]), "4.weight": torch.ones(2, 16)}
+    network = replace(network, state={**network.state, **state})
+    evidence = Evidence(network.build(), torch.zeros(2, 1, 2, 2), torch.tensor([0, 1]))
+    kept = {
+        score: find_masks(evidence, section(structure="filters", sparsity=0.5, score=score), {}, network)["0.weight"]
+        for score in ("magnitude", "folded")
+    }
+    assert kept["magnitude"].flatten().tolist() == [False, True, False, True]
+    assert kept["folded"].flatten().tolist() == [False, True, False, True]
 
 
 @pytest.mark.parametrize(("width", "sparsity", "kept"), [(80, 0.5, 32), (80, 0.99, 16), (32, 0.4, 16), (31, 0.5, 16)])
