@@ -161,8 +161,14 @@ class _Lowering:
         planes = self._view(step.inputs[1 - gate]).places[rows]
         source = step.inputs[gate]
         # Nothing else may read the numbers, as planes: they lie side by side.
-        numbers = (self._contiguous if self._readers[source] == 1 else self._copied)(source, rows)
+        numbers = (self._contiguous if self._is_read_once(source) else self._copied)(source, rows)
         return self._written(index, passes.Scale(self._new(len(rows), step), planes, numbers))
+
+    def _is_read_once(self, index: int) -> bool:
+        """Whether one step alone reads a value, under whatever name: what flattens it, or does nothing, is the same."""
+        step = self._steps[index]
+        own = self._readers[index] == 1
+        return own and (not isinstance(step.operation, Same | Concat) or all(map(self._is_read_once, step.inputs)))
 
     def _foreign(self, index: int, step: Step, foreign: Foreign) -> View:
         views = [self._view(each) for each in step.inputs]

@@ -40,16 +40,29 @@ def inference_module(
         ConfigurationError: sparse execution was demanded and cannot be.
     """
     if execution == "dense" or device.type != "cpu":
-        return _restoring(executable(network, execution, device).eval(), network)
+        return _restoring(CheckingModule(network, execution, device), network)
     try:
         return _restoring(_fastest(network, execution, threads), network)
     except UnsupportedError:
-        return _restoring(executable(network, execution, device).eval(), network)
+        return _restoring(CheckingModule(network, execution, device), network)
 
 
 def _restoring(module: nn.Module, network: Network) -> nn.Module:
     """A module that gives values in the units of their targets."""
     return RestoringModule(module, network.specification) if network.specification.target_mean else module
+
+
+class CheckingModule(nn.Module):
+    """A network that torch computes, of such inputs alone as it takes: torch would compute something of others, too."""
+
+    def __init__(self, network: Network, execution: Execution, device: torch.device) -> None:
+        super().__init__()
+        self.module, self._specification = executable(network, execution, device), network.specification
+        self.eval()
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        logits: Tensor = self.module(self._specification.checked(inputs))
+        return logits
 
 
 class RestoringModule(nn.Module):
@@ -75,7 +88,7 @@ def _fastest(network: Network, execution: Execution, threads: int) -> nn.Module:
         others.append(_Way(blocks, lambda: executable(network, "sparse", CPU)))
     own = costs.of_engine(passes)
     faster = [each for each in others if not each.cost.always_above(own)]
-    return FastestModule([_Way(own, lambda: engine), *faster]) if faster else engine
+    return FastestModule([_Way(own, lambda: engine), *faster], network.specification) if faster else engine
 
 
 def read(network: Network) -> tuple[Sequence[Step], Passes]:
@@ -148,9 +161,9 @@ class _Way:
 class FastestModule(nn.Module):
     """Inputs (N, …) to outputs (N, outputs), each batch by the way that is expected to be the fastest."""
 
-    def __init__(self, ways: Sequence[_Way]) -> None:
+    def __init__(self, ways: Sequence[_Way], specification: Specification) -> None:
         super().__init__()
-        self._ways = ways
+        self._ways, self._specification = ways, specification
         self.eval()
 
     def module_for(self, images: int) -> nn.Module:
@@ -159,7 +172,8 @@ class FastestModule(nn.Module):
 
     @torch.no_grad()
     def forward(self, images: Tensor) -> Tensor:
-        logits: Tensor = self.module_for(len(images))(images)
+        inputs = self._specification.checked(images)
+        logits: Tensor = self.module_for(len(inputs))(inputs)
         return logits
 
     def extra_repr(self) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -44,6 +45,7 @@ class Program:
         self._tables = Tables(self._layout)
         self._memory = torch.zeros(self._layout.size)
         self._threads, self.classes = threads, found.values[found.logits].channels
+        self._barrier, self._process = np.zeros(1, np.int64), 0
         images = found.values[found.passes[0].out]
         calls = np.zeros((threads, len(Call)), np.int64)
         calls[:, Call.MEMORY] = self._memory.data_ptr()
@@ -52,7 +54,7 @@ class Program:
             Shared.IMAGE_BYTES: images.pixels * images.channels * (4 if levels is None else 1),
             Shared.LOGITS_BYTES: 4 * self.classes,
             Shared.THREADS: threads,
-            Shared.BARRIER: self._tables.address([0], np.int64),
+            Shared.BARRIER: int(self._barrier.ctypes.data),
         }
         self._parts = list(self._parts_of(found, levels))
 
@@ -94,12 +96,19 @@ class Program:
 
         def run(images: Tensor, logits: Tensor) -> None:
             given = images.data_ptr(), logits.data_ptr(), len(images)
-            started = [_workers(self._threads).submit(drive, program, thread, *given) for thread in others]
+            started = [self._workers().submit(drive, program, thread, *given) for thread in others]
             drive(program, 0, *given)
             for each in started:
                 each.result()
 
         return run
+
+    def _workers(self) -> ThreadPoolExecutor:
+        """The other threads: this program's own, for all of them must run at once, and this process's own."""
+        if self._process != os.getpid():
+            self._process, self._pool = os.getpid(), ThreadPoolExecutor(max(1, self._threads - 1))
+            self._barrier[0] = 0
+        return self._pool
 
     def _entry(self, loop: Loop, waits: bool) -> list[int]:
         words = {
@@ -131,11 +140,6 @@ class Program:
         shifts = np.tile(row.ravel(), len(planes)), np.tile(column.ravel(), len(planes))
         pixels = replace(read, row=read.row + shifts[0], column=read.column + shifts[1])
         return torch.from_numpy(self._layout.at(pixels).reshape(shape))
-
-
-@cache
-def _workers(threads: int) -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(threads)
 
 
 @cache

@@ -19,6 +19,7 @@ from torch import Tensor
 from safs_ray.config import counted, refusal
 from safs_ray.data import Examples
 from safs_ray.export import formats, int8_file
+from safs_ray.export.c import writing
 from safs_ray.export.drawing import Predict, drawn_for, original
 from safs_ray.export.formats import Files, Runtime
 from safs_ray.export.measurement import accuracy
@@ -137,10 +138,7 @@ def write(network: Network, name: str, folder: Folder, dense_weights: bool = Fal
         expected = _Expected(network.specification, original(network))
         compared = [expected.compare(each, files) for each in chosen.runtimes if each.is_installed()]
     for difference, trial in compared:
-        if not difference <= TOLERANCE * expected.largest:
-            reason = f"computes logits that differ by {difference:.2g} from this network's, the largest of which is"
-            where = f" in {trial.runtime}" if len(compared) > 1 else ""
-            raise refusal("format", name, f"{reason} {expected.largest:.2g}{where}; nothing was written")
+        _check(name, expected, difference, f" in {trial.runtime}" if len(compared) > 1 else "")
     clauses = tuple(filter(None, (*notes, note)))
     worst, trials = max(difference for difference, _ in compared), tuple(trial for _, trial in compared)
     sizes = _put(files, folder)
@@ -175,6 +173,8 @@ def write_int8(network: Network, images: Tensor, folder: Folder, test: Test | No
     (runtime,) = formats.find("c").runtimes
     smaller, notes = slim(network)
     with formats.refusing("c", network):
+        floats = _Expected(network.specification, original(network))
+        _check("c", floats, floats.compare(runtime, writing.write(smaller))[0])
         quantised = int8_file.write(smaller, images)
         difference, trial = _Expected(network.specification, quantised.defined).compare(runtime, quantised.files)
     if difference:
@@ -189,6 +189,17 @@ def write_int8(network: Network, images: Tensor, folder: Folder, test: Test | No
     return ExportedFile(
         formats.INT8, sum(sizes.values()), smaller, clauses, on, worst, largest, (trial,), sizes, accuracies
     )
+
+
+def _check(name: str, expected: _Expected, difference: float, where: str = "") -> None:
+    """Refuse a file that computes something else than the network.
+
+    Raises:
+        ConfigurationError: it does.
+    """
+    if not difference <= TOLERANCE * expected.largest:
+        reason = f"computes logits that differ by {difference:.2g} from this network's, the largest of which is"
+        raise refusal("format", name, f"{reason} {expected.largest:.2g}{where}; nothing was written")
 
 
 def _accuracies(test: Test, before: Predict, after: Predict) -> Accuracies:

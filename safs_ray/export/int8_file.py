@@ -66,7 +66,7 @@ def _check(specification: Specification, images: Tensor) -> None:
     if not specification.is_of_images or specification.target_mean:
         what = f"{specification.kind} ({', '.join(map(str, specification.shape))})"
         gives = "values" if specification.target_mean else "logits"
-        raise refusal("format", "c", f"has 8-bit integers from images to logits alone; this gives {gives} of {what}")
+        raise refusal("format", "c", f"has 8-bit integers from images to logits alone; this makes {gives} of {what}")
     try:
         specification.rows(images)
     except ValueError as error:

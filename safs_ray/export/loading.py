@@ -43,18 +43,25 @@ def load(path: str | Path, execution: Execution = "auto", device: str = "cpu", t
     """
     if execution not in get_args(Execution):
         raise refusal("execution", execution, f"allowed: {', '.join(get_args(Execution))}")
-    if threads < 1:
-        raise refusal("threads", threads, "must be 1 or more")
+    if not isinstance(threads, int) or threads < 1:
+        raise refusal("threads", threads, "must be a whole number, 1 or more")
+    place = _device(device)
     try:
-        network = _network(str(path))
-    except ConfigurationError:
+        module = inference_module(_network(str(path)), execution, place, threads)
+    except (ConfigurationError, MemoryError):
         raise
     except Exception as error:  # whatever a missing or damaged file makes the readers stumble over
         raise refusal("path", str(path), f"cannot be read ({type(error).__name__}: {one_line(error)})") from None
-    module = inference_module(network, execution, torch.device(device), threads)
     forget_modules()
     machine.give_back_memory()
     return module
+
+
+def _device(name: str) -> torch.device:
+    try:
+        return torch.device(name)
+    except (RuntimeError, TypeError):
+        raise refusal("device", name, "torch knows no such device; such as cpu or cuda") from None
 
 
 def _network(path: str) -> Network:

@@ -29,6 +29,8 @@ FILE = "network.safetensors"
 VALUES, GAPS = "values:", "gaps:"
 DIGEST = "digest"
 """The fingerprint of all else that the file holds, in its description."""
+VERSION = "version"
+"""Of the description: 2 since every file has a fingerprint; the first have no version."""
 METADATA = "safs_ray"
 """The only entry of the header's metadata: with more, safetensors would put them in any order."""
 ENTRY = 80
@@ -59,7 +61,7 @@ def write(network: Network, remarks: Mapping[str, str]) -> bytes:
             stored |= {f"{VALUES}{name}": values, f"{GAPS}{name}": gaps}
         else:
             stored[name] = array
-    described = {**remarks, **description, "shapes": shapes, "masked": masked}
+    described = {**remarks, **description, "shapes": shapes, "masked": masked, VERSION: 2}
     text = json.dumps({**described, DIGEST: _digest(described, stored)})
     return packed(stored, {METADATA: text})
 
@@ -71,7 +73,9 @@ def read(content: bytes) -> Network:
         Exception: of any kind, when the file is damaged or was not written by it.
     """
     description, stored = _description(content), safetensors.numpy.load(content)
-    digest = description.pop(DIGEST, None)  # files of before have none
+    digest = description.pop(DIGEST, None)
+    if not digest and description.get(VERSION, 1) > 1:
+        raise DamagedError("it has lost its fingerprint")
     arrays: dict[str, Array] = {name: array for name, array in stored.items() if not name.startswith((VALUES, GAPS))}
     for name, shape in description["shapes"].items():
         values, size = stored[f"{VALUES}{name}"], math.prod(shape)

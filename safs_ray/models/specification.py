@@ -115,16 +115,27 @@ class Specification:
         """Inputs (N, …) as (N, values), for code that reads them by their addresses: bytes, or normalised numbers.
 
         Raises:
-            ValueError: they are not such inputs.
+            ValueError: they are not such inputs, or not on the CPU.
         """
+        inputs = self.checked(inputs)
+        if inputs.device.type != "cpu":
+            raise ValueError(f"{self.noun}s must be on the CPU, not on {inputs.device}")
+        return (inputs if self.kind == "uint8" else self.normalised(inputs)).flatten(1)
+
+    def checked(self, inputs: object) -> Tensor:
+        """Inputs (N, …) of the kind and shape that they must have; floats of any width become float32.
+
+        Raises:
+            ValueError: they are no such tensor.
+        """
+        wanted = f"{self.noun}s must be {self.kind} (N, {', '.join(map(str, self.shape))})"
+        if not isinstance(inputs, Tensor) or inputs.layout != torch.strided:
+            raise ValueError(f"{wanted} as a dense tensor, not {type(inputs).__name__}")
         if self.kind == "float32" and inputs.is_floating_point():
             inputs = inputs.float()
-        if inputs.dtype != getattr(torch, self.kind) or inputs.shape[1:] != self.shape:
-            wanted = ", ".join(map(str, self.shape))
-            raise ValueError(
-                f"{self.noun}s must be {self.kind} (N, {wanted}), not {inputs.dtype} {tuple(inputs.shape)}"
-            )
-        return (inputs if self.kind == "uint8" else self.normalised(inputs)).flatten(1)
+        if inputs.dtype != getattr(torch, self.kind) or inputs.dim() == 0 or inputs.shape[1:] != self.shape:
+            raise ValueError(f"{wanted}, not {inputs.dtype} {tuple(inputs.shape)}")
+        return inputs
 
     def levels(self) -> Tensor:
         """What the 256 values of a byte become, normalised, by channel: (C, 256)."""

@@ -17,6 +17,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, fx, nn
 from torch.nn import functional as F
+from torch.nn.modules.dropout import _DropoutNd
 
 from safs_ray.activations import ScaledActivation
 from safs_ray.activations.kinds import has_hooks, is_plain
@@ -256,7 +257,7 @@ def _of_module(child: nn.Module, path: str, taken: tuple[int, ...], given: tuple
             return Activation(path)
         case nn.Identity():
             return Same()
-        case nn.Dropout() if child.p == 0:
+        case _DropoutNd() if child.p == 0:
             return Same()
         case nn.Flatten():
             return _flattened(taken, given, path)

@@ -5,10 +5,10 @@ from dataclasses import replace
 import pytest
 import torch
 
-from safs_ray.config import ConfigurationError
+from safs_ray.config import ConfigurationError, Execution
 from safs_ray.engine import costs
 from safs_ray.engine.costs import Cost
-from safs_ray.engine.module import EngineModule, FastestModule, inference_module, read
+from safs_ray.engine.module import CheckingModule, EngineModule, FastestModule, inference_module, read
 from safs_ray.models import Specification
 from safs_ray.network import Network
 from safs_ray.sparse.cohort import Single
@@ -78,8 +78,24 @@ def test_inference_module_is_dense_where_that_was_demanded_or_the_engine_cannot_
     network = initial("lenet5", 1, 28, 0.99)
     double = replace(network, state={name: tensor.double() for name, tensor in network.state.items()})
     for module in (inference_module(network, "dense"), inference_module(double)):
-        assert isinstance(module, Single)
-    assert isinstance(module.cohort, DenseCohort) or double.masks
+        assert isinstance(module, CheckingModule)
+        assert isinstance(module.module, Single)
+    assert isinstance(inference_module(network, "dense").module.cohort, DenseCohort)
+
+
+@pytest.mark.parametrize("execution", ["dense", "auto", "sparse"])
+def test_inference_module_refuses_other_images_however_it_computes(execution: Execution) -> None:
+    module, images = inference_module(initial("lenet5", 1, 28, 0.1), execution), torch.zeros(2, 1, 28, 28).byte()
+    for other, kind in (
+        (images.float(), r"torch.float32 \(2, 1, 28, 28\)"), (images[..., 1:], r"torch.uint8 \(2, 1, 28, 27\)"),
+        (images.repeat(1, 3, 1, 1), r"torch.uint8 \(2, 3, 28, 28\)"), (torch.tensor(1).byte(), r"torch.uint8 \(\)"),
+        (images.numpy(), "ndarray"), (images.tolist(), "list"), (None, "NoneType"), (images.to_sparse(), "Tensor"),
+    ):  # fmt: skip
+        with pytest.raises(ValueError, match=rf"^images must be uint8 \(N, 1, 28, 28\).*, not {kind}"):
+            module(other)
+    if execution == "sparse":
+        with pytest.raises(ValueError, match=r"^images must be on the CPU, not on meta"):
+            module(images.to("meta"))
 
 
 def test_inference_module_refuses_sparse_execution_on_other_devices() -> None:

@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import os
+import signal
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
@@ -112,7 +115,42 @@ class Excited(nn.Module):
         return F.adaptive_avg_pool2d(self.last(x), 1).flatten(1)
 
 
-@pytest.mark.parametrize("kind", [Block, Dense, Excited])
+class GatedByView(nn.Module):
+    """A gate that is another view of a value, whose planes lie apart since a padded convolution reads them, too."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.gate = nn.Conv2d(3, 4, 3, padding=1), nn.Conv2d(4, 4, 1)
+        self.padded, self.act = nn.Conv2d(4, 4, 1, padding=1), nn.Sigmoid()
+        self.one, self.other = nn.Linear(256, 4), nn.Linear(36, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = F.relu(self.conv(x))
+        y = self.act(self.gate(F.adaptive_avg_pool2d(x, 1)))
+        return self.one((x * y.view(-1, 4, 1, 1)).flatten(1)) + self.other(torch.flatten(self.padded(y), 1))
+
+
+class Upsampled(nn.Module):
+    """Nearest upsampling by a factor that is taken as it is, and computed anew from the sizes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 4, 2)
+        self.ups = nn.ModuleList([nn.Upsample(scale_factor=1.7, recompute_scale_factor=each) for each in (True, None)])
+        self.last = nn.Linear(484, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = F.relu(self.conv(x))
+        return self.last((self.ups[0](x) - self.ups[1](x).neg()).flatten(1))
+
+
+def test_nearest_upsampling_computes_its_factor_anew_where_that_is_asked_for() -> None:
+    network = network_of(Upsampled)
+    module, images = EngineModule(network), images_of(network)
+    assert_exact(module(images), network, images)
+
+
+@pytest.mark.parametrize("kind", [Block, Dense, Excited, GatedByView])
 @pytest.mark.parametrize("sparsity", [0.0, 0.5, 0.8])
 def test_engine_module_computes_networks_of_branches(kind: type[nn.Module], sparsity: float) -> None:
     network = network_of(kind, sparsity=sparsity)
@@ -245,6 +283,45 @@ def test_engine_module_is_used_by_threads_of_its_user_one_after_the_other() -> N
     with ThreadPoolExecutor(4) as pool:
         found = list(pool.map(lambda image: module(image[None]), images))
     assert torch.equal(torch.cat(found), expected)
+
+
+def test_engine_modules_of_several_threads_run_side_by_side() -> None:
+    """Each waits for threads of its own: in a pool that all share, parts would wait for others that have no thread."""
+    network = network_of(Block)
+    modules, images = [EngineModule(network, threads=3) for _ in range(4)], images_of(network, 2)
+    expected = modules[0](images)
+    with ThreadPoolExecutor(4) as pool:
+        for found in [pool.submit(lambda own: [own(images) for _ in range(50)], module) for module in modules]:
+            assert all(torch.equal(each, expected) for each in found.result(timeout=60))
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no forks")
+@pytest.mark.filterwarnings("ignore:This process")
+def test_engine_module_of_several_threads_runs_in_a_fork() -> None:
+    network = network_of(Block)
+    module, images = EngineModule(network, threads=2), images_of(network, 2)
+    expected = module(images)
+    child = os.fork()
+    if child == 0:
+        os._exit(0 if torch.equal(module(images), expected) else 1)
+    for _ in range(600):
+        done, status = os.waitpid(child, os.WNOHANG)
+        if done:
+            break
+        time.sleep(0.1)
+    else:
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+    assert (done, status) == (child, 0)
+    assert torch.equal(module(images), expected)
+
+
+def test_dropout_of_nothing_is_no_step_that_the_engine_lacks() -> None:
+    kinds = [nn.Dropout(0.0), nn.Dropout2d(0.0), nn.AlphaDropout(0.0), nn.FeatureAlphaDropout(0.0)]
+    network = network_of(lazy(nn.Conv2d(3, 4, 3), *kinds))
+    module, images = EngineModule(network), images_of(network)
+    assert module.foreign == ()
+    assert_exact(module(images), network, images)
 
 
 def test_engine_module_keeps_what_is_nonzero_alone() -> None:

@@ -11,10 +11,9 @@ from torch import Tensor
 
 from safs_ray import export
 from safs_ray.config import ConfigurationError
-from safs_ray.engine.module import FastestModule
+from safs_ray.engine.module import CheckingModule, FastestModule
 from safs_ray.export.loading import load
 from safs_ray.network import Network
-from safs_ray.sparse.cohort import Single
 from safs_ray.storage import Folder
 
 
@@ -40,7 +39,7 @@ def test_every_place_of_a_network_gives_the_same(
 ) -> None:
     expected = network.build().eval()(network.specification.normalised(images))
     for path in (run_folder, run_folder / "networks" / "best", exported, str(exported / "network.safetensors")):
-        for execution, kind in (("dense", Single), ("sparse", FastestModule), ("auto", FastestModule)):
+        for execution, kind in (("dense", CheckingModule), ("sparse", FastestModule), ("auto", FastestModule)):
             module = load(path, execution)  # type: ignore[arg-type]
             assert isinstance(module, kind)
             assert not module.training
@@ -86,5 +85,9 @@ def test_what_cannot_be_loaded_is_told_in_one_line(run_folder: Path, tmp_path: P
         load(tmp_path)
     with pytest.raises(ConfigurationError, match=r"^execution=fast: allowed: auto, dense, sparse$"):
         load(run_folder, "fast")  # type: ignore[arg-type]
-    with pytest.raises(ConfigurationError, match=r"^threads=0: must be 1 or more$"):
+    with pytest.raises(ConfigurationError, match=r"^threads=0: must be a whole number, 1 or more$"):
         load(run_folder, threads=0)
+    with pytest.raises(ConfigurationError, match=r"^threads=1.5: must be a whole number, 1 or more$"):
+        load(run_folder, threads=1.5)  # type: ignore[arg-type]
+    with pytest.raises(ConfigurationError, match=r"^device=gpu: torch knows no such device"):
+        load(run_folder, device="gpu")

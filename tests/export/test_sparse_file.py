@@ -131,10 +131,13 @@ def test_a_file_that_was_changed_or_cut_off_is_refused(network: Network) -> None
         sparse_file.read(content[:-1])
 
 
-def test_a_file_without_a_fingerprint_is_read(network: Network) -> None:
+def test_a_file_without_a_fingerprint_is_read_where_it_is_of_before_there_were_any(network: Network) -> None:
     content = sparse_file.write(network, {})
     length = int.from_bytes(content[:8], "little")
     without = re.sub(rb', \\"digest\\": \\"[0-9a-f]{64}\\"', b"", content[8 : 8 + length])
     assert len(without) < length
+    with pytest.raises(DamagedError, match="it has lost its fingerprint"):
+        sparse_file.read(len(without).to_bytes(8, "little") + without + content[8 + length :])
+    without = without.replace(b', \\"version\\": 2', b"")
     read = sparse_file.read(len(without).to_bytes(8, "little") + without + content[8 + length :])
     assert read.fingerprint == network.fingerprint

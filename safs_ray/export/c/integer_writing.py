@@ -44,8 +44,8 @@ def _header(program: IntegerProgram, specification: Specification, source: Integ
     name = f"{specification.model} in 8-bit integers"
     return f"""/* A sparse {name}: images of {specification.size} to {classes} logits, by safs_ray.
 
-   Constants take {source.constants} bytes of flash, beside the code; the numbers that a call works on take
-   {source.memory} bytes of RAM. Nothing is allocated, and no float is computed with.
+   Constants take {source.constants} bytes of flash on a processor of 32 bits, beside the code; the numbers that a
+   call works on take {source.memory} bytes of RAM. Nothing is allocated, and no float is computed with.
 
    network.c is C99 and needs no library: all compilers give the same bits. `cc -std=c99 -O3 -c network.c` compiles it,
    and `cc -std=c99 -O3 -DNETWORK_CHECK network.c && ./a.out` checks it on recorded images. */

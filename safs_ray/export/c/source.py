@@ -85,6 +85,11 @@ class Source(Tables):
         """Where the logits lie at the end."""
         return self.layout.cells[self._passes.logits]
 
+    @property
+    def flash(self) -> int:
+        """Bytes of constants, those that inputs are read by among them."""
+        return self.constants + 4 * (2 * len(self._specification.mean) + 8)
+
     def _tables_of_images(self) -> Iterator[str]:
         (read,) = (each for each in self._passes.passes if isinstance(each, Read))
         mean, deviation = np.array(self._specification.mean), np.array(self._specification.deviation)
@@ -134,10 +139,8 @@ class Source(Tables):
         function, parameters = self._function(own, one)
         each = one.parameters.shape[1] if one.parameters.ndim > 1 else 0
         at = (f"{tables['counts']} + {one.first}", f"{tables['weights']} + {first}", f"{tables['bias']} + {one.first}")
-        self.texts.append(
-            f"static const struct sums {own} = {{\n    {planes},\n    {nearest}, {each},\n    {', '.join(at)}, "
-            f"{parameters}, {function}\n}};\n"
-        )
+        fields = f"{planes},\n    {nearest}, {each},\n    {', '.join(at)}, {parameters}, {function}"
+        self.structure("sums", own, f"{{\n    {fields}\n}}")
         self.calls.append(f"{kernel}(memory, &{own}, {tables['places']} + {first})")
 
     def _function(self, own: str, one: Function) -> tuple[str, str]:

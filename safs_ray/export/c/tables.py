@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import re
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -27,7 +29,7 @@ class Tables:
         texts: tables and structures.
         kernels: loops, each once.
         calls: what a run does.
-        constants: bytes of all tables.
+        constants: bytes of all tables and structures, on a processor of 32 bits.
     """
 
     def __init__(self, layout: Layout) -> None:
@@ -46,6 +48,7 @@ class Tables:
     def structure(self, kind: str, name: str, fields: str) -> str:
         """Write a structure, and give its name."""
         self.texts.append(f"static const struct {kind} {name} = {fields};\n")
+        self.constants += 4 * sum(bool(field.strip()) for field in re.split("[{},]", fields))  # numbers and addresses
         return name
 
     def use(self, *texts: str) -> None:
@@ -103,5 +106,7 @@ def array(kind: str, name: str, values: Iterable[float]) -> str:
 
 
 def _float(value: float) -> str:
+    if not math.isfinite(value):
+        raise ValueError(f"a weight or a bias is {value}")
     text = f"{value + 0.0:.9g}"  # no zero has a sign
     return f"{text}f" if any(sign in text for sign in ".e") else f"{text}.0f"

@@ -138,8 +138,8 @@ def _header(specification: Specification, source: Source) -> str:
     inputs = f"{specification.noun}s of {specification.size}"
     return f"""/* A sparse {specification.model}: {inputs} to {outputs}, by safs_ray.
 
-   Constants take {source.constants} bytes of flash, beside the code; the numbers that a call works on take
-   {4 * source.memory} bytes of RAM. Nothing is allocated.
+   Constants take {source.flash} bytes of flash on a processor of 32 bits, beside the code; the numbers that a call
+   works on take {4 * source.memory} bytes of RAM. Nothing is allocated.
 
    network.c is C99 and needs math.h alone. `cc -std=c99 -O3 -ffp-contract=off -c network.c` compiles it; without
    -ffp-contract=off some compilers round a product and a sum once, and bits differ between compilers.
