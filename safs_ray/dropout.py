@@ -26,6 +26,9 @@ PROBABILITIES: dict[type[nn.Module], str] = {
 }
 """Layers of torch that drop something, and the attribute that says how much."""
 
+INNER = (nn.MultiheadAttention, nn.RNNBase)
+"""Those that do so within, whatever a subclass does around it."""
+
 IDENTITIES = ("StochasticDepth", "DropBlock2d", "DropBlock3d")
 """Classes of torchvision's that are the identity without dropping, but stay in a graph. Others' of the same names may
 hold layers, or add a residual."""
@@ -64,7 +67,7 @@ def _probability(layer: nn.Module) -> str | None:
     if _is_identity(layer):
         return "p"
     known = next((attribute for kind, attribute in PROBABILITIES.items() if isinstance(layer, kind)), None)
-    return known if _is_from("torch", layer) else None
+    return known if _is_from("torch", layer) or isinstance(layer, INNER) else None
 
 
 def _is_identity(layer: nn.Module) -> bool:
@@ -205,7 +208,7 @@ class OwnCode(WithoutDropout):
 
 
 class _Drawing(OwnCode):
-    """Notes which modules' own code draws from torch's global generator.
+    """Notes which modules' own code draws from torch's global generator, or is a layer that drops within.
 
     Attributes:
         found: their names.
@@ -218,8 +221,21 @@ class _Drawing(OwnCode):
     def __torch_function__(
         self, function: Any, types: Any, arguments: Sequence[Any] = (), named: Mapping[str, Any] | None = None
     ) -> Any:
-        before = torch.default_generator.get_state()
+        before, dropping = torch.default_generator.get_state(), len(self.dropping)
         result = super().__torch_function__(function, types, arguments, named)
-        if not torch.equal(torch.default_generator.get_state(), before):
+        # A graph calls a layer, a subclass of torch's too, as it is: what it does within is not seen there.
+        hidden = len(self.dropping) > dropping and _is_layer(self.running) and not _is_from("torch", self.running)
+        if hidden or not torch.equal(torch.default_generator.get_state(), before):
             self.found[self.path] = None
         return result
+
+
+def _is_layer(module: nn.Module) -> bool:
+    """Whether a module is of a class of torch's layers, or of one derived from it, without modules within."""
+    names = (kind.__module__ for kind in type(module).__mro__)
+    layers = [each for each in names if each.startswith("torch.nn.modules.") and each not in PLAIN]
+    return bool(layers) and not any(module.children())
+
+
+PLAIN = ("torch.nn.modules.module", "torch.nn.modules.container")
+"""Where the classes are that are no layers."""

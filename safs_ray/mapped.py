@@ -83,7 +83,7 @@ class MappedRows(Tensor):
     def _indexed(self, first: Any, *others: Any) -> Tensor:
         """What an index gives: of the rows, or of these and of what they hold."""
         if _is_of_one_row(first):
-            row = self._content[self._rows[int(first)]].to(self._place)
+            row = self._content[self._rows[int(first)]].clone().to(self._place)  # which may be changed in place
             return row[others] if others else row
         chosen = self._chosen(first)
         return chosen.read()[:, *others] if others else chosen
@@ -119,7 +119,7 @@ def _lazily(func: Any, mapped: MappedRows, *args: Any) -> Iterator[Any]:
         case "__getitem__", (tuple() as chosen,):
             if chosen and (isinstance(chosen[0], slice) or _is_of_one_row(chosen[0])):
                 yield mapped._indexed(*chosen)
-        case "__getitem__", (chosen,) if _is_of_one_row(chosen) or isinstance(chosen, slice) or np.ndim(chosen) == 1:
+        case "__getitem__", (chosen,) if _is_of_one_row(chosen) or _is_of_rows(chosen):
             yield mapped._indexed(chosen)
         case "index_select", (0, Tensor() as chosen):
             yield mapped._chosen(chosen).read()
@@ -132,9 +132,20 @@ def _lazily(func: Any, mapped: MappedRows, *args: Any) -> Iterator[Any]:
             yield mapped._made(mapped._open, mapped._content, mapped._rows, place)
 
 
+WHOLE = (torch.int8, torch.int16, torch.int32, torch.int64)
+"""Types of tensors that are numbers of rows; torch takes bytes for a mask."""
+
+
+def _is_of_rows(index: Any) -> bool:
+    """Whether an index says some rows, by nothing but their numbers or a mask."""
+    if isinstance(index, list):
+        return all(isinstance(each, int) for each in index)
+    return isinstance(index, slice) or (isinstance(index, Tensor | np.ndarray) and index.ndim == 1)
+
+
 def _is_of_one_row(index: Any) -> bool:
     if isinstance(index, Tensor):
-        return index.dim() == 0 and index.dtype != torch.bool
+        return index.dim() == 0 and index.dtype in WHOLE
     return isinstance(index, int | np.integer) and not isinstance(index, bool)
 
 

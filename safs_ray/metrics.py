@@ -121,6 +121,9 @@ def average_precision(outputs: Values, true: npt.NDArray[np.bool_]) -> float:
     return float((found / (ends + 1) * np.diff(found, prepend=0)).sum() / found[-1])
 
 
+ROUNDING = 1e-6
+"""By how much a number in float32 may be above 1 that should be 1."""
+
 WANTED = "for random outputs; must return a number from 0 to 1, the higher the better"
 
 
@@ -166,9 +169,9 @@ class OwnMetric(Metric):
             value = float(self.function(seen.clone(), labels.clone()))  # type: ignore[arg-type]
         except (Exception, SystemExit) as error:  # the user's function runs, and may raise anything
             raise self._refused(f"fails ({type(error).__name__}: {error})") from None
-        if value > 1 or value == -math.inf:
+        if value > 1 + ROUNDING or value == -math.inf:
             raise self._refused(f"returns {value:g} {WANTED}")
-        return value
+        return min(value, 1.0) if value > 0 else value
 
     def _refused(self, reason: str) -> ConfigurationError:
         return refusal("data.metric", self.name, reason)

@@ -29,6 +29,16 @@ class OwnDropout(nn.Dropout):
         return x * (torch.rand_like(x) > self.p) if self.training else x * (1 - self.p)
 
 
+class Dropping(nn.Dropout):
+    def forward(self, x: Tensor) -> Tensor:
+        return F.dropout(x, self.p, self.training)
+
+
+class DroppingLinear(nn.Linear):
+    def forward(self, x: Tensor) -> Tensor:
+        return F.dropout(super().forward(x), 0.5, self.training)
+
+
 class DropPath(nn.Module):
     """One that adds the residual and holds what it drops."""
 
@@ -48,7 +58,10 @@ def test_switch_off_names_what_drops_and_leaves_the_rest() -> None:
     assert net[3].p == 0
 
 
-@pytest.mark.parametrize("layer", [OwnDropout(0.25), DropPath(), type("StochasticDepth", (DropPath,), {})()])
+LAYERS = [OwnDropout(0.25), Dropping(), DroppingLinear(3, 3), DropPath(), type("StochasticDepth", (DropPath,), {})()]
+
+
+@pytest.mark.parametrize("layer", LAYERS, ids=lambda layer: type(layer).__name__)
 def test_dropping_layers_of_a_networks_own_compute_as_in_evaluation(layer: nn.Module) -> None:
     net, x = nn.Sequential(nn.Linear(3, 3), layer).eval(), torch.rand(8, 3)
     expected = net(x)

@@ -82,6 +82,26 @@ def test_one_row_of_mapped_rows_is_read_without_the_others(
         mapped[40]
 
 
+def test_one_row_of_mapped_rows_is_a_copy(mapped: MappedRows) -> None:
+    for index in (3, torch.tensor(3), (3, slice(1, 3))):
+        mapped[index].zero_()
+    assert torch.equal(mapped[3], HELD[3])
+
+
+@pytest.mark.parametrize(
+    "index",
+    [
+        torch.tensor(2, dtype=torch.uint8),
+        [torch.tensor(0), torch.tensor(1)],
+        [True] * 40,
+        [],
+        torch.tensor([], dtype=int),
+    ],
+)
+def test_other_indices_of_mapped_rows_are_those_of_a_tensor(mapped: MappedRows, index: Any) -> None:
+    assert torch.equal(mapped[index] + 0, HELD[index])
+
+
 def test_items_of_a_data_set_of_mapped_rows_are_read_one_by_one(
     mapped: MappedRows, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -58,6 +58,11 @@ class Configuration(Section):
         return self.data.measure if self.task.loop is None else "score"
 
     @property
+    def for_few_examples(self) -> Configuration:
+        """The same by the task's own metric: a user's may need more examples than are looked at."""
+        return self.model_copy(update={"data": self.data.model_copy(update={"metric": None})})
+
+    @property
     def worst_score(self) -> float:
         """The score of what diverges; those of a user's own loop may be negative, and so low none has not diverged."""
         return 0.0 if self.task.loop is None else -1e9

@@ -241,8 +241,7 @@ def _live_count(network: Network) -> Callable[[Network], int]:
 def _measured(configuration: Configuration, network: Network, splits: Splits) -> float:
     """Seconds of an epoch, measured on three batches."""
     few = splits.train[: 3 * configuration.dense.hyperparameters.batch_size]
-    plain = configuration.data.model_copy(update={"metric": None})  # a user's may need more than one example
-    context = Context(configuration.model_copy(update={"data": plain}), Splits(few, few[:1], few[:0]))
+    context = Context(configuration.for_few_examples, Splits(few, few[:1], few[:0]))
     trainer = Trainer([network], Training(context, configuration.dense.hyperparameters, 2, context.seed))
     trainer.run_epoch()  # the first is slower: torch prepares
     start = time.perf_counter()

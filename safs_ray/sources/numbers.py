@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import re
 from collections.abc import Sequence
@@ -27,7 +26,7 @@ ENDINGS = (".parquet", ".csv")
 LABELS = ("label", "target")
 """Names of the column of labels; the first that is there is taken."""
 
-UNNAMED = re.compile(r"Unnamed: \d+|__index_level_\d+__")
+UNNAMED = re.compile(r"Unnamed: 0|__index_level_\d+__")
 """What pandas calls an index without a name."""
 
 
@@ -64,7 +63,8 @@ def _read(folder: Path, name: str, section: DataSection) -> pa.Table:
         refuse(section, f"{place.name} has several columns {min(twice)}")
     numbering = _numbering(read)
     if numbering and name == "train":
-        log.warning("data.source=%s: not used: %s, which numbers the rows", section.source, ", ".join(numbering))
+        names = ", ".join(name or "the column without a name" for name in numbering)
+        log.warning("data.source=%s: not used: %s, which numbers the rows", section.source, names)
     decoded = read.drop_columns(numbering)
     for number, field in enumerate(decoded.schema):
         if pa.types.is_dictionary(field.type):  # as pandas writes categories
@@ -73,12 +73,11 @@ def _read(folder: Path, name: str, section: DataSection) -> pa.Table:
 
 
 def _numbering(read: pa.Table) -> list[str]:
-    """The columns that pandas writes its index to, as Parquet and as CSV."""
-    try:
-        index = json.loads((read.schema.metadata or {})[b"pandas"])["index_columns"]
-    except (KeyError, TypeError, ValueError):  # what somebody else wrote there
-        index = []
-    return [name for name in read.column_names if name in index or name == "" or UNNAMED.fullmatch(name)]
+    """The columns that pandas writes an index without a name to, as Parquet and as CSV: of different whole numbers."""
+    unnamed = [name for name in read.column_names if name == "" or UNNAMED.fullmatch(name)]
+    return [
+        name for name in unnamed if pa.types.is_integer(read[name].type) and len(pc.unique(read[name])) == read.num_rows
+    ]
 
 
 def _label_columns(train: pa.Table, section: DataSection) -> list[str]:

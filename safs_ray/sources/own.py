@@ -201,7 +201,7 @@ def _check_layout(inputs: Array, part: str, section: DataSection) -> None:
     layout: Layout = section.layout or NCHW
     other: Layout = "NHWC" if layout == NCHW else NCHW
     seem, are = (_likeness(inputs, each) for each in (other, layout))
-    plain = seem[1] if inputs.dtype.kind == "f" else seem > are
+    plain = seem[1] and not are[0] if inputs.dtype.kind == "f" else seem > are
     if plain and not are[1]:
         ways = f"data.layout={other} takes them so{', data.layout=NCHW as they are' if layout == NCHW else ''}"
         what = f"{part} of shape {inputs.shape} seem to be ({', '.join(other)}), not ({', '.join(layout)})"

@@ -119,19 +119,18 @@ def tables(folder: Path, source: str) -> dict[str, list[Path]]:
 
 
 def walk(folder: Path, fail: Callable[[OSError], None]) -> Iterator[tuple[str, list[str], list[str]]]:
-    """As os.walk, through links too, but into no folder twice: a link may lead back to where it lies.
+    """As os.walk, through links too, but not where they lead back to a folder that they lie in.
 
     Args:
         fail: is told of what cannot be looked into.
     """
-    entered: set[tuple[int, int]] = set()
     for place, folders, names in os.walk(folder, onerror=fail, followlinks=True):
-        entry = Path(place).stat()
-        if (entry.st_dev, entry.st_ino) in entered:
+        inner = Path(place).relative_to(folder)
+        above = [folder / parent for parent in inner.parents] if inner.parts else []
+        if any(parent.samefile(place) for parent in above):
             folders.clear()
-            continue
-        entered.add((entry.st_dev, entry.st_ino))
-        yield place, folders, names
+        else:
+            yield place, folders, names
 
 
 def _parquets(folder: Path, source: str) -> list[PurePath]:
@@ -198,8 +197,9 @@ def _check_alike(paths: Sequence[PurePath], source: str) -> None:
 
 
 def _named_after_split(path: PurePath) -> PurePath:
-    """What of a path must be alike in all files of a split: its folders, where one of them says the split, or all."""
-    return path.parent if any(words_of(part) for part in path.parent.parts) else path
+    """What of a path must be alike in all files of a split: up to the folder that says the split, or all of it."""
+    said = [number for number, part in enumerate(path.parent.parts) if words_of(part)]
+    return PurePath(*path.parts[: said[-1] + 1]) if said else path
 
 
 def _without_numbers(path: PurePath) -> str:
@@ -216,6 +216,8 @@ def _between(paths: Sequence[PurePath]) -> list[str]:
     if len(varying) != 1:
         return []
     (there,) = varying
+    if max(there) - min(there) >= 2 * len(there):  # such as dates
+        return []
     return [str(number) for number in range(min(there), max(there)) if number not in there]
 
 

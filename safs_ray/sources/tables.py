@@ -162,9 +162,12 @@ class Table:
         if pa.types.is_struct(content):
             fields = {field.name: field.type for field in content}
             content = fields.get("bytes", fields.get("path", content))
-        if (pa.types.is_string(content) or pa.types.is_large_string(content)) and file.metadata.num_rows:
+        if file.metadata.num_rows == 0:
+            return
+        if pa.types.is_string(content) or pa.types.is_large_string(content):
             first = next(file.iter_batches(1, columns=[column])).column(0)[0].as_py()
-            raise self._of_paths(0, first["path"] if isinstance(first, dict) else first)
+            if path := first["path"] if isinstance(first, dict) else first:
+                raise self._of_paths(0, path)
         if not (pa.types.is_binary(content) or pa.types.is_large_binary(content) or pa.types.is_null(content)):
             raise self._unfit(f"{column} as a struct with bytes in every row")
 

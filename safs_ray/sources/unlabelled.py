@@ -9,7 +9,6 @@ from safs_ray.config import DataSection, refusal
 from safs_ray.data import Dataset, Examples
 from safs_ray.references import resolve
 from safs_ray.sources.images import one_line
-from safs_ray.sources.own import check_inputs
 
 FEWEST = 256
 """Inputs that there are at least, so that every fold has some: fewer are repeated."""
@@ -32,7 +31,11 @@ def unlabelled(section: DataSection) -> Dataset:
     inputs = _of_a_kind(inputs)
     if inputs.dim() < 2 or not inputs.numel():
         raise refusal("data.source", source, f"must return inputs (N, …), returns shape {tuple(inputs.shape)}")
-    check_inputs(inputs.numpy(), "its inputs", section)
+    if section.layout:
+        raise refusal("data.layout", section.layout, "is for images with labels; these inputs are taken as they are")
+    if not inputs.isfinite().all() or (inputs.dtype == torch.int64 and inputs.min() < 0):
+        what = "indices below 0" if inputs.dtype == torch.int64 else "NaN or infinity"
+        raise refusal("data.source", source, f"returns inputs that hold {what}")
     enough = inputs.repeat(-(-FEWEST // len(inputs)), *(1 for _ in inputs.shape[1:]))
     examples = Examples(enough, torch.zeros(len(enough), 0))
     return Dataset(examples, examples, outputs=0)

@@ -55,6 +55,6 @@ CHOICES = ("float32", "dense bf16")
 def _trainer(configuration: Configuration, network: Network, splits: Splits) -> Trainer:
     """Of epochs that are one step each."""
     few = replace(splits, train=splits.train[:IMAGES], validation=splits.validation[:2])
-    training = dense_training(Context(configuration, few))
+    training = dense_training(Context(configuration.for_few_examples, few))
     hyperparameters = training.hyperparameters.model_copy(update={"batch_size": IMAGES})
     return Trainer([network], replace(training, hyperparameters=hyperparameters, epochs=TURNS + 1))

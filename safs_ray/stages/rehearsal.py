@@ -45,7 +45,7 @@ def rehearse(network: Network, configuration: Configuration, splits: Splits) -> 
     _tell(network)
     try:
         few = replace(splits, train=splits.train[:IMAGES], validation=splits.validation[:IMAGES])
-        pruned = _pruned(network, configuration, few)
+        pruned = _pruned(network, configuration.for_few_examples, few)
         _compare(pruned, configuration, few.train.inputs)
         if pruned.survey.reached is None:
             log.warning("model.name=%s: %s", network.specification.model, pruned.survey.reach)
@@ -75,8 +75,10 @@ def rehearse_loop(network: Network, configuration: Configuration, splits: Splits
         raise
     except Exception as error:  # the user's loop runs, and may raise anything
         raise refusal("task.loop", name, f"fails ({type(error).__name__}: {error})") from None
-    if one.network.fingerprint == pruned.fingerprint:
+    if one.network.fingerprint == pruned.fingerprint and one.accuracy != left:
         raise refusal("task.loop", name, "leaves the module as it came; train the module that is given, not a copy")
+    if one.network.fingerprint == pruned.fingerprint:
+        log.warning("task.loop=%s: leaves the module as it came after its first epoch", name)
     if one.accuracy != other.accuracy:
         noise = f"two trainings with the same seed score {one.accuracy:.6g} and {other.accuracy:.6g}"
         log.warning("task.loop=%s: %s: what differs by less is noise, and no run can be repeated", name, noise)

@@ -58,10 +58,8 @@ def test_columns_in_which_pandas_numbers_the_rows_are_no_features(
 ) -> None:
     """Rows that were sorted by class and then shuffled keep numbers that tell the class."""
     frame = pd.DataFrame({"a": [1.0, 2.0, 3.0, 4.0], "label": [0, 0, 1, 1]}).sample(frac=1, random_state=0)
-    named = frame.rename_axis("number")
     for write in (
         lambda path: frame.to_parquet(path.with_suffix(".parquet")),
-        lambda path: named.to_parquet(path.with_suffix(".parquet")),
         lambda path: frame.to_csv(path.with_suffix(".csv")),
         lambda path: frame.rename_axis("Unnamed: 0").to_csv(path.with_suffix(".csv")),
     ):
@@ -72,10 +70,20 @@ def test_columns_in_which_pandas_numbers_the_rows_are_no_features(
         found = loaded(folder)
         assert found.pool.inputs.flatten().tolist() == frame["a"].tolist()
         assert len(caplog.messages) == int(folder.name) + 1
-    told = ["__index_level_0__", "number", "", "Unnamed: 0"]
+    told = ["__index_level_0__", "the column without a name", "Unnamed: 0"]
     assert [each.partition("not used: ")[2] for each in caplog.messages] == [
         f"{name}, which numbers the rows" for name in told
     ]
+
+
+def test_columns_with_a_name_are_features_though_pandas_had_them_as_its_index(tmp_path: Path) -> None:
+    frame = pd.DataFrame({"age": [0.5, 1.5, 2.5], "b": [1.0, 2.0, 3.0], "Unnamed: 1": [7, 8, 9], "label": [0, 1, 0]})
+    for index in (["age"], ["age", "b"], ["label"]):
+        for part in ("train", "test"):
+            frame.set_index(index).to_parquet(tmp_path / f"{part}.parquet")
+        found = loaded(tmp_path)
+        assert (found.shape, found.pool.labels.tolist()) == ((3,), [0, 1, 0])
+        assert sorted(found.pool.inputs[0].tolist()) == [0.5, 1.0, 7.0]
 
 
 def test_classes_of_a_table_may_be_categories_of_pandas(tmp_path: Path) -> None:

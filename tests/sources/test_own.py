@@ -44,6 +44,7 @@ returned = {
     "meta": (images.to("meta"), labels, images, labels),
     "brain": (images.bfloat16(), labels, images.bfloat16(), labels),
     "quantised": (images, torch.quantize_per_tensor(labels.float(), 1.0, 0, torch.quint8), images, labels),
+    "maps": (np.zeros((6, 64, 4, 4), np.float32), labels, np.zeros((6, 64, 4, 4), np.float32), labels),
     "numbers_last": (np.zeros((6, 48, 64, 3), np.float32), labels, np.zeros((6, 48, 64, 3), np.float32), labels),
     "objects": (images, np.array([None] * 6), images, labels),
     "scalar": (images, torch.tensor(3), images, labels),
@@ -209,6 +210,7 @@ def test_numbers_whose_channels_come_last_are_recognised_and_taken_where_that_is
         load_from("numbers_last")
     assert load_from("numbers_last", layout="NHWC").shape == (3, 48, 64)
     assert load_from("numbers_last", layout="NCHW").shape == (48, 64, 3)
+    assert load_from("maps").shape == (64, 4, 4), "square, so that they may have any number of channels"
 
 
 def test_floats_of_16_bits_become_float32() -> None:

@@ -203,7 +203,6 @@ def test_tables_of_several_data_sets_are_refused() -> None:
     ("name", "other"),
     [
         ("cats-{}.parquet", "dogs-{}.parquet"),
-        ("{}/cifar/0000.parquet", "{}/mnist/0000.parquet"),
         ("{}.parquet", "{} (1).parquet"),
         ("{}.parquet", "{}_old.parquet"),
         ("{}.parquet", "{}ing.parquet"),
@@ -223,6 +222,27 @@ def test_files_of_any_names_in_the_folder_of_a_split_are_joined_and_told(caplog:
         write(name, [1, 2])
     assert levels(loaded()) == ([1, 2, 1, 2], [1, 2])
     assert caplog.messages[0] == "data.source=parquet:images: joined: train/monday.parquet, train/tuesday.parquet"
+
+
+def test_folders_within_that_of_a_split_are_joined_and_told(caplog: pytest.LogCaptureFixture) -> None:
+    for name in ("train/part=a/0.parquet", "train/part=b/0.parquet", "test/part=a/0.parquet"):
+        write(name, [1, 2])
+    assert levels(loaded()) == ([1, 2, 1, 2], [1, 2])
+    assert caplog.messages[0].endswith("joined: train/part=a/0.parquet, train/part=b/0.parquet")
+
+
+def test_numbers_far_apart_lack_none(caplog: pytest.LogCaptureFixture) -> None:
+    for name in ("train_1700000000123.parquet", "train_1700086400456.parquet", "test_1.parquet"):
+        write(name, [1, 2])
+    loaded()
+    assert "lacks" not in " ".join(caplog.messages)
+
+
+def test_a_link_to_a_folder_beside_is_followed_and_one_back_is_not() -> None:
+    write("train/0000.parquet", [1, 2])
+    Path("images/train/again").symlink_to(Path("images/train").absolute())
+    Path("images/val").symlink_to(Path("images/train").absolute())
+    assert levels(loaded()) == ([1, 2], [1, 2])
 
 
 def test_a_number_that_lacks_is_told(caplog: pytest.LogCaptureFixture) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import math
 import sys
+from dataclasses import replace
 
 import pytest
 import torch
@@ -93,8 +94,23 @@ def test_rehearsal_says_that_the_network_that_is_left_has_another_score(caplog: 
     assert line.endswith(": load the weights that you score into the module")
 
 
+def test_rehearsal_says_that_the_module_stays_as_it_came_where_it_may_have_to(caplog: pytest.LogCaptureFixture) -> None:
+    """As a loop leaves it that keeps the best weights, or begins with a rate of 0."""
+
+    def warming_up(module: nn.Module, context: LoopContext) -> float:
+        return fair(module, replace(context, epochs=0))
+
+    assert check(warming_up) == ""
+    assert caplog.messages[0].endswith("leaves the module as it came after its first epoch")
+
+
 def copying(module: nn.Module, context: LoopContext) -> float:
-    return fair(copy.deepcopy(module), context)
+    trained = copy.deepcopy(module)
+    optimizer = torch.optim.SGD(trained.parameters(), lr=0.1)
+    for _ in range(context.epochs):
+        trained(INPUTS).square().mean().backward()
+        optimizer.step()
+    return fair(trained, replace(context, epochs=0))
 
 
 def keeping(module: nn.Module, context: LoopContext) -> float:
