@@ -89,21 +89,27 @@ def _measure(run: FinishedRun, folder: Folder, console: Console) -> None:
             found.append(each)
     measurement.write(found, folder)
     console.print(_table(found, run.configuration.measure))
-    console.print(f"on one thread; as JSON in {folder}/{measurement.FILE}", soft_wrap=True)
+    counts = ", ".join(map(str, measurement.BATCHES))
+    times = f"ms: the median above the 99th percentile of calls with {counts} inputs, on one thread"
+    console.print(
+        f"{times}; MB: how much the process grew until its first output, and in the next call", soft_wrap=True
+    )
+    console.print(f"as JSON in {folder}/{measurement.FILE}", soft_wrap=True)
 
 
 def _table(found: Sequence[Measurement], measure: str) -> Table:
     table = Table(**STYLE)
-    for heading in ("format", "run by"):
-        table.add_column(heading)
-    latencies = [f"ms for {batch} (median, 99 %)" for batch in measurement.BATCHES]
-    for heading in ("bytes", "load s", "load MB", "memory MB", *latencies, f"test {measure} %"):
-        table.add_column(heading, justify="right")
+    table.add_column("format", min_width=max(map(len, formats.FORMATS)))
+    table.add_column("run by", min_width=max(len("safs_ray"), len("OpenVINO")))
+    latencies = [f"ms, {batch}" for batch in measurement.BATCHES]
+    for heading in ("bytes", "load s, MB", "run MB", *latencies, f"{measure} %"):
+        table.add_column(heading, justify="right", min_width=6)
     for each in found:
-        times = [f"{own.median:.3g}, {own.most:.3g}" for own in each.latency.values()]
+        times = [f"{own.median:.2g}\n{own.most:.2g}" for own in each.latency.values()]
         accuracy = "" if each.accuracy is None else f"{100 * each.accuracy:.2f}"
-        memory = (f"{number / 1e6:.1f}" for number in (each.loading, each.memory))
-        table.add_row(each.format, each.runtime, f"{each.bytes:,}", f"{each.load:.2f}", *memory, *times, accuracy)
+        load = f"{each.load:.2f}\n{each.loading / 1e6:.1f}"
+        memory = f"{each.memory / 1e6:.1f}"
+        table.add_row(each.format, each.runtime, f"{each.bytes:,}", load, memory, *times, accuracy)
     return table
 
 

@@ -27,7 +27,7 @@ def test_measure_prints_and_writes_what_each_form_costs(
     monkeypatch.setenv("COLUMNS", "200")
     assert main([str(run_folder), "--measure", "--output", str(tmp_path)]) == 0
     shown = capsys.readouterr().out
-    for part in ("safetensors", "safs_ray", "ms for 64 (median, 99 %)", "test accuracy %", "measurement.json"):
+    for part in ("safetensors", "safs_ray", "ms, 64", "the 99th percentile", "accuracy %", "measurement.json"):
         assert part in shown
     found = json.loads((tmp_path / "measurement.json").read_text())
     assert [(each["format"], each["runtime"]) for each in found] == [("safetensors", "safs_ray"), ("int8", "cc")]
