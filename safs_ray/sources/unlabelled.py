@@ -31,7 +31,7 @@ def unlabelled(section: DataSection) -> Dataset:
     inputs = _of_a_kind(inputs)
     if inputs.dim() < 2 or not inputs.numel():
         raise refusal("data.source", source, f"must return inputs (N, …), returns shape {tuple(inputs.shape)}")
-    if section.layout:
+    if section.layout == "NHWC":  # NCHW stands in configurations of before
         raise refusal("data.layout", section.layout, "is for images with labels; these inputs are taken as they are")
     if not inputs.isfinite().all() or (inputs.dtype == torch.int64 and inputs.min() < 0):
         what = "indices below 0" if inputs.dtype == torch.int64 else "NaN or infinity"

@@ -164,6 +164,8 @@ def test_inputs_without_labels_need_a_loop() -> None:
 WRONG = {
     "one dimension": (lambda: torch.zeros(4), "must return inputs (N, …), returns shape (4,)"),
     "nothing": (lambda: None, "gives no inputs (RuntimeError: "),
+    "no number": (lambda: torch.full((4, 2), math.nan), "returns inputs that hold NaN or infinity"),
+    "no index": (lambda: torch.tensor([[1, -1]]), "returns inputs that hold indices below 0"),
 }
 
 
@@ -175,6 +177,15 @@ def test_inputs_that_are_none_are_refused(case: str) -> None:
     with pytest.raises(ConfigurationError, match=r"^data\.source=inputs:memory:inputs_") as refused:
         stages.load(configuration)
     assert reason in str(refused.value)
+
+
+def test_inputs_of_a_run_of_before_keep_the_layout_that_was_the_default() -> None:
+    source = f"inputs:{lend(lambda: INPUTS, 'inputs')}"
+    assert stages.load(
+        validate({"task": {"loop": "mine:loop"}, "data": {"source": source, "layout": "NCHW"}})
+    ).shape == (1,)
+    with pytest.raises(ConfigurationError, match=r"^data\.layout=NHWC: is for images with labels"):
+        stages.load(validate({"task": {"loop": "mine:loop"}, "data": {"source": source, "layout": "NHWC"}}))
 
 
 def test_inputs_may_be_indices_bytes_or_numbers() -> None:
