@@ -62,8 +62,8 @@ class Measurement:
     Attributes:
         bytes: of its files.
         load: seconds until it could run.
-        loading: bytes by which the process has grown at its largest until it had classified one image.
-        memory: the same while it classifies one image more, when what only loading took is given back.
+        loading: bytes by which the process has grown at its largest, until it had classified two images one by one.
+        memory: the same while it classifies the second one, when what only loading took is given back.
         latency: by the images in a call.
         accuracy: on the test images; None where these could not be read.
     """
@@ -143,14 +143,14 @@ def _measured(
         predict = runtime.load(files)
         load = time.perf_counter() - start
         predict(images[:1])
-        loading = _largest() - before
+        loaded = _largest() - before
         _forget_largest()
         predict(images[:1])
         memory = _largest() - before
         latency = {batch: _latency(predict, images[:batch]) for batch in BATCHES}
         correct = None if test is None else accuracy(predict, test, metric)
     size = sum(map(len, files.values()))
-    return Measurement(name, runtime.name, size, load, loading, memory, latency, correct)
+    return Measurement(name, runtime.name, size, load, max(loaded, memory), memory, latency, correct)
 
 
 def _latency(predict: Predict, images: Tensor) -> Latency:
