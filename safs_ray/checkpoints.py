@@ -31,14 +31,9 @@ class Checkpoints:
     seconds: float = 30.0
 
     def save(self, key: str, state: dict[str, Any]) -> None:
-        """Keep the state of a training in place of an older one.
-
-        Raises:
-            Exception: of any kind, where it holds more than plain values and tensors, so that nobody could load it.
-        """
+        """Keep the state of a training in place of an older one."""
         content = io.BytesIO()
         torch.save(state, content)
-        _loaded(content.getvalue())
         self.folder.write(key, hashlib.sha256(content.getbuffer()).digest() + content.getvalue())
 
     def load(self, key: str) -> dict[str, Any] | None:
@@ -58,6 +53,17 @@ class Checkpoints:
     def clear(self) -> None:
         """Delete all states; their trainings are done or given up."""
         self.folder.delete()
+
+
+def require_plain(state: dict[str, Any]) -> None:
+    """Raise where a state holds more than plain values and tensors, so that nobody could load it.
+
+    Raises:
+        Exception: of any kind.
+    """
+    content = io.BytesIO()
+    torch.save(state, content)
+    _loaded(content.getvalue())
 
 
 def _loaded(content: bytes) -> dict[str, Any]:

@@ -224,18 +224,19 @@ class _Drawing(OwnCode):
         before, dropping = torch.default_generator.get_state(), len(self.dropping)
         result = super().__torch_function__(function, types, arguments, named)
         # A graph calls a layer, a subclass of torch's too, as it is: what it does within is not seen there.
-        hidden = len(self.dropping) > dropping and _is_layer(self.running) and not _is_from("torch", self.running)
+        hidden = len(self.dropping) > dropping and is_layer(self.running) and not _is_from("torch", self.running)
         if hidden or not torch.equal(torch.default_generator.get_state(), before):
             self.found[self.path] = None
         return result
 
 
-def _is_layer(module: nn.Module) -> bool:
-    """Whether a module is of a class of torch's layers, or of one derived from it, without modules within."""
-    names = (kind.__module__ for kind in type(module).__mro__)
-    layers = [each for each in names if each.startswith("torch.nn.modules.") and each not in PLAIN]
-    return bool(layers) and not any(module.children())
+CONTAINERS = ("torch.nn.modules.container", "torch.nn.modules.module", "torch.nn.modules.transformer")
+"""Where the classes of torch.nn are that are no layers."""
 
 
-PLAIN = ("torch.nn.modules.module", "torch.nn.modules.container")
-"""Where the classes are that are no layers."""
+def is_layer(module: nn.Module) -> bool:
+    """Whether a graph calls a module as it is: a layer of torch.nn or of a class derived from one, with none within."""
+    kinds = [kind.__module__ for kind in type(module).__mro__]
+    layer = any(kind.startswith("torch.nn") and kind not in CONTAINERS for kind in kinds)
+    own_class = type(module).__module__.startswith(("torch.nn", "torch.ao.nn"))
+    return layer and (own_class or not any(module.children()))

@@ -124,7 +124,7 @@ def average_precision(outputs: Values, true: npt.NDArray[np.bool_]) -> float:
 ROUNDING = 1e-6
 """By how much a number in float32 may be above 1 that should be 1."""
 
-WANTED = "for random outputs; must return a number from 0 to 1, the higher the better"
+WANTED = "for these outputs; must return a number from 0 to 1, the higher the better"
 
 
 @cache

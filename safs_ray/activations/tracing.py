@@ -17,9 +17,8 @@ from torch import fx, nn
 import safs_ray
 from safs_ray.activations.kinds import FUNCTIONS, GATES, has_hooks, operator_of, operator_of_call
 from safs_ray.activations.sited import SitedNetwork, any_matches
-from safs_ray.dropout import WithoutDropout
+from safs_ray.dropout import WithoutDropout, is_layer
 
-_CONTAINERS = ("torch.nn.modules.container", "torch.nn.modules.module", "torch.nn.modules.transformer")
 _FACTORS = ("mul", "imul")
 _VIEWS = ("view", "reshape", "flatten", "unsqueeze", "squeeze", "expand", "expand_as", "getitem", "to")
 
@@ -44,13 +43,7 @@ class _Tracer(fx.Tracer):
         return root_fn, [self.root, self.create_proxy("placeholder", first, (), {})]
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:  # noqa: ARG002
-        layer = any(kind.__module__.startswith("torch.nn") for kind in type(m).__mro__ if not _is_container(kind))
-        own_class = type(m).__module__.startswith(("torch.nn", "torch.ao.nn"))
-        return layer and (own_class or not any(m.children()))
-
-
-def _is_container(kind: type) -> bool:
-    return kind.__module__ in _CONTAINERS
+        return is_layer(m)
 
 
 class _Tracing(WithoutDropout):

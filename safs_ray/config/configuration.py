@@ -68,6 +68,11 @@ class Configuration(Section):
         return 0.0 if self.task.loop is None else -1e9
 
     @property
+    def no_score(self) -> str:
+        """What the score of something that diverges is, in words."""
+        return f"NaN, infinite or not above {self.worst_score:g}"
+
+    @property
     def location(self) -> str:
         """Path or URI of the run folder."""
         storage = self.run.storage

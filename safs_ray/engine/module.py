@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from functools import cached_property
 
 import torch
@@ -39,17 +40,17 @@ def inference_module(
     Raises:
         ConfigurationError: sparse execution was demanded and cannot be.
     """
-    if execution == "dense" or device.type != "cpu":
-        return _restoring(CheckingModule(network, execution, device), network)
-    try:
-        return _restoring(_fastest(network, execution, threads), network)
-    except UnsupportedError:
-        return _restoring(CheckingModule(network, execution, device), network)
-
-
-def _restoring(module: nn.Module, network: Network) -> nn.Module:
-    """A module that gives values in the units of their targets."""
+    module = _computing(network, execution, device, threads)
+    # A module that gives values in the units of their targets.
     return RestoringModule(module, network.specification) if network.specification.target_mean else module
+
+
+def _computing(network: Network, execution: Execution, device: torch.device, threads: int) -> nn.Module:
+    """The engine on a CPU, unless all weights are wanted or it cannot read the network; else torch."""
+    if execution != "dense" and device.type == "cpu":
+        with suppress(UnsupportedError):
+            return _fastest(network, execution, threads)
+    return CheckingModule(network, execution, device)
 
 
 class CheckingModule(nn.Module):

@@ -106,7 +106,7 @@ class Program:
     def _workers(self) -> ThreadPoolExecutor:
         """The other threads: this program's own, for all of them must run at once, and this process's own."""
         if self._process != os.getpid():
-            self._process, self._pool = os.getpid(), ThreadPoolExecutor(max(1, self._threads - 1))
+            self._process, self._pool = os.getpid(), ThreadPoolExecutor(self._threads - 1)
             self._barrier[0] = 0
         return self._pool
 

@@ -109,16 +109,17 @@ def check_extremes(specification: Specification, module: nn.Module, parts: Mappi
         ConfigurationError: it fails on one of them.
     """
     for part, inputs in parts.items():
-        each = inputs.flatten(1) if specification.kind == "int64" or inputs.dim() == 2 else inputs.flatten(2).amax(2)
-        least = each if inputs.dim() == 2 or specification.kind == "int64" else inputs.flatten(2).amin(2)
-        rows = torch.tensor(sorted({*each.argmax(0).tolist(), *least.argmin(0).tolist()}))
+        alone = specification.kind == "int64" or inputs.dim() == 2
+        numbers = inputs.flatten(1).unsqueeze(2) if alone else inputs.flatten(2)
+        ends = numbers.amax(2).argmax(0), numbers.amin(2).argmin(0)
+        rows = torch.tensor(sorted(set(torch.cat(ends).tolist())))
         for some in torch.split(rows, AT_A_TIME):
             if _fault(specification, module, inputs[some]) is None:
                 continue
             for row in some.tolist():
                 if error := _fault(specification, module, inputs[row : row + 1]):
-                    numbers = f"numbers from {inputs[row].min().item():g} to {inputs[row].max().item():g}"
-                    fails = f"fails on row {row} of the {part} inputs, of {numbers} ({type(error).__name__}: {error})"
+                    between = f"numbers from {inputs[row].min().item():g} to {inputs[row].max().item():g}"
+                    fails = f"fails on row {row} of the {part} inputs, of {between} ({type(error).__name__}: {error})"
                     raise refused(specification, fails)
 
 

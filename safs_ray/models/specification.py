@@ -128,14 +128,16 @@ class Specification:
         Raises:
             ValueError: they are no such tensor.
         """
-        wanted = f"{self.noun}s must be {self.kind} (N, {', '.join(map(str, self.shape))})"
         if not isinstance(inputs, Tensor) or inputs.layout != torch.strided:
-            raise ValueError(f"{wanted} as a dense tensor, not {type(inputs).__name__}")
+            raise self._unfit(f" as a dense tensor, not {type(inputs).__name__}")
         if self.kind == "float32" and inputs.is_floating_point():
             inputs = inputs.float()
         if inputs.dtype != getattr(torch, self.kind) or inputs.dim() == 0 or inputs.shape[1:] != self.shape:
-            raise ValueError(f"{wanted}, not {inputs.dtype} {tuple(inputs.shape)}")
+            raise self._unfit(f", not {inputs.dtype} {tuple(inputs.shape)}")
         return inputs
+
+    def _unfit(self, what: str) -> ValueError:
+        return ValueError(f"{self.noun}s must be {self.kind} (N, {', '.join(map(str, self.shape))}){what}")
 
     def levels(self) -> Tensor:
         """What the 256 values of a byte become, normalised, by channel: (C, 256)."""

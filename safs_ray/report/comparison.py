@@ -9,7 +9,7 @@ from safs_ray.config import Hyperparameters
 from safs_ray.experiment import Row
 from safs_ray.report.canvas import Absent, Figure
 from safs_ray.report.figures import groups as drawings
-from safs_ray.report.groups import GAIN, NOT_COMPARED, Group, compared, differing, identity, measure_of
+from safs_ray.report.groups import GAIN, Group, compared, differing, grounds, identity, measure_of
 from safs_ray.report.page import environment
 from safs_ray.report.record import Record
 from safs_ray.report.wording import CONFIDENT, interval, listed, points, spread
@@ -75,7 +75,7 @@ def _difference(group: Group, reference: Group, names: Sequence[str]) -> dict[st
     differences = [compared(group, reference, name) for name in (*names, GAIN)]
     return {
         "label": group.label,
-        "how": next((each.how for each in differences if each), NOT_COMPARED),
+        "how": grounds(differences),
         "cells": [(points(each.estimate.mean), interval(each.estimate)) if each else ("", "") for each in differences],
     }
 

@@ -23,9 +23,6 @@ PLACES = (
 """Keys that say where a run was, on which machine, what was told of it, and which rows it made beside the others: not
 what it was."""
 
-NOT_COMPARED = "not compared: another metric, or no row in common"
-"""Beside groups without a difference."""
-
 MOST_KEYS = 2
 """Keys in which groups may differ and still be named after them."""
 
@@ -180,6 +177,11 @@ def compared(group: Group, reference: Group, name: str) -> Difference | None:
         pair = "seed" if group.unit == "runs" else "fold"
         return Difference(paired_difference(values, others), f"paired by {pair}")
     return Difference(difference(values, others), "not paired")
+
+
+def grounds(differences: Sequence[Difference | None]) -> str:
+    """What the differences of a group rest on, or why there are none."""
+    return next((each.how for each in differences if each), "not compared: another metric, or no row in common")
 
 
 def _share_images(group: Group, other: Group) -> bool:

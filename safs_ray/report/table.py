@@ -13,7 +13,7 @@ from safs_ray.config import Hyperparameters, counted
 from safs_ray.experiment import Row
 from safs_ray.experiment.pruners import words
 from safs_ray.experiment.results import TableRow, won_by_default
-from safs_ray.report.groups import GAIN, NOT_COMPARED, Difference, Group, compared, gain, measure_of
+from safs_ray.report.groups import GAIN, Difference, Group, compared, gain, grounds, measure_of
 from safs_ray.report.intervals import Estimate
 from safs_ray.report.wording import (
     CONFIDENT,
@@ -157,8 +157,7 @@ def _differences(groups: Sequence[Group], names: Sequence[str]) -> Table:
     table = _compared_table(names)
     for group in groups[1:]:
         cells = [compared(group, groups[0], name) for name in (*names, GAIN)]
-        how = next((each.how for each in cells if each), NOT_COMPARED)
-        table.add_row(f"{group.label}\n{how}", *(_pair(each) for each in cells))
+        table.add_row(f"{group.label}\n{grounds(cells)}", *(_pair(each) for each in cells))
     return table
 
 

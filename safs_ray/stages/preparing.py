@@ -177,8 +177,8 @@ def _check_goal(configuration: Configuration, specification: Specification, spli
         metric.check(torch.rand(len(validation), specification.outputs, generator=draws), validation.labels)
     outputs = torch.rand(len(few), specification.outputs, generator=generator(0, "outputs"), requires_grad=True)
     reason = f"must return the mean loss of outputs {tuple(outputs.shape)}, a finite scalar with a gradient"
+    loss = loss_of(section, splits.train, CROSS_ENTROPY)
     try:
-        loss = loss_of(section, splits.train, CROSS_ENTROPY)
         value = loss(outputs, few.standardised(specification.standardised).targets)
         value.backward()  # type: ignore[no-untyped-call]
     except (Exception, SystemExit) as error:  # the user's function runs, and may raise anything

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from safs_ray.activations import ScaledActivation
+from safs_ray.checkpoints import require_plain
 from safs_ray.config import ConfigurationError, Hyperparameters, refusal
 from safs_ray.data import Examples
 from safs_ray.models import Specification
@@ -194,7 +195,8 @@ class LoopTrainer:
         if changed:
             raise self._refused(f"changes {changed[0]} when context.epochs is 0; it must only return the score then")
         if self.diverged:
-            raise self._refused(f"gives a score that is {self._no_score} when context.epochs is 0")
+            no_score = self.training.context.configuration.no_score
+            raise self._refused(f"gives a score that is {no_score} when context.epochs is 0")
         return self._curve[-1]
 
     def forget(self) -> None:
@@ -290,10 +292,6 @@ class LoopTrainer:
     def _worst(self) -> float:
         return self.training.context.configuration.worst_score
 
-    @property
-    def _no_score(self) -> str:
-        return f"NaN, infinite or not above {self._worst:g}"
-
     def _dense(self, fault: str) -> ConfigurationError:
         when = f"after epoch {self.epoch}" if self.epoch else "in its first epoch"
         how = "train the module that is given, and call context.hold() after steps that no optimizer of torch makes"
@@ -311,13 +309,12 @@ class LoopTrainer:
         if state is None or time.monotonic() - self._kept_at < self._checkpoint.seconds:
             return
         try:
-            self._checkpoint.save(self._state_dict(state))
-        except OSError:
-            raise
+            require_plain(state)
         except Exception as error:  # whatever a user's objects make of it
             said = str(error).partition("\n")[0] if len(str(error)) < 200 else type(error).__name__
             unfit = f"reports a state that cannot be read back ({said}); allowed: plain values and tensors"
             raise self._refused(unfit) from None
+        self._checkpoint.save(self._state_dict(state))
         self._kept_at = time.monotonic()
 
     def _state_dict(self, state: dict[str, Any] | None) -> dict[str, Any]:

@@ -71,8 +71,8 @@ def train(network: Network, training: Training, blamed: str | None) -> TrainingR
 def diverging(training: Training, blamed: str) -> ConfigurationError:
     """The error of a training that came to nothing."""
     if loop := training.context.configuration.task.loop:
-        worst = training.context.configuration.worst_score
-        return refusal("task.loop", loop, f"its score is NaN, infinite or not above {worst:g} with {blamed} as it is")
+        no_score = training.context.configuration.no_score
+        return refusal("task.loop", loop, f"its score is {no_score} with {blamed} as it is")
     when = "before its masks are complete" if training.changes_masks else "in its first epoch"
     rate = training.hyperparameters.learning_rate
     return refusal(blamed, rate, f"the training diverges {when}; take a smaller one")
