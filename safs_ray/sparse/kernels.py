@@ -20,6 +20,7 @@ from safs_ray.sparse.lanes import (
     Floats,
     Indices,
     compiled,
+    entry,
     larger,
     load,
     minus,
@@ -64,15 +65,16 @@ def combine(
             # Two neighbours that share a list go through it together: two sums are under way at a time.
             if i + 1 < end and rows[i + 1, 1] == number and rows[i + 1, 3] == bias:
                 other_base, other = first_source + rows[i + 1, 2], total
-                for j in range(starts[number], starts[number + 1]):
-                    weight, offset = spread(values[nonzeros[j, 1]]), nonzeros[j, 0]
+                for j in range(entry(starts, number), entry(starts, number + 1)):
+                    offset, weight = entry(nonzeros, 2 * j), spread(entry(values, entry(nonzeros, 2 * j + 1)))
                     total = plus_product(total, weight, load(source, base + offset))
                     other = plus_product(other, weight, load(source, other_base + offset))
                 store(out, first + rows[i, 0], total)
                 i, total = i + 1, other
             else:
-                for j in range(starts[number], starts[number + 1]):
-                    total = plus_product(total, spread(values[nonzeros[j, 1]]), load(source, base + nonzeros[j, 0]))
+                for j in range(entry(starts, number), entry(starts, number + 1)):
+                    offset, weight = entry(nonzeros, 2 * j), spread(entry(values, entry(nonzeros, 2 * j + 1)))
+                    total = plus_product(total, weight, load(source, base + offset))
             store(out, first + rows[i, 0], total)
             i += 1
 
@@ -116,8 +118,9 @@ def correlate(
                     other_base, other = weights[i + 1, 2], spread(nothing)
                     for block in range(first, last):
                         row, source_row = block * gradient.shape[1] + base, block * source.shape[1]
-                        for j in range(starts[number], starts[number + 1]):
-                            given, place = load(gradient, row + pairs[j, 0]), source_row + pairs[j, 1]
+                        for j in range(entry(starts, number), entry(starts, number + 1)):
+                            given = load(gradient, row + entry(pairs, 2 * j))
+                            place = source_row + entry(pairs, 2 * j + 1)
                             total = plus_product(total, given, load(source, source_base + place))
                             other = plus_product(other, given, load(source, other_base + place))
                     out[weights[i, 3]] += sum_of(total)
@@ -125,9 +128,9 @@ def correlate(
                 else:
                     for block in range(first, last):
                         row, source_row = block * gradient.shape[1] + base, block * source.shape[1] + source_base
-                        for j in range(starts[number], starts[number + 1]):
-                            given = load(gradient, row + pairs[j, 0])
-                            total = plus_product(total, given, load(source, source_row + pairs[j, 1]))
+                        for j in range(entry(starts, number), entry(starts, number + 1)):
+                            given = load(gradient, row + entry(pairs, 2 * j))
+                            total = plus_product(total, given, load(source, source_row + entry(pairs, 2 * j + 1)))
                 out[weights[i, 3]] += sum_of(total)
                 i += 1
 
@@ -140,8 +143,8 @@ def add_up(begin: int, end: int, out: Floats, gradient: Floats, starts: Indices,
         first = block * gradient.shape[1]
         for i in range(begin, end):
             total = spread(nothing)
-            for j in range(starts[i], starts[i + 1]):
-                total = plus(total, load(gradient, first + rows[j]))
+            for j in range(entry(starts, i), entry(starts, i + 1)):
+                total = plus(total, load(gradient, first + entry(rows, j)))
             out[i] += sum_of(total)
 
 
@@ -153,12 +156,13 @@ def pool(begin: int, end: int, out: Floats, source: Floats, windows: Indices) ->
         out: (blocks, rows, LANES), written.
         windows: (rows, places); a place outside the image repeats one inside.
     """
+    places = windows.shape[1]
     for block in range(out.shape[0]):
         first, first_source = block * out.shape[1], block * source.shape[1]
         for row in range(begin, end):
-            found = load(source, first_source + windows[row, 0])
-            for j in range(1, windows.shape[1]):
-                found = larger(found, load(source, first_source + windows[row, j]))
+            found = load(source, first_source + entry(windows, row * places))
+            for j in range(row * places + 1, (row + 1) * places):
+                found = larger(found, load(source, first_source + entry(windows, j)))
             store(out, first + row, found)
 
 
@@ -170,12 +174,13 @@ def unpool(out: Floats, gradient: Floats, pooled: Floats, source: Floats, window
         out: (blocks, rows of the source, LANES), zeros at first.
         pooled, source, windows: what :func:`pool` made and took.
     """
+    places = windows.shape[1]
     for block in range(gradient.shape[0]):
         first, first_source = block * gradient.shape[1], block * source.shape[1]
         for row in range(gradient.shape[1]):
             left, largest = load(gradient, first + row), load(pooled, first + row)
-            for j in range(windows.shape[1]):
-                place = first_source + windows[row, j]
+            for j in range(row * places, (row + 1) * places):
+                place = first_source + entry(windows, j)
                 given = where_equal(largest, load(source, place), left)
                 left = minus(left, given)
                 store(out, place, plus(load(out, place), given))
@@ -190,12 +195,13 @@ def unpool_apart(
     Args:
         begin, end: of the pooled rows.
     """
+    places = windows.shape[1]
     for block in range(gradient.shape[0]):
         first, first_source = block * gradient.shape[1], block * source.shape[1]
         for row in range(begin, end):
             left, largest = load(gradient, first + row), load(pooled, first + row)
-            for j in range(windows.shape[1]):
-                place = first_source + windows[row, j]
+            for j in range(row * places, (row + 1) * places):
+                place = first_source + entry(windows, j)
                 given = where_equal(largest, load(source, place), left)
                 left = minus(left, given)
                 store(out, place, given)

@@ -85,6 +85,22 @@ def store(_: Any, array: Any, row: Any, value: Any) -> Any:  # noqa: ARG001
 
 
 @operation
+def entry(_: Any, array: Any, place: Any) -> Any:  # noqa: ARG001
+    """The entry of an array at a place, counted through all axes, that is not negative.
+
+    Of any other index numba asks its sign, which takes as long as the product that the entry is for.
+    """
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        data = context.make_array(signature.args[0])(context, builder, arguments[0]).data
+        value = builder.load(builder.gep(data, [arguments[1]], inbounds=True))
+        return context.cast(builder, value, signature.args[0].dtype, signature.return_type)
+
+    kind = types.intp if isinstance(array.dtype, types.Integer) else array.dtype
+    return kind(array, types.intp), generate
+
+
+@operation
 def spread(_: Any, value: Any) -> Any:
     """The vector of one number."""
 
