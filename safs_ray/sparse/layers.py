@@ -143,10 +143,17 @@ class Linear:
     def backward(
         self, gradient: Floats, source: Floats, memory: None, values: Floats, wanted: bool
     ) -> tuple[Floats | None, Floats]:
+        return self.pulled(gradient, source, values, wanted, biases=True)
+
+    def pulled(
+        self, gradient: Floats, source: Floats, values: Floats, wanted: bool, biases: bool
+    ) -> tuple[Floats | None, Floats]:
+        """The gradients of the source, where wanted, and of the values; those of the biases, where they are, else 0."""
         found = np.zeros_like(values)
         self.pairs(found[: len(self.pairs.weights)], gradient, source)
-        biases = found[len(self.pairs.weights) :]
-        share(add_up, len(biases), gradient.size, biases, gradient, self.bias_starts, self.bias_rows)
+        if biases:
+            own = found[len(self.pairs.weights) :]
+            share(add_up, len(own), gradient.size, own, gradient, self.bias_starts, self.bias_rows)
         return self.back(gradient, values) if wanted else None, found
 
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
 import numpy as np
@@ -15,25 +14,17 @@ from safs_ray.activations import ScaledActivation
 from safs_ray.network import Network
 from safs_ray.sparse.activate import Activate, ActivateFrozen
 from safs_ray.sparse.cohort import Cohort
-from safs_ray.sparse.graph import (
-    Activation,
-    Affine,
-    Average,
-    Images,
-    MaxPool,
-    Normalisation,
-    Operation,
-    Same,
-    Sum,
-)
+from safs_ray.sparse.fusion import Unit, units
+from safs_ray.sparse.graph import Activation, Affine, Average, MaxPool, Normalisation, Same, Sum
 from safs_ray.sparse.kernels import gather
 from safs_ray.sparse.lanes import LANES, Floats
-from safs_ray.sparse.layers import apply, empty, side_by_side
-from safs_ray.sparse.normalise import IDENTITY, Normalise, normalise
+from safs_ray.sparse.layers import Linear, Pool, apply, empty, side_by_side
+from safs_ray.sparse.normalise import Batch, Normalise, normalise
 from safs_ray.sparse.operators import compiled
 from safs_ray.sparse.plan import Plan
 from safs_ray.sparse.program import levels_of
 from safs_ray.sparse.symbols import NotCompilableError
+from safs_ray.sparse.tails import IDENTITY, Tail
 
 NOTHING = torch.empty(0)
 
@@ -70,17 +61,8 @@ class SparseCohort(Cohort):
             for step in plan.steps
             if isinstance(step.operation, Normalisation)
         }
-        self._activations = _activations_behind_norms(plan, self._compiled)
-        self._normalise = {
-            index: Normalise(
-                self._norms[step.operation.owner],
-                np.asarray(plan.live[index].any(1)),
-                step.pixels,
-                self._compiled[self._activations[index].site] if index in self._activations else IDENTITY,
-            )
-            for index, step in enumerate(plan.steps)
-            if isinstance(step.operation, Normalisation)
-        }
+        self._units = units(plan, self._compiled)
+        self._normalise = {last: self._normalisation(unit) for last, unit in self._units.items()}
         self._dense = {
             index: cast(nn.Linear | nn.Conv1d | nn.Conv2d, module.get_submodule(step.operation.owner))
             for index, step in enumerate(plan.steps)
@@ -92,43 +74,73 @@ class SparseCohort(Cohort):
         self._channels, self._pixels = plan.pixels
         widest = max(int(live.sum()) for live in plan.live)
         self._piece = max(1, PIECE_BYTES // (LANES * self._levels.itemsize * max(1, widest))) * LANES
-        last = {source: index for index, step in enumerate(plan.steps) for source in step.inputs}
-        self._spent = [[source for source in last if last[source] == index] for index in range(len(plan.steps))]
+        within = {index for unit in self._units.values() for index in unit.steps[:-1]}
+        self._inputs = {
+            index: self._units[index].inputs if index in self._units else step.inputs
+            for index, step in enumerate(plan.steps)
+            if index not in within
+        }
+        last = {source: index for index, sources in self._inputs.items() for source in sources}
+        self._spent = {index: [source for source in last if last[source] == index] for index in self._inputs}
+
+    def _normalisation(self, unit: Unit) -> Normalise:
+        plan, norm = self._plan, self._plan.steps[unit.norm]
+        site = None if unit.activation is None else cast(Activation, plan.steps[unit.activation].operation).site
+        pool = None if unit.pool is None else cast(Pool, plan.layers[unit.pool])
+        windows = None if pool is None else pool.windows[: plan.steps[cast(int, unit.pool)].pixels]
+        return Normalise(
+            self._norms[cast(Normalisation, norm.operation).owner],
+            np.asarray(plan.live[unit.norm].any(1)),
+            norm.pixels,
+            Tail(
+                self._compiled[site] if site else IDENTITY,
+                unit.total is not None,
+                0 if pool is None else pool.windows.shape[1],
+            ),
+            windows,
+            None if unit.layer is None else cast(Linear, plan.layers[unit.layer]),
+        )
 
     def forward(self, images: Tensor) -> Tensor:
         pieces = images.split(self._piece)  # type: ignore[no-untyped-call]
-        known = [_known(len(piece), self._levels.dtype) for piece in pieces]
+        counts = [len(piece) for piece in pieces]
+        batch = Batch(counts, [_known(count, self._levels.dtype) for count in counts], self.training)
         found: dict[int, Sequence[Tensor]] = {}
         whole = {
             index: self._whole(layer, cast(Affine, self._plan.steps[index].operation).owner)
             for index, layer in self._dense.items()
         }
         parameters = {site: torch.stack(tuple(self._sites[site].parameters())) for site in self._compiled}
-        for index, step in enumerate(self._plan.steps):
-            match step.operation:
-                case Images():
-                    found[index] = side_by_side(lambda number: self._read(pieces[number]), len(pieces))
-                case Normalisation():
-                    found[index] = self._normalised(index, found[step.inputs[0]], known, parameters)
-                case _:
-                    found[index] = self._values(index, [found[source] for source in step.inputs], whole, parameters)
+        for index, sources in self._inputs.items():
+            inputs = [found[source] for source in sources]
+            if index in self._units:
+                found[index] = self._normalised(index, inputs, batch, parameters)
+            elif inputs:
+                found[index] = self._values(index, inputs, whole, parameters)
+            else:
+                found[index] = side_by_side(lambda number: self._read(pieces[number]), len(pieces))
             for source in self._spent[index]:
                 del found[source]
         logits = [each.transpose(1, 2).flatten(0, 1) for each in found[len(self._plan.steps) - 1]]
         return (torch.cat(logits) if len(logits) > 1 else logits[0])[None, : len(images)]
 
     def _normalised(
-        self,
-        index: int,
-        sources: Sequence[Tensor],
-        known: Sequence[Floats],
-        parameters: Mapping[str, Tensor],
+        self, last: int, inputs: Sequence[Sequence[Tensor]], batch: Batch, parameters: Mapping[str, Tensor]
     ) -> Sequence[Tensor]:
-        """The pieces of a batch normalisation's value, and of the activation's that is computed with it."""
-        step, activation = self._plan.steps[index], self._activations.get(index)
-        values = self.values[cast(Normalisation, step.operation).owner]
-        own_parameters = parameters[activation.site] if activation else values.new_ones(2)
-        return normalise(self._normalise[index], sources, values, own_parameters, known, self.training)
+        """The pieces of a unit's value."""
+        unit, (pieces, *others) = self._units[last], inputs
+        operations = (self._plan.steps[each].operation for each in unit.steps)
+        layer, own, scales = NOTHING, NOTHING, torch.ones(2, dtype=pieces[0].dtype)
+        for operation in operations:
+            match operation:
+                case Affine(owner):
+                    layer = self.values[owner]
+                case Normalisation(owner):
+                    own = self.values[owner]
+                case Activation(site):
+                    scales = parameters[site]
+        added = [each for other in others for each in other]
+        return normalise(self._normalise[last], pieces, added, (layer, own, scales), batch)
 
     def _values(
         self,
@@ -152,8 +164,6 @@ class SparseCohort(Cohort):
                 return apply(self._plan.layers[index], pieces, self.values[owner])
             case MaxPool() | Average():
                 return apply(self._plan.layers[index], pieces, NOTHING)
-            case Activation() if self._activations.get(step.inputs[0]) is step.operation:
-                return pieces
             case Activation(site) if site in parameters:
                 frozen = torch.is_grad_enabled() and not parameters[site].requires_grad
                 layer = (ActivateFrozen if frozen else Activate)(self._compiled[site])
@@ -238,22 +248,6 @@ def _densely(
     images = source.transpose(1, 2).reshape(-1, *affine.taken)
     out: Tensor = functional_call(layer, dict(tensors), (images,))
     return out.reshape(len(source), LANES, -1).transpose(1, 2).contiguous()
-
-
-def _activations_behind_norms(plan: Plan, compilable: Collection[str]) -> dict[int, Activation]:
-    """By index of a batch normalisation, the activation that alone reads it, where that can be compiled."""
-    readers: dict[int, list[Operation]] = defaultdict(list)
-    for step in plan.steps:
-        for source in step.inputs:
-            readers[source].append(step.operation)
-    return {
-        index: operations[0]
-        for index, operations in readers.items()
-        if isinstance(plan.steps[index].operation, Normalisation)
-        and len(operations) == 1
-        and isinstance(operations[0], Activation)
-        and operations[0].site in compilable
-    }
 
 
 def _known(images: int, dtype: np.dtype[Any]) -> Floats:

@@ -163,6 +163,10 @@ class Routine:
             found.append(Vector(self.builder, self.builder.shuffle_vector(one, undefined, same)))
         return found
 
+    def whole(self, address: ir.Value, place: ir.Value) -> ir.Value:
+        """A number of an array of integers of 64 bits."""
+        return self.builder.load(self.builder.gep(self.builder.inttoptr(address, place.type.as_pointer()), [place]))
+
     def load(self, address: ir.Value, row: ir.Value) -> Vector:
         return Vector(self.builder, self.builder.load(self._row(address, row), align=self._bytes))
 

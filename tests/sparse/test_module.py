@@ -52,7 +52,7 @@ def architectures(draw: st.DrawFn) -> tuple[int, int, Callable[[], nn.Module]]:
 
     for _ in range(draw(st.integers(0, 3))):
         side = shape.shape[-1]
-        kinds = ["conv", "norm", "activation", "residual", *(["max", "average", "adaptive"] if side > 2 else [])]
+        kinds = ["conv", "norm", "activation", "residual", *(["unit", "max", "average", "adaptive"] if side > 2 else [])]
         kind = draw(st.sampled_from(kinds))
         if kind == "conv":
             groups = draw(st.sampled_from([1, channels]))
@@ -72,6 +72,10 @@ def architectures(draw: st.DrawFn) -> tuple[int, int, Callable[[], nn.Module]]:
             conv = nn.Conv2d(channels, channels, 3, padding=1, bias=False)
             shortcut = draw(st.sampled_from([nn.Identity(), nn.Conv2d(channels, channels, 1)]))
             add(Residual(nn.Sequential(conv, nn.BatchNorm2d(channels)), shortcut))
+        elif kind == "unit":
+            conv = nn.Conv2d(channels, channels + 1, 3, padding=1)
+            add(nn.Sequential(conv, nn.BatchNorm2d(channels + 1), nn.ReLU(), nn.MaxPool2d(2)))
+            channels += 1
         elif kind == "max":
             add(nn.MaxPool2d(draw(st.integers(2, 3)), draw(st.integers(1, 2)), draw(st.integers(0, 1)), ceil_mode=True))
         elif kind == "average":
