@@ -52,7 +52,8 @@ def architectures(draw: st.DrawFn) -> tuple[int, int, Callable[[], nn.Module]]:
 
     for _ in range(draw(st.integers(0, 3))):
         side = shape.shape[-1]
-        kinds = ["conv", "norm", "activation", "residual", *(["unit", "max", "average", "adaptive"] if side > 2 else [])]
+        of_planes = ["unit", "max", "average", "adaptive"] if side > 2 else []
+        kinds = ["conv", "norm", "activation", "residual", *of_planes]
         kind = draw(st.sampled_from(kinds))
         if kind == "conv":
             groups = draw(st.sampled_from([1, channels]))
