@@ -239,6 +239,7 @@ class _Apply(torch.autograd.Function):
             return found
 
         of_sources, of_values = zip(*side_by_side(back, len(given)), strict=True)
+        ctx.sources = ctx.memories = None  # autograd would keep them until all gradients are found
         whole = None if of_values[0] is None else torch.from_numpy(sum(of_values[1:], of_values[0]))
         return None, whole, *(None if each is None else torch.from_numpy(each) for each in of_sources)
 

@@ -266,6 +266,7 @@ class _Normalise(torch.autograd.Function):
         of_inputs, of_others, found = ctx.norm.backward(
             given, ctx.inputs, ctx.others, ctx.values, ctx.batch, ctx.memory, wanted, learns
         )
+        ctx.inputs = ctx.others = ctx.memory = None  # autograd would keep them until all gradients are found
         of_layer, of_norm, of_parameters = map(torch.from_numpy, found)
         of_pieces = (None if each is None else torch.from_numpy(each) for each in (*of_inputs, *of_others))
         return None, None, of_layer, of_norm, of_parameters if learns else None, *of_pieces
