@@ -83,7 +83,7 @@ class Normalise:
         windows: Indices | None = None,
         layer: Linear | None = None,
     ) -> None:
-        self._running = [cast(Tensor, each).numpy() for each in (module.running_mean, module.running_var)]
+        self._running = cast(Tensor, module.running_mean), cast(Tensor, module.running_var)
         self._batches = cast(Tensor, module.num_batches_tracked)
         self._momentum, self._epsilon = cast(float, module.momentum), module.eps
         self._places = np.flatnonzero(live)
@@ -177,13 +177,14 @@ class Normalise:
         if batch.training:
             mean, variance = self._follow(found, [images * self._pixels for images in batch.images])
         else:
-            mean, variance = (running[self._places].astype(np.float64) for running in self._running)
+            mean, variance = (running.numpy()[self._places].astype(np.float64) for running in self._running)
         return list(sources), np.stack((mean, 1 / np.sqrt(variance + self._epsilon)))
 
     def _follow(self, found: Sequence[Doubles], counts: Sequence[int]) -> tuple[Doubles, Doubles]:
         """The batch's mean and variance by channel, which the running ones follow."""
         mean, deviation, seen = merged(found, counts)
-        for running, latest in zip(self._running, (mean, deviation / max(seen - 1, 1)), strict=True):
+        for own, latest in zip(self._running, (mean, deviation / max(seen - 1, 1)), strict=True):
+            running = own.numpy()
             running[self._places] += self._momentum * (latest.astype(running.dtype) - running[self._places])
         self._batches += 1
         return mean, deviation / seen
@@ -207,8 +208,8 @@ class Normalise:
         self, code: Callable[..., None], arrays: Sequence[Floats], sums: Sequence[Floats], constants: Sequence[Floats]
     ) -> None:
         """Run code of the tail over all channels; ``arrays`` and ``sums`` have blocks, constants do not."""
-        blocks, windows = (arrays, sums), (self._windows, *constants)
-        share(_run, len(self._places), arrays[-1].size, code, blocks, windows, (self._pixels, self._written))
+        of_blocks, of_all = (arrays, sums), (self._windows, *constants)
+        share(_run, len(self._places), arrays[-1].size, code, of_blocks, of_all, (self._pixels, self._written))
 
 
 def _run(

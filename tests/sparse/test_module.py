@@ -233,6 +233,18 @@ def test_a_mixed_network_goes_on_from_its_state() -> None:
             assert (first.state(0)[name][~mask] == 0).all()
 
 
+def test_a_copy_follows_statistics_of_its_own() -> None:
+    with architecture(lambda: nn.Sequential(Branching())) as name:
+        network = drawn_network(name, 2, 6, 0.5, seed=0)
+        cohort = sparse_cohort(network, ALL_SPARSE)
+        kept, copied = cohort.state(0), copy.deepcopy(cohort).train()
+        copied(images_and_labels(33, 2, 6, seed=0)[0])
+        states = kept, cohort.state(0), copied.state(0)
+        before, own, other = ([state[key] for key in state if "running" in key] for state in states)
+        assert all(torch.equal(one, two) for one, two in zip(before, own, strict=True))
+        assert not any(torch.equal(one, two) for one, two in zip(before, other, strict=True))
+
+
 def test_an_operator_that_cannot_be_compiled_is_left_to_torch() -> None:
     with architecture(mixed) as name:
         network = drawn_network(name, 1, 6, 0.5, seed=0)
