@@ -11,7 +11,7 @@ of a search with ReLU by several whole trainings of each before the last ones; h
 nothing keeps a worse one from being told.
 
 OUTPUT keeps the network of every row, and rows.json. A row that stands there is not made again; one that is interrupted
-goes on from its last checkpoint, a search from its beginning. Prints every epoch.
+goes on from its last checkpoint, a search from its beginning. Prints every evaluation and every epoch of the rows.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from safs_ray.checkpoints import Checkpoints
 from safs_ray.config import Configuration
 from safs_ray.data import Dataset
 from safs_ray.network import Network
+from safs_ray.search.evaluation import Evaluation
 from safs_ray.search.recipe import Recipe
 from safs_ray.stages import Result
 from safs_ray.storage import Folder
@@ -67,16 +68,22 @@ def finish(run: Configuration, pruned: Network, row: str, folder: Folder) -> Non
 def found(run: Configuration, pruned: Network, dataset: Dataset, folder: Folder) -> Recipe:
     """What a search finds, or has found before an interruption; it leaves every evaluation beside it."""
     if not folder.exists("recipe.json"):
-        epochs = run.search.steps * run.search.epochs + run.finetune.epochs
-        context = Context(run, stages.folds(run, dataset).search(), report=told("search", epochs))
-        search = stages.search(pruned, context, run.pruning.hyperparameters)
+        context = Context(run, stages.folds(run, dataset).search())
+        search = stages.search(pruned, context, run.pruning.hyperparameters, told=show)
         evaluations = [
-            {"assignment": each.assignment, "validation": each.best_accuracy, "core_seconds": round(each.core_seconds)}
+            {"phase": each.phase, "assignment": each.assignment, "validation": each.validation_accuracy}
+            | {"core_seconds": round(each.core_seconds)}
             for each in search.evaluations
         ]
         folder.write_json("evaluations.json", evaluations)
         folder.write_json("recipe.json", search.recipe.as_json())
     return Recipe.from_json(folder.read_json("recipe.json"))
+
+
+def show(evaluation: Evaluation) -> None:
+    """Print an evaluation of the search."""
+    operators, accuracy = " ".join(dict.fromkeys(evaluation.assignment)), evaluation.validation_accuracy
+    print(f"{time.strftime('%H:%M:%S')}  {evaluation.phase} {operators}, validation {accuracy:.1%}", flush=True)
 
 
 def told(what: str, epochs: int) -> Callable[[int, float], None]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from safs_ray.config import Hyperparameters
@@ -30,7 +31,11 @@ class Search:
 
 
 def search(
-    network: Network, context: Context, hyperparameters: Hyperparameters, course: Course | None = None
+    network: Network,
+    context: Context,
+    hyperparameters: Hyperparameters,
+    course: Course | None = None,
+    told: Callable[[Evaluation], object] = lambda evaluation: None,
 ) -> Search:
     """One chain to its end, in this process; an experiment runs many, each with its hyperparameters.
 
@@ -39,6 +44,7 @@ def search(
             are where the search starts.
         hyperparameters: of every candidate's training and of the fine-tuning.
         course: the steps of the chain; without one, those of protocol joint.
+        told: is told of every evaluation once it is made.
     """
     ledger = Ledger()
     steps = course or joint(context.configuration)
@@ -46,5 +52,6 @@ def search(
     chain = Chain(start, context, hyperparameters, ledger, steps, trial=steps.trial(0))
     while not chain.finished:
         evaluation = chain.step()
+        told(evaluation)
     recipe = Recipe(chain.best, hyperparameters, learn_scales=steps.searches_hyperparameters)
     return Search(chain.network(), recipe, evaluation.best_accuracy, tuple(ledger.evaluations))

@@ -3,6 +3,7 @@ from __future__ import annotations
 from safs_ray import stages
 from safs_ray.config import Configuration
 from safs_ray.data import Splits
+from safs_ray.search.evaluation import Evaluation
 from safs_ray.stages import Result
 from safs_ray.training import Context
 from tests.stages.altered import changed
@@ -15,6 +16,12 @@ def test_search_never_ends_below_its_start(configuration: Configuration, pruned:
     assert best.validation_accuracy >= searched[0].validation_accuracy
     assert found.assignment == best.assignment
     assert len(found.evaluations) == configuration.iterations
+
+
+def test_search_tells_of_every_evaluation(configuration: Configuration, pruned: Result, context: Context) -> None:
+    told: list[Evaluation] = []
+    found = stages.search(pruned.network, context, configuration.pruning.hyperparameters, told=told.append)
+    assert tuple(told) == found.evaluations
 
 
 def test_groups_of_channels_have_operators_and_scales_of_their_own(
