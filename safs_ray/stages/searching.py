@@ -16,6 +16,10 @@ from safs_ray.stages.preparing import searchable
 from safs_ray.training import Context
 
 
+def silent(_evaluation: Evaluation) -> None:
+    """Tells nobody."""
+
+
 @dataclass(frozen=True)
 class Search:
     """What a search found: the best network after fine-tuning, how it came about, and every evaluation made."""
@@ -35,7 +39,7 @@ def search(
     context: Context,
     hyperparameters: Hyperparameters,
     course: Course | None = None,
-    told: Callable[[Evaluation], object] = lambda evaluation: None,
+    told: Callable[[Evaluation], object] = silent,
 ) -> Search:
     """One chain to its end, in this process; an experiment runs many, each with its hyperparameters.
 
