@@ -164,7 +164,9 @@ class FusedCohort(Cohort):
         ahead, both, back = self._code
         # Where no gradient of any parameter is wanted.
         both = both * (self._without_own & (learning and not self.scales_of_sites.requires_grad))
-        return Candidates(self.values.detach().numpy(), self._parameters_of_sites().numpy(), ahead, both, back)
+        return Candidates(
+            self.values.detach().contiguous().numpy(), self._parameters_of_sites().numpy(), ahead, both, back
+        )
 
     def _parameters_of_sites(self) -> Tensor:
         """(networks, sites, parameters): alpha, beta, and the operator's own, as compiled operators take them."""

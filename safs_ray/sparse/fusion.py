@@ -86,8 +86,12 @@ def _operation(plan: Plan, index: int) -> object:
     return plan.steps[index].operation if index >= 0 else None
 
 
+MOST_PLACES = 9
+"""Of a window in a unit: its code has the activation once for every place, and takes the longer to compile."""
+
+
 def _pools_whole_planes(plan: Plan, index: int) -> bool:
-    """Whether a pooling has windows side by side, and all of the channels that it reads."""
+    """Whether a pooling has small windows side by side, and all of the channels that it reads."""
     layer, source = plan.layers[index], plan.steps[index].inputs[0]
     alike = np.array_equal(plan.live[index].all(1), plan.live[source].any(1))
-    return isinstance(layer, Pool) and layer.apart and alike
+    return isinstance(layer, Pool) and layer.apart and alike and layer.windows.shape[1] <= MOST_PLACES

@@ -11,6 +11,7 @@ import numpy.typing as npt
 from llvmlite import ir
 from numba.core import types
 from numba.core.datamodel import models
+from numba.core.errors import TypingError
 from numba.extending import intrinsic, register_model
 
 Floats = npt.NDArray[Any]
@@ -86,10 +87,12 @@ def store(_: Any, array: Any, row: Any, value: Any) -> Any:  # noqa: ARG001
 
 @operation
 def entry(_: Any, array: Any, place: Any) -> Any:  # noqa: ARG001
-    """The entry of an array at a place, counted through all axes, that is not negative.
+    """The entry of an array without gaps at a place, counted through all axes, that is not negative.
 
     Of any other index numba asks its sign, which takes as long as the product that the entry is for.
     """
+    if array.layout != "C":
+        raise TypingError(f"an array of layout {array.layout}, not C")
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         data = context.make_array(signature.args[0])(context, builder, arguments[0]).data

@@ -24,7 +24,7 @@ class Layer(Protocol):
     """Maps an array (blocks, rows, LANES) to another; ``values`` are its own weights and biases, (count,)."""
 
     def forward(self, source: Floats, values: Floats) -> tuple[Floats, Any]:
-        """The layer's value and what its backward needs besides its arguments."""
+        """The layer's value and what its backward needs besides its arguments: an array like it, or None."""
 
     def backward(
         self, gradient: Floats, source: Floats, memory: Any, values: Floats, wanted: bool
@@ -222,24 +222,26 @@ def torch_dtype(dtype: np.dtype[Any]) -> torch.dtype:
 class _Apply(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, layer: Layer, values: Tensor, *sources: Tensor) -> tuple[Tensor, ...]:
-        ctx.layer, ctx.values = layer, values.detach().numpy()
-        ctx.sources = [source.detach().numpy() for source in sources]
-        found = side_by_side(lambda piece: layer.forward(ctx.sources[piece], ctx.values), len(sources))
-        outs, ctx.memories = zip(*found, strict=True)
+        ctx.layer, ctx.values = layer, values.detach().contiguous().numpy()
+        arrays = [source.detach().numpy() for source in sources]
+        found = side_by_side(lambda piece: layer.forward(arrays[piece], ctx.values), len(sources))
+        outs, memories = zip(*found, strict=True)
+        ctx.save_for_backward(*sources, *(torch.from_numpy(each) for each in memories if each is not None))
         return tuple(map(torch.from_numpy, outs))
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         wanted, given = ctx.needs_input_grad[2], [gradient.contiguous().numpy() for gradient in gradients]
+        saved = [tensor.detach().numpy() for tensor in ctx.saved_tensors]
+        sources, memories = saved[: len(given)], saved[len(given) :] or [None] * len(given)
 
         def back(piece: int) -> tuple[Floats | None, Floats | None]:
             found: tuple[Floats | None, Floats | None] = ctx.layer.backward(
-                given[piece], ctx.sources[piece], ctx.memories[piece], ctx.values, wanted
+                given[piece], sources[piece], memories[piece], ctx.values, wanted
             )
             return found
 
         of_sources, of_values = zip(*side_by_side(back, len(given)), strict=True)
-        ctx.sources = ctx.memories = None  # autograd would keep them until all gradients are found
         whole = None if of_values[0] is None else torch.from_numpy(sum(of_values[1:], of_values[0]))
         return None, whole, *(None if each is None else torch.from_numpy(each) for each in of_sources)
 

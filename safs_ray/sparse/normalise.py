@@ -255,19 +255,22 @@ class _Normalise(torch.autograd.Function):
     ) -> tuple[Tensor, ...]:
         ctx.norm, ctx.batch = norm, batch
         ctx.values = Values(*(each.detach().contiguous().numpy() for each in (layer, values, parameters)))
-        arrays = [piece.detach().numpy() for piece in pieces]
-        ctx.inputs, ctx.others = arrays[: len(batch.known)], arrays[len(batch.known) :]
-        outs, ctx.memory = norm.forward(ctx.inputs, ctx.others, ctx.values, batch)
+        arrays, count = [piece.detach().numpy() for piece in pieces], len(batch.images)
+        outs, memory = norm.forward(arrays[:count], arrays[count:], ctx.values, batch)
+        ctx.statistics = memory.statistics
+        ctx.save_for_backward(*map(torch.from_numpy, memory.sources), *pieces)
         return tuple(map(torch.from_numpy, outs))
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         given = [gradient.contiguous().numpy() for gradient in gradients]
         learns, wanted = ctx.needs_input_grad[4:6]
+        saved, count = [tensor.detach().numpy() for tensor in ctx.saved_tensors], len(given)
+        sources, inputs, others = saved[:count], saved[count : 2 * count], saved[2 * count :]
+        memory = Memory(sources, ctx.statistics)
         of_inputs, of_others, found = ctx.norm.backward(
-            given, ctx.inputs, ctx.others, ctx.values, ctx.batch, ctx.memory, wanted, learns
+            given, inputs, others, ctx.values, ctx.batch, memory, wanted, learns
         )
-        ctx.inputs = ctx.others = ctx.memory = None  # autograd would keep them until all gradients are found
         of_layer, of_norm, of_parameters = map(torch.from_numpy, found)
         of_pieces = (None if each is None else torch.from_numpy(each) for each in (*of_inputs, *of_others))
         return None, None, of_layer, of_norm, of_parameters if learns else None, *of_pieces

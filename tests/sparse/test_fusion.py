@@ -71,6 +71,7 @@ ONLY_NONZEROS = TYPICAL._replace(nonzero=1e-6)
         ([*NORMED, nn.MaxPool2d(2), nn.ReLU()], ["Affine", "Normalisation", "MaxPool"]),
         ([*NORMED, nn.ReLU(), nn.MaxPool2d(3, 1)], ["Affine", "Normalisation", "Activation"]),
         ([*NORMED, nn.ReLU(), nn.AvgPool2d(2)], ["Affine", "Normalisation", "Activation"]),
+        ([*NORMED, nn.ReLU(), nn.MaxPool2d(4)], ["Affine", "Normalisation", "Activation"]),  # code for 16 places
     ],
 )
 def test_units_are_as_large_as_they_can_be(

@@ -21,6 +21,7 @@ from safs_ray.operators import OPERATORS
 from safs_ray.sparse import plan
 from safs_ray.sparse.lanes import LANES
 from safs_ray.sparse.module import SparseCohort
+from safs_ray.sparse.planned import cohort_of
 
 CLASSES = 3
 
@@ -231,6 +232,35 @@ def test_a_mixed_network_goes_on_from_its_state() -> None:
         assert torch.equal(second.eval()(images), first.eval()(images))
         for name, mask in network.masks.items():
             assert (first.state(0)[name][~mask] == 0).all()
+
+
+def test_two_losses_of_the_same_logits_add_their_gradients() -> None:
+    with architecture(Branching) as name:
+        network = drawn_network(name, 2, 6, 0.5, seed=0)
+        images, labels = images_and_labels(33, 2, 6, seed=0)
+        first, second = (sparse_cohort(network, ALL_SPARSE) for _ in range(2))
+        logits = first(images)[0]
+        cross_entropy(logits, labels).backward(retain_graph=True)
+        logits.square().mean().backward()
+        both = second(images)[0]
+        (cross_entropy(both, labels) + both.square().mean()).backward()
+        for one, other in zip(first.weights, second.weights, strict=True):
+            torch.testing.assert_close(one.grad, other.grad)
+
+
+@pytest.mark.parametrize("normed", [True, False])
+def test_values_may_have_gaps_in_memory(normed: bool) -> None:
+    build = Branching if normed else (lambda: nn.Sequential(nn.Flatten(), nn.Linear(72, 8), nn.ReLU(), nn.Linear(8, 3)))
+    with architecture(build) as name:
+        network = drawn_network(name, 2, 6, 0.5, seed=0)
+        images, _ = images_and_labels(33, 2, 6, seed=0)
+        module = network.build()
+        cohort = cohort_of(plan.make(network, module, ALL_SPARSE), network, module)
+        assert isinstance(cohort, SparseCohort) is normed
+        before = cohort(images)
+        for values in cohort.weights:
+            values.data = torch.stack([values.data, values.data + 5], -1)[..., 0]
+        assert torch.equal(cohort(images), before)
 
 
 def test_a_copy_follows_statistics_of_its_own() -> None:
