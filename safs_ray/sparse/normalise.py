@@ -145,13 +145,15 @@ class Normalise:
         total, product = found.T[:SUMS]
         mixed = self._mixture(values.norm, memory.statistics, total, product, batch).astype(values.norm.dtype)
 
+        # A shift in front of a batch's own mean changes nothing: its gradient is 0, or NaN as that of all else.
+        biases = not batch.training or not np.isfinite(total).all()
+
         def passed_on(piece: int) -> tuple[Floats | None, Floats | None]:
             own = behind[piece]
             out = empty(len(own), own.shape[1], own.dtype) if others else own
             share(mix, len(mean), out.size, out, own, sources[piece], batch.known[piece], mixed, self._pixels)
             if not self._layer:
                 return out, None
-            biases = not batch.training  # a shift in front of a batch's own mean changes nothing
             return self._layer.pulled(out, inputs[piece], values.layer, wanted, biases)
 
         of_inputs, of_layer = zip(*side_by_side(passed_on, len(sources)), strict=True)

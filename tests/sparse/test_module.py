@@ -234,6 +234,20 @@ def test_a_mixed_network_goes_on_from_its_state() -> None:
             assert (first.state(0)[name][~mask] == 0).all()
 
 
+def test_biases_before_a_normalisation_have_no_number_where_the_dense_network_has_none() -> None:
+    with architecture(Branching) as name:
+        network = drawn_network(name, 2, 6, 0.5, seed=0)
+        network = replace(network, state={**network.state, "first.bias": network.state["first.bias"] * torch.nan})
+        images, labels = images_and_labels(33, 2, 6, seed=0)
+        sparse, dense = sparse_cohort(network, ALL_SPARSE), dense_module(network)
+        cross_entropy(sparse(images)[0], labels).backward()
+        cross_entropy(dense(network.specification.normalised(images).double()), labels).backward()
+        right = dense.get_parameter("first.bias").grad
+        assert right is not None
+        assert right.isnan().all()
+        assert sparse.gradients()[0]["first"][-len(right) :].isnan().all()
+
+
 def test_two_losses_of_the_same_logits_add_their_gradients() -> None:
     with architecture(Branching) as name:
         network = drawn_network(name, 2, 6, 0.5, seed=0)
