@@ -89,7 +89,7 @@ class Normalise:
         self._places = np.flatnonzero(live)
         self._pixels, self._tail, self._layer = pixels, tail, layer
         self._windows = NO_WINDOWS if windows is None else windows.astype(np.int64)
-        self._written = len(self._windows) if tail.places else pixels
+        self._planes = pixels, len(self._windows) if tail.places else pixels
 
     def forward(
         self, inputs: Sequence[Floats], others: Sequence[Floats], values: Values, batch: Batch
@@ -100,13 +100,14 @@ class Normalise:
             others: what a tail that adds adds, else none.
         """
         sources, statistics = self._measured(inputs, values.layer, batch)
-        factors, code = self._factors(values.norm, statistics), code_of(self._tail, values.norm.dtype)
+        constants = self._windows, values.parameters, self._factors(values.norm, statistics)
+        code = code_of(self._tail, values.norm.dtype)
 
         def finished(piece: int) -> Floats:
             source = sources[piece]
-            out = empty(len(source), len(self._places) * self._written, source.dtype)
+            out = empty(len(source), len(self._places) * self._planes[1], source.dtype)
             arrays = out, source, others[piece] if others else source
-            self._run(code.ahead, arrays, (), (values.parameters, factors))
+            share(_run, len(self._places), source.size, code.ahead, arrays, constants, self._planes)
             return out
 
         return side_by_side(finished, len(sources)), Memory(sources, statistics)
@@ -129,15 +130,16 @@ class Normalise:
             learns: whether those of the parameters are.
         """
         sources, (mean, inverse) = memory
-        factors, code = self._factors(values.norm, memory.statistics), code_of(self._tail, values.norm.dtype)
+        constants = self._windows, values.parameters, self._factors(values.norm, memory.statistics)
+        code = code_of(self._tail, values.norm.dtype)
+        back = code.back if learns else code.back_frozen
 
         def pulled(piece: int) -> tuple[Floats, Doubles]:
             source = sources[piece]
             out = empty(len(source), source.shape[1], source.dtype)
             sums = np.zeros((len(source), len(mean), SUMS + len(values.parameters)), source.dtype)
-            arrays = out, gradients[piece], source, others[piece] if others else source
-            back = code.back if learns else code.back_frozen
-            self._run(back, arrays, (sums,), (values.parameters, factors))
+            arrays = out, gradients[piece], source, others[piece] if others else source, sums
+            share(_run, len(mean), source.size, back, arrays, constants, self._planes)
             return out, sums.sum(0, dtype=np.float64)
 
         behind, sums = zip(*side_by_side(pulled, len(sources)), strict=True)
@@ -206,28 +208,19 @@ class Normalise:
         b = -a * inverse * inverse * product / count
         return np.stack((a, b, -a * total / count - b * mean))
 
-    def _run(
-        self, code: Callable[..., None], arrays: Sequence[Floats], sums: Sequence[Floats], constants: Sequence[Floats]
-    ) -> None:
-        """Run code of the tail over all channels; ``arrays`` and ``sums`` have blocks, constants do not."""
-        of_blocks, of_all = (arrays, sums), (self._windows, *constants)
-        share(_run, len(self._places), arrays[-1].size, code, of_blocks, of_all, (self._pixels, self._written))
-
 
 def _run(
     begin: int,
     end: int,
     code: Callable[..., None],
-    arrays: tuple[Sequence[Floats], Sequence[Floats]],
+    arrays: Sequence[Floats],
     constants: Sequence[npt.NDArray[Any]],
-    pixels: tuple[int, int],
+    planes: tuple[int, int],
 ) -> None:
-    """Run code over some channels of all blocks."""
-    values, sums = arrays
-    windows, *numbers = (each.ctypes.data for each in constants)
-    for block in range(len(values[0])):
-        own, summed = ([address(each, block) for each in some] for some in (values, sums))
-        code(*own, windows, *summed, *numbers, begin, end, *pixels)
+    """Run code over some channels of all blocks, which ``arrays`` have and constants do not."""
+    numbers = [each.ctypes.data for each in constants]
+    for block in range(len(arrays[0])):
+        code(*(address(each, block) for each in arrays), *numbers, begin, end, *planes)
 
 
 def _halves(values: Floats) -> tuple[Floats, Floats]:

@@ -45,16 +45,15 @@ class Tail:
 class Code(NamedTuple):
     """A tail's functions, which run beside other threads, of integers of 64 bits.
 
-    ``arrays`` are ``source, other, windows``, the second for a tail that adds, the third (pooled pixels, places) of
-    64 bits for one that pools: pixels of a plane, each in one window, once. ``factors`` (channels, 3) are each
-    channel's factor, summand and mean; ``begin`` and ``end`` count channels; planes have ``pixels``, and ``written``
-    of them at the tail's end.
+    ``other`` is what a tail adds; ``windows`` (pooled pixels, places), of 64 bits, what one that pools takes: pixels of
+    a plane, each in one window, once. ``factors`` (channels, 3) are each channel's factor, summand and mean; ``begin``
+    and ``end`` count channels; planes have ``pixels``, and ``written`` of them at the tail's end.
 
     Attributes:
-        ahead: ``(out, *arrays, parameters, factors, begin, end, pixels, written)`` writes the tail's value.
-        back: ``(out, gradient, *arrays, sums, parameters, factors, begin, end, pixels, written)`` writes the gradient
-            in front of the activation, and of each channel its :data:`SUMS` and the gradient of each parameter to
-            ``sums`` (channels, SUMS + parameters).
+        ahead: ``(out, source, other, windows, parameters, factors, begin, end, pixels, written)`` writes the value.
+        back: ``(out, gradient, source, other, sums, windows, parameters, factors, begin, end, pixels, written)``
+            writes the gradient in front of the activation, and of each channel its :data:`SUMS` and the gradient of
+            each parameter to ``sums`` (channels, SUMS + parameters).
         back_frozen: the same without the gradients of parameters, the last of ``sums``.
     """
 
@@ -90,16 +89,15 @@ def _ahead(routine: Routine, tail: Tail) -> None:
         first, first_written = builder.mul(channel.index, pixels), builder.mul(channel.index, written)
         with for_range(builder, written) as pixel:
             rows = _rows(routine, tail, windows, first, pixel.index)
-            scaled = [routine.load(source, row) * factor + summand for row in rows]
-            if tail.adds:
-                scaled = [each + routine.load(other, row) for each, row in zip(scaled, rows, strict=True)]
+            sources = [routine.load(source, row) for row in rows]
+            scaled = _scaled(routine, tail, sources, other, rows, factor, summand)
             found = _largest([activation.value(each) for each in scaled])
             routine.store(out, builder.add(first_written, pixel.index), found)
     builder.ret_void()
 
 
 def _back(routine: Routine, tail: Tail, *, learns: bool) -> None:
-    out, gradient, source, other, windows, sums, parameters, factors, begin, end, pixels, written = routine.arguments
+    out, gradient, source, other, sums, windows, parameters, factors, begin, end, pixels, written = routine.arguments
     builder, activation = routine.builder, ActivationCode(tail.operator, routine, parameters)
     width = SUMS + activation.parameters
     nothing = routine.nothing
@@ -112,9 +110,7 @@ def _back(routine: Routine, tail: Tail, *, learns: bool) -> None:
         with for_range(builder, written) as pixel:
             rows = _rows(routine, tail, windows, first, pixel.index)
             sources = [routine.load(source, row) for row in rows]
-            scaled = [x * factor + summand for x in sources]
-            if tail.adds:
-                scaled = [each + routine.load(other, row) for each, row in zip(scaled, rows, strict=True)]
+            scaled = _scaled(routine, tail, sources, other, rows, factor, summand)
             given = [routine.load(gradient, builder.add(first_written, pixel.index))]
             if tail.places:
                 given = _of_largest([activation.value(each) for each in scaled], *given)
@@ -139,6 +135,22 @@ def _rows(routine: Routine, tail: Tail, windows: ir.Value, first: ir.Value, pixe
     start = builder.mul(pixel, ir.IntType(64)(tail.places))
     places = (builder.add(start, ir.IntType(64)(place)) for place in range(tail.places))
     return [builder.add(first, routine.whole(windows, place)) for place in places]
+
+
+def _scaled(
+    routine: Routine,
+    tail: Tail,
+    sources: Sequence[Vector],
+    other: ir.Value,
+    rows: Sequence[ir.Value],
+    factor: Vector,
+    summand: Vector,
+) -> list[Vector]:
+    """What the activation reads in such rows."""
+    scaled = [source * factor + summand for source in sources]
+    if not tail.adds:
+        return scaled
+    return [each + routine.load(other, row) for each, row in zip(scaled, rows, strict=True)]
 
 
 def _largest(values: Sequence[Vector]) -> Vector:
