@@ -6,7 +6,8 @@
 
 Each build runs in a process of its own, with the packages of this Python. The step is that of the build's own
 benchmarks/sparse.py: forward, backward and Adam on random images, masks and weights, by what run.execution=auto chooses
-with typical costs. Times are medians in milliseconds of the wall; memory is what the process holds at most beyond what
+with typical costs. A turn is as many steps as take a tenth of a second, so that small networks find their caches as in
+training. Times are medians in milliseconds of the wall; memory is what the process holds at most beyond what
 it held before its first step. Prints them for every network, allocation, sparsity and number of threads.
 """
 
@@ -24,6 +25,9 @@ from statistics import median
 from typing import Any
 
 HERE = Path(__file__).resolve().parent.parent
+
+TURN = 0.1
+"""Seconds of a turn, and more where a step takes longer."""
 
 
 def main() -> None:
@@ -43,7 +47,7 @@ def main() -> None:
         words = model, allocation, sparsity, arguments.operator, threads
         other, this = compare([Build(each, words) for each in (arguments.other, HERE)], arguments.turns)
         print(
-            f"| {model} | {allocation} | {sparsity} | {threads} | {other[0]:.1f} | {this[0]:.1f} | "
+            f"| {model} | {allocation} | {sparsity} | {threads} | {other[0]:.3g} | {this[0]:.3g} | "
             f"{other[0] / this[0]:.2f} | {other[1]:.0f} | {this[1]:.0f} |",
             flush=True,
         )
@@ -68,7 +72,7 @@ class Build:
         )
 
     def step(self) -> tuple[float, float]:
-        """Milliseconds of a step, and the megabytes beyond those before the first."""
+        """Milliseconds of a step in a turn, and the megabytes beyond those before the first."""
         assert self._process.stdin
         assert self._process.stdout
         print(file=self._process.stdin, flush=True)
@@ -106,9 +110,11 @@ def run(model: str, allocation: str, sparsity: str, operator: str, threads: str)
     trained = module.cohort if hasattr(module, "cohort") else module.team()
     step, before = build._step(trained, *build.SHAPES[model]), _most_memory()
     for _ in sys.stdin:
-        start = time.perf_counter()
-        step()
-        print(1000 * (time.perf_counter() - start), _most_memory() - before, flush=True)
+        start, steps = time.perf_counter(), 0
+        while not steps or time.perf_counter() - start < TURN:
+            step()
+            steps += 1
+        print(1000 * (time.perf_counter() - start) / steps, _most_memory() - before, flush=True)
 
 
 def _most_memory() -> float:

@@ -15,9 +15,10 @@ import numpy.typing as npt
 from llvmlite import ir
 from numba.core import cgutils, types
 
-from safs_ray.sparse.kernels import add_up, combine, correlate, gather, pool, unpool
+from safs_ray.sparse.kernels import add_up, combine, correlate, gather, pool, unpool, unpool_apart
 from safs_ray.sparse.lanes import LANES, Floats, Indices, compiled, load, operation, store, sum_of, times
 from safs_ray.sparse.losses import Goal, lose
+from safs_ray.sparse.operators import SCALES
 
 Addresses = npt.NDArray[np.int64]
 Step = npt.NDArray[np.int64]
@@ -38,8 +39,9 @@ nonzeros begin, for :func:`kernels.combine`."""
 WEIGHTS, WEIGHT_COUNT, BANDS, PAIR_STARTS, PAIRS, BIAS_COUNT, BIAS_STARTS, BIAS_ROWS = range(12, 20)
 """Columns of an affine step, for :func:`kernels.correlate` and :func:`kernels.add_up`."""
 
-WINDOWS, PLACES = range(6, 8)
-"""Columns of a pooling step: where its windows begin, and how many places one has."""
+WINDOWS, PLACES, APART = range(6, 9)
+"""Columns of a pooling step: where its windows begin, how many places one has, and whether every row of the source is
+in one of them, once."""
 
 COLUMNS = 20
 
@@ -104,16 +106,18 @@ class Gradients(NamedTuple):
     All are zeros at first.
 
     Attributes:
-        losses: (candidates,), means over the batch.
         values: (candidates, values), gradients.
-        parameters: (candidates, sites, most parameters), gradients.
-        lanes: (candidates, sites, most parameters, LANES), those of the parameters by lane.
+        scales: (candidates, sites, any number), gradients of alpha and beta.
+        internal: (candidates, sites, most parameters - 2), those of the operators' own parameters.
+        lanes: (candidates, sites, most parameters, LANES), those of the scales and these, by lane.
+        losses: (candidates,), means over the batch.
     """
 
-    losses: Floats
     values: Floats
-    parameters: Floats
+    scales: Floats
+    internal: Floats
     lanes: Floats
+    losses: Floats
 
 
 @operation
@@ -211,8 +215,11 @@ def back(program: Program, candidates: Candidates, k: int, room: Room, found: Gr
             arguments = place(given), place(gradient), place(source), parameters, own, step[OUTS]
             call(candidates.back[k, site], arguments)
         elif step[KIND] == POOL:
-            given[:] = 0
-            unpool(given, gradient, out, source, windows(program, step))
+            if step[APART]:
+                unpool_apart(0, out.shape[1], given, gradient, out, source, windows(program, step))
+            else:
+                given[:] = 0
+                unpool(given, gradient, out, source, windows(program, step))
         else:
             if step[KIND] == AFFINE:
                 add_gradients(program, step, source, gradient, found.values[k, step[VALUES] :])
@@ -248,12 +255,15 @@ def read(program: Program, images: Images, first: int, room: Room) -> int:
 
 @compiled
 def add_lanes(found: Gradients) -> None:
-    """Add up the lanes of the parameters' gradients."""
-    candidates, sites, parameters = found.parameters.shape
+    """Add up the lanes of the gradients of scales and operators' own parameters."""
+    candidates, sites, parameters, _ = found.lanes.shape
     for k in range(candidates):
         for site in range(sites):
-            for i in range(parameters):
-                found.parameters[k, site, i] = sum_of(load(found.lanes, (k * sites + site) * parameters + i))
+            first = (k * sites + site) * parameters
+            for i in range(SCALES):
+                found.scales[k, site, i] = sum_of(load(found.lanes, first + i))
+            for i in range(SCALES, parameters):
+                found.internal[k, site, i - SCALES] = sum_of(load(found.lanes, first + i))
 
 
 @compiled

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from itertools import accumulate, pairwise
 from typing import Any, cast
 
 import numpy as np
@@ -49,20 +51,26 @@ class FusedCohort(Cohort):
         first = networks[0]
         dtype = first.dtype
         code = [[compiled(name, dtype == torch.float32) for name in network.assignment] for network in networks]
-        self._code = tuple(np.array([[each[way] for each in own] for own in code]) for way in range(3))
         self._plan, self._program = plan, program(plan, first)
         self._pixels = first.specification.rows
         self._networks = networks
         self._states = [dict(network.state) for network in networks]
         self._names = [_names(network) for network in networks]
-        self._without_own = np.array([[len(names) == len(SCALES) for names in own] for own in self._names])
+        ahead, both, back = (np.array([[each[way] for each in own] for own in code]) for way in range(3))
+        # Only where no gradient of any parameter is wanted.
+        both *= np.array([[len(names) == len(SCALES) for names in own] for own in self._names])
+        self._code, self._neither = (ahead, both, back), np.zeros_like(both)
         most = max(len(names) for own in self._names for names in own) - len(SCALES)
         count, sites = len(networks), len(first.sites)
         self.values = nn.Parameter(torch.zeros(count, _padded(plan.values), dtype=dtype))
         self.scales_of_sites = nn.Parameter(torch.zeros(count, sites, PADDING, dtype=dtype))
-        self.internal = nn.Parameter(torch.zeros(count, sites, _padded(max(1, most)), dtype=dtype))
+        internal = torch.zeros(count, sites, _padded(max(1, most)), dtype=dtype)
+        self.internal = nn.Parameter(internal, requires_grad=most > 0)
         for number, network in enumerate(networks):
             self.load(number, network.state)
+        of_lanes = count, sites, len(SCALES) + self.internal.shape[2], LANES
+        self._shapes = *(tuple(learned.shape) for learned in self._learned), of_lanes, (count,)
+        self._ends = [0, *accumulate(map(math.prod, self._shapes))]
         self._room = Room(*torch.zeros(2, self._program.rows, LANES, dtype=dtype).numpy())
 
     def forward(self, images: Tensor) -> Tensor:
@@ -80,7 +88,7 @@ class FusedCohort(Cohort):
         found, pixels = self._nothing(), self._pixels(images).numpy()
         goal = goal_of(loss, targets, found.values.dtype)
         blocks.learn(self._program, self._candidates(learning=True), pixels, goal, self._room, found)
-        for parameter, gradient in zip(self._learned, self._gradients(found), strict=True):
+        for parameter, gradient in zip(self._learned, _learned(found), strict=True):
             parameter.grad = gradient if parameter.requires_grad else None
         return torch.from_numpy(found.losses)
 
@@ -158,30 +166,29 @@ class FusedCohort(Cohort):
         found = self._nothing()
         given = gradients.contiguous().numpy()
         blocks.pull(self._program, self._candidates(learning=True), images.numpy(), given, self._room, found)
-        return self._gradients(found)
+        return _learned(found)
 
     def _candidates(self, learning: bool) -> Candidates:
         ahead, both, back = self._code
-        # Where no gradient of any parameter is wanted.
-        both = both * (self._without_own & (learning and not self.scales_of_sites.requires_grad))
+        if not learning or self.scales_of_sites.requires_grad:
+            both = self._neither
         return Candidates(
             self.values.detach().contiguous().numpy(), self._parameters_of_sites().numpy(), ahead, both, back
         )
 
     def _parameters_of_sites(self) -> Tensor:
         """(networks, sites, parameters): alpha, beta, and the operator's own, as compiled operators take them."""
-        return torch.cat([self.scales_of_sites[..., : len(SCALES)], self.internal], -1).detach()
+        return torch.cat([self.scales_of_sites.detach()[..., : len(SCALES)], self.internal.detach()], -1)
 
     def _nothing(self) -> Gradients:
-        shape = (*self.internal.shape[:2], len(SCALES) + self.internal.shape[2])
-        shapes = (len(self.values),), self.values.shape, shape, (*shape, LANES)
-        return Gradients(*(torch.zeros(each, dtype=self.values.dtype).numpy() for each in shapes))
+        zeros = torch.zeros(self._ends[-1], dtype=self.values.dtype).numpy()  # one array is made sooner than five
+        parts = zip(pairwise(self._ends), self._shapes, strict=True)
+        return Gradients(*(zeros[first:end].reshape(shape) for (first, end), shape in parts))
 
-    def _gradients(self, found: Gradients) -> tuple[Tensor, ...]:
-        parameters = torch.from_numpy(found.parameters)
-        of_scales = torch.zeros_like(self.scales_of_sites)
-        of_scales[..., : len(SCALES)] = parameters[..., : len(SCALES)]
-        return torch.from_numpy(found.values), of_scales, parameters[..., len(SCALES) :].contiguous()
+
+def _learned(found: Gradients) -> tuple[Tensor, ...]:
+    """The gradients of values, scales and operators' own parameters."""
+    return torch.from_numpy(found.values), torch.from_numpy(found.scales), torch.from_numpy(found.internal)
 
 
 def _copied(plan: Plan, networks: Sequence[Network], training: bool, learns_scales: bool) -> FusedCohort:

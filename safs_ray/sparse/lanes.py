@@ -14,6 +14,8 @@ from numba.core.datamodel import models
 from numba.core.errors import TypingError
 from numba.extending import intrinsic, register_model
 
+from safs_ray.sparse import vectors
+
 Floats = npt.NDArray[Any]
 Doubles = npt.NDArray[np.float64]
 Indices = npt.NDArray[np.int32]
@@ -154,6 +156,36 @@ def minus(_: Any, one: Any, other: Any) -> Any:
         return builder.fsub(*arguments)
 
     return one(one, other), generate
+
+
+@operation
+def over(_: Any, one: Any, other: Any) -> Any:
+    """one / other."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:  # noqa: ARG001
+        return builder.fdiv(*arguments)
+
+    return one(one, other), generate
+
+
+@operation
+def exponential(_: Any, value: Any) -> Any:
+    """e to the power of every lane; below 1e-38 for what is under -88."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:  # noqa: ARG001
+        return vectors.exp(vectors.Vector(builder, arguments[0])).bits
+
+    return value(value), generate
+
+
+@operation
+def logarithm(_: Any, value: Any) -> Any:
+    """ln of every lane, for numbers from 1 on."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:  # noqa: ARG001
+        return vectors.log1p(vectors.Vector(builder, arguments[0]) - 1).bits
+
+    return value(value), generate
 
 
 @operation

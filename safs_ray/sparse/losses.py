@@ -9,7 +9,22 @@ import numpy as np
 import numpy.typing as npt
 
 from safs_ray.losses import CompiledLoss, Targets
-from safs_ray.sparse.lanes import Doubles, Floats, compiled
+from safs_ray.sparse.lanes import (
+    LANES,
+    Doubles,
+    Floats,
+    compiled,
+    exponential,
+    larger,
+    load,
+    logarithm,
+    minus,
+    over,
+    plus,
+    spread,
+    store,
+    times,
+)
 
 Classes = npt.NDArray[np.int64]
 
@@ -79,29 +94,35 @@ def cross_entropy(
         settings: smoothing s, share w and temperature T, then the weights of the classes, if there are any.
     """
     smoothing, share, temperature = settings[0], settings[1], settings[2]
+    of_lanes = np.zeros((3, LANES), logits.dtype)
+    hard, losses, largest = of_lanes  # of each image: the weight of its class, its loss, its largest logit
+    for lane in range(len(classes)):
+        hard[lane] = 1 - share
+        if len(settings) > WEIGHTS:
+            hard[lane] *= settings[WEIGHTS + classes[lane]]
+        losses[lane] = -(1 - smoothing) * logits[classes[lane], lane]
+    most = load(logits, 0)
+    for row in range(1, len(logits)):
+        most = larger(most, load(logits, row))
+    store(of_lanes, 2, most)
+    even, norm = spread(logits.dtype.type(smoothing / len(logits))), spread(logits.dtype.type(0))
+    for row in range(len(logits)):
+        power = exponential(minus(load(logits, row), most))
+        store(gradients, row, power)
+        norm = plus(norm, power)
+        if smoothing:
+            store(of_lanes, 1, minus(load(of_lanes, 1), times(even, load(logits, row))))
+    store(of_lanes, 1, plus(load(of_lanes, 1), plus(logarithm(norm), most)))
+    scale = times(load(of_lanes, 0), spread(logits.dtype.type(1 / count)))
+    for row in range(len(logits)):
+        store(gradients, row, times(scale, minus(over(load(gradients, row), norm), even)))
+    gradients[:, len(classes) :] = 0  # whatever the logits are there
     total = 0.0
     for lane in range(len(classes)):
-        largest = logits[0, lane]
-        for row in range(1, len(logits)):
-            largest = max(largest, logits[row, lane])
-        norm, sum_of_logits = 0.0, 0.0
-        for row in range(len(logits)):
-            gradients[row, lane] = math.exp(logits[row, lane] - largest)
-            norm += gradients[row, lane]
-            sum_of_logits += logits[row, lane]
-        reached = logits[classes[lane], lane]
-        if smoothing:
-            reached += smoothing * (sum_of_logits / len(logits) - reached)
-        hard = 1 - share
-        if len(settings) > WEIGHTS:
-            hard *= settings[WEIGHTS + classes[lane]]
-        total += hard * (math.log(norm) + largest - reached)
-        for row in range(len(logits)):
-            own = gradients[row, lane] / norm
-            wanted = smoothing / len(logits) + (1 - smoothing if row == classes[lane] else 0.0)
-            gradients[row, lane] = hard * (own - wanted) / count
+        total += hard[lane] * losses[lane]
+        gradients[classes[lane], lane] -= hard[lane] * (1 - smoothing) / count
         if share:
-            total += share * temperature * add_soft(gradients, logits, lane, largest, soft[lane], settings, count)
+            total += share * temperature * add_soft(gradients, logits, lane, largest[lane], soft[lane], settings, count)
     return total
 
 

@@ -69,7 +69,7 @@ def program(plan: Plan, network: Network) -> Program:
                 layer = plan.layers[index]
                 if isinstance(layer, Pool):
                     windows = lists.add(layer.windows.ravel())
-                    steps.append([blocks.POOL, *rows, 0, windows, layer.windows.shape[1]])
+                    steps.append([blocks.POOL, *rows, 0, windows, layer.windows.shape[1], int(layer.apart)])
                 elif isinstance(layer, ConstantSums):
                     own = [lists.add(each) for each in (*_of(layer.ahead), *_of(layer.back))]
                     steps.append([blocks.FIXED, *rows, sum(map(len, fixed)), *own])

@@ -62,6 +62,22 @@ def test_lose_of_values_labels_and_weighed_classes_is_the_loss_of_torch(
     assert (found[:, images:] == 0).all()
 
 
+@pytest.mark.parametrize("loss", [CROSS_ENTROPY, CrossEntropy(smoothing=0.1), CrossEntropy(weights=(1.0, 2.0, 0.5))])
+@pytest.mark.parametrize("behind", [np.inf, -np.inf, np.nan, 1e38])
+def test_lose_in_float32_reads_no_lane_behind_the_last_image(loss: CompiledLoss, behind: float) -> None:
+    logits = torch.tensor([[90.0, -90.0, 0.0], [-3e38, 1.0, 2.0], [0.0, 0.0, 0.0], [20.0, 1.0, -7.0]])
+    targets = Targets(torch.tensor([1, 2, 0, 0]))
+    own = logits.double().requires_grad_()
+    expected = loss(own, targets)
+    (gradient,) = torch.autograd.grad(expected, own)
+    block, found = np.full((3, LANES), behind, np.float32), np.full((3, LANES), np.nan, np.float32)
+    block[:, :4] = logits.T
+    value = lose(goal_of(loss, targets, block.dtype), 0, 4, found, block, 4)
+    assert value / 4 == pytest.approx(expected.item(), rel=1e-6)
+    torch.testing.assert_close(torch.from_numpy(found[:, :4].T).double(), gradient, rtol=1e-5, atol=1e-8)
+    assert (found[:, 4:] == 0).all()
+
+
 def test_lose_of_labels_far_off_is_exact() -> None:
     """The cross-entropy of a label that applies at an output of -1000 is 1000, and no exponential overflows."""
     block, found = np.full((1, LANES), -1000, np.float32), np.zeros((1, LANES), np.float32)
