@@ -53,7 +53,9 @@ def winner(
         recipe: whose assignment that network is given first; None for its own.
         finalists: takes how they did.
     """
-    outcomes = executor.sweep(course, start, recipe.assignment if recipe else None)
+    seeds, always = range(configuration.final.seeds), Outcome(DEFAULT, default.recipe, 0.0)
+    meanwhile = [_training(configuration, course.sweep, always, seed, default.start) for seed in seeds]
+    outcomes = executor.sweep(course, start, recipe.assignment if recipe else None, meanwhile)
     if not outcomes:
         return _nothing_found(course.sweep, default.recipe)
     last = finalists_of(outcomes, default.recipe, configuration.final.finalists)

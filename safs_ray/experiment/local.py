@@ -100,8 +100,14 @@ class InProcess:
         logits = stages.teach(self._results[name], self._dataset.pool, context)
         self._folds = stages.folds(self._configuration, self._dataset.taught(logits))
 
-    def sweep(self, course: Course, start: str, assignment: Assignment | None) -> list[Outcome]:
-        """What the trials of a sweep have found, one after the other."""
+    def sweep(
+        self,
+        course: Course,
+        start: str,
+        assignment: Assignment | None,
+        meanwhile: Sequence[Stage] = (),  # noqa: ARG002
+    ) -> list[Outcome]:
+        """What the trials of a sweep have found, one after the other, which leave nothing idle."""
         network = stages.searchable(self._results[start].network, self._configuration)
         begun = network.assign(assignment or network.assignment)
         searches = course.searches_hyperparameters

@@ -120,10 +120,10 @@ class StageProgress:
         self._seconds = {part: clock.left(part) / count if count else 0.0 for part, count in epochs.items()}
         self._printed: dict[str, float] = {}
 
-    def skip(self, name: str) -> None:
-        """Take the news that a stage was done before."""
+    def skip(self, name: str, epoch: int | None = None) -> None:
+        """Take the news that a stage was done before, or some epochs of it."""
         if name in self._stages:
-            self._expect(self._stages[name], self._stages[name].epochs)
+            self._expect(self._stages[name], epoch or self._stages[name].epochs)
 
     def epoch(self, name: str, epoch: int, accuracy: float) -> None:
         """Take the news that a stage has done an epoch; those before the first news of it were done before."""
@@ -132,8 +132,8 @@ class StageProgress:
         stage, now = self._stages[name], time.monotonic()
         if epoch > 1 and name not in self._done:
             self._expect(stage, epoch)  # it goes on from before: nobody knows when this epoch began
-        else:
-            self._clock.advance(stage.part, (epoch - self._done.get(name, 0)) * self._seconds[stage.part])
+        elif (more := epoch - self._done.get(name, 0)) > 0:  # news may overtake each other
+            self._clock.advance(stage.part, more * self._seconds[stage.part])
             self._done[name] = epoch
         last = self._printed.setdefault(name, now if epoch < stage.epochs else 0.0)
         if epoch < stage.epochs and now - last < SECONDS_BETWEEN:
@@ -150,9 +150,9 @@ class StageProgress:
 
     def _expect(self, stage: Stage, epochs: int) -> None:
         """Take off the epochs up to this one, which were done before."""
-        before = epochs - self._done.get(stage.name, 0)
-        self._clock.expect(stage.part, self._clock.left(stage.part) - before * self._seconds[stage.part])
-        self._done[stage.name] = epochs
+        if (before := epochs - self._done.get(stage.name, 0)) > 0:
+            self._clock.expect(stage.part, self._clock.left(stage.part) - before * self._seconds[stage.part])
+            self._done[stage.name] = epochs
 
 
 class SweepProgress:

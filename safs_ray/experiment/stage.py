@@ -119,12 +119,16 @@ class Executor(Protocol):
     def teach(self, name: str) -> None:
         """Let all that is trained from now on have the logits of a result's network; see :func:`stages.teach`."""
 
-    def sweep(self, course: Course, start: str, assignment: Assignment | None) -> list[Outcome]:
+    def sweep(
+        self, course: Course, start: str, assignment: Assignment | None, meanwhile: Sequence[Stage] = ()
+    ) -> list[Outcome]:
         """What the trials of a sweep have found, by number; nothing where the budget ended before any step.
 
         Args:
             start: name of the result whose network every trial begins from.
             assignment: that the network is given first; None for its own.
+            meanwhile: stages that will be asked for next, whatever is found: what the last trials leave idle may begin
+                them.
 
         Raises:
             FailedSearchError: no trial reached its end.

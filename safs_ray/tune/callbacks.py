@@ -36,3 +36,21 @@ class Progress(Callback):
 
     def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
         self._progress.fail(str(trial))
+
+
+class IdleWorkers(Callback):
+    """Finds other work for the workers that the last trials of a sweep leave idle.
+
+    Args:
+        trials: of the sweep.
+        workers: trials that run at a time.
+        fill: has other work done by so many workers, for the rest of the sweep.
+    """
+
+    def __init__(self, trials: int, workers: int, fill: Callable[[int], None]) -> None:
+        self._trials, self._workers, self._fill = trials, workers, fill
+
+    def on_step_end(self, iteration: int, trials: list[Trial], **info: Any) -> None:
+        begun = len(trials) == self._trials and all(trial.status != Trial.PENDING for trial in trials)
+        if begun:
+            self._fill(self._workers - sum(trial.status == Trial.RUNNING for trial in trials))

@@ -22,7 +22,7 @@ from safs_ray.stages import Result
 from safs_ray.storage import Folder
 from safs_ray.tune.board import BoardClient, open_board
 from safs_ray.tune.sweep import run_sweep
-from safs_ray.tune.tasks import Run, logits_of, run_stages
+from safs_ray.tune.tasks import Run, Tasks, logits_of
 from safs_ray.tune.warm_start import EARLIER
 
 
@@ -40,6 +40,7 @@ class OnRay:
         self._images, self._without_test = _shared(dataset)
         news = Queue(actor_options={"num_cpus": 0, "max_restarts": -1, "max_task_retries": -1})
         self._run = Run(configuration, folder, news)
+        self._tasks = Tasks(self._run, clock)
         self._board = f"board of {folder}"
         evaluations, earlier = folder / "evaluations", folder / EARLIER / "evaluations"
         self._kept = open_board(self._board, str(evaluations), str(earlier))  # it lives as long as somebody holds it
@@ -57,8 +58,7 @@ class OnRay:
 
     def run(self, stages: Sequence[Stage]) -> list[Result]:
         """The results of stages, as many at a time as fit."""
-        images = [self._images if stage.tests else self._without_test for stage in stages]
-        run_stages(self._run, list(zip(stages, images, strict=True)), self._clock)
+        self._tasks.run(self._on_images(stages))
         return [self.result(stage.name) for stage in stages if self.has(stage.name)]
 
     def has(self, name: str) -> bool:
@@ -74,12 +74,15 @@ class OnRay:
         logits = logits_of(self._run, name, self._without_test)
         self._images, self._without_test = _shared(self._dataset.taught(logits))
 
-    def sweep(self, course: Course, start: str, assignment: Assignment | None) -> list[Outcome]:
+    def sweep(
+        self, course: Course, start: str, assignment: Assignment | None, meanwhile: Sequence[Stage] = ()
+    ) -> list[Outcome]:
         """What the trials of a sweep have found; see :func:`safs_ray.tune.sweep.run_sweep`."""
         network = stages.searchable(self.result(start).network, self._run.configuration)
         begun = network.assign(assignment or network.assignment)
         self._warn()
-        return run_sweep(course, begun, self._run, self._without_test, self._board, self._clock)
+        fill = self._tasks.filler(self._on_images(meanwhile))
+        return run_sweep(course, begun, self._run, self._without_test, self._board, self._clock, fill)
 
     def evaluations(self) -> list[Evaluation]:
         """All that the board has."""
@@ -91,6 +94,10 @@ class OnRay:
         warnings, self._damage = ray.get(self._damage), ray.put([])
         for warning in warnings:
             log.warning(warning)
+
+    def _on_images(self, stages: Sequence[Stage]) -> list[tuple[Stage, Any]]:
+        """Stages, each with the images that it may see."""
+        return [(stage, self._images if stage.tests else self._without_test) for stage in stages]
 
     def keep(self, name: str, result: Result) -> None:
         """Write a result into the run folder."""

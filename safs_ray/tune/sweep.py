@@ -29,7 +29,7 @@ from safs_ray.search.recipe import Recipe
 from safs_ray.search.records import JOURNALS
 from safs_ray.storage import Folder, shown
 from safs_ray.tune.board import BoardClient
-from safs_ray.tune.callbacks import Progress
+from safs_ray.tune.callbacks import IdleWorkers, Progress
 from safs_ray.tune.causes import passes, reason
 from safs_ray.tune.halving import SuccessiveHalving
 from safs_ray.tune.journal import Journal, Past
@@ -45,7 +45,9 @@ ERRORS = "error.txt"
 """Tune's file of a trial that failed, with the traceback of every time."""
 
 
-def run_sweep(course: Course, network: Network, run: Run, arrays: Any, board: str, clock: Clock) -> list[Outcome]:
+def run_sweep(
+    course: Course, network: Network, run: Run, arrays: Any, board: str, clock: Clock, fill: Callable[[int], None]
+) -> list[Outcome]:
     """What the trials of a sweep have found that reached their end, by number.
 
     The sweep is begun, or gone on with from where its journal and the board say that it was.
@@ -57,6 +59,7 @@ def run_sweep(course: Course, network: Network, run: Run, arrays: Any, board: st
         arrays: of the data without the test images, in Ray's object store.
         board: name of the board actor.
         clock: is told what is done.
+        fill: has other work done by as many workers as the last trials leave idle.
 
     Raises:
         KeyboardInterrupt: by SIGINT or SIGTERM.
@@ -85,7 +88,7 @@ def run_sweep(course: Course, network: Network, run: Run, arrays: Any, board: st
         best = max((past.journal.entries[number].accuracy for number in past.complete), default=-math.inf)
         told = {course.trial(number): len(past.steps(number)) for number in past.unfinished}
         progress = SweepProgress(configuration, course, trials, clock, len(past.complete), best, told)
-        tuner = _tuner(trainable, proposals, halving, run, past, trials, progress, budget_ended)
+        tuner = _tuner(trainable, proposals, halving, run, past, trials, progress, budget_ended, fill)
         failures = _fit(tuner, left, folder / SEARCH / _folder_name(course), budget_ended)
         run.checkpoints(course.sweep).clear()  # of trials that were stopped while they trained
         journal = Journal(folder / JOURNALS, course.sweep)  # Tune has written it by a copy of this one
@@ -144,14 +147,16 @@ def _tuner(
     trials: int,
     progress: SweepProgress,
     budget_ended: Callable[[], bool],
+    fill: Callable[[int], None],
 ) -> Tuner:
     """Tune's sweep of the trials that are left; when the budget has ended, each ends with the step that it is at."""
     course, configuration, folder = past.course, run.configuration, run.folder
+    left, workers = trials - len(past.complete), _trials_at_a_time(configuration)
     tune_config = tune.TuneConfig(
         search_alg=proposals,
         scheduler=halving,
-        num_samples=trials - len(past.complete),
-        max_concurrent_trials=_trials_at_a_time(configuration),
+        num_samples=left,
+        max_concurrent_trials=workers,
         reuse_actors=True,
         trial_name_creator=_trial_name,
         trial_dirname_creator=_trial_name,
@@ -162,7 +167,7 @@ def _tuner(
         storage_filesystem=folder.filesystem if folder.root else None,
         failure_config=tune.FailureConfig(max_failures=3),
         checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),  # where a trial is says the board
-        callbacks=[Progress(progress, course.steps, budget_ended)],
+        callbacks=[Progress(progress, course.steps, budget_ended), IdleWorkers(left, workers, fill)],
         stop=lambda _, result: (
             FOLLOWED not in result and result["training_iteration"] < course.steps and budget_ended()
         ),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
@@ -21,7 +21,7 @@ from safs_ray.config import Configuration
 from safs_ray.data import Array, Arrays, Dataset, Splits, as_tensors
 from safs_ray.experiment import Stage
 from safs_ray.experiment.progress import Clock, StageProgress
-from safs_ray.log import log
+from safs_ray.log import event, log
 from safs_ray.search.recipe import Recipe
 from safs_ray.stages import METRICS, Result
 from safs_ray.storage import DamagedError, Folder
@@ -29,6 +29,9 @@ from safs_ray.training import Context
 
 News = tuple[str, int, float] | tuple[str] | str
 """Stage, epochs done, validation accuracy; or a stage that was made before; or a warning, in one line."""
+
+OnImages = tuple[Stage, Any]
+"""A stage, and the arrays of the data in Ray's object store that it may see."""
 
 
 @dataclass(frozen=True)
@@ -147,36 +150,82 @@ def make(run: Run, arrays: Arrays, stage: Stage, until: float) -> None:
     run.once(stage, stage.images(folds), device, until)
 
 
-def run_stages(run: Run, wanted: Sequence[tuple[Stage, Any]], clock: Clock) -> None:
-    """Run stages, each on its images, as many at a time as fit, and print their news.
-
-    Those that are expendable and find no time in the clock's budget are left out.
+class Tasks:
+    """A run's stages as Ray tasks.
 
     Args:
-        wanted: stages, and the arrays of the data in Ray's object store.
+        clock: knows what there is time for, and is told what is done.
     """
-    for place, recipe in {stage.place: stage.recipe for stage, _ in wanted}.items():
-        if recipe:
-            run.discard_unless(recipe, place)
-    need = run.configuration.tune.resources
-    task = ray.remote(num_cpus=need.cpu, num_gpus=need.gpu or 0, max_retries=3)(make)
-    wanted = [(stage, arrays) for stage, arrays in wanted if stage.name not in clock.budget.left_out]
-    waiting = [task.remote(run, arrays, stage, _until(stage, clock)) for stage, arrays in wanted]
-    progress = StageProgress([stage for stage, _ in wanted], clock)
-    while waiting:
-        done, waiting = ray.wait(waiting, timeout=0.5)
-        for news in _news(run.news):
+
+    def __init__(self, run: Run, clock: Clock) -> None:
+        self._run, self._clock = run, clock
+        self._begun: dict[str, ray.ObjectRef[None]] = {}
+
+    def run(self, wanted: Sequence[OnImages]) -> None:
+        """Run stages, as many at a time as fit, and print their news.
+
+        Those that are expendable and find no time in the clock's budget are left out.
+        """
+        wanted = [(stage, arrays) for stage, arrays in wanted if stage.name not in self._clock.budget.left_out]
+        progress, earlier = StageProgress([stage for stage, _ in wanted], self._clock), set(self._begun)
+        self._print(progress, earlier)
+        waiting = self._begin(wanted)
+        while waiting:
+            done, waiting = ray.wait(waiting, timeout=0.5)
+            self._print(progress)
+            ray.get(done)
+        for stage, _ in wanted:
+            self._begun.pop(stage.name, None)
+            if stage.expendable and not self._run.has(stage.name):
+                progress.skip(stage.name)
+                self._clock.budget.leave_out(stage.name)
+
+    def filler(self, wanted: Sequence[OnImages]) -> Callable[[int], None]:
+        """A function that has at most so many of these stages under way; :meth:`run` goes on with them.
+
+        It is no object, of which Tune would make a copy.
+        """
+        left = [(stage, arrays) for stage, arrays in wanted if not self._run.has(stage.name)]
+
+        def fill(most: int) -> None:
+            begun = list(self._begun.values())
+            under_way = len(begun) - len(ray.wait(begun, num_returns=len(begun), timeout=0)[0]) if begun else 0
+            while left and under_way < most:
+                stage, arrays = left.pop(0)
+                log.info("%s begins beside the last trials", stage.name, extra=event("beside", stage=stage.name))
+                self._begin([(stage, arrays)])
+                under_way += 1
+
+        return fill
+
+    def _begin(self, wanted: Sequence[OnImages]) -> list[ray.ObjectRef[None]]:
+        """The tasks of stages; those that are under way already are not begun again."""
+        for place, recipe in {stage.place: stage.recipe for stage, _ in wanted}.items():
+            if recipe:
+                self._run.discard_unless(recipe, place)
+        need = self._run.configuration.tune.resources
+        task = ray.remote(num_cpus=need.cpu, num_gpus=need.gpu or 0, max_retries=3)(make)
+        for stage, arrays in wanted:
+            if stage.name not in self._begun:
+                self._begun[stage.name] = task.remote(self._run, arrays, stage, _until(stage, self._clock))
+        return [self._begun[stage.name] for stage, _ in wanted]
+
+    def _print(self, progress: StageProgress, earlier: Collection[str] = ()) -> None:
+        """Print the news that there are.
+
+        Args:
+            earlier: names of stages of which they are old.
+        """
+        for news in _news(self._run.news):
             match news:
                 case str():
                     log.warning(news)
                 case (stage,):
                     progress.skip(stage)
+                case (stage, epoch, _) if stage in earlier:
+                    progress.skip(stage, epoch)
                 case _:
                     progress.epoch(*news)
-        ray.get(done)
-    for name in [stage.name for stage, _ in wanted if stage.expendable and not run.has(stage.name)]:
-        progress.skip(name)
-        clock.budget.leave_out(name)
 
 
 def _until(stage: Stage, clock: Clock) -> float:

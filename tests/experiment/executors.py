@@ -49,9 +49,11 @@ class Recorded(InProcess):
         self.stages |= {stage.name: stage for stage in stages}
         return super().run(stages)
 
-    def sweep(self, course: Course, start: str, assignment: Assignment | None) -> list[Outcome]:
+    def sweep(
+        self, course: Course, start: str, assignment: Assignment | None, meanwhile: Sequence[Stage] = ()
+    ) -> list[Outcome]:
         self.sweeps[course.sweep] = start, assignment
-        return super().sweep(course, start, assignment)
+        return super().sweep(course, start, assignment, meanwhile)
 
     def keep(self, name: str, result: Result) -> None:
         self.kept.append(name)
@@ -96,6 +98,12 @@ class Searched(Recorded):
         super().__init__(configuration, dataset, results)
         self._outcomes = list(outcomes)
 
-    def sweep(self, course: Course, start: str, assignment: Assignment | None) -> list[Outcome]:
+    def sweep(
+        self,
+        course: Course,
+        start: str,
+        assignment: Assignment | None,
+        meanwhile: Sequence[Stage] = (),  # noqa: ARG002
+    ) -> list[Outcome]:
         self.sweeps[course.sweep] = start, assignment
         return self._outcomes

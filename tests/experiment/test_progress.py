@@ -126,6 +126,18 @@ def test_progress_of_a_stage_drops_late_news_of_one_before(watch: Watch, told: p
     assert (clock.left("dense"), clock.left("pruned"), told.records) == (4, 6, [])
 
 
+def test_progress_of_a_stage_counts_no_epoch_twice_whose_news_come_out_of_order(watch: Watch) -> None:
+    clock = Clock({"final": 100.0})
+    progress = StageProgress([stage("final/SAFS/fold-0", 10)], clock)
+    for epoch in (1, 3, 2, 3):
+        watch.now += 10
+        progress.epoch("final/SAFS/fold-0", epoch, 0.5)
+    assert clock.left("final") == 70
+    progress.skip("final/SAFS/fold-0", 5)
+    progress.skip("final/SAFS/fold-0", 4)
+    assert clock.left("final") == 50
+
+
 def test_progress_of_a_sweep_counts_trials_that_wait(
     sweep: Configuration, watch: Watch, told: pytest.LogCaptureFixture
 ) -> None:

@@ -9,7 +9,7 @@ from safs_ray.config import Configuration
 from safs_ray.experiment.progress import Clock, SweepProgress
 from safs_ray.log import log
 from safs_ray.search.course import joint
-from safs_ray.tune.callbacks import Progress
+from safs_ray.tune.callbacks import IdleWorkers, Progress
 
 STEP = {
     "training_iteration": 5,
@@ -77,3 +77,22 @@ def test_progress_says_that_a_trial_has_failed(
 ) -> None:
     progress.on_trial_error(0, [trial], trial)
     assert told.messages == ["trial-1  failed"]
+
+
+@pytest.mark.parametrize(
+    ("statuses", "filled"),
+    [
+        ([Trial.RUNNING, Trial.RUNNING, Trial.RUNNING], []),
+        ([Trial.TERMINATED, Trial.RUNNING, Trial.RUNNING, Trial.PENDING], []),
+        ([Trial.TERMINATED, Trial.RUNNING, Trial.RUNNING, Trial.RUNNING], [0]),
+        ([Trial.TERMINATED, Trial.RUNNING, Trial.ERROR, Trial.TERMINATED], [2]),
+    ],
+)
+def test_idle_workers_are_those_beside_the_last_trials(statuses: list[str], filled: list[int]) -> None:
+    """Of four trials, of which three run at a time: while any may still begin, no worker is idle."""
+    found: list[int] = []
+    trials = [Trial("chain", stub=True) for _ in statuses]
+    for trial, status in zip(trials, statuses, strict=True):
+        trial.set_status(status)
+    IdleWorkers(4, 3, found.append).on_step_end(0, trials)
+    assert found == filled

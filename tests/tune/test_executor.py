@@ -16,6 +16,7 @@ from safs_ray.data import Dataset, Folds
 from safs_ray.experiment import Stage
 from safs_ray.experiment.budget import Budget
 from safs_ray.experiment.finalists import Default, winner
+from safs_ray.experiment.local import InProcess
 from safs_ray.experiment.progress import Clock
 from safs_ray.experiment.results import Finalists
 from safs_ray.log import log
@@ -156,6 +157,33 @@ def test_on_ray_a_sweep_whose_budget_ends_stops_at_the_step_that_each_trial_is_a
     assert budget.left_out == ["SAFS"]
     later = Clock({}, Budget(left_out=budget.left_out))
     assert OnRay(configuration, dataset, folder, later).sweep(joint(configuration), "pruned", None) == outcomes
+
+
+def test_on_ray_workers_that_the_last_trials_leave_idle_begin_what_is_wanted_next(
+    configuration: Configuration,
+    dataset: Dataset,
+    pruned: Result,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """A single trial leaves one of two cores idle from its begin: the default recipe is trained again on it."""
+    monkeypatch.setattr(log, "propagate", True)
+    caplog.set_level(logging.INFO, "safs_ray")
+    one, folder = changed(configuration, "tune", trials=1), Folder.at(tmp_path / "one")
+    pruned.save(folder / "networks/pruned")
+    place = OnRay(one, dataset, folder, Clock({}))
+    default = Default(Recipe(("relu", "relu"), one.pruning.hyperparameters, learn_scales=False), "pruned")
+    finalists: Finalists = {}
+    winner(one, joint(one), "pruned", None, default, place, finalists)
+    begun = [place for place, line in enumerate(caplog.messages) if line.endswith("begins beside the last trials")]
+    assert caplog.messages[begun[0]].startswith("finalists/SAFS/default/seed-0 ")
+    assert begun[0] < next(place for place, line in enumerate(caplog.messages) if "each trained" in line)
+    alone = InProcess(one, dataset, results={"pruned": pruned})
+    expected: Finalists = {}
+    winner(one, joint(one), "pruned", None, default, alone, expected)
+    for trial, known in expected["SAFS"].items():
+        assert finalists["SAFS"][trial]["validation_accuracy"] == known["validation_accuracy"]
 
 
 def test_on_ray_results_lie_in_the_folder_of_the_run(executor: OnRay, pruned: Result, tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ from safs_ray.search.recipe import Recipe
 from safs_ray.stages import Result
 from safs_ray.storage import Folder
 from safs_ray.training import Context
-from safs_ray.tune.tasks import Run, run_stages
+from safs_ray.tune.tasks import Run, Tasks
 
 Once = Callable[[str, Make], None]
 RECIPE = Recipe(("relu", "tanh"), Hyperparameters(learning_rate=5e-3), learn_scales=True)
@@ -130,10 +130,59 @@ def test_a_task_keeps_its_core_while_it_tells(
     """The first lasts longer than Ray needs to start a process for the second, should it find the core unused."""
     timed, arrays = Timed(run.configuration, run.folder, run.news), ray.put(dataset.without_test().arrays())
     with caplog.at_level("INFO", "safs_ray"):
-        run_stages(
-            timed, [(tells_much("first", 6, pruned), arrays), (tells_much("second", 0.1, pruned), arrays)], Clock({})
-        )
+        stages = tells_much("first", 6, pruned), tells_much("second", 0.1, pruned)
+        Tasks(timed, Clock({})).run([(stage, arrays) for stage in stages])
     (_, end), (begin, _) = sorted(run.folder.read_json(f"{stage}.json") for stage in ("first", "second"))
     assert end <= begin, "Ray may begin with either, but not with the other before it has ended"
     for stage, last in (("first", 600), ("second", 10)):
         assert any(line.startswith(f"{stage} ") and f" {last} of " in line for line in caplog.messages)
+
+
+def test_tasks_that_are_begun_on_the_side_are_gone_on_with_and_begun_once(
+    run: Run, dataset: Dataset, pruned: Result, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Of four stages one was made before, one is begun on the side, and one more when that is done."""
+
+    def counted(name: str) -> Stage:
+        def make(_: Result | None, context: Context) -> Result:
+            with (tmp_path / "made.txt").open("a") as file:
+                file.write(f"{name}\n")
+            context.report(1, 0.5)
+            time.sleep(0.5)
+            context.report(2, 0.5)
+            return pruned
+
+        return Stage(name, 2, make)
+
+    def made() -> list[str]:
+        return (tmp_path / "made.txt").read_text().split() if (tmp_path / "made.txt").exists() else []
+
+    arrays = ray.put(dataset.without_test().arrays())
+    clock = Clock({"before": 10.0, "first": 10.0, "second": 10.0, "third": 10.0})
+    tasks = Tasks(run, clock)
+    wanted = [(counted(name), arrays) for name in ("before", "first", "second", "third")]
+    pruned.save(run.folder / "networks/before")
+    with caplog.at_level("INFO", "safs_ray"):
+        fill = tasks.filler(wanted)
+        fill(0)
+        assert caplog.messages == []
+        until = time.monotonic() + 60
+        while made() != ["first", "second"] and time.monotonic() < until:
+            fill(1)
+            time.sleep(0.05)
+        tasks.run(wanted)
+    assert made() == ["first", "second", "third"]
+    begun = [line for line in caplog.messages if "begins" in line]
+    assert begun == [f"{name} begins beside the last trials" for name in ("first", "second")]
+    assert all(run.has(stage.name) for stage, _ in wanted)
+    assert clock.parts == dict.fromkeys(clock.parts, 0.0)
+
+
+def test_tasks_that_fail_on_the_side_are_told_of_when_they_are_wanted(run: Run, dataset: Dataset) -> None:
+    def make(*_: object) -> Result:
+        raise ValueError("no such layer")
+
+    tasks, wanted = Tasks(run, Clock({})), [(Stage("stage", 1, make), ray.put(dataset.without_test().arrays()))]
+    tasks.filler(wanted)(1)
+    with pytest.raises(ValueError, match="no such layer"):
+        tasks.run(wanted)
