@@ -4,20 +4,22 @@
     python benchmarks/overhead.py FOLDER --workers 4 tune_configs/lenet5_mnist.yaml data.folder=MNIST_FOLDER
 
 runs a whole command in FOLDER, which is emptied, and prints a line for each of its sweeps. Without a configuration it
-is that of scaling.py with evaluations of about a second. Its columns:
+is that of scaling.py with evaluations of about a second. A sweep ends when its winner is known; the trainings of its
+finalists count as training. Columns:
 
-    evaluations core-s      CPU time of all trainings of the sweep, as recorded
+    trainings core-s        CPU time of all trainings of the sweep and of its finalists, as recorded
     overhead                1 - that / (workers * wall time): what workers spent on anything but training
     first after s           from the sweep's begin to that of its first evaluation, while processes start and import
-    idle at the end s       of workers, once fewer trials were left than workers
+    idle at the end s       of workers, once fewer trials were left than workers, beside the finalists' trainings
     overhead without both   the same share without those times, as a long sweep has it
     cores busy              CPU time of the command and all its processes / (workers * wall time)
-    CPU beside evaluations  the part of that CPU time which is no training; other work on the machine does not add to it
+    CPU beside trainings    the part of that CPU time which is no training; other work on the machine does not add to it
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import shutil
 import subprocess
 import time
@@ -56,12 +58,13 @@ def main() -> None:
     if driver.returncode:
         raise SystemExit(driver.returncode)
     told, steps = events(folder, NAME), pq.read_table(folder / NAME / "evaluations").to_pylist()
-    columns = ["sweep", "trainings", "s each", "workers", "wall s", "evaluations core-s", "overhead"]
-    columns += ["first after s", "idle at the end s", "overhead without both", "cores busy", "CPU beside evaluations"]
+    columns = ["sweep", "steps", "s each", "workers", "wall s", "trainings core-s", "overhead"]
+    columns += ["first after s", "idle at the end s", "overhead without both", "cores busy", "CPU beside trainings"]
     print("| " + " | ".join(columns) + " |\n|" + "---|" * len(columns))
     for sweep in dict.fromkeys(step["sweep"] for step in steps):
         own = [step for step in steps if step["sweep"] == sweep and not step["repeated"]]
-        print(line(sweep, own, [event for event in told if event.get("sweep") == sweep], used, workers))
+        again = core_seconds_of(folder / NAME / "networks/finalists" / sweep)
+        print(line(sweep, own, [event for event in told if event.get("sweep") == sweep], again, used, workers))
 
 
 def watch(driver: subprocess.Popen[bytes]) -> Samples:
@@ -79,28 +82,36 @@ def watch(driver: subprocess.Popen[bytes]) -> Samples:
     return samples
 
 
-def line(sweep: str, steps: list[dict[str, Any]], told: list[dict[str, Any]], used: Samples, workers: int) -> str:
+def core_seconds_of(finalists: Path) -> float:
+    """CPU time of the trainings in a folder of finalists."""
+    return sum(float(json.loads(file.read_text())["core_seconds"]) for file in finalists.glob("*/*/metrics.json"))
+
+
+def line(
+    sweep: str, steps: list[dict[str, Any]], told: list[dict[str, Any]], again: float, used: Samples, workers: int
+) -> str:
     """What the table says of a sweep.
 
     Args:
         steps: the evaluations that were trained, and the stretches of fine-tuning.
         told: the sweep's events.
+        again: CPU time of the finalists' trainings.
     """
     times = {event["event"]: event["time"] for event in told}
     begin, end = times["sweep"], times["won"]
     seconds = {(step["trial"], step["iteration"]): step["core_seconds"] for step in steps}
-    core_seconds, wall = sum(seconds.values()), end - begin
+    core_seconds, wall = sum(seconds.values()) + again, end - begin
     first = next(event for event in told if event["event"] == "step")
     together = [event for event in told if event["event"] == "step" and event["trial"] == first["trial"]]
     together = [event for event in together if event["time"] < first["time"] + AT_ONCE]
     waited = first["time"] - sum(seconds.get((event["trial"], event["step"] - 1), 0.0) for event in together) - begin
     ends = {event["trial"]: event["time"] for event in told if event["event"] == "step"}
-    idle = sum(end - each for each in sorted(ends.values())[-workers:])
+    idle = sum(end - each for each in sorted(ends.values())[-workers:]) - again
     moments, totals = zip(*used, strict=True)
     busy = float(np.diff(np.interp((begin, end), moments, totals))[0])
     return (
-        f"| {sweep} | {len(steps)} | {core_seconds / len(steps):.2f} | {workers} | {wall:.1f} | {core_seconds:.1f} | "
-        f"{1 - core_seconds / (workers * wall):.1%} | {waited:.1f} | "
+        f"| {sweep} | {len(steps)} | {(core_seconds - again) / len(steps):.2f} | {workers} | {wall:.1f} | "
+        f"{core_seconds:.1f} | {1 - core_seconds / (workers * wall):.1%} | {waited:.1f} | "
         f"{idle:.1f} | {1 - core_seconds / (workers * (wall - waited) - idle):.1%} | {busy / (workers * wall):.1%} | "
         f"{1 - core_seconds / busy:.1%} |"
     )
