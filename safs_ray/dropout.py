@@ -76,7 +76,8 @@ def _is_identity(layer: nn.Module) -> bool:
 
 def _is_from(package: str, layer: nn.Module) -> bool:
     """Whether a package's code is what runs: a subclass may scale in evaluation by what is set here."""
-    return type(layer).forward.__module__.partition(".")[0] == package
+    written = type(layer).forward.__module__ or ""  # that of a traced network is in no module
+    return written.partition(".")[0] == package
 
 
 class _AsInEvaluation(nn.Module):

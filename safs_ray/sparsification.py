@@ -17,7 +17,7 @@ from rich.console import Console
 from torch import Tensor, nn
 
 from safs_ray import config, experiment, stages
-from safs_ray.config import AUTO, Configuration, PruningSection
+from safs_ray.config import AUTO, Configuration, PruningSection, refusal
 from safs_ray.config.pruning import LEAST_EPOCHS
 from safs_ray.data import Array, Dataset, Splits
 from safs_ray.display import telling
@@ -30,6 +30,7 @@ from safs_ray.experiment.local import InProcess
 from safs_ray.experiment.progress import Clock
 from safs_ray.log import duration, log, percent
 from safs_ray.metrics import metric_of
+from safs_ray.models.inspection import hook_without_copy
 from safs_ray.network import Network
 from safs_ray.references import lend
 from safs_ray.report.table import show
@@ -128,8 +129,7 @@ def sparsify(
 
         Then ``print(sparse)`` shows the table, what was gained, and ``sparse.module(images)`` gives logits.
     """
-    own = copy.deepcopy(module).cpu()
-    model = lend(lambda: copy.deepcopy(own), type(module).__name__)
+    model = _lent(module)
     images = lend(lambda: (*train, *test), "images")
     pruned = _pruned(sparsity, model, [PRUNERS])
     words = [f"run.name={type(module).__name__}", f"model.name={model}", f"data.source={images}", *pruned, *TRIALS]
@@ -177,8 +177,7 @@ def sparsify_with(
         >>> sparse.network.nonzero_weights, sparse.module(inputs).shape
         (16, torch.Size([32, 1]))
     """
-    own = copy.deepcopy(module).cpu()
-    model, shown = lend(lambda: copy.deepcopy(own), type(module).__name__), lend(lambda: inputs, "inputs")
+    model, shown = _lent(module), lend(lambda: inputs, "inputs")
     words = [
         *(f"run.name={type(module).__name__}", f"model.name={model}", f"data.source=inputs:{shown}"),
         *(f"task.loop={lend(loop, 'loop')}", *_pruned(sparsity, model, _pruners(sparsity, epochs, settings)), *TRIALS),
@@ -186,6 +185,18 @@ def sparsify_with(
         *(f"finetune.epochs_per_step={epochs}", f"search.epochs={math.ceil(epochs / 4)}"),
     ]
     return _sparsified(words, settings, lambda *_: [])
+
+
+def _lent(module: nn.Module) -> str:
+    """The reference under which a configuration names a copy of a network, on the CPU.
+
+    Raises:
+        ConfigurationError: no copy computes what it does.
+    """
+    if hook := hook_without_copy(module):
+        raise refusal("module", type(module).__name__, hook)
+    own = copy.deepcopy(module).cpu()
+    return lend(lambda: copy.deepcopy(own), type(module).__name__)
 
 
 def _pruners(sparsity: float | None, epochs: int, settings: Sequence[str]) -> list[str]:

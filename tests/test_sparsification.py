@@ -1,8 +1,11 @@
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.fx import symbolic_trace
 
 import safs_ray
 from safs_ray import ConfigurationError, stages
@@ -103,6 +106,31 @@ def test_sparsify_refuses_bad_settings_before_anything_is_trained(
 ) -> None:
     with pytest.raises(ConfigurationError, match=line):
         safs_ray.sparsify(module(), images, images, sparsity=sparsity, settings=settings)
+
+
+def test_sparsify_takes_a_traced_network_without_hooks_of_its_own(images: Images) -> None:
+    traced = symbolic_trace(nn.Sequential(nn.Flatten(), nn.Linear(64, 8), nn.ReLU(), nn.Linear(8, 10)))
+    sparse = safs_ray.sparsify(traced, images, images, sparsity=0.5, settings=SHORT)
+    assert (list(sparse.assignment), sparse.network.nonzero_weights) == (["2"], 296)
+
+
+@pytest.mark.parametrize(
+    ("hook", "reason"),
+    [
+        (lambda module: module.register_forward_hook(lambda *_: None), "a hook on itself, which is traced"),
+        (
+            lambda module: module.get_parameter("1.bias").register_hook(lambda _: None),
+            "a hook on the gradient of 1.bias",
+        ),
+    ],
+)
+def test_sparsify_refuses_a_network_with_hooks_that_no_copy_keeps(
+    images: Images, hook: Callable[[nn.Module], object], reason: str
+) -> None:
+    traced = symbolic_trace(module())
+    hook(traced)
+    with pytest.raises(ConfigurationError, match=f"module=Sequential: has {reason}"):
+        safs_ray.sparsify(traced, images, images, sparsity=0.5, settings=SHORT)
 
 
 def test_sparsify_within_a_budget_keeps_what_the_settings_name_and_tells_what_it_took(images: Images) -> None:

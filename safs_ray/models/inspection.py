@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.fx import GraphModule
 from torch.nn.parameter import is_lazy
 from torch.nn.utils import parametrize, prune
 from torch.overrides import TorchFunctionMode
@@ -273,9 +274,26 @@ def _check_layers(specification: Specification, module: nn.Module) -> None:
             raise refused(specification, f"computes {path}.weight from other parameters, {norm}")
         if type(child).get_extra_state is not nn.Module.get_extra_state:
             raise refused(specification, f"has {path or 'the network'} with get_extra_state, which is no tensor")
+    if hook := hook_without_copy(module):
+        raise refused(specification, hook)
+
+
+def hook_without_copy(module: nn.Module) -> str:
+    """What is wrong with a network that has hooks which no copy keeps; nothing of any other.
+
+    Those are hooks on gradients, and those of a traced network itself; the hooks of the layers within it stay.
+    """
     for name, parameter in module.named_parameters():
         if parameter._backward_hooks or parameter._post_accumulate_grad_hooks:
-            raise refused(specification, f"has a hook on the gradient of {name}, which no copy of it keeps")
+            return f"has a hook on the gradient of {name}, which no copy of it keeps"
+    for path, child in module.named_modules():
+        if isinstance(child, GraphModule) and any(vars(child)[hooks] for hooks in HOOKS):
+            return f"has a hook on {path or 'itself'}, which is traced, so that no copy of it keeps the hook"
+    return ""
+
+
+HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
+"""Attributes of a module with the hooks that change what it computes."""
 
 
 def _tell_of_sharing(specification: Specification, first: nn.Module, second: nn.Module) -> None:

@@ -20,6 +20,7 @@ import random as random_of_python
 import numpy
 import torch
 from torch import nn
+from torch.fx import symbolic_trace
 from torch.nn import functional as F
 from torch.nn.utils import parametrizations, prune, spectral_norm, weight_norm
 from torchvision.ops import StochasticDepth, stochastic_depth
@@ -103,6 +104,22 @@ def of_nothing():
 
 def evaluating(classes):
     return Net(16, classes).eval()
+
+def traced(classes):
+    return symbolic_trace(Net(16, classes))
+
+def traced_with_hooks_of_layers(classes):
+    net = traced(classes)
+    net.fc2.register_forward_hook(lambda module, inputs, output: output + 1)
+    return net
+
+def traced_with_hooks(classes):
+    net = traced(classes)
+    net.register_forward_hook(lambda module, inputs, output: output + 1)
+    return net
+
+def traced_within(classes):
+    return nn.Sequential(nn.Identity(), traced_with_hooks(classes))
 
 def number():
     return 3
@@ -277,6 +294,21 @@ def test_its_weights_follow_from_the_seed_and_no_global_generator() -> None:
     assert torch.equal(torch.get_rng_state(), before)
 
 
+@pytest.mark.parametrize("function", ["traced", "traced_with_hooks_of_layers"])
+def test_a_traced_network_is_the_same_as_the_one_that_was_traced(function: str) -> None:
+    wanted = specification(function)
+    check(wanted)
+    network, plain = Network.initial(wanted, seed=0), Network.initial(specification("network"), seed=0)
+    assert (network.sites, network.prunable_count) == (("relu",), plain.prunable_count)
+    shift = 0 if function == "traced" else 1
+    images = torch.randint(256, (3, 1, 4, 4), dtype=torch.uint8)
+    with torch.no_grad():
+        torch.testing.assert_close(
+            network.build().eval()(wanted.normalised(images)),
+            plain.build().eval()(wanted.normalised(images)) + shift,
+        )
+
+
 def test_its_activations_are_sites() -> None:
     network = Network.initial(specification("network"), seed=0)
     assert (network.sites, network.assignment) == (("relu",), ("relu",))
@@ -400,6 +432,8 @@ def test_it_is_built_for_training() -> None:
     ("function", "reason"),
     [
         ("number", "must return a torch.nn.Module, returns int"),
+        ("traced_with_hooks", "has a hook on itself, which is traced, so that no copy of it keeps the hook"),
+        ("traced_within", "has a hook on 1, which is traced, so that no copy of it keeps the hook"),
         ("failing", "fails (ValueError: no such thing)"),
         ("leaving", "fails (SystemExit: usage: network.py FILE)"),
         ("backward", "fails on 2 images of 1x4x4 (RuntimeError: one of the variables needed for gradient"),
