@@ -51,6 +51,7 @@ class IdleWorkers(Callback):
         self._trials, self._workers, self._fill = trials, workers, fill
 
     def on_step_end(self, iteration: int, trials: list[Trial], **info: Any) -> None:
-        begun = len(trials) == self._trials and all(trial.status != Trial.PENDING for trial in trials)
-        if begun:
-            self._fill(self._workers - sum(trial.status == Trial.RUNNING for trial in trials))
+        statuses = [trial.status for trial in trials]
+        running, begun = statuses.count(Trial.RUNNING), len(trials) == self._trials and Trial.PENDING not in statuses
+        if begun and running:
+            self._fill(self._workers - running)

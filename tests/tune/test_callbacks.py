@@ -86,6 +86,7 @@ def test_progress_says_that_a_trial_has_failed(
         ([Trial.TERMINATED, Trial.RUNNING, Trial.RUNNING, Trial.PENDING], []),
         ([Trial.TERMINATED, Trial.RUNNING, Trial.RUNNING, Trial.RUNNING], [0]),
         ([Trial.TERMINATED, Trial.RUNNING, Trial.ERROR, Trial.TERMINATED], [2]),
+        ([Trial.TERMINATED, Trial.TERMINATED, Trial.ERROR, Trial.TERMINATED], []),
     ],
 )
 def test_idle_workers_are_those_beside_the_last_trials(statuses: list[str], filled: list[int]) -> None:
