@@ -83,8 +83,11 @@ def table(known: list[Record]) -> str:
     for network, (low, high) in product(COLOURS, pairwise(BOUNDS)):
         gains = [record.gain for record in known if record.network == network and low <= record.relu < high]
         if gains:
-            lines.append(f"| {network} | {low} to {high}% | {len(gains)} | {mean(gains):.1f} | {max(gains):.1f} |")
-    return "\n".join(lines).replace("-0.", "−0.")
+            average, largest = (round(gain, 1) + 0.0 for gain in (mean(gains), max(gains)))  # no -0.0
+            lines.append(
+                f"| {network} | {low} to {high}% | {len(gains)} | {average} | {largest} |".replace("| -", "| −")
+            )
+    return "\n".join(lines)
 
 
 def draw(known: list[Record]) -> Figure:
