@@ -120,10 +120,17 @@ class StageProgress:
         self._seconds = {part: clock.left(part) / count if count else 0.0 for part, count in epochs.items()}
         self._printed: dict[str, float] = {}
 
-    def skip(self, name: str, epoch: int | None = None) -> None:
-        """Take the news that a stage was done before, or some epochs of it."""
+    def skip(self, name: str) -> None:
+        """Take the news that a stage was done before."""
         if name in self._stages:
-            self._expect(self._stages[name], epoch or self._stages[name].epochs)
+            self._expect(self._stages[name], self._stages[name].epochs)
+
+    def late(self, name: str, epoch: int, accuracy: float) -> None:
+        """Take the news that a stage had done an epoch before; only its last one is told."""
+        if name in self._stages:
+            self._expect(self._stages[name], epoch)
+            if epoch == self._stages[name].epochs:
+                self._tell(name, epoch, accuracy)
 
     def epoch(self, name: str, epoch: int, accuracy: float) -> None:
         """Take the news that a stage has done an epoch; those before the first news of it were done before."""
@@ -139,11 +146,15 @@ class StageProgress:
         if epoch < stage.epochs and now - last < SECONDS_BETWEEN:
             return
         self._printed[name] = now
+        self._tell(name, epoch, accuracy)
+
+    def _tell(self, name: str, epoch: int, accuracy: float) -> None:
+        epochs = self._stages[name].epochs
         log.info(
             "%-15s epoch %3d of %3d   validation %s   %s",
-            name, epoch, stage.epochs, percent(accuracy), self._clock.words(),
+            name, epoch, epochs, percent(accuracy), self._clock.words(),
             extra=event(
-                "epoch", stage=name, epoch=epoch, epochs=stage.epochs, validation_accuracy=accuracy,
+                "epoch", stage=name, epoch=epoch, epochs=epochs, validation_accuracy=accuracy,
                 seconds_left=self._clock.seconds_left,
             ),
         )  # fmt: skip

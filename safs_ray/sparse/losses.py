@@ -96,31 +96,35 @@ def cross_entropy(
     smoothing, share, temperature = settings[0], settings[1], settings[2]
     of_lanes = np.zeros((3, LANES), logits.dtype)
     hard, losses, largest = of_lanes  # of each image: the weight of its class, its loss, its largest logit
-    for lane in range(len(classes)):
-        hard[lane] = 1 - share
-        if len(settings) > WEIGHTS:
-            hard[lane] *= settings[WEIGHTS + classes[lane]]
-        losses[lane] = -(1 - smoothing) * logits[classes[lane], lane]
     most = load(logits, 0)
     for row in range(1, len(logits)):
         most = larger(most, load(logits, row))
     store(of_lanes, 2, most)
+    for lane in range(len(classes)):
+        hard[lane] = 1 - share
+        if len(settings) > WEIGHTS:
+            hard[lane] *= settings[WEIGHTS + classes[lane]]
+        losses[lane] = (1 - smoothing) * (largest[lane] - logits[classes[lane], lane])
     even, norm = spread(logits.dtype.type(smoothing / len(logits))), spread(logits.dtype.type(0))
     for row in range(len(logits)):
-        power = exponential(minus(load(logits, row), most))
+        distance = minus(load(logits, row), most)  # from the largest, so that no digits are lost to what all share
+        power = exponential(distance)
         store(gradients, row, power)
         norm = plus(norm, power)
         if smoothing:
-            store(of_lanes, 1, minus(load(of_lanes, 1), times(even, load(logits, row))))
-    store(of_lanes, 1, plus(load(of_lanes, 1), plus(logarithm(norm), most)))
+            store(of_lanes, 1, minus(load(of_lanes, 1), times(even, distance)))
+    store(of_lanes, 1, plus(load(of_lanes, 1), logarithm(norm)))
+    for row in range(len(logits)):
+        store(gradients, row, minus(over(load(gradients, row), norm), even))
+    for lane in range(len(classes)):
+        gradients[classes[lane], lane] -= 1 - smoothing  # before the scale, so that of a certain class 0 is left
     scale = times(load(of_lanes, 0), spread(logits.dtype.type(1 / count)))
     for row in range(len(logits)):
-        store(gradients, row, times(scale, minus(over(load(gradients, row), norm), even)))
+        store(gradients, row, times(scale, load(gradients, row)))
     gradients[:, len(classes) :] = 0  # whatever the logits are there
     total = 0.0
     for lane in range(len(classes)):
         total += hard[lane] * losses[lane]
-        gradients[classes[lane], lane] -= hard[lane] * (1 - smoothing) / count
         if share:
             total += share * temperature * add_soft(gradients, logits, lane, largest[lane], soft[lane], settings, count)
     return total

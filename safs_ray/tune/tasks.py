@@ -222,8 +222,8 @@ class Tasks:
                     log.warning(news)
                 case (stage,):
                     progress.skip(stage)
-                case (stage, epoch, _) if stage in earlier:
-                    progress.skip(stage, epoch)
+                case (stage, epoch, accuracy) if stage in earlier:
+                    progress.late(stage, epoch, accuracy)
                 case _:
                     progress.epoch(*news)
 

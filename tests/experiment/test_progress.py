@@ -133,8 +133,8 @@ def test_progress_of_a_stage_counts_no_epoch_twice_whose_news_come_out_of_order(
         watch.now += 10
         progress.epoch("final/SAFS/fold-0", epoch, 0.5)
     assert clock.left("final") == 70
-    progress.skip("final/SAFS/fold-0", 5)
-    progress.skip("final/SAFS/fold-0", 4)
+    progress.late("final/SAFS/fold-0", 5, 0.5)
+    progress.late("final/SAFS/fold-0", 4, 0.5)
     assert clock.left("final") == 50
 
 

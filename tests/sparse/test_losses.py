@@ -78,6 +78,27 @@ def test_lose_in_float32_reads_no_lane_behind_the_last_image(loss: CompiledLoss,
     assert (found[:, 4:] == 0).all()
 
 
+@pytest.mark.parametrize("loss", [CROSS_ENTROPY, CrossEntropy(weights=(0.3, 0.7, 1.1))])
+def test_lose_of_what_is_certain_has_no_gradient(loss: CompiledLoss) -> None:
+    """Nor a rounding of one: an optimizer that scales its steps, as Adam and Fromage do, would follow it."""
+    targets = Targets(torch.arange(50) % 3)
+    block, found = np.full((3, LANES), -200, np.float32), np.full((3, LANES), np.nan, np.float32)
+    block[np.arange(LANES) % 3, np.arange(LANES)] = 300
+    assert lose(goal_of(loss, targets, block.dtype), 0, LANES, found, block, 50) == 0
+    assert np.abs(found).max() < 1e-37, "no more than the least exponential there is"
+
+
+def test_lose_in_float32_loses_no_digits_to_what_all_logits_share() -> None:
+    draws = torch.Generator().manual_seed(0)
+    logits, labels = torch.randn(1000, LANES, generator=draws), torch.arange(LANES)
+    for shift in (0, 1e3, -1e4):
+        block, found = (logits + shift).numpy(), np.zeros((1000, LANES), np.float32)
+        loss = CrossEntropy(smoothing=0.1)
+        expected = loss(torch.from_numpy(block.T.astype(np.float64)), Targets(labels)).item()
+        value = lose(goal_of(loss, Targets(labels), block.dtype), 0, LANES, found, block, LANES)
+        assert value / LANES == pytest.approx(expected, rel=1e-5)
+
+
 def test_lose_of_labels_far_off_is_exact() -> None:
     """The cross-entropy of a label that applies at an output of -1000 is 1000, and no exponential overflows."""
     block, found = np.full((1, LANES), -1000, np.float32), np.zeros((1, LANES), np.float32)

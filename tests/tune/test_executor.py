@@ -167,10 +167,11 @@ def test_on_ray_workers_that_the_last_trials_leave_idle_begin_what_is_wanted_nex
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """A single trial leaves one of two cores idle from its begin: the default recipe is trained again on it."""
+    """A single trial, of some seconds, leaves one of two cores idle: the default recipe is trained again on it."""
     monkeypatch.setattr(log, "propagate", True)
     caplog.set_level(logging.INFO, "safs_ray")
-    one, folder = changed(configuration, "tune", trials=1), Folder.at(tmp_path / "one")
+    one = changed(changed(configuration, "tune", trials=1, max_concurrent=2), "search", epochs=200)
+    folder = Folder.at(tmp_path / "one")
     pruned.save(folder / "networks/pruned")
     place = OnRay(one, dataset, folder, Clock({}))
     default = Default(Recipe(("relu", "relu"), one.pruning.hyperparameters, learn_scales=False), "pruned")

@@ -174,6 +174,8 @@ def test_tasks_that_are_begun_on_the_side_are_gone_on_with_and_begun_once(
     assert made() == ["first", "second", "third"]
     begun = [line for line in caplog.messages if "begins" in line]
     assert begun == [f"{name} begins beside the last trials" for name in ("first", "second")]
+    for name in ("first", "second", "third"):
+        assert any(line.startswith(f"{name} ") and "epoch   2 of   2" in line for line in caplog.messages)
     assert all(run.has(stage.name) for stage, _ in wanted)
     assert clock.parts == dict.fromkeys(clock.parts, 0.0)
 
