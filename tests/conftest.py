@@ -12,6 +12,7 @@ import torch
 from safs_ray import config, models, stages
 from safs_ray.config import Configuration
 from safs_ray.data import Dataset, Splits
+from safs_ray.log import log
 from safs_ray.models import Specification
 from safs_ray.training import Context
 
@@ -34,6 +35,14 @@ TINY = {
     "final": {"folds": 2, "epochs": 2, "ablations": []},
 }
 """Every stage of a run in about two seconds of training; nested keys and values."""
+
+
+@pytest.fixture
+def told(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> pytest.LogCaptureFixture:
+    """What is told, also after a command in this process has shown it elsewhere."""
+    monkeypatch.setattr(log, "propagate", True)
+    caplog.set_level(logging.INFO, "safs_ray")
+    return caplog
 
 
 @pytest.fixture(scope="session")

@@ -22,7 +22,7 @@ from safs_ray.stages import Result
 from safs_ray.storage import Folder
 from safs_ray.tune.board import BoardClient, open_board
 from safs_ray.tune.sweep import run_sweep
-from safs_ray.tune.tasks import Run, Tasks, logits_of
+from safs_ray.tune.tasks import OnImages, Run, Tasks, logits_of
 from safs_ray.tune.warm_start import EARLIER
 
 
@@ -95,7 +95,7 @@ class OnRay:
         for warning in warnings:
             log.warning(warning)
 
-    def _on_images(self, stages: Sequence[Stage]) -> list[tuple[Stage, Any]]:
+    def _on_images(self, stages: Sequence[Stage]) -> list[OnImages]:
         """Stages, each with the images that it may see."""
         return [(stage, self._images if stage.tests else self._without_test) for stage in stages]
 

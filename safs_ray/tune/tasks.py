@@ -166,7 +166,8 @@ class Tasks:
 
         Those that are expendable and find no time in the clock's budget are left out.
         """
-        wanted = [(stage, arrays) for stage, arrays in wanted if stage.name not in self._clock.budget.left_out]
+        self._discard_others(wanted)
+        wanted = self._in_time(wanted)
         progress, earlier = StageProgress([stage for stage, _ in wanted], self._clock), set(self._begun)
         self._print(progress, earlier)
         waiting = self._begin(wanted)
@@ -185,7 +186,8 @@ class Tasks:
 
         It is no object, of which Tune would make a copy.
         """
-        left = [(stage, arrays) for stage, arrays in wanted if not self._run.has(stage.name)]
+        self._discard_others(wanted)
+        left = [(stage, arrays) for stage, arrays in self._in_time(wanted) if not self._run.has(stage.name)]
 
         def fill(most: int) -> None:
             begun = list(self._begun.values())
@@ -198,13 +200,19 @@ class Tasks:
 
         return fill
 
-    def _begin(self, wanted: Sequence[OnImages]) -> list[ray.ObjectRef[None]]:
-        """The tasks of stages; those that are under way already are not begun again."""
+    def _discard_others(self, wanted: Sequence[OnImages]) -> None:
+        """Keep nothing of stages, also of those left out, that was made with another recipe than is wanted."""
         for place, recipe in {stage.place: stage.recipe for stage, _ in wanted}.items():
             if recipe:
                 self._run.discard_unless(recipe, place)
-        need = self._run.configuration.tune.resources
-        task = ray.remote(num_cpus=need.cpu, num_gpus=need.gpu or 0, max_retries=3)(make)
+
+    def _in_time(self, wanted: Sequence[OnImages]) -> list[OnImages]:
+        """Stages without those left out."""
+        return [(stage, arrays) for stage, arrays in wanted if stage.name not in self._clock.budget.left_out]
+
+    def _begin(self, wanted: Sequence[OnImages]) -> list[ray.ObjectRef[None]]:
+        """The tasks of stages; those that are under way already are not begun again."""
+        task = _task(self._run, make)
         for stage, arrays in wanted:
             if stage.name not in self._begun:
                 self._begun[stage.name] = task.remote(self._run, arrays, stage, _until(stage, self._clock))
@@ -228,6 +236,12 @@ class Tasks:
                     progress.epoch(*news)
 
 
+def _task(run: Run, function: Callable[..., Any]) -> Any:
+    """A function as a Ray task with the resources of a trial."""
+    need = run.configuration.tune.resources
+    return ray.remote(num_cpus=need.cpu, num_gpus=need.gpu or 0, max_retries=3)(function)
+
+
 def _until(stage: Stage, clock: Clock) -> float:
     """When a stage has to have begun lest it be left out."""
     return time.time() + clock.time_for(stage.part) if stage.expendable else math.inf
@@ -239,9 +253,7 @@ def logits_of(run: Run, name: str, arrays: Any) -> torch.Tensor:
     Args:
         arrays: of the data, in Ray's object store.
     """
-    need = run.configuration.tune.resources
-    task = ray.remote(num_cpus=need.cpu, num_gpus=need.gpu or 0, max_retries=3)(teach)
-    found: dict[str, Array] = ray.get(task.remote(run, arrays, name))
+    found: dict[str, Array] = ray.get(_task(run, teach).remote(run, arrays, name))
     return as_tensors(found)[LOGITS]
 
 

@@ -14,6 +14,7 @@ from ray.util.queue import Queue
 from safs_ray.config import Configuration, Hyperparameters
 from safs_ray.data import Dataset, Splits
 from safs_ray.experiment import Stage
+from safs_ray.experiment.budget import Budget
 from safs_ray.experiment.progress import Clock
 from safs_ray.experiment.stage import Make
 from safs_ray.search.recipe import Recipe
@@ -188,3 +189,19 @@ def test_tasks_that_fail_on_the_side_are_told_of_when_they_are_wanted(run: Run, 
     tasks.filler(wanted)(1)
     with pytest.raises(ValueError, match="no such layer"):
         tasks.run(wanted)
+
+
+def test_tasks_left_out_are_not_begun_and_keep_nothing_of_another_recipe(
+    run: Run, dataset: Dataset, pruned: Result, told: pytest.LogCaptureFixture
+) -> None:
+    """A run that goes on has found another recipe for a row that its budget was once too short for."""
+    run.discard_unless(replace(RECIPE, learn_scales=False), "final/SAFS")
+    pruned.save(run.folder / "networks/final/SAFS/fold-0")
+    stage = Stage("final/SAFS/fold-1", 1, lambda *_: pruned, recipe=RECIPE, expendable=True)
+    wanted = [(stage, ray.put(dataset.without_test().arrays()))]
+    tasks = Tasks(run, Clock({}, Budget(left_out=["final/SAFS/fold-1"])))
+    tasks.run(wanted)
+    assert not run.has("final/SAFS/fold-0")
+    tasks.filler(wanted)(1)
+    assert told.messages == [], "none begins"
+    assert not run.has("final/SAFS/fold-1")
