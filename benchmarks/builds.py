@@ -7,8 +7,8 @@
 Each build runs in a process of its own, with the packages of this Python. The step is that of the build's own
 benchmarks/sparse.py: forward, backward and Adam on random images, masks and weights, by what run.execution=auto chooses
 with typical costs. A turn is as many steps as take a tenth of a second, so that small networks find their caches as in
-training. Times are medians in milliseconds of the wall; memory is what the process holds at most beyond what
-it held before its first step. Prints them for every network, allocation, sparsity and number of threads.
+training. Times are medians in milliseconds of the wall; memory is what the process holds at most beyond what it held
+before its first step. Prints them for every network, allocation, sparsity and number of threads.
 """
 
 from __future__ import annotations

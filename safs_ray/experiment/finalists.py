@@ -53,7 +53,7 @@ def winner(
         recipe: whose assignment that network is given first; None for its own.
         finalists: takes how they did.
     """
-    seeds, always = range(configuration.final.seeds), Outcome(DEFAULT, default.recipe, 0.0)
+    always, seeds = _of_default(default.recipe), range(configuration.final.seeds)
     meanwhile = [_training(configuration, course.sweep, always, seed, default.start) for seed in seeds]
     outcomes = executor.sweep(course, start, recipe.assignment if recipe else None, meanwhile)
     if not outcomes:
@@ -82,7 +82,12 @@ def finalists_of(outcomes: Sequence[Outcome], default: Recipe, most: int) -> lis
     ranked = sorted(outcomes, key=lambda outcome: outcome.accuracy, reverse=True)
     first = {outcome.recipe: outcome for outcome in reversed(ranked)}
     others = [outcome for outcome in ranked if first[outcome.recipe] is outcome and outcome.recipe != default]
-    return [Outcome(DEFAULT, default, 0.0), *others[:most]]
+    return [_of_default(default), *others[:most]]
+
+
+def _of_default(recipe: Recipe) -> Outcome:
+    """The finalist that no trial has found."""
+    return Outcome(DEFAULT, recipe, 0.0)
 
 
 def winner_of(accuracies: Sequence[Sequence[float]], examples: int) -> int:

@@ -260,10 +260,10 @@ def add_lanes(found: Gradients) -> None:
     for k in range(candidates):
         for site in range(sites):
             first = (k * sites + site) * parameters
-            for i in range(SCALES):
+            for i in range(len(SCALES)):
                 found.scales[k, site, i] = sum_of(load(found.lanes, first + i))
-            for i in range(SCALES, parameters):
-                found.internal[k, site, i - SCALES] = sum_of(load(found.lanes, first + i))
+            for i in range(len(SCALES), parameters):
+                found.internal[k, site, i - len(SCALES)] = sum_of(load(found.lanes, first + i))
 
 
 @compiled

@@ -20,13 +20,10 @@ from safs_ray.sparse.blocks import Candidates, Gradients, Room
 from safs_ray.sparse.cohort import Cohort
 from safs_ray.sparse.lanes import LANES
 from safs_ray.sparse.losses import goal_of
-from safs_ray.sparse.operators import compiled
+from safs_ray.sparse.operators import SCALES, compiled
 from safs_ray.sparse.plan import Plan
 from safs_ray.sparse.program import program
 from safs_ray.sparse.symbols import NotCompilableError
-
-SCALES = ("alpha", "beta")
-"""The first parameters of every site; those of its operator follow."""
 
 PADDING = 16
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import wraps
 from typing import Any, TypeVar, cast
 
 import numba
@@ -117,98 +118,72 @@ def spread(_: Any, value: Any) -> Any:
     return Lanes(value)(value), generate
 
 
-@operation
-def plus_product(_: Any, total: Any, one: Any, other: Any) -> Any:
+def of_vectors(write: Callable[..., Any]) -> Callable[..., Any]:
+    """An operation on vectors of one type, which is its result's, too: the instructions of a builder."""
+
+    @wraps(write)  # numba reads the arguments' names, and takes the first for its own
+    def typing(_: Any, *kinds: Any) -> Any:
+        def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:  # noqa: ARG001
+            return write(builder, *arguments)
+
+        return kinds[0](*kinds), generate
+
+    return operation(typing)
+
+
+@of_vectors
+def plus_product(builder: Any, total: Any, one: Any, other: Any) -> Any:
     """total + one * other, rounded once where the processor can."""
-
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:  # noqa: ARG001
-        product = builder.fmul(arguments[1], arguments[2], flags=["contract"])
-        return builder.fadd(arguments[0], product, flags=["contract"])
-
-    return total(total, one, other), generate
+    return builder.fadd(total, builder.fmul(one, other, flags=["contract"]), flags=["contract"])
 
 
-@operation
-def plus(_: Any, one: Any, other: Any) -> Any:
+@of_vectors
+def plus(builder: Any, one: Any, other: Any) -> Any:
     """one + other."""
-
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:  # noqa: ARG001
-        return builder.fadd(*arguments)
-
-    return one(one, other), generate
+    return builder.fadd(one, other)
 
 
-@operation
-def times(_: Any, one: Any, other: Any) -> Any:
+@of_vectors
+def times(builder: Any, one: Any, other: Any) -> Any:
     """one * other."""
-
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:  # noqa: ARG001
-        return builder.fmul(*arguments)
-
-    return one(one, other), generate
+    return builder.fmul(one, other)
 
 
-@operation
-def minus(_: Any, one: Any, other: Any) -> Any:
+@of_vectors
+def minus(builder: Any, one: Any, other: Any) -> Any:
     """one - other."""
-
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:  # noqa: ARG001
-        return builder.fsub(*arguments)
-
-    return one(one, other), generate
+    return builder.fsub(one, other)
 
 
-@operation
-def over(_: Any, one: Any, other: Any) -> Any:
+@of_vectors
+def over(builder: Any, one: Any, other: Any) -> Any:
     """one / other."""
-
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:  # noqa: ARG001
-        return builder.fdiv(*arguments)
-
-    return one(one, other), generate
+    return builder.fdiv(one, other)
 
 
-@operation
-def exponential(_: Any, value: Any) -> Any:
+@of_vectors
+def exponential(builder: Any, value: Any) -> Any:
     """e to the power of every lane; below 1e-38 for what is under -88."""
-
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:  # noqa: ARG001
-        return vectors.exp(vectors.Vector(builder, arguments[0])).bits
-
-    return value(value), generate
+    return vectors.exp(vectors.Vector(builder, value)).bits
 
 
-@operation
-def logarithm(_: Any, value: Any) -> Any:
+@of_vectors
+def logarithm(builder: Any, value: Any) -> Any:
     """ln of every lane, for numbers from 1 on."""
-
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:  # noqa: ARG001
-        return vectors.log1p(vectors.Vector(builder, arguments[0]) - 1).bits
-
-    return value(value), generate
+    return vectors.log1p(vectors.Vector(builder, value) - 1).bits
 
 
-@operation
-def larger(_: Any, one: Any, other: Any) -> Any:
+@of_vectors
+def larger(builder: Any, one: Any, other: Any) -> Any:
     """The larger of two; NaN where either is."""
-
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:  # noqa: ARG001
-        one, other = arguments
-        taken = builder.or_(builder.fcmp_ordered(">", other, one), builder.fcmp_unordered("uno", other, other))
-        return builder.select(taken, other, one)
-
-    return one(one, other), generate
+    taken = builder.or_(builder.fcmp_ordered(">", other, one), builder.fcmp_unordered("uno", other, other))
+    return builder.select(taken, other, one)
 
 
-@operation
-def where_equal(_: Any, one: Any, other: Any, value: Any) -> Any:
+@of_vectors
+def where_equal(builder: Any, one: Any, other: Any, value: Any) -> Any:
     """``value`` where one equals the other, else 0."""
-
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:  # noqa: ARG001
-        one, other, value = arguments
-        return builder.select(builder.fcmp_ordered("==", one, other), value, ir.Constant(value.type, None))
-
-    return value(one, other, value), generate
+    return builder.select(builder.fcmp_ordered("==", one, other), value, ir.Constant(value.type, None))
 
 
 @operation

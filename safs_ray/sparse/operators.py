@@ -19,8 +19,8 @@ from safs_ray.sparse.lanes import LANES
 from safs_ray.sparse.symbols import Symbol
 from safs_ray.sparse.vectors import Vector
 
-SCALES = 2
-"""Parameters of every activation, alpha and beta; those of its operator follow."""
+SCALES = ("alpha", "beta")
+"""The first parameters of every activation; those of its operator follow."""
 
 
 class OperatorCode(NamedTuple):
@@ -103,7 +103,7 @@ class ActivationCode:
 
     def __init__(self, name: str, routine: Routine, parameters: ir.Value) -> None:
         self._operator = lookup(name)
-        self.parameters = SCALES + len(self._operator.parameters)
+        self.parameters = len(SCALES) + len(self._operator.parameters)
         self._alpha, self._beta, *self._internal = routine.numbers(parameters, self.parameters)
 
     def value(self, x: Vector) -> Vector:

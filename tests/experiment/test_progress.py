@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import logging
 from typing import Any
 
 import pytest
@@ -8,7 +7,7 @@ import pytest
 from safs_ray.config import Configuration
 from safs_ray.experiment import Stage
 from safs_ray.experiment.progress import Clock, StageProgress, SweepProgress
-from safs_ray.log import EVENT, log
+from safs_ray.log import EVENT
 from safs_ray.search.course import joint
 from safs_ray.stages import Result
 from safs_ray.training import Context
@@ -31,13 +30,6 @@ def watch(monkeypatch: pytest.MonkeyPatch) -> Watch:
     watch = Watch()
     monkeypatch.setattr("time.monotonic", lambda: watch.now)
     return watch
-
-
-@pytest.fixture
-def told(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> pytest.LogCaptureFixture:
-    monkeypatch.setattr(log, "propagate", True)
-    caplog.set_level(logging.INFO, "safs_ray")
-    return caplog
 
 
 @pytest.fixture

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -11,7 +10,6 @@ from safs_ray.config import RECIPES, Configuration, ConfigurationError
 from safs_ray.data import Dataset
 from safs_ray.experiment import Stage, plan
 from safs_ray.experiment.pruners import choose_pruner, rounds, words
-from safs_ray.log import log
 from safs_ray.models import Specification
 from safs_ray.stages import Result
 from tests.conftest import TINY
@@ -50,11 +48,8 @@ def test_choose_pruner_lets_the_better_half_go_on(
     auto: Configuration,
     dataset: Dataset,
     dense: Result,
-    caplog: pytest.LogCaptureFixture,
-    monkeypatch: pytest.MonkeyPatch,
+    told: pytest.LogCaptureFixture,
 ) -> None:
-    monkeypatch.setattr(log, "propagate", True)
-    caplog.set_level(logging.INFO, "safs_ray")
     executor = Ranked(auto, dataset, {"dense": dense})
     executor.accuracies = {"one-shot-layer": 0.1, "erk": 0.2, "gradual": 0.75, "gsm": 0.3, "rigl": 0.7}
     tried = choose_pruner(auto, executor)
@@ -70,7 +65,7 @@ def test_choose_pruner_lets_the_better_half_go_on(
     assert tried["gsm"] == {
         "epochs": [2, 4], "validation_accuracy": [0.3, 0.3], "core_seconds": 2 * dense.core_seconds
     }  # fmt: skip
-    assert caplog.messages[-1] == "pruners: gradual is the best, with validation 75.0 %"
+    assert told.messages[-1] == "pruners: gradual is the best, with validation 75.0 %"
     assert words(tried).startswith("gradual 75.0 % (8 epochs), rigl 70.0 % (8 epochs), gsm 30.0 % (4 epochs), ")
 
 

@@ -1,13 +1,10 @@
 from __future__ import annotations
 
-import logging
-
 import pytest
 from ray.tune.experiment import Trial
 
 from safs_ray.config import Configuration
 from safs_ray.experiment.progress import Clock, SweepProgress
-from safs_ray.log import log
 from safs_ray.search.course import joint
 from safs_ray.tune.callbacks import IdleWorkers, Progress
 
@@ -24,13 +21,6 @@ STEP = {
     "assignment": "relu,relu",
     "cost": 0.5,
 }
-
-
-@pytest.fixture
-def told(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> pytest.LogCaptureFixture:
-    monkeypatch.setattr(log, "propagate", True)
-    caplog.set_level(logging.INFO, "safs_ray")
-    return caplog
 
 
 @pytest.fixture

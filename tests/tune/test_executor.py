@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -19,7 +18,6 @@ from safs_ray.experiment.finalists import Default, winner
 from safs_ray.experiment.local import InProcess
 from safs_ray.experiment.progress import Clock
 from safs_ray.experiment.results import Finalists
-from safs_ray.log import log
 from safs_ray.search.course import Sweep, joint
 from safs_ray.search.recipe import Recipe
 from safs_ray.search.records import JOURNALS, read_evaluations
@@ -69,11 +67,8 @@ def test_on_ray_the_finalist_that_does_best_when_trained_again_wins_however_ofte
     dataset: Dataset,
     pruned: Result,
     tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    caplog: pytest.LogCaptureFixture,
+    told: pytest.LogCaptureFixture,
 ) -> None:
-    monkeypatch.setattr(log, "propagate", True)
-    caplog.set_level(logging.INFO, "safs_ray")
     default = Default(Recipe(("relu", "relu"), four.pruning.hyperparameters, learn_scales=False), "pruned")
     stale = Folder.at(tmp_path) / "networks/finalists/SAFS/trial-9/seed-0"
     stale.write("metrics.json", b"of a finalist that is none any more")
@@ -95,8 +90,8 @@ def test_on_ray_the_finalist_that_does_best_when_trained_again_wins_however_ofte
     means = {trial: finalists["SAFS"][trial]["validation_accuracy"]["mean"] for trial in trials}
     [best] = [trial for trial in trials if finalists["SAFS"][trial]["won"]]
     assert recipes[best] == recipe
-    told, _ = [line for line in caplog.messages if "the mean of 2 trainings" in line]
-    assert f"{100 * means[best]:.1f} %, the mean of 2 trainings" in told
+    line, _ = [line for line in told.messages if "the mean of 2 trainings" in line]
+    assert f"{100 * means[best]:.1f} %, the mean of 2 trainings" in line
 
     for path in (tmp_path / "networks/finalists/SAFS/trial-3/seed-1").iterdir():
         path.unlink()  # as if it had been killed there
@@ -164,12 +159,9 @@ def test_on_ray_workers_that_the_last_trials_leave_idle_begin_what_is_wanted_nex
     dataset: Dataset,
     pruned: Result,
     tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    caplog: pytest.LogCaptureFixture,
+    told: pytest.LogCaptureFixture,
 ) -> None:
     """A single trial, of some seconds, leaves one of two cores idle: the default recipe is trained again on it."""
-    monkeypatch.setattr(log, "propagate", True)
-    caplog.set_level(logging.INFO, "safs_ray")
     one = changed(changed(configuration, "tune", trials=1, max_concurrent=2), "search", epochs=200)
     folder = Folder.at(tmp_path / "one")
     pruned.save(folder / "networks/pruned")
@@ -177,9 +169,9 @@ def test_on_ray_workers_that_the_last_trials_leave_idle_begin_what_is_wanted_nex
     default = Default(Recipe(("relu", "relu"), one.pruning.hyperparameters, learn_scales=False), "pruned")
     finalists: Finalists = {}
     winner(one, joint(one), "pruned", None, default, place, finalists)
-    begun = [place for place, line in enumerate(caplog.messages) if line.endswith("begins beside the last trials")]
-    assert caplog.messages[begun[0]].startswith("finalists/SAFS/default/seed-0 ")
-    assert begun[0] < next(place for place, line in enumerate(caplog.messages) if "each trained" in line)
+    begun = [place for place, line in enumerate(told.messages) if line.endswith("begins beside the last trials")]
+    assert told.messages[begun[0]].startswith("finalists/SAFS/default/seed-0 ")
+    assert begun[0] < next(place for place, line in enumerate(told.messages) if "each trained" in line)
     alone = InProcess(one, dataset, results={"pruned": pruned})
     expected: Finalists = {}
     winner(one, joint(one), "pruned", None, default, alone, expected)
